@@ -1,0 +1,162 @@
+//! The estate: everything that an organisation declared, as values that were checked once.
+//!
+//! The files are read and checked by `ambit-control`; nothing here knows TOML.
+
+mod server;
+mod template;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+pub use self::{
+    server::{
+        CredentialPlacement, CredentialUse, Effect, Mode, Mount, MountAccess, Role, Server,
+        StdioNetwork, Tool, Transport, Trust,
+    },
+    template::{
+        Approver, ArgumentPath, Bound, Constraint, Containment, Parameter, ParameterKind, Prefix,
+        Starters, Template, ToolGrant,
+    },
+};
+use crate::{AgentName, Digest, ServerName, TemplateName, ToolName};
+
+/// What exists and what may be, as one version.
+#[derive(Clone, Debug)]
+pub struct Estate {
+    /// Digest over the canonical form of all files: names this version.
+    pub digest: Digest,
+    /// The agents by name.
+    pub agents: BTreeMap<AgentName, Agent>,
+    /// The servers by name.
+    pub servers: BTreeMap<ServerName, Server>,
+    /// The templates by name.
+    pub templates: BTreeMap<TemplateName, Template>,
+    /// The people who may do more than nothing, by the alias that the files use for them.
+    pub people: BTreeMap<String, Person>,
+    /// The tenant's own policies: file name and Cedar text, in order.
+    pub policies: Vec<PolicyFile>,
+}
+
+/// A workload with an owner and a purpose.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Agent {
+    /// Its name; the instances' SPIFFE IDs carry it.
+    pub name: AgentName,
+    /// The alias of the person answerable for it.
+    pub owner: String,
+    /// What it is for, in words.
+    pub purpose: String,
+    /// How much harm it could do.
+    pub risk: Risk,
+    /// Where it lives, such as `production`. It acts only upon servers of the same environment.
+    pub environment: String,
+    /// The day (`YYYY-MM-DD`) by which its owner looks at it again.
+    pub review_by: String,
+    /// The kinds of task it may run.
+    pub templates: BTreeSet<TemplateName>,
+    /// The hosts it may reach for its model, through the CONNECT door.
+    pub model_endpoints: BTreeSet<Endpoint>,
+}
+
+/// How much harm an agent could do, in the words of its owner.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub enum Risk {
+    /// Mistakes are cheap.
+    Low,
+    /// Mistakes cost work.
+    Medium,
+    /// Mistakes cost money, trust or data.
+    High,
+    /// Mistakes may be beyond repair.
+    Critical,
+}
+
+/// A host and port, such as `api.example.com:443`.
+#[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub struct Endpoint {
+    /// The host's name in lowercase, or its address.
+    pub host: String,
+    /// The TCP port.
+    pub port: u16,
+}
+
+/// A person whom the estate names.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Person {
+    /// The alias that the files use.
+    pub alias: String,
+    /// The local user (uid) that proves to be this person on the control socket.
+    pub unix_uid: Option<u32>,
+    /// What the person may do.
+    pub roles: BTreeSet<PersonRole>,
+}
+
+/// What a person may do in Ambit. What each role allows is policy, not code.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub enum PersonRole {
+    /// Starts tasks.
+    Starter,
+    /// Says yes or no to held acts.
+    Approver,
+    /// Ends things: tasks, instances, agents, people, servers.
+    Operator,
+    /// Reads everything and changes nothing.
+    Auditor,
+    /// Applies the estate.
+    Administrator,
+}
+
+/// One file of the tenant's policies.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct PolicyFile {
+    /// The path inside the estate, such as `policies/guardrails.cedar`.
+    pub path: String,
+    /// The Cedar text.
+    pub text: String,
+}
+
+impl Estate {
+    /// Returns the tool that `server` offers as `tool`, when the registry has it.
+    pub fn tool(&self, server: &ServerName, tool: &ToolName) -> Option<&Tool> {
+        self.servers.get(server)?.tools.get(tool)
+    }
+}
+
+impl Risk {
+    /// Returns the word that the files use.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Low => "low",
+            Self::Medium => "medium",
+            Self::High => "high",
+            Self::Critical => "critical",
+        }
+    }
+}
+
+impl PersonRole {
+    /// Every role.
+    pub const ALL: [Self; 5] = [
+        Self::Starter,
+        Self::Approver,
+        Self::Operator,
+        Self::Auditor,
+        Self::Administrator,
+    ];
+
+    /// Returns the word that the files use.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Starter => "starter",
+            Self::Approver => "approver",
+            Self::Operator => "operator",
+            Self::Auditor => "auditor",
+            Self::Administrator => "administrator",
+        }
+    }
+}
+
+impl std::fmt::Display for Endpoint {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}:{}", self.host, self.port)
+    }
+}

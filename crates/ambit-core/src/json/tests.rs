@@ -1,0 +1,110 @@
+use proptest::prelude::*;
+
+use super::*;
+use crate::limits::JSON_DEPTH_MAX;
+
+/// Reads `text` and compares its canonical form, or that it is refused.
+#[track_caller]
+fn check(text: &str, canonical: Result<&str, &str>) {
+    match (parse(text.as_bytes()), canonical) {
+        (Ok(value), Ok(expect)) => assert_eq!(value.to_canonical(), expect),
+        (Err(error), Err(part)) => {
+            let shown = format!("{error}");
+            assert!(shown.contains(part), "`{shown}` does not say `{part}`");
+        }
+        (got, expect) => panic!("{text}: got {got:?}, expected {expect:?}"),
+    }
+}
+
+#[test]
+fn the_same_value_has_the_same_bytes() {
+    check(
+        r#" { "b" : 1 , "a" : [ true , null ] } "#,
+        Ok(r#"{"a":[true,null],"b":1}"#),
+    );
+    check("1.0", Ok("1"));
+    check("1e3", Ok("1000"));
+    check("-0.0", Ok("0"));
+    check("0.1", Ok("0.1"));
+    check("4.50", Ok("4.5"));
+    check("2e-3", Ok("0.002"));
+    check("1e-7", Ok("1e-7"));
+    check(
+        r#""\u20ac\u000f\nA'\u0042\"\\\/""#,
+        Ok(r#""€\u000f\nA'B\"\\/""#),
+    );
+}
+
+/// The order of RFC 8785 §3.2.3's own example, which byte order would get wrong.
+#[test]
+fn names_sort_by_utf_16_units() {
+    check(
+        "{\"\u{fb33}\":1,\"\u{1f600}\":2,\"€\":3}",
+        Ok("{\"€\":3,\"\u{1f600}\":2,\"\u{fb33}\":1}"),
+    );
+}
+
+#[test]
+fn what_could_be_read_in_two_ways_is_refused() {
+    check(r#"{"a":1,"a":2}"#, Err("stands twice"));
+    check(r#"{"a":1,"\u0061":2}"#, Err("stands twice"));
+    check("9007199254740991", Ok("9007199254740991"));
+    check("9007199254740992", Err("2^53"));
+    check("-9007199254740992", Err("2^53"));
+    check("18446744073709551616", Err("2^53"));
+    check("1e400", Err("refused"));
+    check(r#""\ud800""#, Err("refused"));
+    check("[1] 2", Err("trailing"));
+    check("", Err("refused"));
+    assert!(parse(b"\"\xff\"").is_err(), "invalid UTF-8");
+    assert!(parse(b"\xef\xbb\xbf1").is_err(), "a byte order mark");
+}
+
+#[test]
+fn nesting_ends_at_its_maximum() {
+    let nested = |depth| "[".repeat(depth) + &"]".repeat(depth);
+    assert!(parse(nested(JSON_DEPTH_MAX).as_bytes()).is_ok());
+    check(&nested(JSON_DEPTH_MAX + 1), Err("deeper"));
+}
+
+#[test]
+fn length_ends_at_its_maximum() {
+    assert!(parse_bounded(b"[1,2]", 5).is_ok());
+    assert!(matches!(
+        parse_bounded(b"[1,2]", 4),
+        Err(JsonError::TooLong {
+            bytes: 5,
+            bytes_max: 4
+        })
+    ));
+}
+
+fn any_value() -> impl Strategy<Value = Value> {
+    let leaf = prop_oneof![
+        Just(Value::Null),
+        any::<bool>().prop_map(Value::Bool),
+        (-INTEGER_MAX..=INTEGER_MAX).prop_map(Value::Integer),
+        (-1e15f64..1e15).prop_map(|it| if it.fract() == 0.0 {
+            Value::Integer(it as i64)
+        } else {
+            Value::Number(it)
+        }),
+        any::<String>().prop_map(Value::String),
+    ];
+    leaf.prop_recursive(4, 32, 6, |inner| {
+        prop_oneof![
+            prop::collection::vec(inner.clone(), 0..6).prop_map(Value::Array),
+            prop::collection::btree_map(any::<String>(), inner, 0..6).prop_map(Value::Object),
+        ]
+    })
+}
+
+proptest! {
+    #[test]
+    fn canonical_bytes_read_back_as_the_same_value(value in any_value()) {
+        let bytes = value.to_canonical();
+        let again = parse(bytes.as_bytes()).unwrap();
+        prop_assert_eq!(again.to_canonical(), bytes);
+        prop_assert_eq!(again, value);
+    }
+}

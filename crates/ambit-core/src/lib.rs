@@ -1,0 +1,30 @@
+//! The nouns of Ambit and the laws they keep.
+//!
+//! Nothing here reads a clock, a file, a socket or the environment, so nothing here can fail for
+//! a reason outside its arguments.
+//!
+//! **Architecture invariant:** this crate depends on no other Ambit crate and on no async runtime.
+
+pub mod act;
+pub mod digest;
+pub mod estate;
+pub mod id;
+pub mod json;
+pub mod label;
+pub mod limits;
+pub mod name;
+pub mod reason;
+pub mod record;
+pub mod spiffe;
+pub mod task;
+pub mod time;
+
+pub use crate::{
+    digest::Digest,
+    id::{ApprovalId, DecisionId, InstanceId, PersonId, RevocationId, TaskId},
+    label::{Label, Labels},
+    name::{AgentName, ServerName, TemplateName, ToolName},
+    reason::{Reason, Remedy},
+    spiffe::{SpiffeId, TrustDomain},
+    time::{Millis, Timestamp},
+};

@@ -1,0 +1,52 @@
+//! Every named maximum of Ambit, in one place. Each has a test at it and one beyond.
+
+use crate::Millis;
+
+/// The longest JSON text that any door reads, in bytes.
+pub const JSON_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// The deepest nesting of a JSON text.
+pub const JSON_DEPTH_MAX: usize = 64;
+/// The longest canonical arguments of one act, in bytes.
+pub const ARGUMENTS_BYTES_MAX: usize = 1024 * 1024;
+/// The longest leaf of the log, in bytes (C2SP tlog-tiles: a 16-bit length).
+pub const LEAF_BYTES_MAX: usize = 65_535;
+/// The longest SPIFFE ID, in bytes (SPIFFE ID §2.3).
+pub const SPIFFE_ID_BYTES_MAX: usize = 2048;
+/// The longest trust domain name, in bytes (SPIFFE ID §2.1).
+pub const TRUST_DOMAIN_BYTES_MAX: usize = 255;
+/// The longest name of an agent, server or template, in bytes.
+pub const NAME_BYTES_MAX: usize = 63;
+/// The longest name of a tool, in bytes (MCP 2025-11-25, tool names).
+pub const TOOL_NAME_BYTES_MAX: usize = 128;
+/// The most labels that one task can gather.
+pub const LABELS_MAX: usize = 64;
+/// How many holds of one task may wait for a human at once.
+pub const APPROVALS_PENDING_MAX: usize = 5;
+/// How long a hold waits for a human before it expires.
+pub const APPROVAL_PENDING_TTL: Millis = Millis::from_seconds(15 * 60);
+/// How long a given approval can be spent.
+pub const APPROVAL_GRANTED_TTL: Millis = Millis::from_seconds(10 * 60);
+/// How long after its decision a permit may begin to act.
+pub const PERMIT_ACT_BY: Millis = Millis::from_seconds(2);
+/// The longest life of a task, whatever its template says.
+pub const TASK_TTL_MAX: Millis = Millis::from_seconds(7 * 24 * 3600);
+/// The longest life of an instance's SVID; it never outlives its task.
+pub const SVID_TTL_MAX: Millis = Millis::from_seconds(24 * 3600);
+/// The most parameters of a template.
+pub const PARAMETERS_MAX: usize = 64;
+/// The longest text of one parameter, in bytes.
+pub const PARAMETER_BYTES_MAX: usize = 16 * 1024;
+/// The longest reason that a person gives for a revocation or a refusal, in bytes.
+pub const REASON_BYTES_MAX: usize = 1024;
+/// The most tasks that may be live at once.
+pub const TASKS_LIVE_MAX: usize = 100_000;
+/// The most tools that one server may offer.
+pub const TOOLS_PER_SERVER_MAX: usize = 512;
+/// The most proposals that wait for the sequencer.
+pub const SEQUENCER_QUEUE_MAX: usize = 4096;
+/// The most records in one durable batch.
+pub const BATCH_RECORDS_MAX: usize = 1024;
+/// How many acts of one task may be under way at once.
+pub const ACTS_IN_FLIGHT_PER_TASK_MAX: usize = 256;
+/// How far the clock may jump forward between two records before the log refuses it.
+pub const CLOCK_JUMP_MAX: Millis = Millis::from_seconds(24 * 3600);

@@ -1,0 +1,305 @@
+//! Why something was refused or held: stable codes, and what would help.
+
+use std::{fmt, str::FromStr};
+
+/// Why an act was not simply allowed. The code never changes its meaning; new reasons get new codes.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub enum Reason {
+    /// The task is unknown, or not this caller's.
+    TaskUnknown,
+    /// The task was completed, cancelled or revoked.
+    TaskEnded,
+    /// The task's expiry has passed.
+    TaskExpired,
+    /// The agent was revoked.
+    AgentRevoked,
+    /// The person on whose behalf the task runs was revoked.
+    PersonRevoked,
+    /// The server was revoked.
+    ServerRevoked,
+    /// The instance was revoked.
+    InstanceRevoked,
+    /// The estate no longer lets this agent run this template.
+    TemplateWithdrawn,
+    /// The agent lives in another environment than the server.
+    WrongEnvironment,
+    /// The template asks for containment and the agent runs without.
+    ContainmentRequired,
+    /// The task was not given this server.
+    ServerNotGranted,
+    /// The registry has no such tool on this server.
+    ToolUnknown,
+    /// The tool has a side effect and the task does not name it.
+    ToolNotGranted,
+    /// The tool's description or schema differs from what its owner accepted.
+    ToolChanged,
+    /// The arguments do not fit the tool's JSON Schema.
+    ArgumentsInvalid,
+    /// An argument lies outside the bounds of the task.
+    ArgumentOutOfBounds,
+    /// The task has read data with a label that may not leave.
+    LabelMayNotLeave,
+    /// The calls of the task, or of this tool in it, are used up.
+    BudgetExhausted,
+    /// The host is not among the agent's declared model endpoints.
+    EndpointNotListed,
+    /// Ambit knows no decision for this method.
+    MethodNotAllowed,
+    /// A policy of the organisation forbids it.
+    PolicyForbids,
+    /// No policy permits it.
+    NoPolicyPermits,
+    /// A policy could not be evaluated.
+    PolicyError,
+    /// A human must approve this exact act first.
+    ApprovalRequired,
+    /// A human said no to this exact act.
+    ApprovalRefused,
+    /// Too many holds of this task wait already.
+    ApprovalsPendingLimit,
+    /// The person lacks the role for this.
+    RoleMissing,
+    /// Another person must do this.
+    SamePerson,
+    /// The person proved itself only as the machine's own user without containment.
+    BindingTooWeak,
+    /// The thing that the person named does not exist.
+    NotFound,
+    /// The thing that the person named is not in a state for this.
+    WrongState,
+    /// The permit was not used in time, or authority ended before the act.
+    PermitStale,
+    /// Too much is under way for this task.
+    Overloaded,
+}
+
+/// What would help, as a class that a program can act on.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub enum Remedy {
+    /// Nothing that the agent can do.
+    None,
+    /// Other arguments.
+    ChangeArguments,
+    /// The identical call, after a human's yes.
+    AwaitApproval,
+    /// A new task, started by a person.
+    NewTask,
+    /// The owner of the template, agent or server must change the estate.
+    AskOwner,
+    /// The identical call, a little later.
+    RetryLater,
+}
+
+impl Reason {
+    /// Every reason, in the order of declaration.
+    pub const ALL: [Self; 33] = [
+        Self::TaskUnknown,
+        Self::TaskEnded,
+        Self::TaskExpired,
+        Self::AgentRevoked,
+        Self::PersonRevoked,
+        Self::ServerRevoked,
+        Self::InstanceRevoked,
+        Self::TemplateWithdrawn,
+        Self::WrongEnvironment,
+        Self::ContainmentRequired,
+        Self::ServerNotGranted,
+        Self::ToolUnknown,
+        Self::ToolNotGranted,
+        Self::ToolChanged,
+        Self::ArgumentsInvalid,
+        Self::ArgumentOutOfBounds,
+        Self::LabelMayNotLeave,
+        Self::BudgetExhausted,
+        Self::EndpointNotListed,
+        Self::MethodNotAllowed,
+        Self::PolicyForbids,
+        Self::NoPolicyPermits,
+        Self::PolicyError,
+        Self::ApprovalRequired,
+        Self::ApprovalRefused,
+        Self::ApprovalsPendingLimit,
+        Self::RoleMissing,
+        Self::SamePerson,
+        Self::BindingTooWeak,
+        Self::NotFound,
+        Self::WrongState,
+        Self::PermitStale,
+        Self::Overloaded,
+    ];
+
+    /// Returns the stable code, such as `tool_not_granted`.
+    pub const fn code(self) -> &'static str {
+        self.row().0
+    }
+
+    /// Returns what would help.
+    pub const fn remedy(self) -> Remedy {
+        self.row().1
+    }
+
+    /// Returns one clause that an agent may read: no rule, no clause, no source.
+    pub const fn for_agent(self) -> &'static str {
+        self.row().2
+    }
+
+    const fn row(self) -> (&'static str, Remedy, &'static str) {
+        use Remedy::{AskOwner, AwaitApproval, ChangeArguments, NewTask, None, RetryLater};
+        match self {
+            Self::TaskUnknown => (
+                "task_unknown",
+                NewTask,
+                "there is no such task for this caller",
+            ),
+            Self::TaskEnded => ("task_ended", NewTask, "the task has ended"),
+            Self::TaskExpired => ("task_expired", NewTask, "the task has expired"),
+            Self::AgentRevoked => ("agent_revoked", None, "this agent was revoked"),
+            Self::PersonRevoked => (
+                "person_revoked",
+                None,
+                "the person behind the task was revoked",
+            ),
+            Self::ServerRevoked => ("server_revoked", None, "this server was revoked"),
+            Self::InstanceRevoked => (
+                "instance_revoked",
+                None,
+                "this run of the agent was revoked",
+            ),
+            Self::TemplateWithdrawn => (
+                "template_withdrawn",
+                AskOwner,
+                "this kind of task was withdrawn",
+            ),
+            Self::WrongEnvironment => (
+                "wrong_environment",
+                AskOwner,
+                "the server belongs to another environment",
+            ),
+            Self::ContainmentRequired => (
+                "containment_required",
+                NewTask,
+                "this kind of task must run contained",
+            ),
+            Self::ServerNotGranted => (
+                "server_not_granted",
+                AskOwner,
+                "the task was not given this server",
+            ),
+            Self::ToolUnknown => ("tool_unknown", AskOwner, "the registry has no such tool"),
+            Self::ToolNotGranted => (
+                "tool_not_granted",
+                AskOwner,
+                "the task does not name this tool",
+            ),
+            Self::ToolChanged => (
+                "tool_changed",
+                AskOwner,
+                "the tool changed since its owner accepted it",
+            ),
+            Self::ArgumentsInvalid => (
+                "arguments_invalid",
+                ChangeArguments,
+                "the arguments do not fit the tool's schema",
+            ),
+            Self::ArgumentOutOfBounds => (
+                "argument_out_of_bounds",
+                ChangeArguments,
+                "an argument lies outside the task's bounds",
+            ),
+            Self::LabelMayNotLeave => (
+                "label_may_not_leave",
+                AskOwner,
+                "the task has read data that may not leave with it",
+            ),
+            Self::BudgetExhausted => ("budget_exhausted", NewTask, "the task's budget is used up"),
+            Self::EndpointNotListed => (
+                "endpoint_not_listed",
+                AskOwner,
+                "this host is not declared for the agent",
+            ),
+            Self::MethodNotAllowed => ("method_not_allowed", None, "this method is not offered"),
+            Self::PolicyForbids => ("policy_forbids", AskOwner, "a policy forbids it"),
+            Self::NoPolicyPermits => ("no_policy_permits", AskOwner, "no policy permits it"),
+            Self::PolicyError => ("policy_error", AskOwner, "a policy could not be evaluated"),
+            Self::ApprovalRequired => (
+                "approval_required",
+                AwaitApproval,
+                "a person must approve this exact call first",
+            ),
+            Self::ApprovalRefused => ("approval_refused", None, "a person refused this exact call"),
+            Self::ApprovalsPendingLimit => (
+                "approvals_pending_limit",
+                RetryLater,
+                "too many calls of this task wait for a person",
+            ),
+            Self::RoleMissing => ("role_missing", AskOwner, "the person lacks the role"),
+            Self::SamePerson => ("same_person", AskOwner, "another person must do this"),
+            Self::BindingTooWeak => (
+                "binding_too_weak",
+                AskOwner,
+                "the caller's proof is too weak for this",
+            ),
+            Self::NotFound => ("not_found", None, "there is no such thing"),
+            Self::WrongState => ("wrong_state", None, "it is not in a state for this"),
+            Self::PermitStale => (
+                "permit_stale",
+                RetryLater,
+                "the permission ended before it was used",
+            ),
+            Self::Overloaded => (
+                "overloaded",
+                RetryLater,
+                "too much is under way for this task",
+            ),
+        }
+    }
+}
+
+impl Remedy {
+    /// Returns the stable code, such as `ask_owner`.
+    pub const fn code(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::ChangeArguments => "change_arguments",
+            Self::AwaitApproval => "await_approval",
+            Self::NewTask => "new_task",
+            Self::AskOwner => "ask_owner",
+            Self::RetryLater => "retry_later",
+        }
+    }
+}
+
+/// The text is no reason's code.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+#[error("`{0}` is no reason's code")]
+pub struct InvalidReason(String);
+
+impl FromStr for Reason {
+    type Err = InvalidReason;
+
+    fn from_str(text: &str) -> Result<Self, InvalidReason> {
+        let found = Self::ALL.into_iter().find(|it| it.code() == text);
+        found.ok_or_else(|| InvalidReason(text.chars().take(64).collect()))
+    }
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.code())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_code_is_its_own_and_reads_back() {
+        let codes: std::collections::BTreeSet<_> = Reason::ALL.iter().map(|it| it.code()).collect();
+        assert_eq!(codes.len(), Reason::ALL.len());
+        for reason in Reason::ALL {
+            assert_eq!(reason.code().parse(), Ok(reason));
+        }
+        assert!("nonsense".parse::<Reason>().is_err());
+    }
+}

@@ -1,0 +1,317 @@
+//! Records: the facts of which the log is made. The state of Ambit is their fold.
+//!
+//! A record holds every input of the fold and of each decision, pseudonymous: identifiers, digests, codes,
+//! numbers. Names of people, arguments and results stand beside the log, sealed, bound by salted commitments.
+
+use crate::{
+    ApprovalId, DecisionId, Digest, InstanceId, Labels, Millis, PersonId, Reason, RevocationId,
+    ServerName, TaskId, Timestamp, ToolName,
+    act::Target,
+    json::Value,
+    task::{End, Task},
+};
+
+/// One fact in the log.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Record {
+    /// The log's time when it was written. It never decreases.
+    pub at: Timestamp,
+    /// What is so.
+    pub body: Body,
+}
+
+/// What is so.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Body {
+    /// A log begins. Always the first record.
+    LogOpened {
+        /// The log's name in its checkpoints (C2SP tlog-checkpoint).
+        origin: String,
+        /// The log that this one replaces after a rollback or a loss: its origin and the last size known of it.
+        recovered: Option<(String, u64)>,
+    },
+    /// A person was seen for the first time. Who it is stands in the erasable directory.
+    PersonKnown {
+        /// The pseudonym.
+        person: PersonId,
+    },
+    /// A version of the estate came into force.
+    EstateApplied {
+        /// Which version.
+        estate: Digest,
+        /// Who may say so.
+        warrant: Warrant,
+    },
+    /// A task started.
+    TaskStarted {
+        /// The task. Its `parameters` are empty in the log: they are the owner's words, sealed beside it.
+        task: Box<Task>,
+        /// The sealed parameters.
+        parameters: Sealed,
+        /// Who may say so.
+        warrant: Warrant,
+    },
+    /// An instance got a certificate.
+    InstanceCertified {
+        /// Which instance.
+        instance: InstanceId,
+        /// For which task.
+        task: TaskId,
+        /// The digest over the DER of the certificate.
+        certificate: Digest,
+        /// When the certificate ends.
+        expires_at: Timestamp,
+    },
+    /// A task ended, and everything issued under it.
+    TaskEnded {
+        /// Which task.
+        task: TaskId,
+        /// How.
+        end: End,
+        /// Who ended it.
+        by: Actor,
+    },
+    /// A decision was made on an act.
+    Decided(Box<Decided>),
+    /// A permitted act came to an end, or is known not to have begun.
+    Performed(Box<Performed>),
+    /// A person said yes or no to a held act.
+    ApprovalDecided {
+        /// Which approval.
+        approval: ApprovalId,
+        /// Under which task.
+        task: TaskId,
+        /// Yes or no.
+        verdict: Verdict,
+        /// Who may say so.
+        warrant: Warrant,
+    },
+    /// Authority was taken away.
+    Revoked {
+        /// Names the revocation.
+        revocation: RevocationId,
+        /// From what.
+        target: Target,
+        /// The sealed reason, as the person gave it.
+        reason: Sealed,
+        /// Who may say so.
+        warrant: Warrant,
+    },
+    /// Every door acknowledged a revocation, or its bounded view has expired.
+    RevocationEffective {
+        /// Which revocation.
+        revocation: RevocationId,
+        /// The decisions whose acts were under way when it took effect.
+        crossed: Vec<DecisionId>,
+        /// From the durable record to the last acknowledgement.
+        took: Millis,
+    },
+    /// A server showed a tool otherwise than its owner accepted, or as accepted again.
+    ToolSeen {
+        /// Which server.
+        server: ServerName,
+        /// Which tool.
+        tool: ToolName,
+        /// The digest of the definition that the server showed.
+        seen: Digest,
+    },
+    /// A credential was sealed for the gateway to inject.
+    CredentialSealed {
+        /// Under which name.
+        reference: String,
+        /// Who may say so.
+        warrant: Warrant,
+    },
+    /// Refusals of one caller that came too fast to be written one by one.
+    RefusalsCoalesced {
+        /// Whose.
+        actor: Actor,
+        /// Under which task.
+        task: Option<TaskId>,
+        /// Why they were refused.
+        reason: Reason,
+        /// How many.
+        count: u64,
+        /// When the first came.
+        first_at: Timestamp,
+        /// When the last came.
+        last_at: Timestamp,
+    },
+    /// The digest of the folded state after the record before this one.
+    StateDigest {
+        /// The digest.
+        digest: Digest,
+    },
+}
+
+/// Who did something.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub enum Actor {
+    /// One run of an agent.
+    Instance(InstanceId),
+    /// A person.
+    Person(PersonId),
+    /// Ambit itself, such as when a runner's connection ends.
+    Ambit,
+    /// Somebody who was not identified.
+    Nobody,
+}
+
+/// The decision behind a person's act.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Warrant {
+    /// The decision's name.
+    pub decision: DecisionId,
+    /// The person.
+    pub by: PersonId,
+    /// The rules that permitted it.
+    pub rules: Vec<String>,
+    /// Everything that the decision depended upon.
+    pub facts: Value,
+}
+
+/// Something kept sealed beside the log, bound to it.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Sealed {
+    /// SHA-256 over the task's secret salt (32 bytes) and the plaintext.
+    pub commitment: Digest,
+    /// SHA-256 over the sealed bytes, when they are kept.
+    pub blob: Option<Digest>,
+}
+
+/// A decision on an act.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Decided {
+    /// Its name.
+    pub decision: DecisionId,
+    /// Who asked.
+    pub actor: Actor,
+    /// Under which task, when one was found.
+    pub task: Option<TaskId>,
+    /// What was asked: the word of [`crate::act::Act::action`] or [`crate::act::Governance::action`].
+    pub action: String,
+    /// At which server.
+    pub server: Option<ServerName>,
+    /// With which tool.
+    pub tool: Option<ToolName>,
+    /// The tool's definition as pinned at that moment.
+    pub pin: Option<Digest>,
+    /// The sealed act. Its commitment is what an approval names.
+    pub act: Option<Sealed>,
+    /// The version of the estate whose policies decided.
+    pub estate: Digest,
+    /// Everything that the decision depended upon, normalised: the same facts give the same answer.
+    pub facts: Value,
+    /// The answer.
+    pub answer: Answer,
+    /// The rules that made it.
+    pub rules: Vec<String>,
+}
+
+/// The answer of a decision, as the log keeps it.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Answer {
+    /// It may happen, once, now.
+    Allow {
+        /// When the permit ends.
+        act_by: Timestamp,
+        /// The labels of what the act may return: the task has them from now on.
+        charged: Labels,
+        /// The approval that it spends.
+        spends: Option<ApprovalId>,
+    },
+    /// A human must approve this exact act.
+    Hold {
+        /// The approval that was asked for, new or pending already.
+        approval: ApprovalId,
+        /// When the hold expires.
+        expires_at: Timestamp,
+        /// Why a human is asked.
+        reason: Reason,
+    },
+    /// It may not happen.
+    Deny {
+        /// Why not.
+        reason: Reason,
+    },
+}
+
+/// How a permitted act ended.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Performed {
+    /// The decision that permitted it.
+    pub decision: DecisionId,
+    /// Under which task.
+    pub task: TaskId,
+    /// How it ended.
+    pub status: Status,
+    /// How long it took.
+    pub took: Millis,
+    /// The bytes that went upstream.
+    pub sent_bytes: u64,
+    /// The bytes that came back.
+    pub received_bytes: u64,
+    /// Labels found only in the result.
+    pub labels: Labels,
+    /// The sealed result, when it is kept.
+    pub result: Option<Sealed>,
+}
+
+/// How an act ended.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub enum Status {
+    /// The upstream says it worked.
+    Done,
+    /// The upstream says it did not work.
+    Failed,
+    /// Not one byte went upstream.
+    NotSent,
+    /// Nobody knows: something went upstream and no whole answer came back.
+    Unknown,
+}
+
+/// A person's answer to a held act.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Verdict {
+    /// Yes, once.
+    Approved,
+    /// No.
+    Refused,
+}
+
+/// Something that knows the record it must leave in the log.
+pub trait Recordable {
+    /// Returns the fact to be written.
+    fn body(&self) -> Body;
+}
+
+impl Recordable for Body {
+    fn body(&self) -> Body {
+        self.clone()
+    }
+}
+
+impl Status {
+    /// Every status.
+    pub const ALL: [Self; 4] = [Self::Done, Self::Failed, Self::NotSent, Self::Unknown];
+
+    /// Returns the word that records and APIs use.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Done => "done",
+            Self::Failed => "failed",
+            Self::NotSent => "not_sent",
+            Self::Unknown => "unknown",
+        }
+    }
+}
+
+impl Verdict {
+    /// Returns the word that records and APIs use.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Approved => "approved",
+            Self::Refused => "refused",
+        }
+    }
+}
