@@ -1,0 +1,249 @@
+use super::check as check_tree;
+use super::plan::{FILE_LINES_MAX, MACHINE_PATHS};
+use super::tree::Tree;
+
+const WORKSPACE: &str = r#"
+[workspace.dependencies]
+ambit-core = { path = "crates/ambit-core" }
+ambit-store = { path = "crates/ambit-store" }
+ambit-testkit = { path = "crates/ambit-testkit" }
+cedar-policy = "4"
+hyper = "1"
+tokio = { version = "1", features = ["rt", "sync"] }
+webpki = { package = "rustls-webpki", version = "0.103" }
+"#;
+
+/// Checks a small house with one more file: every finding contains its expected text.
+fn check(path: &str, text: &str, expected: &[&str]) {
+    let files = [
+        ("Cargo.toml", WORKSPACE),
+        (
+            "ARCHITECTURE.md",
+            "`ambit-core`, `ambit-engine`, `ambit-store`, ambit-policy, `ambit`",
+        ),
+        (
+            "crates/ambit-core/Cargo.toml",
+            "[lints]\nworkspace = true\n",
+        ),
+        (path, text),
+    ];
+    let kept = if path == "ARCHITECTURE.md" {
+        &files[2..]
+    } else {
+        &files[1..]
+    };
+    let mut tree = vec![files[0]];
+    tree.extend(kept.iter().filter(|file| file.0 != path || file.1 == text));
+    let found: Vec<String> = check_tree(&Tree::of(&tree))
+        .iter()
+        .map(ToString::to_string)
+        .collect();
+    assert_eq!(
+        found.len(),
+        expected.len(),
+        "{path}: {text}\nfound {found:#?}"
+    );
+    for (found, expected) in found.iter().zip(expected) {
+        assert!(found.contains(expected), "{found}\nlacks {expected}");
+    }
+}
+
+fn check_manifest(room: &str, dependencies: &str, expected: &[&str]) {
+    let path = format!("crates/{room}/Cargo.toml");
+    check(
+        &path,
+        &format!("[lints]\nworkspace = true\n{dependencies}"),
+        expected,
+    );
+}
+
+#[test]
+fn arrows_go_one_way() {
+    check_manifest(
+        "ambit-store",
+        "[dependencies]\nambit-core.workspace = true",
+        &[],
+    );
+    check_manifest(
+        "ambit-core",
+        "[dependencies]\nambit-store.workspace = true",
+        &["ambit-core may not import ambit-store"],
+    );
+    check_manifest(
+        "ambit-core",
+        "[build-dependencies]\nambit-store = { path = \"../ambit-store\" }",
+        &["ambit-core may not import ambit-store"],
+    );
+    check_manifest(
+        "ambit-policy",
+        "[dependencies]\ncore = { package = \"ambit-store\", path = \"../ambit-store\" }",
+        &["ambit-policy may not import ambit-store"],
+    );
+    check_manifest(
+        "ambit-store",
+        "[target.'cfg(unix)'.dependencies]\nambit = { path = \"../ambit\" }",
+        &["ambit-store may not import ambit"],
+    );
+}
+
+#[test]
+fn only_tests_import_the_testkit() {
+    check_manifest(
+        "ambit-core",
+        "[dev-dependencies]\nambit-testkit.workspace = true",
+        &[],
+    );
+    check_manifest(
+        "ambit",
+        "[dependencies]\nambit-testkit.workspace = true",
+        &["ambit may not import ambit-testkit"],
+    );
+    check_manifest(
+        "ambit-core",
+        "[dev-dependencies]\nambit-store.workspace = true",
+        &["ambit-core may not import ambit-store"],
+    );
+}
+
+#[test]
+fn walls_hold() {
+    check_manifest(
+        "ambit-policy",
+        "[dependencies]\ncedar-policy.workspace = true",
+        &[],
+    );
+    check_manifest(
+        "ambit-engine",
+        "[dependencies]\ncedar-policy.workspace = true",
+        &["only ambit-policy may name cedar-policy"],
+    );
+    check_manifest(
+        "ambit-engine",
+        "[dependencies]\nwebpki.workspace = true",
+        &["may name rustls-webpki"],
+    );
+    check_manifest(
+        "ambit-core",
+        "[dev-dependencies]\nhyper = \"1\"",
+        &["may name hyper"],
+    );
+    check_manifest("ambit-new", "", &["ambit-new is not in the floor plan"]);
+    check(
+        "crates/ambit-store/Cargo.toml",
+        "",
+        &["write [lints] workspace = true"],
+    );
+}
+
+#[test]
+fn the_middle_does_no_io() {
+    let sync = "[dependencies]\ntokio = { version = \"1\", features = [\"sync\"] }";
+    check_manifest("ambit-engine", sync, &[]);
+    check_manifest(
+        "ambit-engine",
+        "[dependencies]\ntokio.workspace = true",
+        &["may use only sync of tokio, not rt"],
+    );
+    check_manifest(
+        "ambit-engine",
+        "[dev-dependencies]\ntokio.workspace = true",
+        &[],
+    );
+    check_manifest("ambit-core", sync, &["it may not name tokio"]);
+}
+
+#[test]
+fn phrases_stand_where_they_may() {
+    let spawn = concat!("fn f() { tokio", "::spawn(g()); }");
+    check(
+        "crates/ambit-engine/src/lib.rs",
+        spawn,
+        &["lib.rs:1: `tokio"],
+    );
+    check("crates/ambit-store/src/lib.rs", spawn, &[]);
+    let durable = concat!("impl<S> audit::Durable", " for Disk<S> {}");
+    check("crates/ambit/src/main.rs", durable, &["durable"]);
+    check("crates/ambit-store/src/lib.rs", durable, &[]);
+    let clock = concat!("\nlet now = std::time::SystemTime", "::now();");
+    check(
+        "crates/ambit-store/src/lib.rs",
+        clock,
+        &["lib.rs:2: `SystemTime"],
+    );
+    check("crates/ambit/src/clock.rs", clock, &[]);
+    check(
+        "crates/ambit-core/src/a.rs",
+        concat!("use std", "::env;"),
+        &["a.rs:1: `std"],
+    );
+    check(
+        "crates/ambit/src/a.rs",
+        concat!("#[", "ignore = \"slow\"]"),
+        &["none is ignored"],
+    );
+    check(
+        "crates/ambit/src/a.rs",
+        concat!("todo", "!()"),
+        &["write it now"],
+    );
+    check(
+        "crates/ambit/src/a.rs",
+        concat!("// todo", "!() is banned"),
+        &[],
+    );
+}
+
+#[test]
+fn files_are_short() {
+    check("crates/ambit/src/a.rs", &"\n".repeat(FILE_LINES_MAX), &[]);
+    check(
+        "crates/ambit/src/a.rs",
+        &"\n".repeat(FILE_LINES_MAX + 1),
+        &["601 lines"],
+    );
+}
+
+#[test]
+fn every_limit_is_tested() {
+    let limits = "pub const A_MAX: usize = 1;\n";
+    check(
+        "crates/ambit-core/src/limits.rs",
+        limits,
+        &["limits.rs:1: no test names A_MAX"],
+    );
+    let tested = format!("{limits}#[cfg(test)]\nmod tests {{ use super::A_MAX; }}");
+    check("crates/ambit-core/src/limits.rs", &tested, &[]);
+    let other = format!("{limits}#[cfg(test)]\nmod tests {{ use super::AA_MAX; }}");
+    check(
+        "crates/ambit-core/src/limits.rs",
+        &other,
+        &["no test names A_MAX"],
+    );
+}
+
+#[test]
+fn every_crate_is_on_the_map() {
+    check(
+        "ARCHITECTURE.md",
+        "`ambit-core-x`",
+        &["ambit-core is not on the map"],
+    );
+    check("ARCHITECTURE.md", "`ambit-core`", &[]);
+}
+
+#[test]
+fn no_paths_of_one_machine() {
+    for path in MACHINE_PATHS {
+        check("README.md", &format!("\nsee {path}/main"), &["README.md:2"]);
+        check(
+            "README.md",
+            &format!("\"{path}\""),
+            &["is a path of one machine"],
+        );
+        check(
+            "README.md",
+            &format!("{path}load, spiffe://td{path}, target{path}/a"),
+            &[],
+        );
+    }
+}

@@ -1,0 +1,134 @@
+//! Rules that are read off the text: phrases, lengths, limits, the map, machine paths.
+
+use super::Finding;
+use super::plan::{FILE_LINES_MAX, MACHINE_PATHS, PHRASES, ROOMS, Scope};
+use super::tree::{File, Tree};
+
+/// Where the shared limits are kept.
+const LIMITS: &str = "crates/ambit-core/src/limits.rs";
+
+/// Every rule of the text that is broken.
+pub(super) fn check(tree: &Tree) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    for file in tree.files() {
+        check_machine_paths(file, &mut findings);
+        if file.is_rust() {
+            check_length(file, &mut findings);
+            check_phrases(file, &mut findings);
+        }
+    }
+    check_limits(tree, &mut findings);
+    check_map(tree, &mut findings);
+    findings
+}
+
+fn check_length(file: &File, findings: &mut Vec<Finding>) {
+    let lines = file.text.lines().count();
+    if lines > FILE_LINES_MAX {
+        let rule = format!("{lines} lines; split it, {FILE_LINES_MAX} is the most");
+        findings.push(Finding::new(&file.path, rule));
+    }
+}
+
+fn check_phrases(file: &File, findings: &mut Vec<Finding>) {
+    let room = file.room().unwrap_or_default();
+    for (number, line) in numbered(&file.text) {
+        if line.trim_start().starts_with("//") {
+            continue;
+        }
+        for phrase in PHRASES.iter().filter(|phrase| line.contains(phrase.text)) {
+            let allowed = match phrase.scope {
+                Scope::Nowhere => false,
+                Scope::Only(rooms) => rooms.contains(&room),
+                Scope::NotIn(rooms) => !rooms.contains(&room),
+            };
+            if !allowed {
+                let place = format!("{}:{number}", file.path);
+                let rule = format!("`{}`: {}", phrase.text.trim(), phrase.why);
+                findings.push(Finding::new(place, rule));
+            }
+        }
+    }
+}
+
+fn check_machine_paths(file: &File, findings: &mut Vec<Finding>) {
+    for (number, line) in numbered(&file.text) {
+        for &path in MACHINE_PATHS {
+            if names_path(line, path) {
+                let place = format!("{}:{number}", file.path);
+                findings.push(Finding::new(
+                    place,
+                    format!("{path} is a path of one machine"),
+                ));
+            }
+        }
+    }
+}
+
+/// Whether `path` stands in `line` as a whole segment at the start of a path.
+fn names_path(line: &str, path: &str) -> bool {
+    line.match_indices(path).any(|(at, _)| {
+        let before = line.get(..at).and_then(|text| text.chars().next_back());
+        let after = line
+            .get(at.saturating_add(path.len())..)
+            .and_then(|text| text.chars().next());
+        let inside = |c: char| c.is_alphanumeric() || "_-./}~*$".contains(c);
+        let longer = |c: char| c.is_alphanumeric() || "_-".contains(c);
+        !before.is_some_and(inside) && !after.is_some_and(longer)
+    })
+}
+
+fn check_limits(tree: &Tree, findings: &mut Vec<Finding>) {
+    let Some(limits) = tree.text(LIMITS) else {
+        return;
+    };
+    for (number, line) in numbered(limits) {
+        let Some(rest) = line.strip_prefix("pub const ") else {
+            continue;
+        };
+        let Some((name, _)) = rest.split_once(':') else {
+            continue;
+        };
+        if !tree
+            .files()
+            .iter()
+            .any(|file| names_word(file.test_code(), name))
+        {
+            let place = format!("{LIMITS}:{number}");
+            let rule = format!("no test names {name}; write one at the limit and one beyond");
+            findings.push(Finding::new(place, rule));
+        }
+    }
+}
+
+fn names_word(text: &str, word: &str) -> bool {
+    text.split(|c: char| !c.is_alphanumeric() && c != '_')
+        .any(|found| found == word)
+}
+
+fn check_map(tree: &Tree, findings: &mut Vec<Finding>) {
+    const MAP: &str = "ARCHITECTURE.md";
+    let Some(map) = tree.text(MAP) else {
+        findings.push(Finding::new(MAP, "the map of the house is missing"));
+        return;
+    };
+    for room in ROOMS {
+        let exists = tree
+            .files()
+            .iter()
+            .any(|file| file.room() == Some(room.name));
+        let listed = map
+            .split(|c: char| !c.is_alphanumeric() && c != '-')
+            .any(|word| word == room.name);
+        if exists && !listed {
+            findings.push(Finding::new(
+                MAP,
+                format!("{} is not on the map", room.name),
+            ));
+        }
+    }
+}
+
+fn numbered(text: &str) -> impl Iterator<Item = (usize, &str)> {
+    (1..).zip(text.lines())
+}
