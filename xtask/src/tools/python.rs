@@ -40,7 +40,12 @@ pub(super) fn install(manifests: &Path, place: &Path) -> Result<(), Failure> {
         step::run(&mut pip)?;
         stamp.finish()?;
     }
-    wrap(place, "python", &[&programs.join("python")])?;
+    // -B: what runs from the repository leaves no bytecode in it.
+    wrap(
+        place,
+        "python",
+        &[&programs.join("python"), Path::new("-B")],
+    )?;
     wrap(place, "mcp-server-git", &[&programs.join("mcp-server-git")])
 }
 

@@ -1,0 +1,300 @@
+// Verify-log checks a log of Ambit with code that Ambit's authors did not write:
+// golang.org/x/mod/sumdb, the library behind the Go checksum database.
+//
+// It reads a directory in the C2SP tlog-tiles layout (checkpoint, tile/L/N, tile/entries/N)
+// and checks the signature of the checkpoint, the tree hash computed from all entries, every
+// stored hash tile, the inclusion of one entry, and consistency with an older checkpoint.
+//
+// It prints OK and exits 0, or prints what is wrong and exits 1; 2 is a wrong command line.
+package main
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/binary"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"golang.org/x/mod/sumdb/note"
+	"golang.org/x/mod/sumdb/tlog"
+)
+
+// tileHeight is fixed by C2SP tlog-tiles: 256 hashes in a tile.
+const tileHeight = 8
+
+// tileWidth is the number of hashes, or entries, in a full tile.
+const tileWidth = 1 << tileHeight
+
+// entriesMax bounds the work: a log of the tests is far smaller.
+const entriesMax = 1 << 24
+
+// A checkpoint is a signed statement that a log of this origin has this tree.
+type checkpoint struct {
+	origin string
+	tree   tlog.Tree
+}
+
+func main() {
+	dir := flag.String("dir", "", "directory of the log (tlog-tiles layout)")
+	key := flag.String("key", "", "verifier key of the log (C2SP signed-note vkey)")
+	index := flag.Int64("index", -1, "entry whose inclusion is proved (default: the last)")
+	old := flag.String("old", "", "file with an older checkpoint that this log must extend")
+	flag.Parse()
+	if *dir == "" || *key == "" || flag.NArg() != 0 {
+		flag.Usage()
+		os.Exit(2)
+	}
+	now, err := verify(*dir, *key, *index, *old)
+	if err != nil {
+		fmt.Println("FAILED:", err)
+		os.Exit(1)
+	}
+	fmt.Printf("OK %s %d %s\n", now.origin, now.tree.N, now.tree.Hash)
+}
+
+// verify checks the whole log under dir and returns its checkpoint.
+func verify(dir, key string, index int64, old string) (checkpoint, error) {
+	verifier, err := note.NewVerifier(key)
+	if err != nil {
+		return checkpoint{}, fmt.Errorf("verifier key: %w", err)
+	}
+	now, err := readCheckpoint(filepath.Join(dir, "checkpoint"), verifier)
+	if err != nil {
+		return now, err
+	}
+	stored, err := checkEntries(dir, now.tree)
+	if err != nil {
+		return now, err
+	}
+	if err := checkTiles(dir, now.tree.N, stored); err != nil {
+		return now, err
+	}
+	tiles := tlog.TileHashReader(now.tree, &directory{path: dir})
+	if index < 0 {
+		index = now.tree.N - 1
+	}
+	if now.tree.N > 0 {
+		if err := checkInclusion(tiles, now.tree, stored, index); err != nil {
+			return now, err
+		}
+	}
+	if old != "" {
+		before, err := readCheckpoint(old, verifier)
+		if err != nil {
+			return now, fmt.Errorf("older %w", err)
+		}
+		return now, checkConsistency(tiles, now.tree, before.tree)
+	}
+	return now, nil
+}
+
+// readCheckpoint opens a C2SP tlog-checkpoint: origin, size and root hash, signed as a note.
+func readCheckpoint(path string, verifier note.Verifier) (checkpoint, error) {
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return checkpoint{}, fmt.Errorf("checkpoint: %w", err)
+	}
+	opened, err := note.Open(text, note.VerifierList(verifier))
+	if err != nil {
+		return checkpoint{}, fmt.Errorf("checkpoint: %w", err)
+	}
+	lines := strings.Split(opened.Text, "\n")
+	if len(lines) < 4 {
+		return checkpoint{}, errors.New("checkpoint: fewer than three lines")
+	}
+	if lines[0] != verifier.Name() {
+		return checkpoint{}, fmt.Errorf("checkpoint: origin %q is not %q", lines[0], verifier.Name())
+	}
+	size, err := strconv.ParseInt(lines[1], 10, 64)
+	if err != nil || size < 0 || size > entriesMax || strconv.FormatInt(size, 10) != lines[1] {
+		return checkpoint{}, fmt.Errorf("checkpoint: size %q", lines[1])
+	}
+	root, err := base64.StdEncoding.Strict().DecodeString(lines[2])
+	if err != nil || len(root) != tlog.HashSize {
+		return checkpoint{}, fmt.Errorf("checkpoint: root hash %q", lines[2])
+	}
+	found := checkpoint{origin: lines[0], tree: tlog.Tree{N: size}}
+	copy(found.tree.Hash[:], root)
+	return found, nil
+}
+
+// checkEntries hashes every entry, and the tree over them, and compares with the checkpoint.
+func checkEntries(dir string, tree tlog.Tree) (*memory, error) {
+	stored := &memory{}
+	count := int64(0)
+	for first := int64(0); first < tree.N; first += tileWidth {
+		width := tree.N - first
+		if width > tileWidth {
+			width = tileWidth
+		}
+		bundle, err := readBundle(dir, first/tileWidth, int(width))
+		if err != nil {
+			return nil, err
+		}
+		for _, entry := range bundle {
+			hashes, err := tlog.StoredHashes(count, entry, stored)
+			if err != nil {
+				return nil, err
+			}
+			stored.hashes = append(stored.hashes, hashes...)
+			count++
+		}
+	}
+	root, err := treeHash(tree.N, stored)
+	if err != nil {
+		return nil, err
+	}
+	if root != tree.Hash {
+		return nil, fmt.Errorf("entries: their tree hash %s is not the checkpoint's %s", root, tree.Hash)
+	}
+	return stored, nil
+}
+
+// treeHash is the root hash of RFC 6962, where the empty tree has the hash of nothing. The library
+// gives zeros for the empty tree.
+func treeHash(size int64, stored tlog.HashReader) (tlog.Hash, error) {
+	if size == 0 {
+		return sha256.Sum256(nil), nil
+	}
+	return tlog.TreeHash(size, stored)
+}
+
+// readBundle reads one entry bundle: entries, each behind its length in two bytes.
+func readBundle(dir string, number int64, width int) ([][]byte, error) {
+	// The level is only a name here: the path of an entry bundle is that of a tile.
+	tile := tlog.Tile{H: tileHeight, L: 0, N: number, W: width}
+	path := strings.Replace(layout(tile), "tile/0/", "tile/entries/", 1)
+	data, err := readWide(dir, path, tile)
+	if err != nil {
+		return nil, fmt.Errorf("entries: %w", err)
+	}
+	var entries [][]byte
+	for len(entries) < width {
+		if len(data) < 2 {
+			return nil, fmt.Errorf("entries: %s ends before entry %d", path, len(entries))
+		}
+		length := int(binary.BigEndian.Uint16(data))
+		data = data[2:]
+		if len(data) < length {
+			return nil, fmt.Errorf("entries: %s ends within entry %d", path, len(entries))
+		}
+		entries = append(entries, data[:length])
+		data = data[length:]
+	}
+	return entries, nil
+}
+
+// checkTiles compares every hash tile with the one that the entries give.
+//
+// The library's own check of tiles (TileHashReader, x/mod 0.7) passes over some full tiles when
+// subtrees of the root share a tile, so each tile is compared byte by byte.
+func checkTiles(dir string, size int64, stored tlog.HashReader) error {
+	tiles := &directory{path: dir}
+	for _, tile := range tlog.NewTiles(tileHeight, 0, size) {
+		want, err := tlog.ReadTileData(tile, stored)
+		if err != nil {
+			return err
+		}
+		found, err := tiles.ReadTiles([]tlog.Tile{tile})
+		if err != nil {
+			return fmt.Errorf("tiles: %w", err)
+		}
+		for i := 0; i < tile.W; i++ {
+			at := i * tlog.HashSize
+			if !bytes.Equal(found[0][at:at+tlog.HashSize], want[at:at+tlog.HashSize]) {
+				return fmt.Errorf("tiles: hash %d of %s is not the one that the entries give", i, layout(tile))
+			}
+		}
+	}
+	return nil
+}
+
+func checkInclusion(tiles tlog.HashReader, tree tlog.Tree, stored *memory, index int64) error {
+	if index >= tree.N {
+		return fmt.Errorf("inclusion: entry %d is not among %d", index, tree.N)
+	}
+	proof, err := tlog.ProveRecord(tree.N, index, tiles)
+	if err != nil {
+		return fmt.Errorf("inclusion of entry %d: %w", index, err)
+	}
+	leaf := stored.hashes[tlog.StoredHashIndex(0, index)]
+	if err := tlog.CheckRecord(proof, tree.N, tree.Hash, index, leaf); err != nil {
+		return fmt.Errorf("inclusion of entry %d: %w", index, err)
+	}
+	return nil
+}
+
+func checkConsistency(tiles tlog.HashReader, now, before tlog.Tree) error {
+	if before.N > now.N {
+		return fmt.Errorf("consistency: the older checkpoint has %d entries, this one %d", before.N, now.N)
+	}
+	if before.N == 0 {
+		return nil // Every log extends the empty one.
+	}
+	proof, err := tlog.ProveTree(now.N, before.N, tiles)
+	if err != nil {
+		return fmt.Errorf("consistency with size %d: %w", before.N, err)
+	}
+	if err := tlog.CheckTree(proof, now.N, now.Hash, before.N, before.Hash); err != nil {
+		return fmt.Errorf("consistency with size %d: %w", before.N, err)
+	}
+	return nil
+}
+
+// directory reads hash tiles from files.
+type directory struct{ path string }
+
+func (d *directory) Height() int { return tileHeight }
+
+func (d *directory) ReadTiles(tiles []tlog.Tile) ([][]byte, error) {
+	var all [][]byte
+	for _, tile := range tiles {
+		data, err := readWide(d.path, layout(tile), tile)
+		if err != nil {
+			return nil, err
+		}
+		want := tile.W * tlog.HashSize
+		if len(data) < want {
+			return nil, fmt.Errorf("%s: %d bytes, not %d", layout(tile), len(data), want)
+		}
+		all = append(all, data[:want])
+	}
+	return all, nil
+}
+
+func (d *directory) SaveTiles([]tlog.Tile, [][]byte) {}
+
+// layout is the path of a tile in C2SP tlog-tiles, which leaves the height out.
+func layout(tile tlog.Tile) string {
+	return strings.Replace(tile.Path(), fmt.Sprintf("tile/%d/", tileHeight), "tile/", 1)
+}
+
+// readWide reads a partial tile, or the full one that replaced it when the log grew.
+func readWide(dir, path string, tile tlog.Tile) ([]byte, error) {
+	data, err := os.ReadFile(filepath.Join(dir, filepath.FromSlash(path)))
+	if errors.Is(err, os.ErrNotExist) && tile.W < tileWidth {
+		full := strings.TrimSuffix(path, fmt.Sprintf(".p/%d", tile.W))
+		return os.ReadFile(filepath.Join(dir, filepath.FromSlash(full)))
+	}
+	return data, err
+}
+
+// memory keeps stored hashes as the library numbers them.
+type memory struct{ hashes []tlog.Hash }
+
+func (m *memory) ReadHashes(indexes []int64) ([]tlog.Hash, error) {
+	found := make([]tlog.Hash, len(indexes))
+	for i, index := range indexes {
+		if index >= int64(len(m.hashes)) {
+			return nil, fmt.Errorf("no stored hash %d", index)
+		}
+		found[i] = m.hashes[index]
+	}
+	return found, nil
+}
