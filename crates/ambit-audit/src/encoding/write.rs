@@ -1,0 +1,317 @@
+//! From records to JSON values.
+
+use std::collections::BTreeMap;
+
+use ambit_core::{
+    Labels, Timestamp,
+    act::Target,
+    json::Value,
+    record::{Actor, Answer, Body, Decided, Performed, Record, Sealed, Warrant},
+    task::Task,
+};
+
+use super::{VERSION, kind};
+
+/// Returns the object of `record`.
+pub(super) fn record(record: &Record) -> Value {
+    let (kind, members) = body(&record.body);
+    members
+        .add("v", VERSION)
+        .add("kind", kind)
+        .add("at", time(record.at))
+        .done()
+}
+
+fn body(body: &Body) -> (&'static str, Members) {
+    match body {
+        Body::LogOpened { origin, recovered } => (kind::LOG_OPENED, {
+            let recovered = recovered.as_ref().map(|(origin, size)| {
+                let members = members().add("origin", origin.as_str()).add("size", *size);
+                members.done()
+            });
+            members()
+                .add("origin", origin.as_str())
+                .maybe("recovered", recovered)
+        }),
+        Body::PersonKnown { person } => (kind::PERSON_KNOWN, members().text("person", person)),
+        Body::EstateApplied { estate, warrant } => (
+            kind::ESTATE_APPLIED,
+            members()
+                .text("estate", estate)
+                .add("warrant", self::warrant(warrant)),
+        ),
+        Body::TaskStarted {
+            task,
+            parameters,
+            warrant,
+        } => (
+            kind::TASK_STARTED,
+            members()
+                .add("task", self::task(task))
+                .add("parameters", sealed(parameters))
+                .add("warrant", self::warrant(warrant)),
+        ),
+        Body::InstanceCertified {
+            instance,
+            task,
+            certificate,
+            expires_at,
+        } => (
+            kind::INSTANCE_CERTIFIED,
+            members()
+                .text("instance", instance)
+                .text("task", task)
+                .text("certificate", certificate)
+                .add("expires_at", time(*expires_at)),
+        ),
+        Body::TaskEnded { task, end, by } => (
+            kind::TASK_ENDED,
+            members()
+                .text("task", task)
+                .add("end", end.as_str())
+                .add("by", actor(*by)),
+        ),
+        Body::Decided(it) => (kind::DECIDED, decided(it)),
+        Body::Performed(it) => (kind::PERFORMED, performed(it)),
+        Body::ApprovalDecided { .. }
+        | Body::Revoked { .. }
+        | Body::RevocationEffective { .. }
+        | Body::ToolSeen { .. }
+        | Body::CredentialSealed { .. }
+        | Body::RefusalsCoalesced { .. }
+        | Body::StateDigest { .. } => governance(body),
+    }
+}
+
+/// The kinds that people's acts and Ambit's own observations leave.
+fn governance(body: &Body) -> (&'static str, Members) {
+    match body {
+        Body::ApprovalDecided {
+            approval,
+            task,
+            verdict,
+            warrant,
+        } => (
+            kind::APPROVAL_DECIDED,
+            members()
+                .text("approval", approval)
+                .text("task", task)
+                .add("verdict", verdict.as_str())
+                .add("warrant", self::warrant(warrant)),
+        ),
+        Body::Revoked {
+            revocation,
+            target,
+            reason,
+            warrant,
+        } => (
+            kind::REVOKED,
+            members()
+                .text("revocation", revocation)
+                .add("target", self::target(target))
+                .add("reason", sealed(reason))
+                .add("warrant", self::warrant(warrant)),
+        ),
+        Body::RevocationEffective {
+            revocation,
+            crossed,
+            took,
+        } => (
+            kind::REVOCATION_EFFECTIVE,
+            members()
+                .text("revocation", revocation)
+                .add("crossed", texts(crossed))
+                .add("took_ms", took.as_millis()),
+        ),
+        Body::ToolSeen { server, tool, seen } => (
+            kind::TOOL_SEEN,
+            members()
+                .add("server", server.as_str())
+                .add("tool", tool.as_str())
+                .text("seen", seen),
+        ),
+        Body::CredentialSealed { reference, warrant } => (
+            kind::CREDENTIAL_SEALED,
+            members()
+                .add("reference", reference.as_str())
+                .add("warrant", self::warrant(warrant)),
+        ),
+        Body::RefusalsCoalesced {
+            actor,
+            task,
+            reason,
+            count,
+            first_at,
+            last_at,
+        } => (
+            kind::REFUSALS_COALESCED,
+            members()
+                .add("actor", self::actor(*actor))
+                .maybe_text("task", task.as_ref())
+                .add("reason", reason.code())
+                .add("count", *count)
+                .add("first_at", time(*first_at))
+                .add("last_at", time(*last_at)),
+        ),
+        Body::StateDigest { digest } => (kind::STATE_DIGEST, members().text("digest", digest)),
+        Body::LogOpened { .. }
+        | Body::PersonKnown { .. }
+        | Body::EstateApplied { .. }
+        | Body::TaskStarted { .. }
+        | Body::InstanceCertified { .. }
+        | Body::TaskEnded { .. }
+        | Body::Decided(_)
+        | Body::Performed(_) => self::body(body),
+    }
+}
+
+fn decided(decided: &Decided) -> Members {
+    members()
+        .text("decision", &decided.decision)
+        .add("actor", actor(decided.actor))
+        .maybe_text("task", decided.task.as_ref())
+        .add("action", decided.action.as_str())
+        .maybe_text("server", decided.server.as_ref())
+        .maybe_text("tool", decided.tool.as_ref())
+        .maybe_text("pin", decided.pin.as_ref())
+        .maybe("act", decided.act.as_ref().map(sealed))
+        .text("estate", &decided.estate)
+        .add("facts", decided.facts.clone())
+        .add("answer", answer(&decided.answer))
+        .add("rules", texts(&decided.rules))
+}
+
+fn answer(answer: &Answer) -> Value {
+    match answer {
+        Answer::Allow {
+            act_by,
+            charged,
+            spends,
+        } => members()
+            .add("effect", "allow")
+            .add("act_by", time(*act_by))
+            .add("charged", labels(charged))
+            .maybe_text("spends", spends.as_ref()),
+        Answer::Hold {
+            approval,
+            expires_at,
+            reason,
+        } => members()
+            .add("effect", "hold")
+            .text("approval", approval)
+            .add("expires_at", time(*expires_at))
+            .add("reason", reason.code()),
+        Answer::Deny { reason } => members().add("effect", "deny").add("reason", reason.code()),
+    }
+    .done()
+}
+
+fn performed(performed: &Performed) -> Members {
+    members()
+        .text("decision", &performed.decision)
+        .text("task", &performed.task)
+        .add("status", performed.status.as_str())
+        .add("took_ms", performed.took.as_millis())
+        .add("sent_bytes", performed.sent_bytes)
+        .add("received_bytes", performed.received_bytes)
+        .add("labels", labels(&performed.labels))
+        .maybe("result", performed.result.as_ref().map(sealed))
+}
+
+fn task(task: &Task) -> Value {
+    members()
+        .text("id", &task.id)
+        .add("template", task.template.as_str())
+        .add("template_version", u64::from(task.template_version))
+        .text("estate", &task.estate)
+        .add("agent", task.agent.as_str())
+        .text("instance", &task.instance)
+        .text("spiffe_id", &task.spiffe_id)
+        .text("subject", &task.subject)
+        .text("authority", &task.authority)
+        .add("started_at", time(task.started_at))
+        .add("expires_at", time(task.expires_at))
+        .add("contained", task.contained.as_str())
+        .done()
+}
+
+fn warrant(warrant: &Warrant) -> Value {
+    members()
+        .text("decision", &warrant.decision)
+        .text("by", &warrant.by)
+        .add("rules", texts(&warrant.rules))
+        .add("facts", warrant.facts.clone())
+        .done()
+}
+
+fn sealed(sealed: &Sealed) -> Value {
+    members()
+        .text("commitment", &sealed.commitment)
+        .maybe_text("blob", sealed.blob.as_ref())
+        .done()
+}
+
+fn actor(actor: Actor) -> Value {
+    match actor {
+        Actor::Instance(id) => id.to_string().into(),
+        Actor::Person(id) => id.to_string().into(),
+        Actor::Ambit => "ambit".into(),
+        Actor::Nobody => "nobody".into(),
+    }
+}
+
+fn target(target: &Target) -> Value {
+    match target {
+        Target::Task(id) => members().text("task", id),
+        Target::Instance(id) => members().text("instance", id),
+        Target::Agent(name) => members().text("agent", name),
+        Target::Person(id) => members().text("person", id),
+        Target::Server(name) => members().text("server", name),
+    }
+    .done()
+}
+
+fn labels(labels: &Labels) -> Value {
+    labels.iter().map(|label| label.as_str()).collect()
+}
+
+fn texts<T: ToString>(items: &[T]) -> Value {
+    items.iter().map(ToString::to_string).collect()
+}
+
+fn time(at: Timestamp) -> Value {
+    at.as_millis().into()
+}
+
+/// The members of an object under way.
+struct Members(BTreeMap<String, Value>);
+
+const fn members() -> Members {
+    Members(BTreeMap::new())
+}
+
+impl Members {
+    fn add(mut self, name: &str, value: impl Into<Value>) -> Self {
+        self.0.insert(name.to_owned(), value.into());
+        self
+    }
+
+    fn text(self, name: &str, value: &impl ToString) -> Self {
+        self.add(name, value.to_string())
+    }
+
+    fn maybe(self, name: &str, value: Option<Value>) -> Self {
+        match value {
+            Some(value) => self.add(name, value),
+            None => self,
+        }
+    }
+
+    fn maybe_text(self, name: &str, value: Option<&impl ToString>) -> Self {
+        self.maybe(name, value.map(|it| it.to_string().into()))
+    }
+
+    fn done(self) -> Value {
+        Value::Object(self.0)
+    }
+}
