@@ -1,1 +1,38 @@
-//! Placeholder.
+//! Who is calling: proofs of identity, checked once per connection and turned into evidence.
+//!
+//! Everything that a check depends upon is an argument: certificates, bundles, time, chance. The
+//! evidence types ([`InstanceCaller`], [`PersonCaller`], [`Gateway`]) have private fields and are
+//! made by one function each.
+//!
+//! Evidence says who somebody *is*. Whether they still may act is asked anew on every decision:
+//! the engine rechecks the live state of the instance, its agent and its task each time.
+//!
+//! **Architecture invariant:** no sockets and no clock. `rustls` is here because X509-SVID identity
+//! is decided inside the TLS handshake; it runs on bytes that others carry.
+
+pub mod authority;
+mod caller;
+mod error;
+pub mod key;
+mod pem;
+mod person;
+pub mod tls;
+mod trust_bundle;
+mod x509;
+mod x509_svid;
+
+#[cfg(test)]
+mod tests;
+
+pub use crate::{
+    authority::{Authority, AuthorityError, Issuance, Svid},
+    caller::{Gateway, InstanceCaller, KeyBinding, PersonCaller},
+    error::{IdentityError, SvidFlaw},
+    key::{KeyError, ProvedKey, SvidKey},
+    person::{PeerCredentials, identify_person},
+    tls::{TlsClock, TlsError},
+    trust_bundle::{BUNDLE_BYTES_MAX, BUNDLE_ROOTS_MAX, BundleError, TrustBundle},
+    x509_svid::{
+        CERTIFICATE_BYTES_MAX, CHAIN_CERTIFICATES_MAX, identify_gateway, identify_instance,
+    },
+};

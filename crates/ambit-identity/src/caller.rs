@@ -1,0 +1,113 @@
+//! Evidence of who is calling.
+
+use ambit_core::{AgentName, Digest, InstanceId, SpiffeId, Timestamp};
+
+/// One run of an agent, proved by its X509-SVID.
+///
+/// Made only by [`identify_instance`](crate::identify_instance). It may be kept for the life of
+/// the connection on which it was proved. It says nothing about what the instance may do: every
+/// decision rechecks the live state, and refuses once [`expires_at`](Self::expires_at) is reached.
+///
+/// ```compile_fail
+/// use ambit_core::{AgentName, Digest, InstanceId, SpiffeId, Timestamp};
+/// use ambit_identity::{InstanceCaller, KeyBinding};
+///
+/// fn forge(spiffe_id: SpiffeId, agent: AgentName, instance: InstanceId, expires_at: Timestamp) {
+///     let binding = KeyBinding::Mtls { certificate: Digest::of(b"") };
+///     let _ = InstanceCaller { spiffe_id, agent, instance, binding, expires_at };
+/// }
+/// ```
+#[derive(Clone, Debug)]
+pub struct InstanceCaller {
+    pub(crate) spiffe_id: SpiffeId,
+    pub(crate) agent: AgentName,
+    pub(crate) instance: InstanceId,
+    pub(crate) binding: KeyBinding,
+    pub(crate) expires_at: Timestamp,
+}
+
+/// A person whom the estate names, proved by the operating system's word on a local socket.
+///
+/// Made only by [`identify_person`](crate::identify_person). What the person may do is asked of
+/// the estate in force on every decision, not of this.
+///
+/// ```compile_fail
+/// let _ = ambit_identity::PersonCaller { alias: "mallory".to_owned(), unix_uid: 0 };
+/// ```
+#[derive(Clone, Debug)]
+pub struct PersonCaller {
+    pub(crate) alias: String,
+    pub(crate) unix_uid: u32,
+}
+
+/// The gateway of a trust domain, proved by its X509-SVID.
+///
+/// Made only by [`identify_gateway`](crate::identify_gateway).
+///
+/// ```compile_fail
+/// fn forge(spiffe_id: ambit_core::SpiffeId) {
+///     let _ = ambit_identity::Gateway { spiffe_id };
+/// }
+/// ```
+#[derive(Clone, Debug)]
+pub struct Gateway {
+    pub(crate) spiffe_id: SpiffeId,
+}
+
+/// What ties a caller to a key that only the caller holds.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum KeyBinding {
+    /// Mutual TLS with the leaf certificate of this digest (RFC 8705 `x5t#S256`).
+    Mtls {
+        /// SHA-256 over the certificate's DER form.
+        certificate: Digest,
+    },
+}
+
+impl InstanceCaller {
+    /// Returns the SPIFFE ID, of the form `spiffe://TD/agent/NAME/INSTANCE`.
+    pub const fn spiffe_id(&self) -> &SpiffeId {
+        &self.spiffe_id
+    }
+
+    /// Returns the agent of which this is a run.
+    pub const fn agent(&self) -> &AgentName {
+        &self.agent
+    }
+
+    /// Returns the run.
+    pub const fn instance(&self) -> InstanceId {
+        self.instance
+    }
+
+    /// Returns what ties the caller to its key.
+    pub const fn binding(&self) -> KeyBinding {
+        self.binding
+    }
+
+    /// Returns the first instant at which the certificate is no longer valid.
+    ///
+    /// A connection can outlive the certificate that opened it; authority may not.
+    pub const fn expires_at(&self) -> Timestamp {
+        self.expires_at
+    }
+}
+
+impl PersonCaller {
+    /// Returns the alias that the estate uses for the person.
+    pub fn alias(&self) -> &str {
+        &self.alias
+    }
+
+    /// Returns the local user (uid) that proved to be this person.
+    pub const fn unix_uid(&self) -> u32 {
+        self.unix_uid
+    }
+}
+
+impl Gateway {
+    /// Returns the SPIFFE ID, `spiffe://TD/ambit/gateway`.
+    pub const fn spiffe_id(&self) -> &SpiffeId {
+        &self.spiffe_id
+    }
+}

@@ -1,0 +1,50 @@
+//! People on local sockets, by the operating system's word.
+
+use std::collections::BTreeMap;
+
+use ambit_core::estate::Person;
+
+use crate::{IdentityError, PersonCaller};
+
+/// What the kernel says of the process at the other end of a Unix socket (`SO_PEERCRED`).
+///
+/// The door that owns the socket fills this in from the kernel's answer and from nothing else.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct PeerCredentials {
+    /// The effective user when the peer connected.
+    pub uid: u32,
+    /// The effective group when the peer connected.
+    pub gid: u32,
+    /// The process, where the kernel tells it. For records: it proves nothing.
+    pub pid: Option<u32>,
+}
+
+/// Identifies the one person of the estate whose local user holds the other end of the socket.
+///
+/// `people` are those of the estate in force, by alias. The group and the process prove nothing.
+///
+/// # Errors
+/// [`IdentityError::UnknownUid`] when nobody has the uid, [`IdentityError::AmbiguousUid`] when
+/// several people have it.
+pub fn identify_person(
+    peer: PeerCredentials,
+    people: &BTreeMap<String, Person>,
+) -> Result<PersonCaller, IdentityError> {
+    let seen = peer.uid;
+    let aliases: Vec<&String> = people
+        .iter()
+        .filter(|(_, person)| person.unix_uid == Some(seen))
+        .map(|(alias, _)| alias)
+        .collect();
+    match aliases.as_slice() {
+        [] => Err(IdentityError::UnknownUid { seen }),
+        [alias] => Ok(PersonCaller {
+            alias: (*alias).clone(),
+            unix_uid: seen,
+        }),
+        several => Err(IdentityError::AmbiguousUid {
+            seen,
+            aliases: several.iter().map(|it| (*it).clone()).collect(),
+        }),
+    }
+}

@@ -1,0 +1,270 @@
+//! Mutual TLS between runner and gateway, by SPIFFE ID on both sides.
+//!
+//! TLS 1.3 and ES256 only. Nothing is resumed: a resumed session would skip the validation of its
+//! chain against the bundle of today. DNS names mean nothing here, and none is sent.
+
+use std::{fmt, net::Ipv4Addr, sync::Arc};
+
+use ambit_core::Timestamp;
+use rustls::{
+    CertificateError, ClientConfig, DigitallySignedStruct, DistinguishedName, Error, OtherError,
+    ServerConfig, SignatureScheme,
+    client::{
+        Resumption,
+        danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
+    },
+    crypto::{WebPkiSupportedAlgorithms, aws_lc_rs, verify_tls13_signature},
+    server::{
+        NoServerSessionStorage,
+        danger::{ClientCertVerified, ClientCertVerifier},
+    },
+    sign::{CertifiedKey, SingleCertAndKey},
+    time_provider::TimeProvider,
+    version::TLS13,
+};
+use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+use zeroize::Zeroize;
+
+use crate::{
+    IdentityError, Svid, SvidKey, TrustBundle, identify_gateway, identify_instance,
+    x509::{from_seconds, to_unix_time},
+    x509_svid,
+};
+
+/// The application protocol that both sides speak (ALPN).
+pub const ALPN_HTTP_1_1: &[u8] = b"http/1.1";
+
+/// The clock that handshakes are validated by. The program gives it; nothing here reads one.
+#[derive(Clone)]
+pub struct TlsClock(Arc<dyn Fn() -> Timestamp + Send + Sync>);
+
+/// A TLS configuration cannot be made.
+#[derive(Debug, thiserror::Error)]
+pub enum TlsError {
+    /// The key cannot sign for the SVID.
+    #[error("the key does not belong to the SVID of {spiffe_id}; take both from one issuance")]
+    Key {
+        /// The SVID's name.
+        spiffe_id: String,
+        /// What the library said.
+        #[source]
+        source: Error,
+    },
+    /// The library refused the configuration.
+    #[error("the TLS configuration is refused")]
+    Configuration {
+        /// What the library said.
+        #[source]
+        source: Error,
+    },
+}
+
+/// Returns the configuration of the gateway: it shows `svid` and wants an instance's SVID.
+///
+/// The handshake fails unless the client is an instance of the bundle's trust domain. Afterwards
+/// the gateway calls [`identify_instance`] on the connection's peer certificates for the evidence.
+/// Configurations are cheap: on a new SVID or bundle, make another one for the next connections.
+///
+/// # Errors
+/// [`TlsError::Key`] when `key` is not that of `svid`.
+pub fn gateway_config(
+    svid: &Svid,
+    key: &SvidKey,
+    bundle: Arc<TrustBundle>,
+    clock: TlsClock,
+) -> Result<ServerConfig, TlsError> {
+    let provider = Arc::new(aws_lc_rs::default_provider());
+    let mut config = ServerConfig::builder_with_details(provider, Arc::new(clock))
+        .with_protocol_versions(&[&TLS13])
+        .map_err(|source| TlsError::Configuration { source })?
+        .with_client_cert_verifier(Arc::new(SvidVerifier { bundle }))
+        .with_cert_resolver(Arc::new(certified(svid, key)?));
+    config.alpn_protocols = vec![ALPN_HTTP_1_1.to_vec()];
+    config.session_storage = Arc::new(NoServerSessionStorage {});
+    config.send_tls13_tickets = 0;
+    Ok(config)
+}
+
+/// Returns the configuration of the runner: it shows `svid` and wants the gateway's SVID.
+///
+/// The handshake fails unless the server is `spiffe://TD/ambit/gateway` of the bundle's trust
+/// domain. Give [`server_name`] where the library asks for a name.
+///
+/// # Errors
+/// [`TlsError::Key`] when `key` is not that of `svid`.
+pub fn runner_config(
+    svid: &Svid,
+    key: &SvidKey,
+    bundle: Arc<TrustBundle>,
+    clock: TlsClock,
+) -> Result<ClientConfig, TlsError> {
+    let provider = Arc::new(aws_lc_rs::default_provider());
+    let mut config = ClientConfig::builder_with_details(provider, Arc::new(clock))
+        .with_protocol_versions(&[&TLS13])
+        .map_err(|source| TlsError::Configuration { source })?
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(SvidVerifier { bundle }))
+        .with_client_cert_resolver(Arc::new(certified(svid, key)?));
+    config.alpn_protocols = vec![ALPN_HTTP_1_1.to_vec()];
+    config.resumption = Resumption::disabled();
+    config.enable_sni = false;
+    Ok(config)
+}
+
+/// Returns the name that the TLS library wants of every server. It is neither sent nor checked:
+/// the gateway is known by its SPIFFE ID.
+pub fn server_name() -> ServerName<'static> {
+    ServerName::from(std::net::IpAddr::V4(Ipv4Addr::UNSPECIFIED))
+}
+
+impl TlsClock {
+    /// Returns the clock that asks `now` on every handshake.
+    pub fn new(now: impl Fn() -> Timestamp + Send + Sync + 'static) -> Self {
+        Self(Arc::new(now))
+    }
+}
+
+impl fmt::Debug for TlsClock {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("TlsClock(..)")
+    }
+}
+
+impl TimeProvider for TlsClock {
+    fn current_time(&self) -> Option<UnixTime> {
+        Some(to_unix_time((self.0)()))
+    }
+}
+
+/// Verifies the peer by the same functions that give the evidence later.
+#[derive(Debug)]
+struct SvidVerifier {
+    bundle: Arc<TrustBundle>,
+}
+
+impl ServerCertVerifier for SvidVerifier {
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        _server_name: &ServerName<'_>,
+        _ocsp_response: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        let chain = join(end_entity, intermediates);
+        identify_gateway(&chain, &self.bundle, from_seconds(now.as_secs())).map_err(refused)?;
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        _message: &[u8],
+        _certificate: &CertificateDer<'_>,
+        _signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        Err(only_tls13())
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        verify_signature(message, certificate, signature)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        SCHEMES.to_vec()
+    }
+}
+
+impl ClientCertVerifier for SvidVerifier {
+    fn root_hint_subjects(&self) -> &[DistinguishedName] {
+        &[]
+    }
+
+    fn verify_client_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        now: UnixTime,
+    ) -> Result<ClientCertVerified, Error> {
+        let chain = join(end_entity, intermediates);
+        identify_instance(&chain, &self.bundle, from_seconds(now.as_secs())).map_err(refused)?;
+        Ok(ClientCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        _message: &[u8],
+        _certificate: &CertificateDer<'_>,
+        _signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        Err(only_tls13())
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        verify_signature(message, certificate, signature)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        SCHEMES.to_vec()
+    }
+}
+
+fn certified(svid: &Svid, key: &SvidKey) -> Result<SingleCertAndKey, TlsError> {
+    let refused = |source| TlsError::Key {
+        spiffe_id: svid.spiffe_id().to_string(),
+        source,
+    };
+    let mut pkcs8 = PrivateKeyDer::Pkcs8(key.pkcs8().to_vec().into());
+    let signing_key = aws_lc_rs::sign::any_ecdsa_type(&pkcs8);
+    pkcs8.zeroize();
+    let certified = CertifiedKey::new(svid.chain().to_vec(), signing_key.map_err(refused)?);
+    certified.keys_match().map_err(refused)?;
+    Ok(certified.into())
+}
+
+fn verify_signature(
+    message: &[u8],
+    certificate: &CertificateDer<'_>,
+    signature: &DigitallySignedStruct,
+) -> Result<HandshakeSignatureValid, Error> {
+    verify_tls13_signature(message, certificate, signature, &ALGORITHMS)
+}
+
+fn join<'a>(
+    end_entity: &'a CertificateDer<'_>,
+    intermediates: &'a [CertificateDer<'_>],
+) -> Vec<CertificateDer<'a>> {
+    let borrowed = |it: &'a CertificateDer<'_>| CertificateDer::from(it.as_ref());
+    std::iter::once(end_entity)
+        .chain(intermediates)
+        .map(borrowed)
+        .collect()
+}
+
+fn refused(cause: IdentityError) -> Error {
+    let cause = OtherError(Arc::new(cause));
+    Error::InvalidCertificate(CertificateError::Other(cause))
+}
+
+fn only_tls13() -> Error {
+    Error::General("only TLS 1.3 is spoken here".to_owned())
+}
+
+const SCHEMES: &[SignatureScheme] = &[SignatureScheme::ECDSA_NISTP256_SHA256];
+
+static ALGORITHMS: WebPkiSupportedAlgorithms = WebPkiSupportedAlgorithms {
+    all: x509_svid::SIGNATURES,
+    mapping: &[(
+        SignatureScheme::ECDSA_NISTP256_SHA256,
+        x509_svid::SIGNATURES,
+    )],
+};
