@@ -1,0 +1,174 @@
+//! `agents/NAME.toml`: workloads with an owner and a purpose.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use ambit_core::{
+    AgentName, ServerName, TemplateName,
+    estate::{Agent, Endpoint, Risk, Server, Template},
+};
+
+use super::{
+    Known,
+    document::{Field, Section, Source},
+    files::{EstateFiles, Kind},
+    problem::Problems,
+};
+
+/// What agents refer to, as far as it could be read.
+type Declared<'a> = (
+    &'a BTreeMap<ServerName, Server>,
+    &'a BTreeMap<TemplateName, Template>,
+);
+
+/// Reads the agents by their names.
+pub(super) fn read(
+    files: &EstateFiles,
+    known: &Known<'_>,
+    people: &BTreeSet<&str>,
+    declared: Declared<'_>,
+    problems: &Problems,
+) -> BTreeMap<AgentName, Agent> {
+    let mut agents = BTreeMap::new();
+    for (stem, path, text) in files.of_kind(Kind::Agent) {
+        let name = match stem.parse() {
+            Ok(name) => name,
+            Err(error) => {
+                problems.add_whole(path, format!("{error}; rename the file"));
+                continue;
+            }
+        };
+        let source = Source::new(path, text, problems);
+        let parsed = source.parse();
+        let root = source.section(parsed.get_ref(), "an agent");
+        if let Some(agent) = agent(root, name, known, people, declared) {
+            agents.insert(agent.name.clone(), agent);
+        }
+    }
+    agents
+}
+
+fn agent(
+    mut root: Section<'_>,
+    name: AgentName,
+    known: &Known<'_>,
+    people: &BTreeSet<&str>,
+    declared: Declared<'_>,
+) -> Option<Agent> {
+    let owner = root.required("owner", r#"owner = "ALIAS""#);
+    let owner = owner.and_then(|it| it.one_of("person", people.iter().copied()));
+    let purpose = root.required("purpose", r#"purpose = "what it is for""#);
+    let purpose = purpose.and_then(|it| it.words());
+    let risk = root.required("risk", r#"risk = "medium""#);
+    let risk = risk.and_then(|it| it.word(&RISKS));
+    let environment = root.required("environment", r#"environment = "production""#);
+    let environment = environment.and_then(|it| it.words());
+    let review_by = root.required("review_by", r#"review_by = "2027-06-30""#);
+    let review_by = review_by.and_then(|it| day(&it));
+    let templates = root.required("templates", r#"templates = ["NAME"]"#);
+    let templates = templates.and_then(|it| templates_of(&it, known));
+    let endpoints = root.optional("model_endpoints");
+    let model_endpoints = endpoints.map_or(Some(BTreeSet::new()), |it| endpoints_of(&it));
+    root.finish();
+    let environment = environment?;
+    let (templates, fields): (BTreeSet<_>, Vec<_>) = templates?.into_iter().unzip();
+    for (template, field) in templates.iter().zip(&fields) {
+        meets_its_servers(field, template, &environment, declared);
+    }
+    Some(Agent {
+        name,
+        owner: owner?.to_owned(),
+        purpose: purpose?,
+        risk: risk?,
+        environment,
+        review_by: review_by?,
+        templates,
+        model_endpoints: model_endpoints?,
+    })
+}
+
+/// Notes a template whose servers live elsewhere: every call would be denied.
+fn meets_its_servers(
+    field: &Field<'_>,
+    template: &TemplateName,
+    environment: &str,
+    (servers, templates): Declared<'_>,
+) {
+    let Some(template) = templates.get(template) else {
+        return;
+    };
+    let named: BTreeSet<&ServerName> = template
+        .reads
+        .iter()
+        .chain(template.tools.keys().map(|(server, _)| server))
+        .collect();
+    for server in named.into_iter().filter_map(|it| servers.get(it)) {
+        if server.environment != environment {
+            field.problem(format!(
+                "template `{}` needs server `{}` of environment `{}`, and this agent lives in `{environment}`; every call would be denied: give both one environment",
+                template.name, server.name, server.environment
+            ));
+        }
+    }
+}
+
+fn templates_of<'a>(
+    field: &Field<'a>,
+    known: &Known<'_>,
+) -> Option<BTreeMap<TemplateName, Field<'a>>> {
+    let template = |it: &Field<'a>| -> Option<(TemplateName, Field<'a>)> {
+        let name = it.one_of("template", known.templates.iter().copied())?;
+        Some((name.parse().ok()?, *it))
+    };
+    let read: Vec<Option<_>> = field.items()?.iter().map(template).collect();
+    read.into_iter().collect()
+}
+
+fn endpoints_of(field: &Field<'_>) -> Option<BTreeSet<Endpoint>> {
+    let read: Vec<Option<Endpoint>> = field.items()?.iter().map(endpoint).collect();
+    read.into_iter().collect()
+}
+
+fn endpoint(field: &Field<'_>) -> Option<Endpoint> {
+    let text = field.text()?;
+    let found = parse_endpoint(text);
+    if found.is_none() {
+        field.problem(format!(
+            "`{text}` is no endpoint; write a host in lowercase and a port, such as `api.example.com:443`"
+        ));
+    }
+    found
+}
+
+/// Reads `host:port`.
+pub(super) fn parse_endpoint(text: &str) -> Option<Endpoint> {
+    let (host, port) = text.rsplit_once(':')?;
+    let port: u16 = port.parse().ok().filter(|it| *it > 0)?;
+    let is_plain = |it: u8| it.is_ascii_lowercase() || it.is_ascii_digit() || it == b'-';
+    let is_name = host
+        .split('.')
+        .all(|it| !it.is_empty() && it.bytes().all(is_plain));
+    let bare = host.strip_prefix('[').and_then(|it| it.strip_suffix(']'));
+    let is_address = bare.is_some_and(|it| it.parse::<std::net::Ipv6Addr>().is_ok());
+    (is_name && host.len() <= 253 || is_address).then(|| Endpoint {
+        host: host.to_owned(),
+        port,
+    })
+}
+
+fn day(field: &Field<'_>) -> Option<String> {
+    let text = field.text()?;
+    let parsed = text.parse::<toml::value::Datetime>().ok();
+    let day = parsed.filter(|it| it.time.is_none() && it.offset.is_none());
+    let day = day.and_then(|it| it.date);
+    if day.is_none() {
+        field.problem(format!("`{text}` is no day; write it as `2027-06-30`"));
+    }
+    day.map(|it| it.to_string())
+}
+
+const RISKS: [(&str, Risk); 4] = [
+    (Risk::Low.as_str(), Risk::Low),
+    (Risk::Medium.as_str(), Risk::Medium),
+    (Risk::High.as_str(), Risk::High),
+    (Risk::Critical.as_str(), Risk::Critical),
+];

@@ -1,0 +1,92 @@
+//! Problems of an estate's files, and where they stand.
+
+use std::cell::RefCell;
+
+/// Something wrong in an estate's file, and what to write instead.
+///
+/// Prints as `path:line:column: message`, the form that editors jump to.
+#[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd, thiserror::Error)]
+#[error("{path}:{line}:{column}: {message}")]
+pub struct EstateProblem {
+    /// The file inside the estate.
+    pub path: String,
+    /// The line, from 1.
+    pub line: u32,
+    /// The column in characters, from 1.
+    pub column: u32,
+    /// What is wrong; what to write.
+    pub message: String,
+}
+
+/// All that was found so far. Shared by everything that reads, so that nothing stops at the first.
+#[derive(Debug, Default)]
+pub(super) struct Problems(RefCell<Vec<EstateProblem>>);
+
+impl Problems {
+    /// Notes a problem of a whole file.
+    pub(super) fn add_whole(&self, path: &str, message: impl Into<String>) {
+        self.add_at(path, (1, 1), message);
+    }
+
+    /// Notes a problem at a byte of a file's text.
+    pub(super) fn add(&self, path: &str, text: &str, offset: usize, message: impl Into<String>) {
+        self.add_at(path, place_of(text, offset), message);
+    }
+
+    /// Notes a problem at a line and column.
+    pub(super) fn add_at(
+        &self,
+        path: &str,
+        (line, column): (u32, u32),
+        message: impl Into<String>,
+    ) {
+        self.0.borrow_mut().push(EstateProblem {
+            path: path.to_owned(),
+            line,
+            column,
+            message: message.into(),
+        });
+    }
+
+    /// Returns the problems in order, or nothing when there are none.
+    pub(super) fn into_result(self) -> Result<(), Vec<EstateProblem>> {
+        let mut found = self.0.into_inner();
+        if found.is_empty() {
+            return Ok(());
+        }
+        found.sort();
+        found.dedup();
+        Err(found)
+    }
+}
+
+/// Returns the line and column, both from 1, of the byte `offset` in `text`.
+pub(super) fn place_of(text: &str, offset: usize) -> (u32, u32) {
+    let before = text.get(..offset).unwrap_or(text);
+    let line = before.bytes().filter(|it| *it == b'\n').count() + 1;
+    let in_line = before.rsplit('\n').next().unwrap_or("");
+    let column = in_line.chars().count() + 1;
+    (clamp(line), clamp(column))
+}
+
+/// Says "did you mean" for the nearest of `known`, or else lists them.
+pub(super) fn suggest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> String {
+    let known: Vec<&str> = known.into_iter().collect();
+    let nearest = known
+        .iter()
+        .map(|it| (strsim::damerau_levenshtein(word, it), *it))
+        .min()
+        .filter(|(distance, it)| *distance <= 1 + it.chars().count() / 4);
+    if let Some((_, nearest)) = nearest {
+        return format!("did you mean `{nearest}`?");
+    }
+    if known.is_empty() {
+        return "there is none yet".to_owned();
+    }
+    let listed: Vec<String> = known.iter().take(12).map(|it| format!("`{it}`")).collect();
+    format!("write one of {}", listed.join(", "))
+}
+
+fn clamp(number: usize) -> u32 {
+    u32::try_from(number).unwrap_or(u32::MAX)
+}

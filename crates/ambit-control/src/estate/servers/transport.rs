@@ -1,0 +1,204 @@
+//! How the gateway reaches a server: `[http]` or `[stdio]`.
+
+use std::collections::BTreeMap;
+
+use ambit_core::estate::{
+    CredentialPlacement, CredentialUse, Mount, MountAccess, StdioNetwork, Transport,
+};
+use axum::http::{HeaderName, Uri};
+
+use super::super::document::{Field, Section};
+
+/// The most words of a command line.
+const COMMAND_WORDS_MAX: usize = 256;
+/// The most mounts of a stdio server.
+const MOUNTS_MAX: usize = 64;
+
+/// Reads the transport; exactly one must be there.
+pub(super) fn read(root: &mut Section<'_>) -> Option<Transport> {
+    match (root.optional("http"), root.optional("stdio")) {
+        (Some(field), None) => http(&field),
+        (None, Some(field)) => stdio(&field),
+        (Some(_), Some(second)) => {
+            second.problem("a server is reached in one way; write `[http]` or `[stdio]`");
+            None
+        }
+        (None, None) => {
+            root.problem(
+                "the transport is missing; write `[http]` with `url = \"https://…\"`, or `[stdio]` with `command = […]`",
+            );
+            None
+        }
+    }
+}
+
+fn http(field: &Field<'_>) -> Option<Transport> {
+    let mut section = field.section("`http`")?;
+    let url = section.required("url", r#"url = "https://mcp.example.com/mcp""#);
+    let credential = section.optional("credential");
+    section.finish();
+    let (url, credential_at) = (url?, credential);
+    let parsed = http_url(&url)?;
+    let credential = match &credential_at {
+        Some(field) => Some(credential_use(field)?),
+        None => None,
+    };
+    if credential.is_some() && parsed.scheme_str() == Some("http") && !is_loopback(&parsed) {
+        url.problem("a credential would cross the network in clear text; write `https://…`");
+        return None;
+    }
+    Some(Transport::Http {
+        url: url.text()?.to_owned(),
+        credential,
+    })
+}
+
+fn http_url(field: &Field<'_>) -> Option<Uri> {
+    let text = field.text()?;
+    let parsed = text.parse::<Uri>().ok().filter(|it| {
+        matches!(it.scheme_str(), Some("http" | "https"))
+            && it.authority().is_some_and(|it| !it.as_str().contains('@'))
+            && it.query().is_none()
+            && !text.contains('#')
+    });
+    if parsed.is_none() {
+        field.problem(
+            "this is no address of a server; write `https://HOST/PATH` without user name, `?` or `#`",
+        );
+    }
+    parsed
+}
+
+fn is_loopback(uri: &Uri) -> bool {
+    let host = uri.host().unwrap_or("");
+    let host = host.trim_start_matches('[').trim_end_matches(']');
+    host == "localhost"
+        || host
+            .parse()
+            .is_ok_and(|it: std::net::IpAddr| it.is_loopback())
+}
+
+fn credential_use(field: &Field<'_>) -> Option<CredentialUse> {
+    let mut section = field.section("`credential`")?;
+    let secret = section.required("secret", r#"secret = "NAME""#);
+    let header = section.optional("header");
+    section.finish();
+    let reference = secret?.parsed::<ambit_core::ServerName>()?;
+    let placement = match header {
+        Some(header) => {
+            let text = header.text()?;
+            let forbidden = ["host", "content-length", "connection", "transfer-encoding"];
+            let name = HeaderName::from_bytes(text.as_bytes()).ok();
+            if name.is_none_or(|it| forbidden.contains(&it.as_str())) {
+                header.problem(format!(
+                    "`{text}` is no header for a credential; write its name, such as `X-Api-Key`"
+                ));
+                return None;
+            }
+            CredentialPlacement::Header(text.to_owned())
+        }
+        None => CredentialPlacement::Bearer,
+    };
+    Some(CredentialUse {
+        reference: reference.as_str().to_owned(),
+        placement,
+    })
+}
+
+fn stdio(field: &Field<'_>) -> Option<Transport> {
+    let mut section = field.section("`stdio`")?;
+    let command = section.required("command", r#"command = ["PROGRAM", "ARGUMENT"]"#);
+    let environment = section.optional("environment");
+    let mounts = section.optional("mounts");
+    let network = section.optional("network");
+    section.finish();
+    let command = command.and_then(|it| words_of(&it));
+    let environment = environment.map_or(Some(BTreeMap::new()), |it| variables(&it));
+    let mounts = mounts.map_or(Some(Vec::new()), |it| mounts_of(&it));
+    let network = network.map_or(Some(StdioNetwork::None), |it| {
+        it.word(&[("none", StdioNetwork::None), ("host", StdioNetwork::Host)])
+    });
+    Some(Transport::Stdio {
+        command: command?,
+        environment: environment?,
+        mounts: mounts?,
+        network: network?,
+    })
+}
+
+fn words_of(field: &Field<'_>) -> Option<Vec<String>> {
+    let items = field.items()?;
+    let words: Vec<&str> = items.iter().map(Field::text).collect::<Option<_>>()?;
+    let fits = (1..=COMMAND_WORDS_MAX).contains(&words.len());
+    if !fits
+        || words.first().is_none_or(|it| it.is_empty())
+        || words.iter().any(|it| it.contains('\0'))
+    {
+        field.problem(format!(
+            "a command is a program and its arguments, at most {COMMAND_WORDS_MAX} words"
+        ));
+        return None;
+    }
+    Some(words.into_iter().map(str::to_owned).collect())
+}
+
+fn variables(field: &Field<'_>) -> Option<BTreeMap<String, String>> {
+    let section = field.section("`environment`")?;
+    let variable = |it: Field<'_>| {
+        let text = it.text()?;
+        if it.key.is_empty() || it.key.contains(['=', '\0']) || text.contains('\0') {
+            it.problem("this is no environment variable; write `NAME = \"value\"`");
+            return None;
+        }
+        Some((it.key.to_owned(), text.to_owned()))
+    };
+    section.fields().map(variable).collect()
+}
+
+fn mounts_of(field: &Field<'_>) -> Option<Vec<Mount>> {
+    let items = field.items()?;
+    if items.len() > MOUNTS_MAX {
+        field.problem(format!("a server has at most {MOUNTS_MAX} mounts"));
+        return None;
+    }
+    let mounts: Vec<Option<Mount>> = items.iter().map(mount).collect();
+    mounts.into_iter().collect()
+}
+
+fn mount(field: &Field<'_>) -> Option<Mount> {
+    let mut section = field.section("a mount")?;
+    let source = section.required("source", r#"source = "/srv/data""#);
+    let target = section.required("target", r#"target = "/data""#);
+    let access = section.required("access", r#"access = "read_only""#);
+    section.finish();
+    let source = source.and_then(|it| path(&it, "relative to the estate's folder, or absolute"));
+    let target_at = target;
+    let target = target_at.and_then(|it| path(&it, "absolute"));
+    let access = access.and_then(|it| {
+        it.word(&[
+            ("read_only", MountAccess::ReadOnly),
+            ("read_write", MountAccess::ReadWrite),
+        ])
+    });
+    let target = target?;
+    if !target.starts_with('/') || target == "/" {
+        target_at?.problem("the target is an absolute path inside the sandbox, such as `/data`");
+        return None;
+    }
+    Some(Mount {
+        source: source?,
+        target,
+        access: access?,
+    })
+}
+
+fn path(field: &Field<'_>, rule: &str) -> Option<String> {
+    let text = field.text()?;
+    if text.is_empty() || text.contains('\0') || text.split('/').any(|it| it == "..") {
+        field.problem(format!(
+            "`{text}` is no path here; write it {rule}, without `..`"
+        ));
+        return None;
+    }
+    Some(text.to_owned())
+}

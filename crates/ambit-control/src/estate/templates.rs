@@ -1,0 +1,151 @@
+//! `templates/NAME.toml`: the most that a kind of task may ask for.
+
+mod grants;
+mod parameters;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use ambit_core::{
+    Labels, Millis, ServerName, TemplateName,
+    estate::{Approver, Containment, Server, Starters, Template},
+    limits::TASK_TTL_MAX,
+};
+
+use super::{
+    Known,
+    document::{Field, Section, Source},
+    files::{EstateFiles, Kind},
+    problem::Problems,
+};
+
+/// The most calls that a template may allow one task.
+const CALLS_MAX: u32 = 1_000_000;
+
+/// Reads the templates by their names.
+pub(super) fn read(
+    files: &EstateFiles,
+    known: &Known<'_>,
+    people: &BTreeSet<&str>,
+    servers: &BTreeMap<ServerName, Server>,
+    problems: &Problems,
+) -> BTreeMap<TemplateName, Template> {
+    let mut templates = BTreeMap::new();
+    for (stem, path, text) in files.of_kind(Kind::Template) {
+        let name = match stem.parse() {
+            Ok(name) => name,
+            Err(error) => {
+                problems.add_whole(path, format!("{error}; rename the file"));
+                continue;
+            }
+        };
+        let source = Source::new(path, text, problems);
+        let parsed = source.parse();
+        let root = source.section(parsed.get_ref(), "a template");
+        if let Some(template) = template(root, name, known, people, servers) {
+            templates.insert(template.name.clone(), template);
+        }
+    }
+    templates
+}
+
+fn template(
+    mut root: Section<'_>,
+    name: TemplateName,
+    known: &Known<'_>,
+    people: &BTreeSet<&str>,
+    servers: &BTreeMap<ServerName, Server>,
+) -> Option<Template> {
+    let version = root.required("version", "version = 1");
+    let version = version.and_then(|it| it.count(u32::MAX));
+    let owner = root.required("owner", r#"owner = "ALIAS""#);
+    let owner = owner.and_then(|it| it.one_of("person", people.iter().copied()));
+    let purpose = root.required("purpose", r#"purpose = "what such a task is for""#);
+    let purpose = purpose.and_then(|it| it.words());
+    let parameters = parameters::read(root.optional("parameters"));
+    let reads = reads(root.optional("reads"), known);
+    let tools = grants::read(root.optional("tools"), &parameters, known, servers);
+    let calls_max = root.required("calls_max", "calls_max = 100");
+    let calls_max = calls_max.and_then(|it| it.count(CALLS_MAX));
+    let ttl = root.required("ttl", r#"ttl = "30m""#);
+    let ttl = ttl.and_then(|it| ttl_of(&it));
+    let may_emit = root.optional("may_emit");
+    let may_emit = may_emit.map_or(Some(Labels::none()), |it| it.labels());
+    let starters = starters(root.optional("starters"), people);
+    let approver = root.optional("approver");
+    let approver = approver.map_or(Some(Approver::AnotherPerson), |it| it.word(&APPROVERS));
+    let containment = root.optional("containment");
+    let containment = containment.map_or(Some(Containment::Required), |it| it.word(&CONTAINMENTS));
+    root.finish();
+    Some(Template {
+        name,
+        version: version?,
+        owner: owner?.to_owned(),
+        purpose: purpose?,
+        parameters: parameters.into_known()?,
+        reads: reads?,
+        tools: tools?,
+        calls_max: calls_max?,
+        ttl: ttl?,
+        may_emit: may_emit?,
+        starters: starters?,
+        approver: approver?,
+        containment: containment?,
+    })
+}
+
+fn reads(field: Option<Field<'_>>, known: &Known<'_>) -> Option<BTreeSet<ServerName>> {
+    let Some(field) = field else {
+        return Some(BTreeSet::new());
+    };
+    let read = |it: &Field<'_>| -> Option<ServerName> {
+        it.one_of("server", known.servers.iter().copied())?
+            .parse()
+            .ok()
+    };
+    let names: Vec<Option<ServerName>> = field.items()?.iter().map(read).collect();
+    names.into_iter().collect()
+}
+
+fn ttl_of(field: &Field<'_>) -> Option<Millis> {
+    let ttl: Millis = field.parsed()?;
+    if ttl.as_millis() == 0 || ttl > TASK_TTL_MAX {
+        field.problem(format!(
+            "a task lives at most {TASK_TTL_MAX}; write a span up to that, such as `30m`"
+        ));
+        return None;
+    }
+    Some(ttl)
+}
+
+/// Reads who may start such tasks: `"any_starter"` or a list of aliases.
+fn starters(field: Option<Field<'_>>, people: &BTreeSet<&str>) -> Option<Starters> {
+    let Some(field) = field else {
+        return Some(Starters::AnyStarter);
+    };
+    if field.is_text() {
+        return field
+            .word(&[("any_starter", ())])
+            .map(|()| Starters::AnyStarter);
+    }
+    let alias = |it: &Field<'_>| {
+        it.one_of("person", people.iter().copied())
+            .map(str::to_owned)
+    };
+    let aliases: Vec<Option<String>> = field.items()?.iter().map(alias).collect();
+    let aliases: BTreeSet<String> = aliases.into_iter().collect::<Option<_>>()?;
+    if aliases.is_empty() {
+        field.problem("nobody could start such a task; name at least one person");
+        return None;
+    }
+    Some(Starters::Only(aliases))
+}
+
+const APPROVERS: [(&str, Approver); 2] = [
+    ("anyone", Approver::Anyone),
+    ("another_person", Approver::AnotherPerson),
+];
+
+const CONTAINMENTS: [(&str, Containment); 2] = [
+    ("required", Containment::Required),
+    ("optional", Containment::Optional),
+];
