@@ -64,6 +64,15 @@ pub enum KeyBinding {
     },
 }
 
+impl KeyBinding {
+    /// Returns the word for the kind of binding in policies and records.
+    pub const fn as_str(&self) -> &'static str {
+        match self {
+            Self::Mtls { .. } => "mtls",
+        }
+    }
+}
+
 impl InstanceCaller {
     /// Returns the SPIFFE ID, of the form `spiffe://TD/agent/NAME/INSTANCE`.
     pub const fn spiffe_id(&self) -> &SpiffeId {
