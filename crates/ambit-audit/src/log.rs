@@ -285,6 +285,10 @@ impl<D: Durable> Log<D> {
     ///
     /// # Errors
     /// The batch is empty or stale, or the durable side failed: then the log stops for good.
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "a batch and its changes are committed once: they are spent"
+    )]
     pub fn commit(
         &mut self,
         batch: Batch,

@@ -1,6 +1,6 @@
 //! Where a log ended, read back at the start and checked against its signed checkpoint.
 
-use ambit_core::Timestamp;
+use ambit_core::{Digest, Timestamp};
 
 use crate::{
     checkpoint::VerifierKey,
@@ -95,6 +95,11 @@ impl Resume {
     /// Returns how many records the log has.
     pub const fn size(&self) -> u64 {
         self.frontier.size()
+    }
+
+    /// Returns the root of the tree.
+    pub fn root(&self) -> Digest {
+        self.frontier.root()
     }
 
     /// Returns the time of the last record.

@@ -1,1 +1,24 @@
-//! Placeholder.
+//! Where the log, its folded tables and what stands beside them are kept: in memory, or in one SQLite database.
+//!
+//! A store has two ends. The writer makes commits durable ([`ambit_audit::Durable`]); there is one. The archive reads
+//! ([`ambit_engine::Archive`]), at the same time as the writer writes.
+//!
+//! **Architecture invariant:** nothing outside this crate knows SQL, and nothing here decides anything.
+
+mod error;
+mod mark;
+mod memory;
+mod sqlite;
+mod tiles;
+
+pub use crate::{
+    error::StoreError,
+    mark::Mark,
+    memory::{MemoryArchive, MemoryWriter, memory},
+    sqlite::{Keeping, SqliteArchive, SqliteWriter, Table, create_or_open, open_to_read},
+    tiles::ArchiveTiles,
+};
+
+#[path = "../../ambit-engine/src/archive.rs"]
+mod engine_archive;
+use engine_archive::{Archive, ArchiveError};

@@ -24,15 +24,9 @@ pub(super) fn record(record: &Record) -> Value {
 
 fn body(body: &Body) -> (&'static str, Members) {
     match body {
-        Body::LogOpened { origin, recovered } => (kind::LOG_OPENED, {
-            let recovered = recovered.as_ref().map(|(origin, size)| {
-                let members = members().add("origin", origin.as_str()).add("size", *size);
-                members.done()
-            });
-            members()
-                .add("origin", origin.as_str())
-                .maybe("recovered", recovered)
-        }),
+        Body::LogOpened { origin, recovered } => {
+            (kind::LOG_OPENED, log_opened(origin, recovered.as_ref()))
+        }
         Body::PersonKnown { person } => (kind::PERSON_KNOWN, members().text("person", person)),
         Body::EstateApplied { estate, warrant } => (
             kind::ESTATE_APPLIED,
@@ -73,13 +67,24 @@ fn body(body: &Body) -> (&'static str, Members) {
         ),
         Body::Decided(it) => (kind::DECIDED, decided(it)),
         Body::Performed(it) => (kind::PERFORMED, performed(it)),
+        Body::ToolSeen { server, tool, seen } => (
+            kind::TOOL_SEEN,
+            members()
+                .add("server", server.as_str())
+                .add("tool", tool.as_str())
+                .text("seen", seen),
+        ),
+        Body::CredentialSealed { reference, warrant } => (
+            kind::CREDENTIAL_SEALED,
+            members()
+                .add("reference", reference.as_str())
+                .add("warrant", self::warrant(warrant)),
+        ),
+        Body::StateDigest { digest } => (kind::STATE_DIGEST, members().text("digest", digest)),
         Body::ApprovalDecided { .. }
         | Body::Revoked { .. }
         | Body::RevocationEffective { .. }
-        | Body::ToolSeen { .. }
-        | Body::CredentialSealed { .. }
-        | Body::RefusalsCoalesced { .. }
-        | Body::StateDigest { .. } => governance(body),
+        | Body::RefusalsCoalesced { .. } => governance(body),
     }
 }
 
@@ -123,19 +128,6 @@ fn governance(body: &Body) -> (&'static str, Members) {
                 .add("crossed", texts(crossed))
                 .add("took_ms", took.as_millis()),
         ),
-        Body::ToolSeen { server, tool, seen } => (
-            kind::TOOL_SEEN,
-            members()
-                .add("server", server.as_str())
-                .add("tool", tool.as_str())
-                .text("seen", seen),
-        ),
-        Body::CredentialSealed { reference, warrant } => (
-            kind::CREDENTIAL_SEALED,
-            members()
-                .add("reference", reference.as_str())
-                .add("warrant", self::warrant(warrant)),
-        ),
         Body::RefusalsCoalesced {
             actor,
             task,
@@ -153,7 +145,6 @@ fn governance(body: &Body) -> (&'static str, Members) {
                 .add("first_at", time(*first_at))
                 .add("last_at", time(*last_at)),
         ),
-        Body::StateDigest { digest } => (kind::STATE_DIGEST, members().text("digest", digest)),
         Body::LogOpened { .. }
         | Body::PersonKnown { .. }
         | Body::EstateApplied { .. }
@@ -161,8 +152,21 @@ fn governance(body: &Body) -> (&'static str, Members) {
         | Body::InstanceCertified { .. }
         | Body::TaskEnded { .. }
         | Body::Decided(_)
-        | Body::Performed(_) => self::body(body),
+        | Body::Performed(_)
+        | Body::ToolSeen { .. }
+        | Body::CredentialSealed { .. }
+        | Body::StateDigest { .. } => self::body(body),
     }
+}
+
+fn log_opened(origin: &str, recovered: Option<&(String, u64)>) -> Members {
+    let recovered = recovered.map(|(origin, size)| {
+        let members = members().add("origin", origin.as_str());
+        members.add("size", *size).done()
+    });
+    members()
+        .add("origin", origin)
+        .maybe("recovered", recovered)
 }
 
 fn decided(decided: &Decided) -> Members {

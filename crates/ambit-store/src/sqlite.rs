@@ -1,0 +1,363 @@
+//! The store in one SQLite database: write-ahead log, every commit synced, one writer.
+
+mod archive;
+mod schema;
+
+use std::{
+    fs::{self, File, OpenOptions, TryLockError},
+    os::unix::fs::{OpenOptionsExt, PermissionsExt},
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use ambit_audit::{
+    Attachment, Checkpoint, Commit, Durable, DurableError, Resume, RowChange, Tile, VerifierKey,
+};
+use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior, params};
+
+use crate::{Archive, ArchiveError, StoreError, mark::Mark};
+use schema::{Tables, tile_key};
+
+/// How a database is kept.
+#[derive(Clone, Debug)]
+pub struct Keeping {
+    /// The database file.
+    pub path: PathBuf,
+    /// The high-water mark; on another disk or machine it withstands more.
+    pub mark: PathBuf,
+    /// The folded tables.
+    pub tables: &'static [&'static str],
+    /// Checks the mark.
+    pub verifier: VerifierKey,
+    /// The SQLite VFS, when it is not the system's. Writer and archive share one connection then.
+    pub vfs: Option<String>,
+}
+
+/// All rows of one folded table.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Table {
+    /// Its name.
+    pub name: &'static str,
+    /// Its rows: keys and values.
+    pub rows: Vec<(String, Vec<u8>)>,
+}
+
+/// The writing end of a database. There is one, in one process.
+#[derive(Debug)]
+pub struct SqliteWriter {
+    connection: Arc<Mutex<Connection>>,
+    tables: Tables,
+    size: u64,
+    mark: Mark,
+    newest: Option<String>,
+    /// Held as long as the writer lives.
+    _lock: File,
+}
+
+/// The reading end of a database.
+#[derive(Clone, Debug)]
+pub struct SqliteArchive {
+    connection: Arc<Mutex<Connection>>,
+    tables: Tables,
+}
+
+/// Opens the database, made new when it is not there, and checks it against its mark.
+///
+/// # Errors
+/// Another process has it open, it is not Ambit's or of another version, it cannot be read or written, or it and its mark
+/// do not agree.
+pub fn create_or_open(keeping: &Keeping) -> Result<(SqliteWriter, SqliteArchive), StoreError> {
+    let lock = lock(&keeping.path)?;
+    if keeping.vfs.is_none() {
+        make_private(&keeping.path)?;
+    }
+    let tables = Tables::new(keeping.tables)?;
+    let writing = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE;
+    let mut connection = open(keeping, writing)?;
+    schema::prepare(&mut connection, &tables, keeping.vfs.is_some())?;
+    let writer = Arc::new(Mutex::new(connection));
+    let reader = if keeping.vfs.is_some() {
+        Arc::clone(&writer)
+    } else {
+        Arc::new(Mutex::new(open(keeping, OpenFlags::SQLITE_OPEN_READ_ONLY)?))
+    };
+    let archive = SqliteArchive {
+        connection: reader,
+        tables: tables.clone(),
+    };
+    let size = archive.count()?;
+    let mark = Mark::at(&keeping.mark);
+    check_mark(&archive, size, mark.read(&keeping.verifier)?, mark.path())?;
+    let mut writer = SqliteWriter {
+        connection: writer,
+        tables,
+        size,
+        mark,
+        newest: archive.newest()?,
+        _lock: lock,
+    };
+    writer.settle_mark()?;
+    Ok((writer, archive))
+}
+
+/// Opens an existing database to read it, whatever its mark says, such as for `ambit log verify` and `ambit recover`.
+///
+/// # Errors
+/// It is not there, not Ambit's, of another version, or cannot be read.
+pub fn open_to_read(
+    path: &Path,
+    tables: &'static [&'static str],
+) -> Result<SqliteArchive, StoreError> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(path, flags)
+        .map_err(|error| StoreError::sqlite("opening the database", error))?;
+    schema::check(&connection)?;
+    Ok(SqliteArchive {
+        connection: Arc::new(Mutex::new(connection)),
+        tables: Tables::new(tables)?,
+    })
+}
+
+impl SqliteWriter {
+    /// Replaces all rows of these folded tables in one transaction.
+    ///
+    /// # Errors
+    /// A table was not declared, or the database fails. Nothing is changed then.
+    pub fn replace_rows(&mut self, tables: &[Table]) -> Result<(), StoreError> {
+        let failed = |error| StoreError::sqlite("replacing the folded tables", error);
+        let mut connection = held(&self.connection);
+        let transaction = connection
+            .transaction_with_behavior(TransactionBehavior::Immediate)
+            .map_err(failed)?;
+        for table in tables {
+            let sql = self.tables.statements(table.name)?;
+            transaction.execute(&sql.clear, []).map_err(failed)?;
+            let mut put = transaction.prepare_cached(&sql.put).map_err(failed)?;
+            for (key, value) in &table.rows {
+                put.execute(params![key, value]).map_err(failed)?;
+            }
+        }
+        transaction.commit().map_err(failed)
+    }
+
+    /// Makes the mark durable, such as before a halt.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    pub fn settle_mark(&mut self) -> Result<(), StoreError> {
+        match &self.newest {
+            Some(note) => self.mark.write_durable(note),
+            None => Ok(()),
+        }
+    }
+
+    fn write(&mut self, commit: &Commit<'_>) -> Result<(), StoreError> {
+        let (size, first_index) = (self.size, commit.first_index);
+        if size != first_index {
+            return Err(StoreError::OutOfOrder { first_index, size });
+        }
+        let failed = |error| StoreError::sqlite("writing records", error);
+        let mut connection = held(&self.connection);
+        let transaction = connection
+            .transaction_with_behavior(TransactionBehavior::Immediate)
+            .map_err(failed)?;
+        put_leaves(&transaction, first_index, commit.leaves).map_err(failed)?;
+        put_tiles(&transaction, commit.tiles).map_err(failed)?;
+        put_rows(&transaction, &self.tables, commit.rows)?;
+        for attachment in commit.attachments {
+            attach(&transaction, attachment).map_err(failed)?;
+        }
+        put_checkpoint(&transaction, commit.checkpoint).map_err(failed)?;
+        transaction.commit().map_err(failed)?;
+        drop(connection);
+        self.size += commit.leaves.len() as u64;
+        self.newest = Some(commit.checkpoint.to_owned());
+        // A mark that lags is safe; one that can't be written any more is not: the next rollback would go unseen.
+        self.mark.write(commit.checkpoint)
+    }
+}
+
+impl Durable for SqliteWriter {
+    fn commit(&mut self, commit: &Commit<'_>) -> Result<(), DurableError> {
+        self.write(commit).map_err(DurableError::new)
+    }
+}
+
+fn open(keeping: &Keeping, flags: OpenFlags) -> Result<Connection, StoreError> {
+    let flags = flags | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let opened = match &keeping.vfs {
+        Some(vfs) => Connection::open_with_flags_and_vfs(&keeping.path, flags, vfs.as_str()),
+        None => Connection::open_with_flags(&keeping.path, flags),
+    };
+    let connection = opened.map_err(|error| StoreError::sqlite("opening the database", error))?;
+    connection.set_prepared_statement_cache_capacity(STATEMENTS_MAX);
+    Ok(connection)
+}
+
+/// The most prepared statements that a connection keeps.
+const STATEMENTS_MAX: usize = 128;
+
+/// Takes the lock that tells every other writer to stay away. It ends with the process.
+fn lock(path: &Path) -> Result<File, StoreError> {
+    let mut name = path.to_owned().into_os_string();
+    name.push(".lock");
+    let name = PathBuf::from(name);
+    let mut options = OpenOptions::new();
+    options.write(true).create(true).truncate(false).mode(0o600);
+    let file = options.open(&name).map_err(|source| StoreError::File {
+        attempted: "open the lock",
+        path: name.clone(),
+        source,
+    })?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(StoreError::InUse {
+            path: path.to_owned(),
+        }),
+        Err(TryLockError::Error(source)) => Err(StoreError::File {
+            attempted: "lock",
+            path: name,
+            source,
+        }),
+    }
+}
+
+/// Makes the file when it is not there, for its owner alone; SQLite gives its companions the same mode.
+fn make_private(path: &Path) -> Result<(), StoreError> {
+    let mut options = OpenOptions::new();
+    options.write(true).create_new(true).mode(0o600);
+    let made = match options.open(path) {
+        Ok(file) => file.sync_all().and_then(|()| {
+            let parent = path.parent().filter(|it| *it != Path::new(""));
+            File::open(parent.unwrap_or_else(|| Path::new(".")))?.sync_all()
+        }),
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => tighten(path),
+        Err(error) => Err(error),
+    };
+    made.map_err(|source| StoreError::File {
+        attempted: "make",
+        path: path.to_owned(),
+        source,
+    })
+}
+
+fn tighten(path: &Path) -> std::io::Result<()> {
+    let found = fs::metadata(path)?.permissions();
+    if found.mode() & 0o077 == 0 {
+        return Ok(());
+    }
+    fs::set_permissions(path, fs::Permissions::from_mode(found.mode() & 0o700))
+}
+
+fn check_mark(
+    archive: &SqliteArchive,
+    size: u64,
+    mark: Option<Checkpoint>,
+    path: &Path,
+) -> Result<(), StoreError> {
+    let path = path.to_owned();
+    let Some(mark) = mark else {
+        return if size == 0 {
+            Ok(())
+        } else {
+            Err(StoreError::MarkMissing { path, size })
+        };
+    };
+    let marked = mark.size;
+    if marked > size {
+        return Err(StoreError::RolledBack { path, size, marked });
+    }
+    let past = Resume::from_archive(
+        marked,
+        Some(String::new()),
+        |first, count| archive.leaves(first, count),
+        |level, index| archive.tile(level, index, ambit_audit::TILE_WIDTH),
+    )?;
+    if past.root() == mark.root {
+        Ok(())
+    } else {
+        Err(StoreError::MarkDiffers { path, marked })
+    }
+}
+
+fn put_leaves(
+    transaction: &Transaction<'_>,
+    first_index: u64,
+    leaves: &[Vec<u8>],
+) -> rusqlite::Result<()> {
+    let mut put = transaction.prepare_cached("INSERT INTO leaves (place, leaf) VALUES (?1, ?2)")?;
+    for (leaf, index) in leaves.iter().zip(first_index..) {
+        put.execute(params![index.cast_signed(), leaf])?;
+    }
+    Ok(())
+}
+
+fn put_tiles(transaction: &Transaction<'_>, tiles: &[Tile]) -> rusqlite::Result<()> {
+    for tile in tiles {
+        transaction
+            .prepare_cached("INSERT INTO tiles (place, hashes) VALUES (?1, ?2)")?
+            .execute(params![tile_key(tile.level, tile.index), tile.hashes])?;
+    }
+    Ok(())
+}
+
+fn put_rows(
+    transaction: &Transaction<'_>,
+    tables: &Tables,
+    rows: &[RowChange],
+) -> Result<(), StoreError> {
+    let failed = |error| StoreError::sqlite("writing folded rows", error);
+    for row in rows {
+        let sql = tables.statements(row.table)?;
+        let statement = match row.value {
+            Some(_) => &sql.put,
+            None => &sql.delete,
+        };
+        let mut statement = transaction.prepare_cached(statement).map_err(failed)?;
+        match &row.value {
+            Some(value) => statement.execute(params![row.key, value]),
+            None => statement.execute(params![row.key]),
+        }
+        .map_err(failed)?;
+    }
+    Ok(())
+}
+
+fn attach(transaction: &Transaction<'_>, attachment: &Attachment) -> rusqlite::Result<()> {
+    match attachment {
+        Attachment::Blob { id, task, bytes } => transaction
+            .prepare_cached("INSERT OR IGNORE INTO blobs (id, task, bytes) VALUES (?1, ?2, ?3)")?
+            .execute(params![id.as_bytes(), task.map(|it| it.to_string()), bytes]),
+        Attachment::TaskKey { task, wrapped } => transaction
+            .prepare_cached("INSERT OR REPLACE INTO task_keys (task, wrapped) VALUES (?1, ?2)")?
+            .execute(params![task.to_string(), wrapped]),
+        Attachment::Directory { person, alias } => transaction
+            .prepare_cached("INSERT OR REPLACE INTO directory (person, alias) VALUES (?1, ?2)")?
+            .execute(params![person.to_string(), alias]),
+        Attachment::Estate { digest, bytes } => transaction
+            .prepare_cached("INSERT OR IGNORE INTO estates (digest, bytes) VALUES (?1, ?2)")?
+            .execute(params![digest.as_bytes(), bytes]),
+        Attachment::Secret { reference, sealed } => transaction
+            .prepare_cached("INSERT OR REPLACE INTO secrets (reference, sealed) VALUES (?1, ?2)")?
+            .execute(params![reference, sealed]),
+    }
+    .map(drop)
+}
+
+fn put_checkpoint(transaction: &Transaction<'_>, note: &str) -> rusqlite::Result<()> {
+    transaction
+        .prepare_cached("INSERT OR REPLACE INTO meta (name, value) VALUES ('checkpoint', ?1)")?
+        .execute(params![note])
+        .map(drop)
+}
+
+/// A panic elsewhere leaves no transaction half done: SQLite rolled it back.
+fn held(connection: &Mutex<Connection>) -> MutexGuard<'_, Connection> {
+    connection.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl From<StoreError> for ArchiveError {
+    fn from(error: StoreError) -> Self {
+        Self::new("reading the database", error)
+    }
+}
