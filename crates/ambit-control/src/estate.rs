@@ -71,6 +71,7 @@ impl EstateFiles {
     /// Every problem of every file, in the order of path, line and column.
     pub fn load(&self) -> Result<Loaded, Vec<EstateProblem>> {
         let problems = Problems::default();
+        self.check_bounds(&problems);
         let archive = self.archive();
         if archive.len() > ARCHIVE_BYTES_MAX {
             problems.add_whole(

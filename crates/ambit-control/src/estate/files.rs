@@ -131,6 +131,13 @@ impl EstateFiles {
         self
     }
 
+    /// Puts `text` at `path`, in place of what was there. Whether the path has a place in an estate is said by
+    /// [`EstateFiles::load`].
+    pub fn with_file(mut self, path: &str, text: &str) -> Self {
+        self.0.insert(path.to_owned(), text.to_owned());
+        self
+    }
+
     /// Returns the text of the file at `path`.
     pub fn text(&self, path: &str) -> Option<&str> {
         self.0.get(path).map(String::as_str)
@@ -159,6 +166,13 @@ impl EstateFiles {
 
     fn bounded(self) -> Result<Self, Vec<EstateProblem>> {
         let problems = Problems::default();
+        self.check_bounds(&problems);
+        problems.into_result()?;
+        Ok(self)
+    }
+
+    /// Notes paths that have no place in an estate, and files beyond a maximum.
+    pub(super) fn check_bounds(&self, problems: &Problems) {
         if self.0.len() > FILES_MAX {
             problems.add_whole(
                 ROOT_FILE,
@@ -174,8 +188,6 @@ impl EstateFiles {
                 problems.add_whole(path, TOO_LONG);
             }
         }
-        problems.into_result()?;
-        Ok(self)
     }
 }
 
