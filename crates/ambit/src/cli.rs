@@ -1,0 +1,264 @@
+//! The command line: its grammar, its help, and where each command goes.
+
+mod approvals;
+pub(crate) mod estate;
+mod log;
+mod run;
+mod secrets;
+mod status;
+mod tasks;
+
+use std::{path::PathBuf, process::ExitCode};
+
+use clap::{Args, CommandFactory, Parser, Subcommand};
+use clap_complete::Shell;
+
+use crate::{
+    client::Client,
+    clock::Clock,
+    config::{Environment, StateDirectory},
+    output::{Format, Output, complain},
+    problem::{Exit, Problem},
+    run::InnerArguments,
+};
+
+const EXIT_CODES: &str = "\
+Exit codes:
+  0  done                       4  held: waits for a person
+  1  failed                     5  not signed in
+  2  wrong command line         6  the server is unreachable
+  3  denied                     7  a check found something
+`ambit run` gives the command's own exit code (128 + n for signal n).";
+
+/// Gives every AI agent an identity, an authority that lasts as long as one task, and a record
+#[derive(Debug, Parser)]
+#[command(name = "ambit", version, max_term_width = 100, after_help = EXIT_CODES)]
+#[command(arg_required_else_help = true, infer_long_args = false)]
+struct Cli {
+    #[command(flatten)]
+    common: Common,
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// Options of every command.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct Common {
+    /// The state directory of the server to talk to [default: ~/.local/state/ambit]
+    #[arg(
+        long,
+        global = true,
+        value_name = "DIR",
+        env = "AMBIT_STATE",
+        hide_env_values = true
+    )]
+    state: Option<PathBuf>,
+    /// How to print
+    #[arg(
+        short,
+        long,
+        global = true,
+        value_enum,
+        default_value_t,
+        value_name = "FORMAT"
+    )]
+    output: Format,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Shows all of Ambit in seconds: offline, without root, in an empty directory
+    #[command(after_help = "Example:\n  ambit demo")]
+    Demo(crate::demo::DemoArguments),
+    /// Serves an estate directory on this machine, for its only user
+    #[command(after_help = "Example:\n  ambit dev ./estate &\n  ambit status")]
+    Dev(crate::serve::DevArguments),
+    /// Serves as `ambit.toml` says
+    #[command(after_help = "Example:\n  ambit serve --config /etc/ambit/ambit.toml")]
+    Serve(crate::serve::ServeArguments),
+    /// Runs a command inside one task, contained, without any key
+    Run(run::RunArguments),
+    /// Starts, lists, shows and ends tasks
+    #[command(subcommand)]
+    Task(tasks::TaskCommand),
+    /// Takes authority away, at once
+    Revoke(tasks::RevokeArguments),
+    /// Lists, shows and decides what waits for a person
+    #[command(subcommand)]
+    Approvals(approvals::ApprovalsCommand),
+    /// Checks an estate directory and runs its decision tables
+    #[command(after_help = "Example:\n  ambit check ./estate")]
+    Check(estate::EstateArguments),
+    /// Says in words what applying an estate directory would change
+    #[command(after_help = "Example:\n  ambit plan ./estate")]
+    Plan(estate::EstateArguments),
+    /// Puts an estate directory in force
+    #[command(after_help = "Example:\n  ambit plan ./estate && ambit apply ./estate")]
+    Apply(estate::EstateArguments),
+    /// Asks a server for its tools
+    #[command(subcommand)]
+    Server(estate::ServerCommand),
+    /// Seals credentials for the gateway to use
+    #[command(subcommand)]
+    Secret(secrets::SecretCommand),
+    /// Reads, explains and verifies the record
+    #[command(subcommand)]
+    Log(log::LogCommand),
+    /// Opens a new log after a rollback or a loss, and ends all authority of the old one
+    #[command(after_help = "Example:\n  ambit recover --reason 'restored from backup of 3 May'")]
+    Recover(crate::serve::RecoverArguments),
+    /// Says how the server is
+    #[command(after_help = "Example:\n  ambit status -o json")]
+    Status,
+    /// Prints completions for a shell
+    #[command(
+        after_help = "Example:\n  ambit completions bash > ~/.local/share/bash-completion/completions/ambit"
+    )]
+    Completions {
+        /// The shell
+        shell: Shell,
+    },
+    /// The first process inside a container
+    #[command(hide = true)]
+    Inner(InnerArguments),
+    /// The scripted agent of the demo
+    #[command(hide = true)]
+    DemoAgent(crate::demo::AgentArguments),
+}
+
+/// What every command works with.
+#[derive(Clone, Debug)]
+pub(crate) struct Session {
+    /// Where to print.
+    pub(crate) output: Output,
+    /// The clock.
+    pub(crate) clock: Clock,
+    /// The environment.
+    pub(crate) environment: Environment,
+    /// The state directory that was named, if any.
+    pub(crate) state: Option<PathBuf>,
+}
+
+impl Session {
+    /// Returns the server's state directory.
+    pub(crate) fn state(&self) -> Result<StateDirectory, Problem> {
+        Ok(StateDirectory::at(
+            self.environment.state_directory(self.state.clone())?,
+        ))
+    }
+
+    /// Returns a client of the server.
+    pub(crate) fn client(&self) -> Result<Client, Problem> {
+        Ok(Client::new(self.state()?.control_socket()))
+    }
+}
+
+/// Reads the command line, does what it says, and returns the exit code.
+pub(crate) fn main() -> ExitCode {
+    let Cli { common, command } = Cli::parse();
+    let environment = Environment::read();
+    let output = Output::new(common.output, environment.no_color);
+    let session = Session {
+        output,
+        clock: Clock::new(),
+        environment,
+        state: common.state,
+    };
+    match dispatch(&session, command) {
+        Ok(code) => ExitCode::from(code),
+        Err(problem) => {
+            if session.output.format() == Format::Table {
+                problem.lines().iter().for_each(|line| complain(line));
+            } else {
+                complain(&problem.to_value().to_canonical());
+            }
+            ExitCode::from(problem.exit() as u8)
+        }
+    }
+}
+
+fn dispatch(session: &Session, command: Command) -> Result<u8, Problem> {
+    match command {
+        Command::Inner(arguments) => {
+            Ok(crate::run::inner(&arguments).map_err(crate::run::RunError::from)?)
+        }
+        Command::Completions { shell } => {
+            clap_complete::generate(shell, &mut Cli::command(), "ambit", &mut std::io::stdout());
+            Ok(Exit::Ok as u8)
+        }
+        Command::Check(arguments) => done(estate::check(session, &arguments)),
+        command => block_on(dispatch_async(session, command)),
+    }
+}
+
+async fn dispatch_async(session: &Session, command: Command) -> Result<u8, Problem> {
+    match command {
+        Command::Run(arguments) => run::run(session, arguments).await,
+        Command::Demo(arguments) => crate::demo::demo(session, &arguments).await,
+        Command::DemoAgent(arguments) => crate::demo::agent(&arguments).await,
+        Command::Dev(arguments) => done(crate::serve::dev(session, &arguments).await),
+        Command::Serve(arguments) => done(crate::serve::serve(session, &arguments).await),
+        Command::Recover(arguments) => done(crate::serve::recover(session, &arguments).await),
+        Command::Task(command) => done(tasks::task(session, command).await),
+        Command::Revoke(arguments) => done(tasks::revoke(session, &arguments).await),
+        Command::Approvals(command) => done(approvals::approvals(session, command).await),
+        Command::Plan(arguments) => done(estate::plan(session, &arguments).await),
+        Command::Apply(arguments) => done(estate::apply(session, &arguments).await),
+        Command::Server(command) => done(estate::server(session, &command).await),
+        Command::Secret(command) => done(secrets::secret(session, &command).await),
+        Command::Log(command) => done(log::log(session, command).await),
+        Command::Status => done(status::status(session).await),
+        Command::Check(_) | Command::Inner(_) | Command::Completions { .. } => Ok(Exit::Ok as u8),
+    }
+}
+
+fn done(result: Result<(), Problem>) -> Result<u8, Problem> {
+    result.map(|()| Exit::Ok as u8)
+}
+
+/// Runs `future` on this thread: bubblewrap dies with the thread that started it, so it must be this one.
+fn block_on<T>(future: impl Future<Output = Result<T, Problem>>) -> Result<T, Problem> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .worker_threads(2)
+        .build()
+        .map_err(|source| Problem::io("start the asynchronous runtime", source))?;
+    let result = runtime.block_on(future);
+    runtime.shutdown_background();
+    result
+}
+
+/// Reads `name=value`: a value that reads as JSON is taken as that, all else as text.
+pub(crate) fn parameter(text: &str) -> Result<(String, ambit_core::json::Value), String> {
+    let (name, value) = text
+        .split_once('=')
+        .ok_or_else(|| format!("write NAME=VALUE instead of `{text}`"))?;
+    let value = match ambit_core::json::parse(value.as_bytes()) {
+        Ok(value) => value,
+        Err(_) => value.into(),
+    };
+    Ok((name.to_owned(), value))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_grammar_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn a_parameter_is_json_or_text() {
+        use ambit_core::json::Value;
+        let check = |text, value: Value| assert_eq!(parameter(text).unwrap().1, value, "{text}");
+        check("a=42", Value::Integer(42));
+        check("a=true", Value::Bool(true));
+        check("a=T-42", Value::from("T-42"));
+        check("a=\"42\"", Value::from("42"));
+        check("a=b=c", Value::from("b=c"));
+        check("a=", Value::from(""));
+        assert!(parameter("a").is_err());
+    }
+}

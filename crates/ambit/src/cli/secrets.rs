@@ -1,0 +1,52 @@
+//! `ambit secret …`.
+
+use std::io::{self, IsTerminal, Read};
+
+use ambit_core::json::Value;
+use clap::Subcommand;
+
+use super::{Session, tasks::segment};
+use crate::problem::Problem;
+
+/// The longest secret, in bytes.
+const SECRET_BYTES_MAX: u64 = 16 * 1024;
+
+/// What to do with credentials.
+#[derive(Debug, Subcommand)]
+pub(crate) enum SecretCommand {
+    /// Seals a credential that is read from standard input; nobody can read it back
+    #[command(after_help = "Example:\n  ambit secret set tickets-token < token.txt")]
+    Set {
+        /// The name by which servers/*.toml refer to it
+        name: String,
+    },
+}
+
+/// Does what the command says.
+pub(crate) async fn secret(session: &Session, command: &SecretCommand) -> Result<(), Problem> {
+    let SecretCommand::Set { name } = command;
+    if io::stdin().is_terminal() {
+        let example = format!("ambit secret set {name} < FILE");
+        return Err(Problem::Usage(format!(
+            "the secret is read from standard input, never typed where others look on: `{example}`"
+        )));
+    }
+    let mut secret = String::new();
+    io::stdin()
+        .take(SECRET_BYTES_MAX + 1)
+        .read_to_string(&mut secret)
+        .map_err(|error| Problem::io("read the secret from standard input", error))?;
+    let trimmed = secret.trim_end_matches(['\n', '\r']);
+    if trimmed.is_empty() || secret.len() as u64 > SECRET_BYTES_MAX {
+        return Err(Problem::Usage(format!(
+            "a secret has 1 to {SECRET_BYTES_MAX} bytes; standard input had {}",
+            trimmed.len()
+        )));
+    }
+    let body = Value::object([("secret", Value::from(trimmed))]);
+    let answer = session
+        .client()?
+        .post(&format!("/v1/secrets/{}", segment(name)), &body)
+        .await?;
+    session.output.thing(&answer, &format!("sealed {name}"))
+}

@@ -1,0 +1,134 @@
+//! The clock and the dice: the only place where Ambit reads the time or asks for chance.
+
+use std::{
+    fmt,
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+};
+
+use ambit_core::{Millis, Timestamp};
+
+/// Tells the time. What it says never decreases, and never stands still for longer than the
+/// machine's monotonic clock: a wall clock that is set back can't lengthen an expiry.
+#[derive(Clone)]
+pub(crate) struct Clock {
+    last: Arc<Mutex<Reading>>,
+}
+
+/// A stretch of time that has begun, for telling people how long something took.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Stopwatch(Instant);
+
+/// The operating system gave no random bytes.
+#[derive(Clone, Copy, Debug, thiserror::Error)]
+#[error("the operating system gave no random bytes; without them Ambit can make no keys or names")]
+pub(crate) struct NoChance;
+
+struct Reading {
+    told: Timestamp,
+    at: Instant,
+}
+
+impl Clock {
+    /// Returns a clock that follows the machine's.
+    pub(crate) fn new() -> Self {
+        let reading = Reading {
+            told: wall(),
+            at: monotonic(),
+        };
+        Self {
+            last: Arc::new(Mutex::new(reading)),
+        }
+    }
+
+    /// Returns the time.
+    pub(crate) fn now(&self) -> Timestamp {
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        last.advance(wall(), monotonic());
+        last.told
+    }
+}
+
+impl fmt::Debug for Clock {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Clock")
+    }
+}
+
+impl Stopwatch {
+    /// Starts.
+    pub(crate) fn start() -> Self {
+        Self(monotonic())
+    }
+
+    /// Returns the time since the start.
+    pub(crate) fn elapsed(self) -> Duration {
+        monotonic().saturating_duration_since(self.0)
+    }
+}
+
+/// Returns `N` fresh random bytes, fit for keys.
+pub(crate) fn chance<const N: usize>() -> Result<[u8; N], NoChance> {
+    let mut bytes = [0; N];
+    aws_lc_rs::rand::fill(&mut bytes).map_err(|_| NoChance)?;
+    Ok(bytes)
+}
+
+impl Reading {
+    fn advance(&mut self, wall: Timestamp, at: Instant) {
+        let passed = at.saturating_duration_since(self.at);
+        let passed = Millis::new(u64::try_from(passed.as_millis()).unwrap_or(u64::MAX));
+        let at_least = self.told.plus(passed);
+        // The part of a millisecond that `passed` drops is kept by not moving `at` for it.
+        if wall > at_least || passed.as_millis() > 0 {
+            self.told = wall.max(at_least);
+            self.at = at;
+        }
+    }
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "this is the one place that reads the wall clock"
+)]
+fn wall() -> Timestamp {
+    let since = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
+    Timestamp::from_millis(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "this is the one place that reads the clock"
+)]
+fn monotonic() -> Instant {
+    Instant::now()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn time_goes_on_when_the_wall_clock_is_set_back() {
+        let start = monotonic();
+        let mut reading = Reading {
+            told: Timestamp::from_millis(10_000),
+            at: start,
+        };
+        let mut check = |wall, after_millis, told| {
+            let at = start + Duration::from_millis(after_millis);
+            reading.advance(Timestamp::from_millis(wall), at);
+            assert_eq!(
+                reading.told.as_millis(),
+                told,
+                "wall {wall} after {after_millis}"
+            );
+        };
+        check(10_005, 5, 10_005);
+        check(2_000, 25, 10_025);
+        check(2_500, 525, 10_525);
+        check(20_000, 526, 20_000);
+    }
+}

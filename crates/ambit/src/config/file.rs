@@ -1,0 +1,149 @@
+//! `ambit.toml`: few keys, each checked; an unknown one is an error.
+
+use std::{
+    fs, io,
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    path::{Path, PathBuf},
+};
+
+use serde::Deserialize;
+
+use super::ConfigError;
+
+/// The longest configuration file, in bytes.
+const FILE_BYTES_MAX: u64 = 256 * 1024;
+/// Where agents connect, unless the file says otherwise.
+const GATEWAY_PORT: u16 = 7420;
+/// Where health and metrics are, unless the file says otherwise.
+const HEALTH_PORT: u16 = 7421;
+
+/// What `ambit serve` reads from `ambit.toml`.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ServeConfig {
+    /// The name of the trust domain; written once, at the first start.
+    pub(crate) trust_domain: String,
+    /// The state directory.
+    #[serde(default)]
+    pub(crate) state: Option<PathBuf>,
+    /// The rollback mark; on another disk than the state, when there is one.
+    #[serde(default)]
+    pub(crate) mark: Option<PathBuf>,
+    /// The estate that is put in force when there is none yet.
+    #[serde(default)]
+    pub(crate) estate: Option<PathBuf>,
+    /// Where the server listens.
+    #[serde(default)]
+    pub(crate) doors: DoorsConfig,
+}
+
+/// Where the server listens.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct DoorsConfig {
+    /// Where agents connect with mTLS.
+    pub(crate) gateway: SocketAddr,
+    /// Where health and metrics are; a loopback address.
+    pub(crate) health: SocketAddr,
+    /// The control socket, unless it is the state directory's.
+    pub(crate) control: Option<PathBuf>,
+    /// The group whose members may connect to the control socket. Without it, its owner only.
+    pub(crate) control_group: Option<u32>,
+    /// Runs stdio servers without a sandbox when bubblewrap is missing.
+    pub(crate) danger_unsandboxed: bool,
+}
+
+impl Default for DoorsConfig {
+    fn default() -> Self {
+        let loopback = IpAddr::V4(Ipv4Addr::LOCALHOST);
+        Self {
+            gateway: SocketAddr::new(loopback, GATEWAY_PORT),
+            health: SocketAddr::new(loopback, HEALTH_PORT),
+            control: None,
+            control_group: None,
+            danger_unsandboxed: false,
+        }
+    }
+}
+
+impl DoorsConfig {
+    /// Returns doors on free ports of the loopback, for embedded servers.
+    pub(crate) fn anywhere() -> Self {
+        let free = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
+        Self {
+            gateway: free,
+            health: free,
+            ..Self::default()
+        }
+    }
+}
+
+impl ServeConfig {
+    /// Reads the file at `path`.
+    pub(crate) fn read(path: &Path) -> Result<Self, ConfigError> {
+        let unreadable = |source| ConfigError::Unreadable {
+            path: path.to_owned(),
+            source,
+        };
+        let length = fs::metadata(path).map_err(unreadable)?.len();
+        if length > FILE_BYTES_MAX {
+            let message = format!("the file has {length} bytes; at most {FILE_BYTES_MAX} are read");
+            return Err(ConfigError::Wrong {
+                path: path.to_owned(),
+                message,
+            });
+        }
+        let bytes = fs::read(path).map_err(unreadable)?;
+        let text = String::from_utf8(bytes)
+            .map_err(|error| unreadable(io::Error::new(io::ErrorKind::InvalidData, error)))?;
+        Self::parse(&text).map_err(|message| ConfigError::Wrong {
+            path: path.to_owned(),
+            message,
+        })
+    }
+
+    fn parse(text: &str) -> Result<Self, String> {
+        let config: Self = toml::from_str(text).map_err(|error| error.to_string())?;
+        if !config.doors.health.ip().is_loopback() {
+            return Err(
+                "doors.health must be a loopback address, such as \"127.0.0.1:7421\"; put \
+                        a proxy in front of it to show it to others"
+                    .to_owned(),
+            );
+        }
+        Ok(config)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_says_what_it_means_or_is_refused() {
+        let check = |text: &str, wanted: Result<u16, &str>| match (ServeConfig::parse(text), wanted)
+        {
+            (Ok(config), Ok(port)) => assert_eq!(config.doors.gateway.port(), port),
+            (Err(error), Err(part)) => assert!(error.contains(part), "{error}"),
+            (found, wanted) => panic!("{text}: {found:?}, wanted {wanted:?}"),
+        };
+        check("trust_domain = \"example.org\"", Ok(GATEWAY_PORT));
+        check(
+            "trust_domain = \"a\"\n[doors]\ngateway = \"10.0.0.1:9\"",
+            Ok(9),
+        );
+        check("", Err("trust_domain"));
+        check(
+            "trust_domain = \"a\"\nesatte = \"x\"",
+            Err("unknown field `esatte`"),
+        );
+        check(
+            "trust_domain = \"a\"\n[doors]\nhealth = \"0.0.0.0:9\"",
+            Err("loopback"),
+        );
+        check(
+            "trust_domain = \"a\"\n[doors]\ngateway = \"nowhere\"",
+            Err("socket address"),
+        );
+    }
+}

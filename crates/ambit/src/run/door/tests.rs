@@ -1,0 +1,128 @@
+use std::net::{Ipv4Addr, SocketAddr};
+
+use super::*;
+
+fn door(secret: Option<&str>) -> Arc<Door> {
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let config = rustls::ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(rustls::RootCertStore::empty())
+        .with_no_client_auth();
+    let nowhere = SocketAddr::from((Ipv4Addr::LOCALHOST, 1));
+    Door::new(
+        Uplink::new(nowhere, Arc::new(config)),
+        4000,
+        secret.map(str::to_owned),
+    )
+}
+
+fn ask(
+    secret: Option<&str>,
+    method: &str,
+    uri: &str,
+    headers: &[(&str, &str)],
+) -> Result<Errand, Refused> {
+    let mut request = Request::builder().method(method).uri(uri);
+    for (name, value) in headers {
+        request = request.header(*name, *value);
+    }
+    let request = request.body(()).unwrap();
+    door(secret).errand(request.method(), request.uri(), request.headers())
+}
+
+#[test]
+fn only_mcp_from_the_command_itself_is_passed_on() {
+    let pass = |path: &str| Ok(Errand::PassOn(path.parse().unwrap()));
+    let own = ("host", "127.0.0.1:4000");
+    let check = |uri: &str, headers: &[(&str, &str)], wanted| {
+        assert_eq!(ask(None, "POST", uri, headers), wanted, "{uri} {headers:?}");
+    };
+    check("/mcp", &[own], pass("/mcp"));
+    check(
+        "/s/files/mcp",
+        &[("host", "LOCALHOST:4000")],
+        pass("/s/files/mcp"),
+    );
+    check(
+        "/mcp",
+        &[own, ("origin", "http://localhost:4000")],
+        pass("/mcp"),
+    );
+    check("/mcp", &[], Err(Refused::Host));
+    check("/mcp", &[own, own], Err(Refused::Host));
+    check("/mcp", &[("host", "127.0.0.1:4001")], Err(Refused::Host));
+    check("/mcp", &[("host", "evil.example")], Err(Refused::Host));
+    check(
+        "/mcp",
+        &[own, ("origin", "http://evil.example")],
+        Err(Refused::Origin),
+    );
+    check("/mcp", &[own, ("origin", "null")], Err(Refused::Origin));
+    check("/v1/presence", &[own], Err(Refused::Path));
+    check("/s//mcp", &[own], Err(Refused::Path));
+    check("/s/a/b/mcp", &[own], Err(Refused::Path));
+    check("/", &[own], Err(Refused::Path));
+    check(
+        "http://127.0.0.1:4000/mcp",
+        &[own],
+        Err(Refused::PlainProxy),
+    );
+    check(
+        "http://evil.example/",
+        &[("host", "evil.example")],
+        Err(Refused::PlainProxy),
+    );
+}
+
+#[test]
+fn on_the_host_the_secret_is_needed() {
+    let own = ("host", "127.0.0.1:4000");
+    let basic = format!("Basic {}", base64(b"ambit:abc"));
+    let check = |method: &str, uri: &str, headers: &[(&str, &str)], wanted| {
+        assert_eq!(
+            ask(Some("abc"), method, uri, headers),
+            wanted,
+            "{method} {uri}"
+        );
+    };
+    check(
+        "POST",
+        "/abc/mcp",
+        &[own],
+        Ok(Errand::PassOn("/mcp".parse().unwrap())),
+    );
+    check("POST", "/mcp", &[own], Err(Refused::Secret));
+    check("POST", "/abd/mcp", &[own], Err(Refused::Secret));
+    check("POST", "/abcx/mcp", &[own], Err(Refused::Path));
+    let proxy = ("proxy-authorization", basic.as_str());
+    check("CONNECT", "model.example:443", &[proxy], Ok(Errand::Tunnel));
+    check("CONNECT", "model.example:443", &[], Err(Refused::Secret));
+    let wrong = ("proxy-authorization", "Basic YW1iaXQ6YWJk");
+    check(
+        "CONNECT",
+        "model.example:443",
+        &[wrong],
+        Err(Refused::Secret),
+    );
+}
+
+#[test]
+fn headers_of_one_connection_stay_there() {
+    let mut headers = HeaderMap::new();
+    for (name, value) in [
+        ("connection", "keep-alive, x-hop"),
+        ("x-hop", "1"),
+        ("proxy-authorization", "Basic x"),
+        ("host", "a"),
+        ("mcp-session-id", "s"),
+    ] {
+        headers.insert(
+            HeaderName::from_static(name),
+            HeaderValue::from_static(value),
+        );
+    }
+    strip(&mut headers);
+    let left: Vec<_> = headers.keys().map(HeaderName::as_str).collect();
+    assert_eq!(left, ["mcp-session-id"]);
+}
