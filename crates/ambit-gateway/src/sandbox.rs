@@ -1,0 +1,269 @@
+//! Stdio servers start here and nowhere else: in namespaces of their own, through bubblewrap.
+//!
+//! A server sees the system's programs and libraries read-only, what its file in the estate mounts, an
+//! empty home, and no network unless declared. Its environment holds what the estate declares and
+//! nothing else. It ends with the gateway. The command line comes from the estate only.
+
+use std::{
+    collections::BTreeMap,
+    ffi::OsString,
+    path::{Path, PathBuf},
+    process::Stdio,
+};
+
+use ambit_core::estate::{Mount, MountAccess, StdioNetwork, Transport};
+use tokio::process::{Child, Command};
+
+use crate::upstream::UpstreamError;
+
+/// How stdio servers are confined.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum SandboxPolicy {
+    /// By bubblewrap at this path.
+    Bubblewrap {
+        /// The program, such as `/usr/bin/bwrap`.
+        program: PathBuf,
+        /// The estate's folder: relative mounts begin here.
+        estate: PathBuf,
+    },
+    /// Not at all: the operator wrote `danger_unsandboxed`.
+    DangerUnsandboxed {
+        /// The estate's folder: the servers' working directory.
+        estate: PathBuf,
+    },
+    /// There is no bubblewrap and no word of the operator: no stdio server starts.
+    Refused,
+}
+
+/// Starts the process that `transport` declares, with pipes for its three streams.
+///
+/// # Errors
+/// [`UpstreamError::Start`] that says what is missing.
+pub(crate) fn start(transport: &Transport, policy: &SandboxPolicy) -> Result<Child, UpstreamError> {
+    let Transport::Stdio {
+        command,
+        environment,
+        mounts,
+        network,
+    } = transport
+    else {
+        return Err(UpstreamError::Start("it is no stdio server".into()));
+    };
+    let Some((program, arguments)) = command.split_first() else {
+        return Err(UpstreamError::Start("its `command` is empty".into()));
+    };
+    let mut started = match policy {
+        SandboxPolicy::Refused => {
+            let why = "there is no sandbox; install bubblewrap, or set `danger_unsandboxed` and accept the risk";
+            return Err(UpstreamError::Start(why.into()));
+        }
+        SandboxPolicy::DangerUnsandboxed { estate } => {
+            let mut started = Command::new(program);
+            started.args(arguments).current_dir(estate).env_clear();
+            started.envs(variables(environment));
+            started
+        }
+        SandboxPolicy::Bubblewrap { program, estate } => {
+            let mut started = Command::new(program);
+            started
+                .args(confinement(environment, mounts, *network, estate))
+                .arg("--")
+                .args(command);
+            started.env_clear();
+            started
+        }
+    };
+    started
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .kill_on_drop(true);
+    started
+        .spawn()
+        .map_err(|error| UpstreamError::Start(format!("{}: {error}", shown(policy, program))))
+}
+
+/// Returns bubblewrap's arguments, in its order: later ones cover earlier ones.
+fn confinement(
+    environment: &BTreeMap<String, String>,
+    mounts: &[Mount],
+    network: StdioNetwork,
+    estate: &Path,
+) -> Vec<OsString> {
+    let mut arguments = words(&[
+        "--unshare-all",
+        "--die-with-parent",
+        "--new-session",
+        "--clearenv",
+    ]);
+    if network == StdioNetwork::Host {
+        arguments.extend(words(&["--share-net"]));
+    }
+    for folder in SYSTEM_FOLDERS {
+        arguments.extend(words(&["--ro-bind-try", folder, folder]));
+    }
+    for file in SYSTEM_FILES {
+        arguments.extend(words(&["--ro-bind-try", file, file]));
+    }
+    if network == StdioNetwork::Host {
+        for file in NETWORK_FILES {
+            arguments.extend(words(&["--ro-bind-try", file, file]));
+        }
+    }
+    arguments.extend(words(&[
+        "--proc", "/proc", "--dev", "/dev", "--tmpfs", "/tmp", "--dir", HOME, "--chdir", HOME,
+    ]));
+    for mount in mounts {
+        let option = match mount.access {
+            MountAccess::ReadOnly => "--ro-bind",
+            MountAccess::ReadWrite => "--bind",
+        };
+        arguments.push(option.into());
+        arguments.push(estate.join(&mount.source).into());
+        arguments.push((&mount.target).into());
+    }
+    for (name, value) in variables(environment) {
+        arguments.extend(words(&["--setenv", &name, &value]));
+    }
+    arguments
+}
+
+/// Returns the whole environment: what a program can't do without, and what the estate declares.
+fn variables(declared: &BTreeMap<String, String>) -> BTreeMap<String, String> {
+    let mut all = BTreeMap::from([
+        ("PATH".to_owned(), "/usr/local/bin:/usr/bin:/bin".to_owned()),
+        ("HOME".to_owned(), HOME.to_owned()),
+        ("LANG".to_owned(), "C.UTF-8".to_owned()),
+    ]);
+    all.extend(
+        declared
+            .iter()
+            .map(|(name, value)| (name.clone(), value.clone())),
+    );
+    all
+}
+
+fn words(words: &[&str]) -> Vec<OsString> {
+    words.iter().map(OsString::from).collect()
+}
+
+fn shown(policy: &SandboxPolicy, program: &str) -> String {
+    match policy {
+        SandboxPolicy::Bubblewrap { program, .. } => program.display().to_string(),
+        SandboxPolicy::DangerUnsandboxed { .. } | SandboxPolicy::Refused => program.to_owned(),
+    }
+}
+
+/// The home of a server: empty, gone with it.
+const HOME: &str = "/tmp/home";
+/// Programs and libraries, read-only.
+const SYSTEM_FOLDERS: [&str; 6] = [
+    "/usr",
+    "/bin",
+    "/sbin",
+    "/lib",
+    "/lib64",
+    "/etc/alternatives",
+];
+/// What the loader and the C library read, read-only.
+const SYSTEM_FILES: [&str; 3] = ["/etc/ld.so.cache", "/etc/localtime", "/etc/nsswitch.conf"];
+/// What a program with a network reads, read-only.
+const NETWORK_FILES: [&str; 4] = [
+    "/etc/resolv.conf",
+    "/etc/hosts",
+    "/etc/ssl",
+    "/etc/ca-certificates",
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(command: &[&str], mounts: Vec<Mount>, network: StdioNetwork) -> Transport {
+        Transport::Stdio {
+            command: command.iter().map(|it| (*it).to_owned()).collect(),
+            environment: BTreeMap::from([("GREETING".to_owned(), "hi".to_owned())]),
+            mounts,
+            network,
+        }
+    }
+
+    async fn output(transport: &Transport, estate: &Path) -> String {
+        let policy = SandboxPolicy::Bubblewrap {
+            program: "/usr/bin/bwrap".into(),
+            estate: estate.into(),
+        };
+        let child = start(transport, &policy).unwrap();
+        let output = child.wait_with_output().await.unwrap();
+        String::from_utf8_lossy(&output.stdout).into_owned()
+            + &String::from_utf8_lossy(&output.stderr)
+    }
+
+    #[tokio::test]
+    async fn a_server_sees_what_was_declared_and_nothing_else() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::create_dir(folder.path().join("data")).unwrap();
+        std::fs::write(folder.path().join("data/seen"), "yes").unwrap();
+        std::fs::write(folder.path().join("hidden"), "no").unwrap();
+        let mount = |access| Mount {
+            source: "data".into(),
+            target: "/data".into(),
+            access,
+        };
+        let hidden = folder.path().join("hidden");
+        let script = format!(
+            "cat /data/seen; cat {}; env | sort; ls -A ~; touch /data/new",
+            hidden.display()
+        );
+        let transport = check(
+            &["/bin/sh", "-c", &script],
+            vec![mount(MountAccess::ReadOnly)],
+            StdioNetwork::None,
+        );
+        let seen = output(&transport, folder.path()).await;
+        assert!(seen.starts_with("yes"), "{seen}");
+        assert!(
+            seen.contains("GREETING=hi") && !seen.contains("CARGO"),
+            "{seen}"
+        );
+        assert!(
+            seen.contains("No such file") && seen.contains("Read-only"),
+            "{seen}"
+        );
+        let transport = check(
+            &["/bin/sh", "-c", "touch /data/new"],
+            vec![mount(MountAccess::ReadWrite)],
+            StdioNetwork::None,
+        );
+        output(&transport, folder.path()).await;
+        assert!(folder.path().join("data/new").exists());
+    }
+
+    #[tokio::test]
+    async fn without_a_declaration_there_is_no_network() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let script =
+            format!("(echo > /dev/tcp/127.0.0.1/{port}) 2>/dev/null && echo reached || echo alone");
+        let run = async |network| {
+            let transport = check(&["/bin/bash", "-c", &script], Vec::new(), network);
+            output(&transport, Path::new("/")).await
+        };
+        assert_eq!(run(StdioNetwork::None).await, "alone\n");
+        assert_eq!(run(StdioNetwork::Host).await, "reached\n");
+    }
+
+    #[test]
+    fn without_a_sandbox_nothing_starts() {
+        let transport = check(&["/bin/true"], Vec::new(), StdioNetwork::None);
+        let error = start(&transport, &SandboxPolicy::Refused).unwrap_err();
+        assert!(error.to_string().contains("bubblewrap"), "{error}");
+        let empty = check(&[], Vec::new(), StdioNetwork::None);
+        assert!(
+            start(&empty, &SandboxPolicy::Refused)
+                .unwrap_err()
+                .to_string()
+                .contains("`command` is empty")
+        );
+    }
+}

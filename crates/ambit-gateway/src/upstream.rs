@@ -1,0 +1,344 @@
+//! Upstreams: one task's conversation with one server, in whichever era and over whichever transport
+//! the server speaks.
+
+mod collector;
+mod error;
+mod http;
+mod open;
+mod pool;
+mod sse;
+mod stdio;
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use ::http::{HeaderName, HeaderValue};
+use ambit_core::{Timestamp, estate::Server, json::Value};
+use tokio::{
+    sync::{Semaphore, mpsc},
+    time::timeout,
+};
+
+pub(crate) use self::{
+    collector::{Collector, Taken},
+    error::UpstreamError,
+};
+use self::{
+    http::{ExchangeError, Head, HttpChannel},
+    pool::Pool,
+    stdio::StdioChannel,
+};
+use crate::{
+    Secrets,
+    limits::{LIST_PAGES_MAX, LISTED_ITEMS_MAX},
+    mcp::{
+        era::{Era, META_CAPABILITIES, META_CLIENT, META_LOG_LEVEL, META_VERSION},
+        wire::{self, METHOD_NOT_FOUND, RpcError},
+    },
+    sandbox::SandboxPolicy,
+};
+
+/// What all upstreams of a gateway share.
+pub(crate) struct Means {
+    /// Gives the credentials that are injected.
+    pub secrets: Secrets,
+    /// The roots for upstreams over https.
+    pub tls: Option<Arc<rustls::ClientConfig>>,
+    /// How stdio servers are confined.
+    pub sandbox: SandboxPolicy,
+    /// How long an upstream may take to answer.
+    pub answer_timeout: Duration,
+    /// How many stdio server processes may still start.
+    pub processes: Arc<Semaphore>,
+    pools: Mutex<HashMap<String, Arc<Pool>>>,
+    eras: Mutex<HashMap<String, Era>>,
+}
+
+/// One request to an upstream.
+pub(crate) struct Call<'a> {
+    /// The method.
+    pub method: &'a str,
+    /// The parameters but `_meta`: names in order, values canonical.
+    pub params: &'a [(&'a str, &'a str)],
+    /// The tool, prompt or resource that is mirrored into a header.
+    pub name: Option<&'a str>,
+    /// The headers that mirror arguments.
+    pub parameter_headers: Vec<(HeaderName, HeaderValue)>,
+    /// The least level of log messages that the agent asked for, one of MCP's words.
+    pub log_level: Option<&'static str>,
+    /// Where notifications about this request go.
+    pub notices: Option<&'a mpsc::Sender<Notice>>,
+}
+
+/// A notification about a request under way.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Notice {
+    /// `notifications/progress` or `notifications/message`.
+    pub method: &'static str,
+    /// Its parameters; a progress token is Ambit's own.
+    pub params: Value,
+}
+
+/// A whole answer.
+#[derive(Debug)]
+pub(crate) struct Answered {
+    /// What the upstream says.
+    pub outcome: Result<Value, RpcError>,
+    /// How much came back.
+    pub received_bytes: usize,
+}
+
+/// One task's conversation with one server.
+#[derive(Debug)]
+pub(crate) struct Upstream {
+    server: Arc<Server>,
+    channel: Channel,
+    era: Era,
+    version: String,
+    next_id: AtomicI64,
+    answer_timeout: Duration,
+    /// The server said that its list of tools changed.
+    changed: Arc<AtomicBool>,
+    /// When its tools were last compared with their pins.
+    checked_at: AtomicU64,
+}
+
+#[derive(Debug)]
+enum Channel {
+    Http(HttpChannel),
+    Stdio(StdioChannel),
+}
+
+impl Means {
+    /// Returns means without any connection.
+    pub(crate) fn new(
+        secrets: Secrets,
+        tls: Option<Arc<rustls::ClientConfig>>,
+        sandbox: SandboxPolicy,
+    ) -> Self {
+        Self {
+            secrets,
+            tls,
+            sandbox,
+            answer_timeout: crate::limits::UPSTREAM_ANSWER_TIMEOUT,
+            processes: Arc::new(Semaphore::new(crate::limits::STDIO_PROCESSES_MAX)),
+            pools: Mutex::default(),
+            eras: Mutex::default(),
+        }
+    }
+
+    fn pool(&self, url: &str) -> Result<Arc<Pool>, UpstreamError> {
+        let mut pools = self.pools.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(pool) = pools.get(url) {
+            return Ok(Arc::clone(pool));
+        }
+        let pool = Arc::new(Pool::new(url, self.tls.as_ref())?);
+        pools.insert(url.to_owned(), Arc::clone(&pool));
+        Ok(pool)
+    }
+
+    fn known_era(&self, url: &str) -> Option<Era> {
+        self.eras
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(url)
+            .copied()
+    }
+
+    fn learn_era(&self, url: &str, era: Option<Era>) {
+        let mut eras = self.eras.lock().unwrap_or_else(PoisonError::into_inner);
+        match era {
+            Some(era) => eras.insert(url.to_owned(), era),
+            None => eras.remove(url),
+        };
+    }
+}
+
+impl<'a> Call<'a> {
+    /// Returns a plain request.
+    pub(crate) fn new(method: &'a str, params: &'a [(&'a str, &'a str)]) -> Self {
+        Self {
+            method,
+            params,
+            name: None,
+            parameter_headers: Vec::new(),
+            log_level: None,
+            notices: None,
+        }
+    }
+}
+
+impl Upstream {
+    /// Returns the era that the server speaks.
+    pub(crate) fn era(&self) -> Era {
+        self.era
+    }
+
+    /// Returns what the estate says of the server.
+    pub(crate) fn server(&self) -> &Arc<Server> {
+        &self.server
+    }
+
+    /// Says whether the conversation can't go on.
+    pub(crate) fn is_closed(&self) -> bool {
+        match &self.channel {
+            Channel::Http(_) => false,
+            Channel::Stdio(channel) => channel.is_closed(),
+        }
+    }
+
+    /// Says whether its tools must be compared with their pins again; at most one caller hears yes.
+    pub(crate) fn wants_check(&self, now: Timestamp) -> bool {
+        let checked = self.checked_at.load(Ordering::Acquire);
+        let due = now.as_millis().saturating_sub(checked)
+            >= crate::limits::PINS_CHECKED_EVERY_MILLISECONDS;
+        let changed = self.changed.swap(false, Ordering::AcqRel);
+        (due || changed)
+            && self
+                .checked_at
+                .compare_exchange(
+                    checked,
+                    now.as_millis(),
+                    Ordering::AcqRel,
+                    Ordering::Relaxed,
+                )
+                .is_ok()
+    }
+
+    /// Sends `call` and returns the answer with the number of bytes that went upstream.
+    ///
+    /// # Errors
+    /// [`UpstreamError`], whose [`UpstreamError::status`] says what is known about the outcome.
+    pub(crate) async fn call(&self, call: &Call<'_>) -> Result<Answered, UpstreamError> {
+        let first = self.exchange(call).await;
+        let Err(ExchangeError::SessionLost) = first else {
+            return first.map_err(failed);
+        };
+        // The server forgot the session and did nothing; a new one is opened once.
+        if let Channel::Http(channel) = &self.channel {
+            channel.forget_session();
+        }
+        self.initialize().await?;
+        self.exchange(call).await.map_err(failed)
+    }
+
+    /// Returns all items of a listing under `member`, page after page. A server without the method has none.
+    ///
+    /// # Errors
+    /// [`UpstreamError::TooLong`] beyond [`LIST_PAGES_MAX`] pages or [`LISTED_ITEMS_MAX`] items.
+    pub(crate) async fn list(
+        &self,
+        method: &str,
+        member: &str,
+    ) -> Result<Result<Vec<Value>, RpcError>, UpstreamError> {
+        let (mut items, mut cursor) = (Vec::new(), None::<String>);
+        for _ in 0..LIST_PAGES_MAX {
+            let quoted = cursor.as_deref().map(wire::quoted);
+            let params: Vec<_> = quoted.iter().map(|it| ("cursor", it.as_str())).collect();
+            let mut page = match self.call(&Call::new(method, &params)).await?.outcome {
+                Ok(Value::Object(page)) => page,
+                Ok(_) => return Err(UpstreamError::Malformed("a listing is no object")),
+                Err(error) if error.code == METHOD_NOT_FOUND => return Ok(Ok(items)),
+                Err(error) => return Ok(Err(error)),
+            };
+            let Some(Value::Array(more)) = page.remove(member) else {
+                return Err(UpstreamError::Malformed("a listing lacks its items"));
+            };
+            items.extend(more);
+            if items.len() > LISTED_ITEMS_MAX {
+                return Err(UpstreamError::TooLong);
+            }
+            match page.remove("nextCursor") {
+                None | Some(Value::Null) => return Ok(Ok(items)),
+                Some(Value::String(next)) => cursor = Some(next),
+                Some(_) => return Err(UpstreamError::Malformed("a cursor is no text")),
+            }
+        }
+        Err(UpstreamError::TooLong)
+    }
+
+    /// Ends the conversation: the session upstream, or the process.
+    pub(crate) async fn close(&self) {
+        match &self.channel {
+            Channel::Http(channel) => channel.close(self.head("")).await,
+            Channel::Stdio(channel) => channel.close(),
+        }
+    }
+
+    async fn exchange(&self, call: &Call<'_>) -> Result<Answered, ExchangeError> {
+        let id = self.next_id.fetch_add(1, Ordering::Relaxed);
+        let text = self.text(id, call);
+        let exchange = async {
+            match &self.channel {
+                Channel::Http(channel) => {
+                    channel
+                        .exchange(self.head(call.method), id, text, call)
+                        .await
+                }
+                Channel::Stdio(channel) => Ok(channel.exchange(id, text, call).await?),
+            }
+        };
+        let answered = timeout(self.answer_timeout, exchange).await;
+        answered.unwrap_or(Err(ExchangeError::Failed(UpstreamError::Timeout)))
+    }
+
+    fn head<'a>(&'a self, method: &'a str) -> Head<'a> {
+        Head {
+            era: self.era,
+            version: &self.version,
+            method,
+        }
+    }
+
+    fn text(&self, id: i64, call: &Call<'_>) -> String {
+        let mut meta = Vec::new();
+        if self.era == Era::Modern {
+            meta.push((META_VERSION, self.version.as_str().into()));
+            meta.push((META_CAPABILITIES, Value::object([])));
+            meta.push((META_CLIENT, implementation()));
+            meta.extend(call.log_level.map(|it| (META_LOG_LEVEL, it.into())));
+        }
+        if call.notices.is_some() {
+            meta.push(("progressToken", Value::Integer(id)));
+        }
+        if meta.is_empty() {
+            return wire::request_text(id, call.method, call.params);
+        }
+        let meta = Value::object(meta).to_canonical();
+        // `_meta` sorts before every parameter that MCP has.
+        let params: Vec<_> = [("_meta", meta.as_str())]
+            .into_iter()
+            .chain(call.params.iter().copied())
+            .collect();
+        wire::request_text(id, call.method, &params)
+    }
+}
+
+/// Returns how Ambit names itself to peers.
+pub(crate) fn implementation() -> Value {
+    Value::object([
+        ("name", "ambit".into()),
+        ("version", env!("CARGO_PKG_VERSION").into()),
+    ])
+}
+
+fn failed(error: ExchangeError) -> UpstreamError {
+    match error {
+        ExchangeError::SessionLost => UpstreamError::Status(404),
+        ExchangeError::Failed(error) => error,
+    }
+}
+
+impl std::fmt::Debug for Means {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Means")
+            .field("sandbox", &self.sandbox)
+            .finish_non_exhaustive()
+    }
+}
