@@ -7,7 +7,12 @@ pub trait Custody: Send + Sync {
     /// Makes the secret salt and data key of a task and returns them wrapped, to be kept beside the log.
     fn new_task_key(&self, task: TaskId, chance: [u8; 32]) -> Result<Vec<u8>, CustodyError>;
     /// Returns the commitment to `plaintext` under the task's salt.
-    fn commit(&self, wrapped: &[u8], task: TaskId, plaintext: &[u8]) -> Result<Digest, CustodyError>;
+    fn commit(
+        &self,
+        wrapped: &[u8],
+        task: TaskId,
+        plaintext: &[u8],
+    ) -> Result<Digest, CustodyError>;
     /// Seals `plaintext`: its commitment, the blob's digest, and the blob.
     fn seal(
         &self,

@@ -1,11 +1,36 @@
-//! The one path and the sequencer. (The rest of its modules lands with the policies.)
+//! The one path that every act takes (identify, decide, record, act, record) and the sequencer that gives all
+//! facts one order.
+//!
+//! Decisions are computed in parallel on a snapshot; the [`Sequencer`] takes them in order, decides again what
+//! changed meanwhile, writes a batch of records and the rows they fold into in one durable transaction, and
+//! only then hands out the evidence ([`ambit_audit::Recorded`]) without which no door acts.
+//!
+//! **Architecture invariant:** no HTTP, no SQL, no spawning, no clock. Time and chance come as [`Moment`]s.
 
 mod archive;
 mod custody;
+mod desk;
+mod doors;
+mod error;
+mod govern;
+mod handle;
+mod live;
 mod moment;
+mod quota;
+mod sequencer;
+mod state;
 
 pub use crate::{
     archive::{Archive, ArchiveError},
     custody::{Custody, CustodyError},
+    doors::{Effect, Passage, RESULT_KEPT_BYTES_MAX},
+    error::{Denied, EngineError, Refusal},
+    govern::{
+        Applied, ApprovalSummary, Counts, Ender, Inspection, RevocationReport, StartTask, Started,
+        TaskSummary,
+    },
+    handle::{Answer, Handle, Held, Offer, Offers},
     moment::{Clock, Moment},
+    sequencer::{CompileEstate, STATE_DIGEST_EVERY_RECORDS, Sequencer, Setup, SetupError, Step},
+    state::{Approval, ApprovalStanding, FoldError, OpenAct, RowError, State, TABLES, TaskEntry},
 };

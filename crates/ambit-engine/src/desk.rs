@@ -1,0 +1,107 @@
+//! The sequencer's desk: where turns are taken, one after another, in the one order.
+
+use ambit_audit::{Attachment, Batch, Committed, Pending};
+use ambit_core::{
+    Timestamp,
+    record::{Body, Record, Recordable},
+};
+
+use crate::{EngineError, live::Live};
+
+/// Something to be done in order: it reads and changes what is so, and returns what to do once that is durable.
+pub(crate) type Turn = Box<dyn FnOnce(&mut Desk<'_>) -> Settle + Send>;
+
+/// What to do once the batch is durable, or known to have failed.
+///
+/// There is no commit when nobody wrote anything.
+pub(crate) type Settle = Box<dyn FnOnce(Result<Option<&Committed>, EngineError>) + Send>;
+
+/// What a turn works on.
+pub(crate) struct Desk<'a> {
+    pub(crate) live: &'a mut Live,
+    pub(crate) attachments: Vec<Attachment>,
+    batch: &'a mut Batch,
+    fatal: Option<EngineError>,
+}
+
+impl<'a> Desk<'a> {
+    pub(crate) fn new(live: &'a mut Live, batch: &'a mut Batch) -> Self {
+        Self {
+            live,
+            attachments: Vec::new(),
+            batch,
+            fatal: None,
+        }
+    }
+
+    /// Returns the log's time for everything in this batch.
+    pub(crate) fn at(&self) -> Timestamp {
+        self.batch.at()
+    }
+
+    /// Returns how many records the batch has.
+    pub(crate) fn written(&self) -> usize {
+        self.batch.len()
+    }
+
+    /// Writes the record of `value` and folds it.
+    ///
+    /// # Errors
+    /// A record that is too long is refused and changes nothing. A record that does not fold stops the engine.
+    pub(crate) fn write<T: Recordable>(&mut self, value: T) -> Result<Pending<T>, EngineError> {
+        let record = Record {
+            at: self.batch.at(),
+            body: value.body(),
+        };
+        let pending = self.batch.add(value)?;
+        if let Err(error) = self.live.state.apply(pending.index(), &record) {
+            let error = EngineError::from(error);
+            self.fatal = Some(error.clone());
+            return Err(error);
+        }
+        self.after(&record.body);
+        Ok(pending)
+    }
+
+    /// Gives up the attachments, or the reason why the engine must stop.
+    pub(crate) fn finish(self) -> Result<Vec<Attachment>, EngineError> {
+        self.fatal.map_or(Ok(self.attachments), Err)
+    }
+
+    /// Keeps what is derived from the fold in step with it.
+    fn after(&mut self, body: &Body) {
+        match body {
+            Body::TaskEnded { task, .. } => self.announce_end(*task),
+            Body::Revoked { .. } => {
+                let ended: Vec<_> = self.live.runtime.keys().copied().collect();
+                for task in ended {
+                    self.announce_end(task);
+                }
+            }
+            Body::LogOpened { .. }
+            | Body::PersonKnown { .. }
+            | Body::EstateApplied { .. }
+            | Body::TaskStarted { .. }
+            | Body::InstanceCertified { .. }
+            | Body::Decided(_)
+            | Body::Performed(_)
+            | Body::ApprovalDecided { .. }
+            | Body::RevocationEffective { .. }
+            | Body::ToolSeen { .. }
+            | Body::CredentialSealed { .. }
+            | Body::RefusalsCoalesced { .. }
+            | Body::StateDigest { .. } => {}
+        }
+    }
+
+    fn announce_end(&mut self, task: ambit_core::TaskId) {
+        let ended = self
+            .live
+            .state
+            .task(task)
+            .is_none_or(|it| it.state != ambit_core::task::TaskState::Active);
+        if ended && let Some(runtime) = self.live.runtime.get(&task) {
+            runtime.ended.send_replace(true);
+        }
+    }
+}

@@ -1,0 +1,187 @@
+//! The engine as the doors of people see it. The same path: decide, record, act.
+
+mod approve;
+mod inspect;
+mod revoke;
+mod tasks;
+mod tick;
+
+use ambit_audit::Attachment;
+use ambit_core::{
+    DecisionId, PersonId, Timestamp,
+    act::Governance,
+    estate::{PersonRole, Template},
+    record::{Body, Warrant},
+};
+use ambit_identity::PersonCaller;
+use ambit_policy::{PersonDecision, PersonPermit, PersonRequest, PolicyBook, WeakBinding};
+
+pub use self::{
+    approve::{ApprovalSummary, Counts},
+    inspect::Inspection,
+    revoke::RevocationReport,
+    tasks::{Applied, Ender, StartTask, Started, TaskSummary},
+};
+use crate::{Denied, EngineError, Handle, Moment, Refusal, desk::Desk, moment::Chance};
+
+/// A person's act at the desk: who, when, and with which chance.
+pub(crate) struct Asked {
+    pub(crate) caller: PersonCaller,
+    pub(crate) chance: Chance,
+    pub(crate) decision: DecisionId,
+}
+
+/// What a decision on a person's act needs to know of the task that it touches.
+#[derive(Clone, Copy)]
+pub(crate) struct Touched<'a> {
+    pub(crate) subject: Option<PersonId>,
+    pub(crate) template: Option<&'a Template>,
+}
+
+impl Handle {
+    /// Takes a person's act at the desk and waits until it is durable.
+    pub(crate) async fn govern<T: Send + 'static>(
+        &self,
+        caller: &PersonCaller,
+        moment: Moment,
+        take: impl FnOnce(&mut Desk<'_>, &mut Asked) -> Result<T, Refusal> + Send + 'static,
+    ) -> Result<T, Refusal> {
+        self.shared.running()?;
+        let mut chance = Chance::new(moment.chance);
+        let decision = chance.id(moment.now);
+        let mut asked = Asked {
+            caller: caller.clone(),
+            chance,
+            decision,
+        };
+        let done = self.turn(move |desk| {
+            let result = take(desk, &mut asked);
+            Box::new(move |committed| committed.map_err(Refusal::Failed).and(result))
+        });
+        done.await?
+    }
+}
+
+impl Asked {
+    /// Returns the person's pseudonym, and makes one at the first sight of the person.
+    pub(crate) fn person(&mut self, desk: &mut Desk<'_>) -> Result<PersonId, Refusal> {
+        if let Some(person) = desk.live.person(self.caller.alias()) {
+            return Ok(person);
+        }
+        let person = self.chance.id(desk.at());
+        desk.write(Body::PersonKnown { person })?;
+        let alias = self.caller.alias().to_owned();
+        desk.attachments.push(Attachment::Directory {
+            person,
+            alias: alias.clone(),
+        });
+        desk.live.aliases.insert(person, alias);
+        Ok(person)
+    }
+
+    /// Decides on the person's act under the policies in force; a no is written down.
+    pub(crate) fn permit(
+        &mut self,
+        desk: &mut Desk<'_>,
+        act: Governance,
+        touched: Touched<'_>,
+    ) -> Result<PersonPermit, Refusal> {
+        let book = desk.live.book()?;
+        self.permit_under(desk, &book, act, touched)
+    }
+
+    /// Decides on the person's act under `book`.
+    pub(crate) fn permit_under(
+        &mut self,
+        desk: &mut Desk<'_>,
+        book: &PolicyBook,
+        act: Governance,
+        touched: Touched<'_>,
+    ) -> Result<PersonPermit, Refusal> {
+        let person = self.person(desk)?;
+        let at = desk.at();
+        let decided = self.decide(desk, book, act, touched, (person, at));
+        match decided {
+            PersonDecision::Allow(permit) => Ok(permit),
+            PersonDecision::Deny(denial) => {
+                let denied = Denied {
+                    decision: denial.decision(),
+                    reason: denial.reason(),
+                };
+                let explanation = denial.explanation();
+                desk.write(denial)?;
+                Err(Refusal::Denied {
+                    denied,
+                    explanation,
+                })
+            }
+        }
+    }
+
+    fn decide(
+        &self,
+        desk: &Desk<'_>,
+        book: &PolicyBook,
+        act: Governance,
+        touched: Touched<'_>,
+        (person, at): (PersonId, Timestamp),
+    ) -> PersonDecision {
+        let alias = self.caller.alias();
+        let none = std::collections::BTreeSet::<PersonRole>::new();
+        let roles = book
+            .estate()
+            .people
+            .get(alias)
+            .map_or(&none, |it| &it.roles);
+        let weak_binding: WeakBinding = desk.live.weak_binding(person, at);
+        ambit_policy::decide_person(PersonRequest {
+            decision: self.decision,
+            at,
+            book,
+            person,
+            alias,
+            roles,
+            standing: desk
+                .live
+                .state
+                .standing(&ambit_core::act::Target::Person(person)),
+            act,
+            subject: touched.subject,
+            template: touched.template,
+            weak_binding,
+        })
+    }
+}
+
+impl Touched<'_> {
+    /// Touches no task.
+    pub(crate) const NOTHING: Self = Self {
+        subject: None,
+        template: None,
+    };
+}
+
+/// Returns the warrant of `permit`, which is spent by it.
+pub(crate) fn warrant(permit: PersonPermit) -> Warrant {
+    permit.warrant()
+}
+
+impl From<ambit_core::json::JsonError> for Refusal {
+    fn from(error: ambit_core::json::JsonError) -> Self {
+        Self::Invalid(error.to_string())
+    }
+}
+
+impl Refusal {
+    pub(crate) fn not_found(what: impl std::fmt::Display) -> Self {
+        Self::Invalid(format!(
+            "there is no {what}; list what there is with `ambit task list`"
+        ))
+    }
+}
+
+impl From<crate::CustodyError> for Refusal {
+    fn from(error: crate::CustodyError) -> Self {
+        Self::Failed(EngineError::from(error))
+    }
+}

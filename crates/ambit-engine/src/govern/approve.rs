@@ -1,0 +1,157 @@
+//! Approvals: a human's yes or no to one exact act.
+
+use ambit_core::{
+    ApprovalId, PersonId, Reason, TaskId, Timestamp,
+    act::Governance,
+    json::{self, Value},
+    record::{Body, Verdict},
+};
+use ambit_identity::PersonCaller;
+
+use super::{Asked, Touched, tasks::touched, warrant};
+use crate::{Approval, ApprovalStanding, Handle, Inspection, Moment, Refusal, desk::Desk};
+
+/// An approval, as people see it.
+#[derive(Clone, Debug)]
+pub struct ApprovalSummary {
+    /// The approval.
+    pub approval: Approval,
+    /// The exact act, whole: task, act, pinned digest, credential reference. `None` once its key was erased.
+    pub act: Option<Value>,
+    /// On whose behalf the task runs.
+    pub subject: Option<PersonId>,
+    /// Whether it still counts as of the question.
+    pub counts: Counts,
+}
+
+/// Whether an approval still counts.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Counts {
+    /// It does.
+    Yes,
+    /// Its time passed, it was spent, or its task ended.
+    NoLonger,
+}
+
+impl Handle {
+    /// Says yes or no to a held act. The same answer given again changes nothing.
+    pub async fn decide_approval(
+        &self,
+        caller: &PersonCaller,
+        approval: ApprovalId,
+        verdict: Verdict,
+        moment: Moment,
+    ) -> Result<ApprovalSummary, Refusal> {
+        let take =
+            move |desk: &mut Desk<'_>, asked: &mut Asked| decide(desk, asked, approval, verdict);
+        let approval = self.govern(caller, moment, take).await?;
+        let now = (self.shared.clock)().now;
+        Ok(self.approval_summary(approval, now))
+    }
+
+    /// Returns the approvals of live tasks, oldest first.
+    pub fn approvals(&self, _: &Inspection) -> Result<Vec<ApprovalSummary>, Refusal> {
+        let now = (self.shared.clock)().now;
+        let approvals: Vec<_> = self.shared.read()?.state.approvals().cloned().collect();
+        Ok(approvals
+            .into_iter()
+            .map(|it| self.approval_summary(it, now))
+            .collect())
+    }
+
+    /// Returns one approval of a live task.
+    pub fn approval(&self, _: &Inspection, id: ApprovalId) -> Result<ApprovalSummary, Refusal> {
+        let now = (self.shared.clock)().now;
+        let approval = self.shared.read()?.state.approvals.get(&id).cloned();
+        let approval = approval.ok_or_else(|| Refusal::not_found(id))?;
+        Ok(self.approval_summary(approval, now))
+    }
+
+    fn approval_summary(&self, approval: Approval, now: Timestamp) -> ApprovalSummary {
+        let act = self.open(approval.task, &approval.act).ok().flatten();
+        let act = act.and_then(|bytes| json::parse(&bytes).ok());
+        let subject = self.subject(approval.task);
+        let counts = if approval.is_in_force(now) && subject.is_some() {
+            Counts::Yes
+        } else {
+            Counts::NoLonger
+        };
+        ApprovalSummary {
+            approval,
+            act,
+            subject,
+            counts,
+        }
+    }
+
+    fn subject(&self, task: TaskId) -> Option<PersonId> {
+        let live = self.shared.read().ok()?;
+        let entry = live.state.task(task)?;
+        (entry.state == ambit_core::task::TaskState::Active).then_some(entry.task.subject)
+    }
+}
+
+fn decide(
+    desk: &mut Desk<'_>,
+    asked: &mut Asked,
+    approval: ApprovalId,
+    verdict: Verdict,
+) -> Result<Approval, Refusal> {
+    let entry = desk.live.state.approvals.get(&approval).cloned();
+    let entry = entry.ok_or_else(|| Refusal::not_found(approval))?;
+    let (subject, template) = touched(desk, entry.task)?;
+    let touched = Touched {
+        subject: Some(subject),
+        template: template.as_ref(),
+    };
+    let permit = asked.permit(desk, Governance::DecideApproval { approval }, touched)?;
+    let warrant = warrant(permit);
+    let at = desk.at();
+    match (entry.standing, verdict) {
+        (ApprovalStanding::Approved { by, .. }, Verdict::Approved)
+        | (ApprovalStanding::Refused { by }, Verdict::Refused)
+            if by == warrant.by =>
+        {
+            return Ok(entry);
+        }
+        (ApprovalStanding::Pending { until }, _) if at < until => {}
+        (ApprovalStanding::Pending { .. }, _) => {
+            return Err(invalid(
+                approval,
+                "its time passed; the agent must ask again",
+            ));
+        }
+        (ApprovalStanding::Approved { .. }, _) => {
+            return Err(invalid(approval, "it was approved already"));
+        }
+        (ApprovalStanding::Refused { .. }, _) => {
+            return Err(invalid(approval, "it was refused already"));
+        }
+        (ApprovalStanding::Spent { .. }, _) => {
+            return Err(invalid(approval, "it was spent already"));
+        }
+    }
+    let ended = desk.live.state.task(entry.task).is_none_or(|it| {
+        it.state.standing(it.task.expires_at, at) != ambit_core::task::TaskState::Active
+    });
+    if ended {
+        return Err(invalid(approval, Reason::TaskEnded.for_agent()));
+    }
+    desk.write(Body::ApprovalDecided {
+        approval,
+        task: entry.task,
+        verdict,
+        warrant,
+    })?;
+    Ok(desk
+        .live
+        .state
+        .approvals
+        .get(&approval)
+        .cloned()
+        .unwrap_or(entry))
+}
+
+fn invalid(approval: ApprovalId, why: &str) -> Refusal {
+    Refusal::Invalid(format!("{approval} can't be decided: {why}"))
+}

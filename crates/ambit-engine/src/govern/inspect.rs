@@ -1,0 +1,101 @@
+//! Looking: who may, and at what.
+
+use std::sync::Arc;
+
+use ambit_core::{PersonId, TaskId, act::Governance, record::Sealed};
+use ambit_identity::PersonCaller;
+
+use super::{Asked, TaskSummary, Touched, tasks::summary};
+use crate::{Archive, EngineError, Handle, Moment, OpenAct, Refusal, desk::Desk};
+
+/// Leave to look. Made only by [`Handle::may_inspect`].
+#[derive(Debug)]
+pub struct Inspection(());
+
+impl Handle {
+    /// Decides whether the caller may look at tasks, approvals and the log. Only a no is written down.
+    pub async fn may_inspect(
+        &self,
+        caller: &PersonCaller,
+        moment: Moment,
+    ) -> Result<Inspection, Refusal> {
+        let take = |desk: &mut Desk<'_>, asked: &mut Asked| {
+            asked
+                .permit(desk, Governance::Inspect, Touched::NOTHING)
+                .map(|_| Inspection(()))
+        };
+        self.govern(caller, moment, take).await
+    }
+
+    /// Returns the live tasks, oldest first.
+    pub fn tasks(&self, _: &Inspection) -> Result<Vec<TaskSummary>, EngineError> {
+        let now = (self.shared.clock)().now;
+        let live = self.shared.read()?;
+        let whole = |id: TaskId| live.runtime.get(&id).map(|it| it.task.as_ref());
+        Ok(live
+            .state
+            .tasks()
+            .map(|it| summary(it, whole(it.task.id), now))
+            .collect())
+    }
+
+    /// Returns one live task.
+    pub fn task(
+        &self,
+        inspection: &Inspection,
+        id: TaskId,
+    ) -> Result<Option<TaskSummary>, EngineError> {
+        Ok(self.tasks(inspection)?.into_iter().find(|it| it.id == id))
+    }
+
+    /// Returns the acts whose end nobody knows, or is not written yet.
+    pub fn open_acts(&self, _: &Inspection) -> Result<Vec<OpenAct>, EngineError> {
+        Ok(self.shared.read()?.state.open_acts().cloned().collect())
+    }
+
+    /// Returns what the store can be asked.
+    pub fn archive(&self, _: &Inspection) -> Arc<dyn Archive> {
+        self.shared.archive.clone()
+    }
+
+    /// Opens something that stands sealed beside the log; `None` when its key was erased.
+    pub fn open_sealed(
+        &self,
+        _: &Inspection,
+        task: TaskId,
+        sealed: &Sealed,
+    ) -> Result<Option<Vec<u8>>, EngineError> {
+        self.open(task, sealed)
+    }
+
+    /// Returns who a pseudonym is, when the directory still knows.
+    pub fn person_alias(
+        &self,
+        _: &Inspection,
+        person: PersonId,
+    ) -> Result<Option<String>, EngineError> {
+        Ok(self.shared.read()?.aliases.get(&person).cloned())
+    }
+
+    /// Returns the pseudonym of the person with this alias.
+    pub fn person_id(&self, _: &Inspection, alias: &str) -> Result<Option<PersonId>, EngineError> {
+        Ok(self.shared.read()?.person(alias))
+    }
+
+    pub(crate) fn open(
+        &self,
+        task: TaskId,
+        sealed: &Sealed,
+    ) -> Result<Option<Vec<u8>>, EngineError> {
+        let archive = &self.shared.archive;
+        let (Some(wrapped), Some(id)) = (archive.task_key(task)?, sealed.blob) else {
+            return Ok(None);
+        };
+        let Some(blob) = archive.blob(id)? else {
+            return Ok(None);
+        };
+        Ok(Some(
+            self.shared.custody.open(&wrapped, task, sealed, &blob)?,
+        ))
+    }
+}

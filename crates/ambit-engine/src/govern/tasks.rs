@@ -1,0 +1,418 @@
+//! Tasks and the estate: starting, ending, applying.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use ambit_audit::Attachment;
+use ambit_core::{
+    AgentName, Digest, InstanceId, PersonId, SpiffeId, TaskId, TemplateName, Timestamp,
+    act::{Governance, Target},
+    estate::Template,
+    json::Value,
+    limits::{SVID_TTL_MAX, TASK_TTL_MAX, TASKS_LIVE_MAX},
+    record::{Actor, Body},
+    task::{Contained, End, Task, TaskState, Usage},
+};
+use ambit_identity::{InstanceCaller, PersonCaller};
+use ambit_policy::PolicyBook;
+
+use super::{Asked, Touched, warrant};
+use crate::{EngineError, Handle, Moment, Refusal, TaskEntry, desk::Desk, live::TaskRuntime};
+
+/// What a person wants started.
+#[derive(Clone, Debug)]
+pub struct StartTask {
+    /// From which template.
+    pub template: TemplateName,
+    /// For which agent.
+    pub agent: AgentName,
+    /// The owner's words.
+    pub parameters: BTreeMap<String, Value>,
+    /// Whether the agent will run where it can't leave the path, as the runner proved it.
+    pub contained: Contained,
+}
+
+/// A task that started.
+#[derive(Clone, Debug)]
+pub struct Started {
+    /// The task, with its parameters.
+    pub task: Arc<Task>,
+    /// Its authority as RFC 9396 authorization details.
+    pub authorization_details: Value,
+    /// The latest end of a certificate for its instance.
+    pub certificate_expires_at: Timestamp,
+}
+
+/// Who ends a task.
+#[derive(Clone, Copy, Debug)]
+pub enum Ender<'a> {
+    /// A person.
+    Person(&'a PersonCaller),
+    /// The instance that serves it.
+    Instance(&'a InstanceCaller),
+    /// Ambit itself: the runner's connection ended.
+    RunnerGone,
+}
+
+/// A task, as people see it.
+#[derive(Clone, Debug)]
+pub struct TaskSummary {
+    /// Its name.
+    pub id: TaskId,
+    /// From which template.
+    pub template: TemplateName,
+    /// The template's version.
+    pub template_version: u32,
+    /// The agent that acts.
+    pub agent: AgentName,
+    /// The run of the agent.
+    pub instance: InstanceId,
+    /// Its SPIFFE ID.
+    pub spiffe_id: SpiffeId,
+    /// On whose behalf.
+    pub subject: PersonId,
+    /// The owner's words; empty once their key was erased.
+    pub parameters: BTreeMap<String, Value>,
+    /// Where it stands, as of the question.
+    pub state: TaskState,
+    /// When it started.
+    pub started_at: Timestamp,
+    /// When it ends even if nobody ends it.
+    pub expires_at: Timestamp,
+    /// What it has used.
+    pub usage: Usage,
+    /// Whether its agent runs where it can't leave the path.
+    pub contained: Contained,
+}
+
+/// A version of the estate that came into force.
+#[derive(Clone, Copy, Debug)]
+pub struct Applied {
+    /// Which version.
+    pub estate: Digest,
+    /// The version before, when there was one.
+    pub before: Option<Digest>,
+}
+
+impl Handle {
+    /// Starts a task for an agent on the caller's behalf.
+    pub async fn start_task(
+        &self,
+        caller: &PersonCaller,
+        ask: StartTask,
+        moment: Moment,
+    ) -> Result<Started, Refusal> {
+        let (custody, trust_domain) = (
+            self.shared.custody.clone(),
+            self.shared.trust_domain.clone(),
+        );
+        let start = move |desk: &mut Desk<'_>, asked: &mut Asked| {
+            start(desk, asked, ask, custody.as_ref(), &trust_domain)
+        };
+        self.govern(caller, moment, start).await
+    }
+
+    /// Writes down a certificate before it leaves.
+    pub async fn certified(
+        &self,
+        task: &Task,
+        certificate: Digest,
+        expires_at: Timestamp,
+    ) -> Result<(), EngineError> {
+        let (task, instance) = (task.id, task.instance);
+        self.turn(move |desk| {
+            let alive = desk
+                .live
+                .state
+                .task(task)
+                .is_some_and(|it| it.state == TaskState::Active);
+            let body = Body::InstanceCertified {
+                instance,
+                task,
+                certificate,
+                expires_at,
+            };
+            let written = if alive {
+                desk.write(body).map(|_| ())
+            } else {
+                Err(EngineError::NoTask)
+            };
+            Box::new(move |committed| committed.and(written))
+        })
+        .await?
+    }
+
+    /// Ends a task, and with it everything issued under it.
+    pub async fn end_task(
+        &self,
+        by: Ender<'_>,
+        task: TaskId,
+        end: End,
+        moment: Moment,
+    ) -> Result<TaskSummary, Refusal> {
+        let now = moment.now;
+        match by {
+            Ender::Person(caller) => {
+                let take = move |desk: &mut Desk<'_>, asked: &mut Asked| {
+                    let (subject, template) = touched(desk, task)?;
+                    let touched = Touched {
+                        subject: Some(subject),
+                        template: template.as_ref(),
+                    };
+                    let permit = asked.permit(desk, Governance::EndTask { task }, touched)?;
+                    let by = Actor::Person(warrant(permit).by);
+                    finish(desk, task, end, by)
+                };
+                let summary = self.govern(caller, moment, take).await?;
+                self.cut(task, now).await;
+                Ok(summary)
+            }
+            Ender::Instance(caller) => {
+                self.end_without_warrant(task, end, Actor::Instance(caller.instance()), now)
+                    .await
+            }
+            Ender::RunnerGone => self.end_without_warrant(task, end, Actor::Ambit, now).await,
+        }
+    }
+
+    /// Puts a version of the estate in force. The first one is judged by its own roles: there are no others yet.
+    pub async fn apply(
+        &self,
+        caller: &PersonCaller,
+        book: Arc<PolicyBook>,
+        files: Vec<u8>,
+        moment: Moment,
+    ) -> Result<Applied, Refusal> {
+        let take = move |desk: &mut Desk<'_>, asked: &mut Asked| {
+            let estate = book.estate().digest;
+            let judge = desk.live.book.clone().unwrap_or_else(|| book.clone());
+            let act = Governance::ApplyEstate { estate };
+            let permit = asked.permit_under(desk, &judge, act, Touched::NOTHING)?;
+            let before = desk.live.state.estate();
+            desk.write(Body::EstateApplied {
+                estate,
+                warrant: warrant(permit),
+            })?;
+            desk.attachments.push(Attachment::Estate {
+                digest: estate,
+                bytes: files,
+            });
+            desk.live.books.insert(estate, book.clone());
+            desk.live.book = Some(book);
+            Ok(Applied { estate, before })
+        };
+        self.govern(caller, moment, take).await
+    }
+
+    async fn end_without_warrant(
+        &self,
+        task: TaskId,
+        end: End,
+        by: Actor,
+        now: Timestamp,
+    ) -> Result<TaskSummary, Refusal> {
+        let ended = self.turn(move |desk| {
+            let own = match by {
+                Actor::Instance(instance) => {
+                    desk.live.state.instances.get(&instance) == Some(&task)
+                }
+                Actor::Ambit => true,
+                Actor::Person(_) | Actor::Nobody => false,
+            };
+            let result = if own {
+                finish(desk, task, end, by)
+            } else {
+                Err(Refusal::not_found(task))
+            };
+            Box::new(move |committed| committed.map_err(Refusal::Failed).and(result))
+        });
+        let summary = ended.await??;
+        self.cut(task, now).await;
+        Ok(summary)
+    }
+
+    /// Cuts what the ended task has under way and waits until the doors have let go.
+    async fn cut(&self, task: TaskId, now: Timestamp) {
+        let crossed = self.shared.flights.cut(&Target::Task(task), now);
+        self.shared.flights.landed(&crossed).await;
+    }
+}
+
+fn start(
+    desk: &mut Desk<'_>,
+    asked: &mut Asked,
+    ask: StartTask,
+    custody: &dyn crate::Custody,
+    trust_domain: &ambit_core::TrustDomain,
+) -> Result<Started, Refusal> {
+    let book = desk.live.book()?;
+    let estate = book.estate();
+    let agent = estate.agents.get(&ask.agent);
+    let template = estate.templates.get(&ask.template);
+    let (Some(agent), Some(template)) = (agent, template) else {
+        return Err(Refusal::Invalid(format!(
+            "the estate has no agent `{}` or no template `{}`; see `ambit plan`",
+            ask.agent, ask.template
+        )));
+    };
+    if !agent.templates.contains(&ask.template) {
+        return Err(Refusal::Invalid(format!(
+            "agent `{}` may not run template `{}`; its owner lists it under `templates` in agents/{}.toml",
+            ask.agent, ask.template, ask.agent
+        )));
+    }
+    check_start(&ask, template, desk)?;
+    let parameters = ambit_policy::check_parameters(template, &ask.parameters)
+        .map_err(|problem| Refusal::Invalid(problem.to_string()))?;
+    let act = Governance::StartTask {
+        template: ask.template.clone(),
+        agent: ask.agent.clone(),
+    };
+    let touched = Touched {
+        subject: None,
+        template: Some(template),
+    };
+    let permit = asked.permit(desk, act, touched)?;
+    let warrant = warrant(permit);
+    let at = desk.at();
+    let (id, instance) = (asked.chance.id(at), asked.chance.id(at));
+    let details = ambit_policy::authorization_details(template, estate, &parameters);
+    let task = Task {
+        id,
+        template: ask.template,
+        template_version: template.version,
+        estate: estate.digest,
+        agent: ask.agent.clone(),
+        instance,
+        spiffe_id: trust_domain.instance(&ask.agent, instance),
+        subject: warrant.by,
+        parameters: BTreeMap::new(),
+        authority: Digest::of(details.to_canonical().as_bytes()),
+        started_at: at,
+        expires_at: at.plus(template.ttl.min(TASK_TTL_MAX)),
+        contained: ask.contained,
+    };
+    let wrapped = custody.new_task_key(id, asked.chance.draw())?;
+    let words = Value::Object(parameters.clone()).to_canonical();
+    let (sealed, bytes) = custody.seal(&wrapped, id, words.as_bytes(), asked.chance.draw())?;
+    let runtime = TaskRuntime::new(
+        Task {
+            parameters,
+            ..task.clone()
+        },
+        wrapped.clone(),
+        book.clone(),
+    );
+    // Bounds that can't be compiled are found before anything is written.
+    runtime.scope(&book)?;
+    desk.write(Body::TaskStarted {
+        task: Box::new(task),
+        parameters: sealed,
+        warrant,
+    })?;
+    desk.attachments
+        .push(Attachment::TaskKey { task: id, wrapped });
+    desk.attachments
+        .extend(sealed.blob.map(|blob| Attachment::Blob {
+            id: blob,
+            task: Some(id),
+            bytes,
+        }));
+    let task = runtime.task.clone();
+    desk.live.runtime.insert(id, Arc::new(runtime));
+    let certificate_expires_at = task.expires_at.min(at.plus(SVID_TTL_MAX));
+    Ok(Started {
+        task,
+        authorization_details: details,
+        certificate_expires_at,
+    })
+}
+
+fn check_start(ask: &StartTask, template: &Template, desk: &Desk<'_>) -> Result<(), Refusal> {
+    if desk.live.state.tasks().count() >= TASKS_LIVE_MAX {
+        return Err(Refusal::Invalid(format!(
+            "{TASKS_LIVE_MAX} tasks are live, the most that there may be; end some first"
+        )));
+    }
+    let required = ambit_core::estate::Containment::Required;
+    if template.containment == required && ask.contained == Contained::None {
+        return Err(Refusal::Invalid(format!(
+            "template `{}` wants its agent contained; install bubblewrap (`apt install bubblewrap`) and run it with `ambit run`",
+            ask.template
+        )));
+    }
+    if desk.live.state.standing(&Target::Agent(ask.agent.clone()))
+        == ambit_policy::Standing::Revoked
+    {
+        return Err(Refusal::Invalid(format!(
+            "agent `{}` was revoked",
+            ask.agent
+        )));
+    }
+    Ok(())
+}
+
+/// Returns whose the task is, and its template as of its start.
+pub(super) fn touched(
+    desk: &Desk<'_>,
+    task: TaskId,
+) -> Result<(PersonId, Option<Template>), Refusal> {
+    let entry = desk
+        .live
+        .state
+        .task(task)
+        .ok_or_else(|| Refusal::not_found(task))?;
+    let book = desk.live.books.get(&entry.task.estate);
+    let template = book
+        .and_then(|it| it.estate().templates.get(&entry.task.template))
+        .cloned();
+    Ok((entry.task.subject, template))
+}
+
+fn finish(desk: &mut Desk<'_>, task: TaskId, end: End, by: Actor) -> Result<TaskSummary, Refusal> {
+    let at = desk.at();
+    let entry = desk
+        .live
+        .state
+        .task(task)
+        .ok_or_else(|| Refusal::not_found(task))?;
+    if let TaskState::Ended(already) = entry.state {
+        return Err(Refusal::Invalid(format!(
+            "{task} has ended already ({})",
+            already.as_str()
+        )));
+    }
+    // What ends after its time has expired, whoever says so.
+    let late = entry.state.standing(entry.task.expires_at, at) != TaskState::Active;
+    let end = if late { End::Expired } else { end };
+    desk.write(Body::TaskEnded { task, end, by })?;
+    let entry = desk
+        .live
+        .state
+        .task(task)
+        .ok_or_else(|| Refusal::not_found(task))?;
+    Ok(summary(
+        entry,
+        desk.live.runtime.get(&task).map(|it| it.task.as_ref()),
+        at,
+    ))
+}
+
+/// Returns the task as people see it as of `now`.
+pub(super) fn summary(entry: &TaskEntry, whole: Option<&Task>, now: Timestamp) -> TaskSummary {
+    let task = &entry.task;
+    TaskSummary {
+        id: task.id,
+        template: task.template.clone(),
+        template_version: task.template_version,
+        agent: task.agent.clone(),
+        instance: task.instance,
+        spiffe_id: task.spiffe_id.clone(),
+        subject: task.subject,
+        parameters: whole.map(|it| it.parameters.clone()).unwrap_or_default(),
+        state: entry.state.standing(task.expires_at, now),
+        started_at: task.started_at,
+        expires_at: task.expires_at,
+        usage: entry.usage.clone(),
+        contained: task.contained,
+    }
+}

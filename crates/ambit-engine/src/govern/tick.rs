@@ -1,0 +1,79 @@
+//! What time does: expiry, lost acts, counted refusals.
+
+use ambit_core::{
+    Millis, Timestamp,
+    act::Target,
+    record::{Actor, Body},
+    task::{End, TaskState},
+};
+
+use crate::{EngineError, Handle, Moment, desk::Desk, sequencer::unknown};
+
+/// How long a permitted act may be neither under way nor ended before it is unknown: longer than a permit lives.
+const LOST_AFTER: Millis = Millis::from_seconds(5);
+
+/// The most records of each kind that one tick writes.
+const TICK_RECORDS_MAX: usize = 64;
+
+impl Handle {
+    /// Does what time does. The program calls it every quarter of a second.
+    pub async fn tick(&self, moment: Moment) -> Result<(), EngineError> {
+        let now = moment.now;
+        self.shared.flights.strike_off(now);
+        let flights = self.shared.flights.clone();
+        let counted = self.shared.quotas().take(now);
+        let ended = self.turn(move |desk| {
+            let ended = sweep(desk, now, |decision| flights.is_listed(decision), counted);
+            Box::new(move |committed| committed.and(ended))
+        });
+        for task in ended.await?? {
+            self.shared.flights.cut(&Target::Task(task), now);
+        }
+        Ok(())
+    }
+}
+
+fn sweep(
+    desk: &mut Desk<'_>,
+    now: Timestamp,
+    is_under_way: impl Fn(ambit_core::DecisionId) -> bool,
+    counted: Vec<crate::quota::Coalesced>,
+) -> Result<Vec<ambit_core::TaskId>, EngineError> {
+    for it in counted.into_iter().take(TICK_RECORDS_MAX) {
+        desk.write(Body::RefusalsCoalesced {
+            actor: Actor::Instance(it.instance),
+            task: it.task,
+            reason: it.reason,
+            count: it.count,
+            first_at: it.first_at,
+            last_at: it.last_at,
+        })?;
+    }
+    let at = desk.at();
+    let over = |it: &&crate::TaskEntry| it.state == TaskState::Active && it.task.expires_at <= at;
+    let expired = desk.live.state.tasks().filter(over).map(|it| it.task.id);
+    let expired: Vec<_> = expired.take(TICK_RECORDS_MAX).collect();
+    for task in &expired {
+        desk.write(Body::TaskEnded {
+            task: *task,
+            end: End::Expired,
+            by: Actor::Ambit,
+        })?;
+    }
+    let lost = |it: &&crate::OpenAct| {
+        it.status.is_none() && it.at.plus(LOST_AFTER) <= at && !is_under_way(it.decision)
+    };
+    let lost: Vec<_> = desk
+        .live
+        .state
+        .open_acts()
+        .filter(lost)
+        .take(TICK_RECORDS_MAX)
+        .cloned()
+        .collect();
+    for act in lost {
+        desk.write(Body::Performed(Box::new(unknown(&act))))?;
+    }
+    desk.live.forget(now);
+    Ok(expired)
+}

@@ -1,0 +1,701 @@
+//! The engine as the doors of agents see it: decide, admit, perform.
+
+use std::{fmt, sync::Arc};
+
+use ambit_audit::{Attachment, Committed, Pending, Recorded};
+use ambit_core::{
+    ApprovalId, DecisionId, Digest, Reason, ServerName, TaskId, Timestamp, ToolName,
+    act::Act,
+    json::Value,
+    limits::ACTS_IN_FLIGHT_PER_TASK_MAX,
+    record::{Actor, Body, Performed, Sealed, Status},
+    task::{Task, TaskState},
+};
+use ambit_identity::InstanceCaller;
+use ambit_policy::{Decision, Denial, Epochs, Hold, Offering, Permit, PolicyBook, Request};
+use tokio::sync::{mpsc, oneshot};
+
+use crate::{
+    Denied, Effect, EngineError, Moment, Passage, RESULT_KEPT_BYTES_MAX,
+    desk::{Desk, Settle, Turn},
+    live::{Snapshot, TaskRuntime},
+    moment::Chance,
+    quota::Writing,
+    sequencer::Shared,
+};
+
+/// The engine, as every door holds it. Cheap to clone.
+#[derive(Clone)]
+pub struct Handle {
+    pub(crate) shared: Arc<Shared>,
+    turns: mpsc::Sender<Turn>,
+}
+
+/// The answer to an agent. Whatever it is, it is written down.
+#[derive(Debug)]
+pub enum Answer {
+    /// It may happen, once, now. The evidence is what [`Handle::admit`] wants.
+    Allowed(Recorded<Permit>),
+    /// A human must approve this exact act first.
+    Held(Held),
+    /// It may not happen.
+    Denied(Denied),
+}
+
+/// A hold: the identical act goes through once after a human's yes.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Held {
+    /// The decision's name.
+    pub decision: DecisionId,
+    /// What a human is asked to approve.
+    pub approval: ApprovalId,
+    /// When the request expires.
+    pub expires_at: Timestamp,
+    /// Why a human is asked.
+    pub reason: Reason,
+}
+
+/// What a task could do.
+#[derive(Clone, Debug)]
+pub struct Offers {
+    /// The task, with its parameters.
+    pub task: Arc<Task>,
+    /// The version of the estate in force, with the registry.
+    pub book: Arc<PolicyBook>,
+    /// The servers it may touch, by name.
+    pub servers: Vec<Offer>,
+}
+
+/// What a task could do at one server.
+#[derive(Clone, Debug)]
+pub struct Offer {
+    /// Which server.
+    pub server: ServerName,
+    /// The tools whose calls could be allowed or held, by name.
+    pub tools: Vec<ToolName>,
+}
+
+/// What an agent asks, prepared once: the same bytes are decided, sealed and shown.
+struct Ask {
+    decision: DecisionId,
+    fresh_approval: ApprovalId,
+    caller: InstanceCaller,
+    runtime: Arc<TaskRuntime>,
+    sealed: Sealed,
+    blob: Option<Attachment>,
+    asked_at: Timestamp,
+}
+
+impl Handle {
+    pub(crate) const fn new(shared: Arc<Shared>, turns: mpsc::Sender<Turn>) -> Self {
+        Self { shared, turns }
+    }
+
+    /// Decides on `act` and returns when the decision is durable.
+    ///
+    /// # Errors
+    /// No answer could be given or written: at a door that is a refusal.
+    pub async fn decide(
+        &self,
+        caller: &InstanceCaller,
+        act: Act,
+        moment: Moment,
+    ) -> Result<Answer, EngineError> {
+        self.shared.running()?;
+        let mut chance = Chance::new(moment.chance);
+        let decision = chance.id(moment.now);
+        if caller.expires_at() <= moment.now {
+            let expired = Reason::TaskExpired;
+            return self
+                .refuse_as(caller, decision, act.action(), expired, moment.now)
+                .await;
+        }
+        let Some((runtime, book)) = self.runtime(caller)? else {
+            let reason = self.reason_without_task(caller)?;
+            return self
+                .refuse_as(caller, decision, act.action(), reason, moment.now)
+                .await;
+        };
+        if self.shared.flights.count(runtime.task.id) >= ACTS_IN_FLIGHT_PER_TASK_MAX {
+            return self
+                .refuse_as(
+                    caller,
+                    decision,
+                    act.action(),
+                    Reason::Overloaded,
+                    moment.now,
+                )
+                .await;
+        }
+        let ask = self.ask(caller, runtime, &book, &act, (decision, moment.now, chance))?;
+        let snapshot = self.shared.read()?.snapshot(
+            &ask.runtime.task,
+            &act,
+            ask.sealed.commitment,
+            moment.now,
+        );
+        let Some(snapshot) = snapshot else {
+            return self
+                .refuse_as(
+                    caller,
+                    ask.decision,
+                    act.action(),
+                    Reason::TaskEnded,
+                    moment.now,
+                )
+                .await;
+        };
+        let epochs = snapshot.epochs;
+        let answer = ask.judge(&book, snapshot, act, moment.now)?;
+        if let Some(denied) = self.counted(caller, &answer, moment.now) {
+            return Ok(Answer::Denied(denied));
+        }
+        self.turn(move |desk| ask.settle(desk, answer, epochs))
+            .await?
+    }
+
+    /// Refuses what never becomes an act, such as an unknown method, and writes that down.
+    pub async fn refuse(
+        &self,
+        caller: &InstanceCaller,
+        action: &str,
+        reason: Reason,
+        moment: Moment,
+    ) -> Result<Denied, EngineError> {
+        let decision = Chance::new(moment.chance).id(moment.now);
+        match self
+            .refuse_as(caller, decision, action, reason, moment.now)
+            .await?
+        {
+            Answer::Denied(denied) => Ok(denied),
+            Answer::Allowed(_) | Answer::Held(_) => Ok(Denied { decision, reason }),
+        }
+    }
+
+    /// Lets a recorded permit through the door, once: checks again that it is still in time and that nothing was
+    /// taken away since, right before the first byte goes upstream.
+    pub fn admit(&self, permit: Recorded<Permit>, now: Timestamp) -> Result<Passage, Denied> {
+        let permit = permit.spend();
+        let decision = permit.decision();
+        let stale = Denied {
+            decision,
+            reason: Reason::PermitStale,
+        };
+        let Some(task) = permit.task() else {
+            return Err(stale);
+        };
+        let departed = self.shared.read().ok().and_then(|live| {
+            let runtime = live.runtime.get(&task)?;
+            let entry = live.state.task(task)?;
+            let active = entry.state.standing(entry.task.expires_at, now) == TaskState::Active;
+            let epochs = live.epochs(&runtime.task, permit.act().server());
+            let narrowed = Epochs {
+                task: epochs.task,
+                ..permit.epochs()
+            } != epochs;
+            if !active || narrowed || permit.act_by() <= now || self.shared.running().is_err() {
+                return None;
+            }
+            // Under the lock: a revocation that comes later finds this act listed.
+            Some(
+                self.shared
+                    .flights
+                    .depart(decision, &runtime.task, permit.into_act()),
+            )
+        });
+        departed.ok_or_else(|| {
+            self.write_later(Body::Performed(Box::new(not_sent(decision, task))));
+            stale
+        })
+    }
+
+    /// Writes down how an act ended. Labels found only in the result are durable on return; everything else is
+    /// queued.
+    pub async fn performed(
+        &self,
+        passage: Passage,
+        effect: Effect,
+        moment: Moment,
+    ) -> Result<(), EngineError> {
+        let (decision, task) = (passage.decision(), passage.task());
+        let urgent = effect.labels.count() > 0;
+        let (result, blob) = self.seal_result(task, effect.result.as_deref(), moment)?;
+        let performed = Performed {
+            decision,
+            task,
+            status: effect.status,
+            took: effect.took,
+            sent_bytes: effect.sent_bytes,
+            received_bytes: effect.received_bytes,
+            labels: effect.labels,
+            result,
+        };
+        let written = self.turn(move |desk| {
+            let pending = desk.write(Body::Performed(Box::new(performed)));
+            if pending.is_ok() {
+                desk.attachments.extend(blob);
+            }
+            Box::new(move |committed| committed.and(pending).map(|_| ()))
+        });
+        if urgent {
+            let result = written.await?;
+            drop(passage);
+            return result;
+        }
+        drop(passage);
+        written.queued().await
+    }
+
+    /// Returns what the caller's task could do now, for listings and routes.
+    pub fn offers(&self, caller: &InstanceCaller, now: Timestamp) -> Result<Offers, EngineError> {
+        let Some((runtime, book)) = self.runtime(caller)? else {
+            return Err(EngineError::NoTask);
+        };
+        let scope = runtime.scope(&book)?;
+        let live = self.shared.read()?;
+        let entry = live
+            .state
+            .task(runtime.task.id)
+            .ok_or(EngineError::NoTask)?;
+        if entry.state.standing(entry.task.expires_at, now) != TaskState::Active {
+            return Err(EngineError::NoTask);
+        }
+        let mut servers = Vec::new();
+        for (name, server) in &book.estate().servers {
+            if scope.offers_server(name) == Offering::Withheld {
+                continue;
+            }
+            let unchanged = |it: &&ambit_core::estate::Tool| {
+                let seen = live.state.seen.get(&(name.clone(), it.name.clone()));
+                seen.is_none_or(|seen| *seen == it.pin)
+            };
+            let tools = server.tools.values().filter(unchanged);
+            let offered = |it: &&ambit_core::estate::Tool| {
+                scope.offers(&book, name, &it.name) == Offering::Offered
+            };
+            let tools = tools.filter(offered).map(|it| it.name.clone()).collect();
+            servers.push(Offer {
+                server: name.clone(),
+                tools,
+            });
+        }
+        drop(live);
+        Ok(Offers {
+            task: runtime.task.clone(),
+            book,
+            servers,
+        })
+    }
+
+    /// Writes down that a server showed `tool` otherwise than pinned, or as pinned again. Once per change.
+    pub async fn tool_seen(
+        &self,
+        server: ServerName,
+        tool: ToolName,
+        seen: Digest,
+    ) -> Result<(), EngineError> {
+        let known = {
+            let live = self.shared.read()?;
+            let before = live
+                .state
+                .seen
+                .get(&(server.clone(), tool.clone()))
+                .copied();
+            let pin = live.book()?.estate().tool(&server, &tool).map(|it| it.pin);
+            before.or(pin) == Some(seen)
+        };
+        if known {
+            return Ok(());
+        }
+        self.turn(move |desk| {
+            let pending = desk.write(Body::ToolSeen { server, tool, seen });
+            Box::new(move |committed| committed.and(pending).map(|_| ()))
+        })
+        .await?
+    }
+
+    /// Resolves when the task has ended, however.
+    pub async fn task_ended(&self, task: TaskId) {
+        let ended = self.shared.read().ok().and_then(|live| {
+            live.runtime
+                .get(&task)
+                .map(|runtime| runtime.ended.subscribe())
+        });
+        if let Some(mut ended) = ended {
+            let _ = ended.wait_for(|ended| *ended).await;
+        }
+    }
+
+    /// Returns the policies in force; their estate is the registry.
+    pub fn book(&self) -> Result<Arc<PolicyBook>, EngineError> {
+        self.shared.read()?.book()
+    }
+
+    /// Finds the live task of `caller` and the policies in force.
+    fn runtime(
+        &self,
+        caller: &InstanceCaller,
+    ) -> Result<Option<(Arc<TaskRuntime>, Arc<PolicyBook>)>, EngineError> {
+        let live = self.shared.read()?;
+        let task = live.state.instances.get(&caller.instance());
+        let runtime = task.and_then(|it| live.runtime.get(it));
+        // The certificate names the agent too; a task of another agent is none of the caller's.
+        let runtime = runtime.filter(|it| it.task.spiffe_id == *caller.spiffe_id());
+        match runtime {
+            Some(runtime) => Ok(Some((runtime.clone(), live.book()?))),
+            None => Ok(None),
+        }
+    }
+
+    fn reason_without_task(&self, caller: &InstanceCaller) -> Result<Reason, EngineError> {
+        let live = self.shared.read()?;
+        let known = live.state.instances.contains_key(&caller.instance());
+        Ok(if known {
+            Reason::TaskEnded
+        } else {
+            Reason::TaskUnknown
+        })
+    }
+
+    /// Seals the act: what is decided, shown to a human and digested is the same text.
+    fn ask(
+        &self,
+        caller: &InstanceCaller,
+        runtime: Arc<TaskRuntime>,
+        book: &PolicyBook,
+        act: &Act,
+        (decision, now, mut chance): (DecisionId, Timestamp, Chance),
+    ) -> Result<Ask, EngineError> {
+        let text = approved_form(&runtime.task, book, act).to_canonical();
+        let (sealed, bytes) = self.shared.custody.seal(
+            &runtime.wrapped_key,
+            runtime.task.id,
+            text.as_bytes(),
+            chance.draw(),
+        )?;
+        let task = Some(runtime.task.id);
+        let blob = sealed.blob.map(|id| Attachment::Blob { id, task, bytes });
+        Ok(Ask {
+            decision,
+            fresh_approval: chance.id(now),
+            caller: caller.clone(),
+            runtime,
+            sealed,
+            blob,
+            asked_at: now,
+        })
+    }
+
+    fn seal_result(
+        &self,
+        task: TaskId,
+        result: Option<&[u8]>,
+        moment: Moment,
+    ) -> Result<(Option<Sealed>, Option<Attachment>), EngineError> {
+        let runtime = self.shared.read()?.runtime.get(&task).cloned();
+        let (Some(result), Some(runtime)) = (result, runtime) else {
+            return Ok((None, None));
+        };
+        let custody = &self.shared.custody;
+        if result.len() > RESULT_KEPT_BYTES_MAX {
+            let commitment = custody.commit(&runtime.wrapped_key, task, result)?;
+            return Ok((
+                Some(Sealed {
+                    commitment,
+                    blob: None,
+                }),
+                None,
+            ));
+        }
+        let nonce = Chance::new(moment.chance).draw();
+        let (sealed, bytes) = custody.seal(&runtime.wrapped_key, task, result, nonce)?;
+        let blob = sealed.blob.map(|id| Attachment::Blob {
+            id,
+            task: Some(task),
+            bytes,
+        });
+        Ok((Some(sealed), blob))
+    }
+
+    /// Counts a refusal; when its caller is refused in a flood, it is not written one by one.
+    fn counted(
+        &self,
+        caller: &InstanceCaller,
+        answer: &Decision,
+        now: Timestamp,
+    ) -> Option<Denied> {
+        let Decision::Deny(denial) = answer else {
+            return None;
+        };
+        let denied = Denied {
+            decision: denial.decision(),
+            reason: denial.reason(),
+        };
+        let task = denial.task();
+        let writing = self
+            .shared
+            .quotas()
+            .refused(caller.instance(), task, denied.reason, now);
+        (writing == Writing::Counted).then_some(denied)
+    }
+
+    async fn refuse_as(
+        &self,
+        caller: &InstanceCaller,
+        decision: DecisionId,
+        action: &str,
+        reason: Reason,
+        now: Timestamp,
+    ) -> Result<Answer, EngineError> {
+        self.shared.running()?;
+        let (estate, task) = {
+            let live = self.shared.read()?;
+            let task = live.state.instances.get(&caller.instance()).copied();
+            (live.book()?.estate().digest, task)
+        };
+        let actor = Actor::Instance(caller.instance());
+        let denial = ambit_policy::refuse(decision, now, actor, task, estate, action, reason);
+        let denied = Denied { decision, reason };
+        let writing = self
+            .shared
+            .quotas()
+            .refused(caller.instance(), task, reason, now);
+        if writing == Writing::Counted {
+            return Ok(Answer::Denied(denied));
+        }
+        self.turn(move |desk| {
+            let pending = desk.write(denial);
+            Box::new(move |committed| committed.and(pending).map(|_| Answer::Denied(denied)))
+        })
+        .await?
+    }
+
+    /// Queues a record that nobody waits for.
+    pub(crate) fn write_later(&self, body: Body) {
+        let turn: Turn = Box::new(move |desk| {
+            // A record that can't be written leaves the act open: it is shown as unknown.
+            let _ = desk.write(body);
+            Box::new(|_| ())
+        });
+        let _ = self.turns.try_send(turn);
+    }
+
+    /// Hands a turn to the sequencer and waits until its batch is durable.
+    pub(crate) fn turn<T: Send + 'static>(
+        &self,
+        take: impl FnOnce(&mut Desk<'_>) -> Reply<T> + Send + 'static,
+    ) -> Waiting<T> {
+        let (sender, answer) = oneshot::channel();
+        let turn: Turn = Box::new(move |desk| {
+            let reply = take(desk);
+            let settle: Settle = Box::new(move |committed| {
+                let _ = sender.send(reply(committed));
+            });
+            settle
+        });
+        Waiting {
+            turns: self.turns.clone(),
+            turn: Some(turn),
+            answer,
+            shared: self.shared.clone(),
+        }
+    }
+}
+
+mod waiting;
+pub(crate) use waiting::{Reply, Waiting};
+
+impl Ask {
+    /// Decides on the facts of `snapshot`.
+    fn judge(
+        &self,
+        book: &PolicyBook,
+        snapshot: Snapshot,
+        act: Act,
+        at: Timestamp,
+    ) -> Result<Decision, EngineError> {
+        let scope = self.runtime.scope(book)?;
+        Ok(ambit_policy::decide(Request {
+            decision: self.decision,
+            at,
+            book,
+            task: &self.runtime.task,
+            scope: &scope,
+            state: snapshot.state,
+            usage: &snapshot.usage,
+            act,
+            sealed: Some(self.sealed),
+            live: snapshot.live,
+            approval: snapshot.approval,
+            fresh_approval: self.fresh_approval,
+            binding: self.caller.binding().as_str(),
+            epochs: snapshot.epochs,
+        }))
+    }
+
+    /// In its turn: decides again if anything that the answer depends upon changed, then writes it.
+    fn settle(
+        mut self,
+        desk: &mut Desk<'_>,
+        answer: Decision,
+        epochs: Epochs,
+    ) -> Reply<Result<Answer, EngineError>> {
+        let written = self.write(desk, answer, epochs);
+        if written.is_ok() {
+            desk.attachments.extend(self.blob.take());
+        }
+        Box::new(move |committed| {
+            let committed = committed?.ok_or(EngineError::Busy)?;
+            written?.settle(committed)
+        })
+    }
+
+    fn write(
+        &self,
+        desk: &mut Desk<'_>,
+        answer: Decision,
+        epochs: Epochs,
+    ) -> Result<PendingAnswer, EngineError> {
+        let answer = self.once_more(desk, answer, epochs)?;
+        Ok(match answer {
+            Decision::Allow(permit) => PendingAnswer::Allow(desk.write(permit)?),
+            Decision::Hold(hold) => PendingAnswer::Hold(desk.write(hold)?),
+            Decision::Deny(denial) => PendingAnswer::Deny(desk.write(denial)?),
+        })
+    }
+
+    fn once_more(
+        &self,
+        desk: &Desk<'_>,
+        answer: Decision,
+        epochs: Epochs,
+    ) -> Result<Decision, EngineError> {
+        let (live, at) = (&desk.live, desk.at().max(self.asked_at));
+        let act = match &answer {
+            Decision::Allow(permit) => permit.act(),
+            Decision::Hold(hold) => hold.act(),
+            Decision::Deny(_) => return Ok(answer),
+        };
+        let task = &self.runtime.task;
+        let Some(snapshot) = live.snapshot(task, act, self.sealed.commitment, at) else {
+            return self.deny(live.book()?.as_ref(), act.action(), Reason::TaskEnded, at);
+        };
+        let book = live.book()?;
+        let charged = match &answer {
+            Decision::Allow(permit) => {
+                let scope = self.runtime.scope(&book)?;
+                ambit_policy::charge(task, &snapshot.usage, permit, &scope).is_ok()
+            }
+            Decision::Hold(_) | Decision::Deny(_) => true,
+        };
+        if charged && snapshot.epochs == epochs && snapshot.state == TaskState::Active {
+            return Ok(answer);
+        }
+        let act = match answer {
+            Decision::Allow(permit) => permit.into_act(),
+            Decision::Hold(hold) => hold.act().clone(),
+            Decision::Deny(_) => return Ok(answer),
+        };
+        self.judge(&book, snapshot, act, at)
+    }
+
+    fn deny(
+        &self,
+        book: &PolicyBook,
+        action: &str,
+        reason: Reason,
+        at: Timestamp,
+    ) -> Result<Decision, EngineError> {
+        let actor = Actor::Instance(self.caller.instance());
+        let task = Some(self.runtime.task.id);
+        let estate = book.estate().digest;
+        Ok(Decision::Deny(ambit_policy::refuse(
+            self.decision,
+            at,
+            actor,
+            task,
+            estate,
+            action,
+            reason,
+        )))
+    }
+}
+
+/// An answer whose record waits for its batch.
+enum PendingAnswer {
+    Allow(Pending<Permit>),
+    Hold(Pending<Hold>),
+    Deny(Pending<Denial>),
+}
+
+impl PendingAnswer {
+    fn settle(self, committed: &Committed) -> Result<Answer, EngineError> {
+        Ok(match self {
+            Self::Allow(permit) => Answer::Allowed(permit.settle(committed)?),
+            Self::Hold(hold) => {
+                let hold = hold.settle(committed)?;
+                let hold = hold.value();
+                Answer::Held(Held {
+                    decision: hold.decision(),
+                    approval: hold.approval(),
+                    expires_at: hold.expires_at(),
+                    reason: hold.reason(),
+                })
+            }
+            Self::Deny(denial) => {
+                let denial = denial.settle(committed)?;
+                let denial = denial.value();
+                Answer::Denied(Denied {
+                    decision: denial.decision(),
+                    reason: denial.reason(),
+                })
+            }
+        })
+    }
+}
+
+/// Returns what a human approves: the act with its task, the pinned digest of its tool, and the credential that it
+/// uses. Nothing is cut.
+fn approved_form(task: &Task, book: &PolicyBook, act: &Act) -> Value {
+    let server = act.server().and_then(|it| book.estate().servers.get(it));
+    let pin = act
+        .server()
+        .zip(act.tool())
+        .and_then(|(server, tool)| book.estate().tool(server, tool));
+    let credential = server.and_then(|it| match &it.transport {
+        ambit_core::estate::Transport::Http { credential, .. } => credential.as_ref(),
+        ambit_core::estate::Transport::Stdio { .. } => None,
+    });
+    Value::object([
+        ("task", task.id.to_string().into()),
+        ("act", act.to_value()),
+        (
+            "pin",
+            pin.map_or(Value::Null, |it| it.pin.to_string().into()),
+        ),
+        (
+            "credential",
+            credential.map_or(Value::Null, |it| it.reference.as_str().into()),
+        ),
+    ])
+}
+
+/// Returns the record of a permit that never passed its door.
+fn not_sent(decision: DecisionId, task: TaskId) -> Performed {
+    Performed {
+        decision,
+        task,
+        status: Status::NotSent,
+        took: ambit_core::Millis::new(0),
+        sent_bytes: 0,
+        received_bytes: 0,
+        labels: ambit_core::Labels::none(),
+        result: None,
+    }
+}
+
+impl fmt::Debug for Handle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Handle")
+    }
+}

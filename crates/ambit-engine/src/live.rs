@@ -1,0 +1,214 @@
+//! What the engine holds in memory: the fold, the policies in force, and what live tasks need to act.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use ambit_core::{
+    AgentName, Digest, PersonId, TaskId, Timestamp,
+    act::{Act, Target},
+    task::{Task, TaskState, Usage},
+};
+use ambit_policy::{ApprovalState, Epochs, PolicyBook, TaskScope};
+use tokio::sync::watch;
+
+use crate::{ApprovalStanding, EngineError, State};
+
+/// The fold and everything that is derived from it and from the sealed things beside the log.
+pub(crate) struct Live {
+    pub(crate) state: State,
+    pub(crate) book: Option<Arc<PolicyBook>>,
+    /// Every version of the estate that a live task was started under.
+    pub(crate) books: HashMap<Digest, Arc<PolicyBook>>,
+    pub(crate) runtime: HashMap<TaskId, Arc<TaskRuntime>>,
+    pub(crate) aliases: HashMap<PersonId, String>,
+}
+
+/// What a live task needs to act, beyond the fold.
+pub(crate) struct TaskRuntime {
+    /// The task with its parameters.
+    pub(crate) task: Arc<Task>,
+    pub(crate) wrapped_key: Arc<[u8]>,
+    own: Arc<PolicyBook>,
+    /// The compiled bounds, for the version of the estate in force when they were compiled.
+    scope: Mutex<Option<(Digest, Arc<TaskScope>)>>,
+    /// Says to stdio servers, streams and tunnels that the task has ended.
+    pub(crate) ended: watch::Sender<bool>,
+}
+
+/// What one decision reads, taken in one moment.
+pub(crate) struct Snapshot {
+    pub(crate) state: TaskState,
+    pub(crate) usage: Usage,
+    pub(crate) live: ambit_policy::Live,
+    pub(crate) approval: ApprovalState,
+    pub(crate) epochs: Epochs,
+}
+
+impl TaskRuntime {
+    pub(crate) fn new(task: Task, wrapped_key: Vec<u8>, own: Arc<PolicyBook>) -> Self {
+        Self {
+            task: Arc::new(task),
+            wrapped_key: wrapped_key.into(),
+            own,
+            scope: Mutex::new(None),
+            ended: watch::Sender::new(false),
+        }
+    }
+
+    /// Returns the task's bounds under `current`, compiled once per version of the estate.
+    pub(crate) fn scope(&self, current: &PolicyBook) -> Result<Arc<TaskScope>, EngineError> {
+        let version = current.estate().digest;
+        let mut cached = self.scope.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((digest, scope)) = cached.as_ref()
+            && *digest == version
+        {
+            return Ok(scope.clone());
+        }
+        let scope = Arc::new(TaskScope::new(&self.own, current, &self.task)?);
+        *cached = Some((version, scope.clone()));
+        Ok(scope)
+    }
+}
+
+impl Live {
+    /// Returns the policies in force.
+    pub(crate) fn book(&self) -> Result<Arc<PolicyBook>, EngineError> {
+        self.book.clone().ok_or(EngineError::NoEstate)
+    }
+
+    /// Returns what a decision on `act` under `task` reads as of `now`; `None` when the task is gone.
+    pub(crate) fn snapshot(
+        &self,
+        task: &Task,
+        act: &Act,
+        commitment: Digest,
+        now: Timestamp,
+    ) -> Option<Snapshot> {
+        let entry = self.state.task(task.id)?;
+        let server = act.server();
+        let seen = server.zip(act.tool()).and_then(|(server, tool)| {
+            self.state
+                .seen
+                .get(&(server.clone(), tool.clone()))
+                .copied()
+        });
+        let live = ambit_policy::Live {
+            instance: self.state.standing(&Target::Instance(task.instance)),
+            agent: self.state.standing(&Target::Agent(task.agent.clone())),
+            person: self.state.standing(&Target::Person(task.subject)),
+            server: server.map_or(ambit_policy::Standing::Live, |server| {
+                self.state.standing(&Target::Server(server.clone()))
+            }),
+            tool_seen: seen,
+        };
+        Some(Snapshot {
+            state: entry.state.standing(task.expires_at, now),
+            usage: entry.usage.clone(),
+            live,
+            approval: self.approval(task.id, commitment, now),
+            epochs: self.epochs(task, server),
+        })
+    }
+
+    /// Returns the epochs that a decision under `task` at `server` depends upon.
+    pub(crate) fn epochs(&self, task: &Task, server: Option<&ambit_core::ServerName>) -> Epochs {
+        let epochs = &self.state.epochs;
+        Epochs {
+            estate: epochs.estate,
+            task: epochs.tasks.get(&task.id).copied().unwrap_or(0),
+            agent: epochs.agents.get(&task.agent).copied().unwrap_or(0),
+            person: epochs.people.get(&task.subject).copied().unwrap_or(0),
+            server: server
+                .and_then(|it| epochs.servers.get(it))
+                .copied()
+                .unwrap_or(0),
+        }
+    }
+
+    /// Returns where the approval of exactly this act stands.
+    fn approval(&self, task: TaskId, commitment: Digest, now: Timestamp) -> ApprovalState {
+        let of_task = self.state.approvals_of.get(&task).into_iter().flatten();
+        let of_task = of_task.filter_map(|id| self.state.approvals.get(id));
+        let mut pending = 0;
+        for approval in of_task.filter(|it| it.is_in_force(now)) {
+            if approval.is_pending(now) {
+                pending += 1;
+            }
+            if approval.act.commitment != commitment {
+                continue;
+            }
+            let approval_id = approval.id;
+            return match approval.standing {
+                ApprovalStanding::Pending { until } => ApprovalState::Pending {
+                    approval: approval_id,
+                    expires_at: until,
+                },
+                ApprovalStanding::Approved { until, .. } => ApprovalState::Approved {
+                    approval: approval_id,
+                    until,
+                },
+                ApprovalStanding::Refused { .. } => ApprovalState::Refused {
+                    approval: approval_id,
+                },
+                ApprovalStanding::Spent { .. } => continue,
+            };
+        }
+        if pending >= ambit_core::limits::APPROVALS_PENDING_MAX {
+            return ApprovalState::TooMany;
+        }
+        ApprovalState::None
+    }
+
+    /// Returns the pseudonym of the person with this alias, when it was seen before.
+    pub(crate) fn person(&self, alias: &str) -> Option<PersonId> {
+        self.aliases
+            .iter()
+            .find(|(_, it)| *it == alias)
+            .map(|(id, _)| *id)
+    }
+
+    /// Says whether a live task of `person` runs where it could speak for that person.
+    pub(crate) fn weak_binding(
+        &self,
+        person: PersonId,
+        now: Timestamp,
+    ) -> ambit_policy::WeakBinding {
+        let loose = |entry: &crate::TaskEntry| {
+            entry.task.subject == person
+                && entry.task.contained == ambit_core::task::Contained::None
+                && entry.state.standing(entry.task.expires_at, now) == TaskState::Active
+        };
+        if self.state.tasks().any(loose) {
+            return ambit_policy::WeakBinding::UncontainedAgentOnSameUser;
+        }
+        ambit_policy::WeakBinding::No
+    }
+
+    /// Forgets tasks that have ended and whose certificates have, too. Their rows stay in the store.
+    pub(crate) fn forget(&mut self, now: Timestamp) {
+        let over = |entry: &&crate::TaskEntry| {
+            entry.state != TaskState::Active && entry.task.expires_at <= now
+        };
+        let over: Vec<_> = self
+            .state
+            .tasks()
+            .filter(over)
+            .map(|it| it.task.id)
+            .collect();
+        for task in over {
+            self.state.forget(task);
+            self.runtime.remove(&task);
+        }
+    }
+
+    /// Returns the names of the agents whose live tasks `target` would end.
+    pub(crate) fn agents_of(&self, tasks: &[TaskId]) -> Vec<AgentName> {
+        tasks
+            .iter()
+            .filter_map(|id| self.state.task(*id))
+            .map(|it| it.task.agent.clone())
+            .collect()
+    }
+}

@@ -1,0 +1,227 @@
+//! The sequencer: one writer that takes everything in one order and makes it durable in batches.
+
+mod setup;
+
+use std::{
+    fmt,
+    sync::{
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard,
+    },
+};
+
+use ambit_audit::{Attachment, Batch, Committed, Durable, Log};
+use ambit_core::{
+    Timestamp, TrustDomain,
+    limits::{BATCH_RECORDS_MAX, CLOCK_JUMP_MAX},
+    record::Body,
+};
+use tokio::sync::mpsc;
+
+pub(crate) use self::setup::unknown;
+pub use self::setup::{CompileEstate, Setup, SetupError};
+use crate::{
+    Archive, Clock, Custody, EngineError,
+    desk::{Desk, Settle, Turn},
+    doors::Flights,
+    live::Live,
+    quota::Quotas,
+};
+
+/// After how many records the digest of the folded state is written down.
+pub const STATE_DIGEST_EVERY_RECORDS: u64 = 4096;
+
+/// The most records that one turn writes; a batch with less room left is closed.
+const TURN_RECORDS_MAX: usize = 8;
+
+/// The one writer. It runs on a thread of its own, or step by step in a simulator.
+pub struct Sequencer<D> {
+    log: Log<D>,
+    queue: mpsc::Receiver<Turn>,
+    shared: Arc<Shared>,
+    digest_due_at: u64,
+    seen_at: Timestamp,
+}
+
+/// What the sequencer and all handles share.
+pub(crate) struct Shared {
+    live: RwLock<Live>,
+    stopped: OnceLock<Arc<str>>,
+    /// Why the newest turns could not be taken; gone with the next batch.
+    trouble: Mutex<Option<EngineError>>,
+    quotas: Mutex<Quotas>,
+    pub(crate) flights: Arc<Flights>,
+    pub(crate) archive: Arc<dyn Archive>,
+    pub(crate) custody: Arc<dyn Custody>,
+    pub(crate) clock: Clock,
+    pub(crate) trust_domain: TrustDomain,
+    pub(crate) compile: CompileEstate,
+}
+
+/// Whether there is more to come.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Step {
+    /// A batch was taken.
+    Taken,
+    /// Nothing waits.
+    Idle,
+    /// All handles are gone.
+    Over,
+}
+
+impl<D: Durable> Sequencer<D> {
+    /// Takes turns until all handles are gone. Blocks; wants a thread of its own.
+    pub fn run(mut self) {
+        while let Some(first) = self.queue.blocking_recv() {
+            self.batch(first);
+        }
+    }
+
+    /// Takes what waits now, without waiting for more: for simulators and tests.
+    pub fn step(&mut self) -> Step {
+        match self.queue.try_recv() {
+            Ok(first) => {
+                self.batch(first);
+                Step::Taken
+            }
+            Err(mpsc::error::TryRecvError::Empty) => Step::Idle,
+            Err(mpsc::error::TryRecvError::Disconnected) => Step::Over,
+        }
+    }
+
+    /// Takes `first` and whatever waits behind it, makes it durable, and tells everybody.
+    fn batch(&mut self, first: Turn) {
+        let mut settles = Vec::new();
+        let result = match self.begin() {
+            Ok(batch) => {
+                self.shared.set_trouble(None);
+                self.fill(batch, first, &mut settles)
+            }
+            Err(error) => {
+                // Whoever waits for the turn hears that its reply is gone, and finds the trouble.
+                self.shared.set_trouble(Some(error));
+                return drop(first);
+            }
+        };
+        let outcome = result.as_ref().map(Option::as_ref).map_err(Clone::clone);
+        for settle in settles {
+            settle(outcome.clone());
+        }
+    }
+
+    fn begin(&mut self) -> Result<Batch, EngineError> {
+        self.shared.running()?;
+        let now = (self.shared.clock)().now;
+        // Ticks arrive every second, so a gap without records is no jump of the clock.
+        if now.since(self.seen_at) <= CLOCK_JUMP_MAX {
+            self.log.accept_gap(now);
+            self.seen_at = self.seen_at.max(now);
+        }
+        Ok(self.log.begin(now)?)
+    }
+
+    fn fill(
+        &mut self,
+        mut batch: Batch,
+        first: Turn,
+        settles: &mut Vec<Settle>,
+    ) -> Result<Option<Committed>, EngineError> {
+        let (rows, attachments) =
+            self.take_turns(&mut batch, first, settles)
+                .inspect_err(|error| {
+                    self.shared.stop(error);
+                })?;
+        if batch.is_empty() {
+            return Ok(None);
+        }
+        let committed = self
+            .log
+            .commit(batch, rows, attachments)
+            .map_err(EngineError::from);
+        committed
+            .map(Some)
+            .inspect_err(|error| self.shared.stop(error))
+    }
+
+    fn take_turns(
+        &mut self,
+        batch: &mut Batch,
+        first: Turn,
+        settles: &mut Vec<Settle>,
+    ) -> Result<(Vec<ambit_audit::RowChange>, Vec<Attachment>), EngineError> {
+        let mut live = self.shared.write()?;
+        let mut desk = Desk::new(&mut live, batch);
+        if self.log.size() >= self.digest_due_at {
+            let digest = desk.live.state.digest();
+            desk.write(Body::StateDigest { digest })?;
+            self.digest_due_at = self.log.size() + STATE_DIGEST_EVERY_RECORDS;
+        }
+        settles.push(first(&mut desk));
+        while desk.written() + TURN_RECORDS_MAX <= BATCH_RECORDS_MAX
+            && settles.len() < BATCH_RECORDS_MAX
+            && let Ok(turn) = self.queue.try_recv()
+        {
+            settles.push(turn(&mut desk));
+        }
+        let attachments = desk.finish()?;
+        Ok((live.state.take_rows(), attachments))
+    }
+}
+
+impl Shared {
+    /// Refuses when the log has stopped.
+    pub(crate) fn running(&self) -> Result<(), EngineError> {
+        self.stopped
+            .get()
+            .map_or(Ok(()), |why| Err(EngineError::Stopped(why.clone())))
+    }
+
+    /// Returns why a turn was not taken.
+    pub(crate) fn trouble(&self) -> EngineError {
+        let trouble = self
+            .trouble
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone();
+        let stopped = self.running().err();
+        stopped
+            .or(trouble)
+            .unwrap_or_else(|| EngineError::Stopped("the sequencer is gone".into()))
+    }
+
+    fn set_trouble(&self, trouble: Option<EngineError>) {
+        *self.trouble.lock().unwrap_or_else(PoisonError::into_inner) = trouble;
+    }
+
+    /// Stops everything for good, and says why.
+    pub(crate) fn stop(&self, error: &EngineError) {
+        let mut text = error.to_string();
+        let mut cause = std::error::Error::source(error);
+        while let Some(next) = cause {
+            text = format!("{text}: {next}");
+            cause = next.source();
+        }
+        let _ = self.stopped.set(text.into());
+    }
+
+    pub(crate) fn read(&self) -> Result<RwLockReadGuard<'_, Live>, EngineError> {
+        self.live
+            .read()
+            .map_err(|_| EngineError::Stopped("a thread died while it folded".into()))
+    }
+
+    fn write(&self) -> Result<RwLockWriteGuard<'_, Live>, EngineError> {
+        self.live
+            .write()
+            .map_err(|_| EngineError::Stopped("a thread died while it folded".into()))
+    }
+
+    pub(crate) fn quotas(&self) -> MutexGuard<'_, Quotas> {
+        self.quotas.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<D> fmt::Debug for Sequencer<D> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Sequencer")
+    }
+}

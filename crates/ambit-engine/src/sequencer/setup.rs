@@ -1,0 +1,262 @@
+//! Opening an engine: reading back what is so, and writing down what nobody knows any more.
+
+use std::{
+    collections::HashMap,
+    fmt,
+    sync::{Arc, Mutex, OnceLock, RwLock},
+};
+
+use ambit_audit::{Durable, Log, LogError, LogKey, Resume, ResumeError};
+use ambit_core::{
+    Digest, Labels, Millis, Timestamp, TrustDomain, json,
+    limits::{BATCH_RECORDS_MAX, SEQUENCER_QUEUE_MAX},
+    record::{Body, Performed, Status},
+    task::{Task, TaskState},
+};
+use ambit_policy::PolicyBook;
+use tokio::sync::mpsc;
+
+use super::{STATE_DIGEST_EVERY_RECORDS, Sequencer, Shared};
+use crate::{
+    Archive, ArchiveError, Clock, Custody, CustodyError, EngineError, Handle, RowError, State,
+    TaskEntry,
+    desk::Desk,
+    doors::Flights,
+    live::{Live, TaskRuntime},
+    quota::Quotas,
+};
+
+/// Makes the policies of an estate from its files.
+pub type CompileEstate = Arc<dyn Fn(&[u8]) -> Result<Arc<PolicyBook>, String> + Send + Sync>;
+
+/// Everything that an engine is made of.
+pub struct Setup<D> {
+    /// The side of the store that writes.
+    pub durable: D,
+    /// The side of the store that reads.
+    pub archive: Arc<dyn Archive>,
+    /// What seals and opens.
+    pub custody: Arc<dyn Custody>,
+    /// Where moments come from.
+    pub clock: Clock,
+    /// The trust domain of the instances.
+    pub trust_domain: TrustDomain,
+    /// The key that signs checkpoints.
+    pub log_key: LogKey,
+    /// The log's name in its checkpoints; only a new log takes it.
+    pub origin: String,
+    /// Makes the policies of an estate from its files.
+    pub compile: CompileEstate,
+}
+
+/// An engine could not be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum SetupError {
+    /// The store could not be read.
+    #[error(transparent)]
+    Archive(#[from] ArchiveError),
+    /// A row can't be read back.
+    #[error(transparent)]
+    Row(#[from] RowError),
+    /// The end of the log can't be read back.
+    #[error(transparent)]
+    Resume(#[from] ResumeError),
+    /// The log refused.
+    #[error(transparent)]
+    Log(#[from] LogError),
+    /// A key could not be used.
+    #[error(transparent)]
+    Custody(#[from] CustodyError),
+    /// The log and the tables were made by different trust domains or binaries.
+    #[error("the store holds the log `{found}`, not `{wanted}`; give the right state directory")]
+    OtherLog {
+        /// The log's name in the store.
+        found: String,
+        /// The wanted name.
+        wanted: String,
+    },
+    /// The files of an estate that is needed are gone.
+    #[error("the store has lost the files of the estate {0}; run `ambit recover`")]
+    EstateMissing(Digest),
+    /// The files of an estate that is needed do not compile any more.
+    #[error("the estate {digest} in the store does not compile with this binary: {problem}")]
+    EstateBroken {
+        /// Which version.
+        digest: Digest,
+        /// Why not.
+        problem: String,
+    },
+    /// The first records could not be written.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+}
+
+impl<D: Durable> Setup<D> {
+    /// Opens the engine: reads back the fold, and writes down as unknown every act whose end was never written.
+    pub fn open(self) -> Result<(Handle, Sequencer<D>), SetupError> {
+        let now = (self.clock)().now;
+        let live = self.read_back(now)?;
+        let resume = self.resume()?;
+        if let Some(found) = live.state.origin.as_ref().filter(|it| **it != self.origin) {
+            return Err(SetupError::OtherLog {
+                found: found.clone(),
+                wanted: self.origin,
+            });
+        }
+        let mut log = Log::open(self.durable, self.log_key, self.origin.clone(), resume)?;
+        // A halt of any length is no jump of the clock: somebody started the program.
+        log.accept_gap(now);
+        let (turns, queue) = mpsc::channel(SEQUENCER_QUEUE_MAX);
+        let shared = Arc::new(Shared {
+            live: RwLock::new(live),
+            stopped: OnceLock::new(),
+            trouble: Mutex::new(None),
+            quotas: Mutex::new(Quotas::new()),
+            flights: Arc::new(Flights::new()),
+            archive: self.archive,
+            custody: self.custody,
+            clock: self.clock,
+            trust_domain: self.trust_domain,
+            compile: self.compile,
+        });
+        let digest_due_at = log.size() + STATE_DIGEST_EVERY_RECORDS;
+        let mut sequencer = Sequencer {
+            log,
+            queue,
+            shared: shared.clone(),
+            digest_due_at,
+            seen_at: now,
+        };
+        sequencer.write_first(self.origin)?;
+        Ok((Handle::new(shared, turns), sequencer))
+    }
+
+    fn resume(&self) -> Result<Resume, SetupError> {
+        let archive = &self.archive;
+        let size = archive.size()?;
+        Ok(Resume::from_archive(
+            size,
+            archive.checkpoint()?,
+            |first, count| archive.leaves(first, count),
+            |level, index| archive.tile(level, index, 256),
+        )?)
+    }
+
+    fn read_back(&self, now: Timestamp) -> Result<Live, SetupError> {
+        let state = State::load(self.archive.as_ref())?;
+        let mut live = Live {
+            state,
+            book: None,
+            books: HashMap::new(),
+            runtime: HashMap::new(),
+            aliases: self.archive.directory()?.into_iter().collect(),
+        };
+        if let Some(estate) = live.state.estate {
+            let book = self.book(estate)?;
+            live.books.insert(estate, book.clone());
+            live.book = Some(book);
+        }
+        let acting =
+            |it: &&TaskEntry| it.state.standing(it.task.expires_at, now) == TaskState::Active;
+        let acting: Vec<_> = live.state.tasks().filter(acting).cloned().collect();
+        for entry in acting {
+            let version = entry.task.estate;
+            if !live.books.contains_key(&version) {
+                live.books.insert(version, self.book(version)?);
+            }
+            let Some(book) = live.books.get(&version) else {
+                continue;
+            };
+            if let Some(runtime) = self.runtime(&entry, book)? {
+                live.runtime.insert(entry.task.id, Arc::new(runtime));
+            }
+        }
+        Ok(live)
+    }
+
+    fn book(&self, digest: Digest) -> Result<Arc<PolicyBook>, SetupError> {
+        let files = self
+            .archive
+            .estate(digest)?
+            .ok_or(SetupError::EstateMissing(digest))?;
+        (self.compile)(&files).map_err(|problem| SetupError::EstateBroken { digest, problem })
+    }
+
+    /// Opens the sealed parameters of a task. A task whose key was erased can't act any more.
+    fn runtime(
+        &self,
+        entry: &TaskEntry,
+        book: &Arc<PolicyBook>,
+    ) -> Result<Option<TaskRuntime>, SetupError> {
+        let id = entry.task.id;
+        let sealed = &entry.parameters;
+        let (Some(wrapped), Some(blob)) = (self.archive.task_key(id)?, sealed.blob) else {
+            return Ok(None);
+        };
+        let Some(blob) = self.archive.blob(blob)? else {
+            return Ok(None);
+        };
+        let plaintext = self.custody.open(&wrapped, id, sealed, &blob)?;
+        let parameters = json::parse(&plaintext).ok();
+        let Some(parameters) = parameters.and_then(|it| it.as_object().cloned()) else {
+            return Err(CustodyError::Open { task: id }.into());
+        };
+        let task = Task {
+            parameters,
+            ..entry.task.clone()
+        };
+        Ok(Some(TaskRuntime::new(task, wrapped, book.clone())))
+    }
+}
+
+impl<D: Durable> Sequencer<D> {
+    /// Opens a new log, or closes what a crash left open. Nobody else has a turn yet.
+    fn write_first(&mut self, origin: String) -> Result<(), EngineError> {
+        let mut origin = Some(origin);
+        loop {
+            let mut batch = self.begin()?;
+            let mut live = self.shared.write()?;
+            let mut desk = Desk::new(&mut live, &mut batch);
+            if desk.live.state.origin.is_none()
+                && let Some(origin) = origin.take()
+            {
+                desk.write(Body::LogOpened {
+                    origin,
+                    recovered: None,
+                })?;
+            }
+            let lost = desk.live.state.open_acts().filter(|it| it.status.is_none());
+            let lost: Vec<_> = lost.take(BATCH_RECORDS_MAX / 2).cloned().collect();
+            for act in lost {
+                desk.write(Body::Performed(Box::new(unknown(&act))))?;
+            }
+            let attachments = desk.finish()?;
+            let rows = live.state.take_rows();
+            drop(live);
+            if batch.is_empty() {
+                return Ok(());
+            }
+            self.log.commit(batch, rows, attachments)?;
+        }
+    }
+}
+
+/// Returns the record of an act whose end nobody knows.
+pub(crate) fn unknown(act: &crate::OpenAct) -> Performed {
+    Performed {
+        decision: act.decision,
+        task: act.task,
+        status: Status::Unknown,
+        took: Millis::new(0),
+        sent_bytes: 0,
+        received_bytes: 0,
+        labels: Labels::none(),
+        result: None,
+    }
+}
+
+impl<D> fmt::Debug for Setup<D> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Setup({})", self.origin)
+    }
+}

@@ -1,0 +1,180 @@
+//! The fold of the log: what is so after the records so far.
+//!
+//! [`State::apply`] is the only function that changes it, live and in `log rebuild` alike. It touches rows; the
+//! rows go into the store in the same transaction as the records.
+//!
+//! # Invariant
+//! The rows after `n` records depend on those records alone (test: `a_rebuild_gives_the_same_rows`).
+
+mod approval;
+mod digest;
+mod fold;
+mod rows;
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use ambit_core::{
+    AgentName, ApprovalId, DecisionId, Digest, InstanceId, PersonId, ServerName, TaskId, Timestamp,
+    ToolName,
+    act::Target,
+    record::{Sealed, Status},
+    task::{Task, TaskState, Usage},
+};
+
+pub(crate) use self::digest::SetDigest;
+pub use self::{
+    approval::{Approval, ApprovalStanding},
+    fold::FoldError,
+    rows::{RowError, TABLES},
+};
+
+/// What is so after the records so far. Ended tasks leave it; their rows stay in the store.
+#[derive(Debug)]
+pub struct State {
+    pub(crate) origin: Option<String>,
+    pub(crate) estate: Option<Digest>,
+    pub(crate) tasks: BTreeMap<TaskId, TaskEntry>,
+    pub(crate) instances: HashMap<InstanceId, TaskId>,
+    pub(crate) approvals: BTreeMap<ApprovalId, Approval>,
+    /// Which approvals of a task may still count, oldest first. Derived; not a row.
+    pub(crate) approvals_of: HashMap<TaskId, Vec<ApprovalId>>,
+    pub(crate) open: BTreeMap<DecisionId, OpenAct>,
+    pub(crate) revoked: BTreeSet<Target>,
+    pub(crate) seen: BTreeMap<(ServerName, ToolName), Digest>,
+    pub(crate) people: BTreeSet<PersonId>,
+    pub(crate) epochs: NarrowingEpochs,
+    /// Over the rows that may still change.
+    pub(crate) digest: SetDigest,
+    /// Over the rows of ended tasks.
+    ended: SetDigest,
+    touched: BTreeSet<rows::RowKey>,
+    hashes: HashMap<rows::RowKey, Digest>,
+}
+
+/// A live task, or one that ended a moment ago and whose acts are still under way.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TaskEntry {
+    /// The leaf that started it.
+    pub leaf: u64,
+    /// The task, without its parameters: they are sealed beside the log.
+    pub task: Task,
+    /// The sealed parameters.
+    pub parameters: Sealed,
+    /// Where it stands.
+    pub state: TaskState,
+    /// What it has used.
+    pub usage: Usage,
+}
+
+/// An act that was permitted and of whose end nothing is written yet, or whose end nobody knows.
+#[derive(Clone, Debug, PartialEq)]
+pub struct OpenAct {
+    /// The leaf that permitted it.
+    pub leaf: u64,
+    /// The decision that permitted it.
+    pub decision: DecisionId,
+    /// Under which task.
+    pub task: TaskId,
+    /// What was asked.
+    pub action: String,
+    /// At which server.
+    pub server: Option<ServerName>,
+    /// With which tool.
+    pub tool: Option<ToolName>,
+    /// The sealed act.
+    pub act: Option<Sealed>,
+    /// When it was permitted.
+    pub at: Timestamp,
+    /// [`Status::Unknown`] once it is certain that nobody knows; `None` while it may be under way.
+    pub status: Option<Status>,
+}
+
+/// Counts what took authority away, so that a decision can name what it read. Not kept: after a start no
+/// decision is under way.
+#[derive(Debug)]
+pub(crate) struct NarrowingEpochs {
+    pub(crate) estate: u64,
+    pub(crate) tasks: HashMap<TaskId, u64>,
+    pub(crate) agents: HashMap<AgentName, u64>,
+    pub(crate) people: HashMap<PersonId, u64>,
+    pub(crate) servers: HashMap<ServerName, u64>,
+}
+
+impl State {
+    /// Returns the state before any record.
+    pub fn empty() -> Self {
+        Self {
+            origin: None,
+            estate: None,
+            tasks: BTreeMap::new(),
+            instances: HashMap::new(),
+            approvals: BTreeMap::new(),
+            approvals_of: HashMap::new(),
+            open: BTreeMap::new(),
+            revoked: BTreeSet::new(),
+            seen: BTreeMap::new(),
+            people: BTreeSet::new(),
+            epochs: NarrowingEpochs {
+                estate: 0,
+                tasks: HashMap::new(),
+                agents: HashMap::new(),
+                people: HashMap::new(),
+                servers: HashMap::new(),
+            },
+            digest: SetDigest::empty(),
+            ended: SetDigest::empty(),
+            touched: BTreeSet::new(),
+            hashes: HashMap::new(),
+        }
+    }
+
+    /// Returns the digest over all rows of all tables.
+    pub fn digest(&self) -> Digest {
+        self.digest.with(self.ended.to_digest()).to_digest()
+    }
+
+    /// Returns the version of the estate in force.
+    pub fn estate(&self) -> Option<Digest> {
+        self.estate
+    }
+
+    /// Returns the live task `id`.
+    pub fn task(&self, id: TaskId) -> Option<&TaskEntry> {
+        self.tasks.get(&id)
+    }
+
+    /// Iterates over the live tasks in the order of their start.
+    pub fn tasks(&self) -> impl Iterator<Item = &TaskEntry> {
+        self.tasks.values()
+    }
+
+    /// Iterates over the approvals of live tasks in the order of their requests.
+    pub fn approvals(&self) -> impl Iterator<Item = &Approval> {
+        self.approvals.values()
+    }
+
+    /// Iterates over the acts whose end is not written or not known.
+    pub fn open_acts(&self) -> impl Iterator<Item = &OpenAct> {
+        self.open.values()
+    }
+
+    /// Forgets a task that has ended, with its approvals. Their rows stay in the store.
+    pub(crate) fn forget(&mut self, task: TaskId) {
+        let Some(entry) = self.tasks.remove(&task) else {
+            return;
+        };
+        self.instances.remove(&entry.task.instance);
+        self.epochs.tasks.remove(&task);
+        self.approvals_of.remove(&task);
+        self.approvals.retain(|_, it| it.task != task);
+    }
+
+    /// Says whether authority was taken from `target` as a whole.
+    pub fn standing(&self, target: &Target) -> ambit_policy::Standing {
+        if self.revoked.contains(target) {
+            ambit_policy::Standing::Revoked
+        } else {
+            ambit_policy::Standing::Live
+        }
+    }
+}

@@ -1,0 +1,80 @@
+//! Approvals: a human's yes to one exact act.
+
+use ambit_core::{
+    ApprovalId, DecisionId, Digest, PersonId, Reason, ServerName, TaskId, Timestamp, ToolName,
+    record::Sealed,
+};
+
+/// A request for a human's yes to one exact act, and what became of it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Approval {
+    /// Its name.
+    pub id: ApprovalId,
+    /// The leaf of the decision that held the act.
+    pub leaf: u64,
+    /// Under which task.
+    pub task: TaskId,
+    /// The decision that held the act.
+    pub decision: DecisionId,
+    /// The sealed act: task, server, tool with its pin, arguments, credential reference.
+    pub act: Sealed,
+    /// What was asked.
+    pub action: String,
+    /// At which server.
+    pub server: Option<ServerName>,
+    /// With which tool.
+    pub tool: Option<ToolName>,
+    /// The tool's definition as pinned when it was asked.
+    pub pin: Option<Digest>,
+    /// Why a human is asked.
+    pub reason: Reason,
+    /// When it was asked.
+    pub requested_at: Timestamp,
+    /// Where it stands.
+    pub standing: ApprovalStanding,
+}
+
+/// Where an approval stands. That time passed is a predicate, not a standing.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum ApprovalStanding {
+    /// Nobody has answered yet.
+    Pending {
+        /// When the hold expires.
+        until: Timestamp,
+    },
+    /// A person said yes; it can be spent once.
+    Approved {
+        /// Who.
+        by: PersonId,
+        /// Until when it can be spent.
+        until: Timestamp,
+    },
+    /// A person said no.
+    Refused {
+        /// Who.
+        by: PersonId,
+    },
+    /// The identical act went through with it.
+    Spent {
+        /// The decision that spent it.
+        decision: DecisionId,
+    },
+}
+
+impl Approval {
+    /// Says whether it still counts as of `now`: waiting, given and not spent, or refused.
+    pub fn is_in_force(&self, now: Timestamp) -> bool {
+        match self.standing {
+            ApprovalStanding::Pending { until } | ApprovalStanding::Approved { until, .. } => {
+                now < until
+            }
+            ApprovalStanding::Refused { .. } => true,
+            ApprovalStanding::Spent { .. } => false,
+        }
+    }
+
+    /// Says whether it waits for a human as of `now`.
+    pub fn is_pending(&self, now: Timestamp) -> bool {
+        matches!(self.standing, ApprovalStanding::Pending { until } if now < until)
+    }
+}

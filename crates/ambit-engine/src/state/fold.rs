@@ -1,0 +1,361 @@
+//! One record after another.
+
+use ambit_core::{
+    Timestamp,
+    act::Target,
+    limits::APPROVAL_GRANTED_TTL,
+    record::{Answer, Body, Decided, Performed, Record, Status, Verdict},
+    task::{End, Task, TaskState, Usage},
+};
+
+use super::{Approval, ApprovalStanding, OpenAct, State, TaskEntry, rows::RowKey};
+
+/// A record does not follow from the records before it: the log or this binary is wrong.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum FoldError {
+    /// It begins a log that has begun, or the log does not begin with its opening.
+    #[error("record {index}: a log begins once, with its opening")]
+    Opening {
+        /// The record's place.
+        index: u64,
+    },
+    /// It names a thing that is not there.
+    #[error("record {index} names {what}, which is not there")]
+    Missing {
+        /// The record's place.
+        index: u64,
+        /// What it names.
+        what: String,
+    },
+    /// It repeats a thing that is there already.
+    #[error("record {index} makes {what}, which is there already")]
+    Twice {
+        /// The record's place.
+        index: u64,
+        /// What it makes.
+        what: String,
+    },
+    /// It says something that does not follow.
+    #[error("record {index}: {what}")]
+    Inconsistent {
+        /// The record's place.
+        index: u64,
+        /// What does not follow.
+        what: &'static str,
+    },
+}
+
+impl State {
+    /// Changes the state by the record at `index`, or refuses a record that does not follow. After a refusal the
+    /// state is of no use any more: its owner stops.
+    pub fn apply(&mut self, index: u64, record: &Record) -> Result<(), FoldError> {
+        if self.origin.is_none() != matches!(record.body, Body::LogOpened { .. }) {
+            return Err(FoldError::Opening { index });
+        }
+        match &record.body {
+            Body::LogOpened { origin, .. } => {
+                self.origin = Some(origin.clone());
+                self.touch(RowKey::Log);
+            }
+            Body::PersonKnown { person } => {
+                self.people.insert(*person);
+                self.touch(RowKey::Person(*person));
+            }
+            Body::EstateApplied { estate, .. } => {
+                self.estate = Some(*estate);
+                self.epochs.estate = index;
+                self.touch(RowKey::Log);
+            }
+            Body::TaskStarted {
+                task, parameters, ..
+            } => self.start(index, task, *parameters)?,
+            Body::TaskEnded { task, end, .. } => {
+                self.expect_active(index, *task)?;
+                self.end(index, *task, *end);
+            }
+            Body::Decided(decided) => self.decided(index, record.at, decided)?,
+            Body::Performed(performed) => self.performed(index, performed)?,
+            Body::ApprovalDecided {
+                approval,
+                verdict,
+                warrant,
+                ..
+            } => {
+                let task = self.approvals.get(approval).map(|it| it.task);
+                self.expect_active(index, task.ok_or_else(|| missing(index, approval))?)?;
+                let Some(entry) = self.approvals.get_mut(approval) else {
+                    return Ok(());
+                };
+                if !matches!(entry.standing, ApprovalStanding::Pending { .. }) {
+                    return Err(inconsistent(index, "an approval is decided once"));
+                }
+                entry.standing = match verdict {
+                    Verdict::Approved => ApprovalStanding::Approved {
+                        by: warrant.by,
+                        until: record.at.plus(APPROVAL_GRANTED_TTL),
+                    },
+                    Verdict::Refused => ApprovalStanding::Refused { by: warrant.by },
+                };
+                let task = entry.task;
+                self.epochs.tasks.insert(task, index);
+                self.touch(RowKey::Approval(*approval));
+            }
+            Body::Revoked { target, .. } => self.revoke(index, target),
+            Body::ToolSeen { server, tool, seen } => {
+                let key = (server.clone(), tool.clone());
+                self.seen.insert(key.clone(), *seen);
+                self.epochs.servers.insert(server.clone(), index);
+                self.touch(RowKey::Seen(key.0, key.1));
+            }
+            Body::InstanceCertified { .. }
+            | Body::RevocationEffective { .. }
+            | Body::CredentialSealed { .. }
+            | Body::RefusalsCoalesced { .. }
+            | Body::StateDigest { .. } => {}
+        }
+        Ok(())
+    }
+
+    fn start(
+        &mut self,
+        index: u64,
+        task: &Task,
+        parameters: ambit_core::record::Sealed,
+    ) -> Result<(), FoldError> {
+        if self.tasks.contains_key(&task.id) || self.instances.contains_key(&task.instance) {
+            return Err(FoldError::Twice {
+                index,
+                what: task.id.to_string(),
+            });
+        }
+        let entry = TaskEntry {
+            leaf: index,
+            task: task.clone(),
+            parameters,
+            state: TaskState::Active,
+            usage: Usage::nothing(),
+        };
+        self.tasks.insert(task.id, entry);
+        self.instances.insert(task.instance, task.id);
+        self.touch(RowKey::Task(task.id));
+        Ok(())
+    }
+
+    /// Ends a task and all that hangs on it. An ended task's rows move to the ended tables and change no more.
+    fn end(&mut self, index: u64, id: ambit_core::TaskId, end: End) {
+        let Some(entry) = self.tasks.get_mut(&id) else {
+            return;
+        };
+        entry.state = TaskState::Ended(end);
+        self.epochs.tasks.insert(id, index);
+        let approvals: Vec<_> = self
+            .approvals
+            .values()
+            .filter(|it| it.task == id)
+            .map(|it| it.id)
+            .collect();
+        for approval in approvals {
+            self.touch(RowKey::Approval(approval));
+        }
+        self.touch(RowKey::Task(id));
+    }
+
+    fn decided(&mut self, index: u64, at: Timestamp, decided: &Decided) -> Result<(), FoldError> {
+        match &decided.answer {
+            Answer::Deny { .. } => Ok(()),
+            Answer::Hold {
+                approval,
+                expires_at,
+                ..
+            } => {
+                let (Some(task), Some(act)) = (decided.task, decided.act) else {
+                    return Err(inconsistent(index, "a hold names its task and its act"));
+                };
+                if let Some(pending) = self.approvals.get(approval) {
+                    let same = pending.act.commitment == act.commitment && pending.task == task;
+                    return if same {
+                        Ok(())
+                    } else {
+                        Err(inconsistent(index, "an approval is for one act"))
+                    };
+                }
+                self.expect_active(index, task)?;
+                let standing = ApprovalStanding::Pending { until: *expires_at };
+                let entry = Approval::requested(*approval, index, at, decided, standing);
+                let entry = entry.ok_or_else(|| missing(index, approval))?;
+                self.approvals.insert(*approval, entry);
+                let approvals = &self.approvals;
+                let of_task = self.approvals_of.entry(task).or_default();
+                of_task.retain(|it| approvals.get(it).is_some_and(|it| it.is_in_force(at)));
+                of_task.push(*approval);
+                self.epochs.tasks.insert(task, index);
+                self.touch(RowKey::Approval(*approval));
+                Ok(())
+            }
+            Answer::Allow {
+                charged, spends, ..
+            } => {
+                let Some(task) = decided.task else {
+                    return Err(inconsistent(index, "a permit names its task"));
+                };
+                if self.open.contains_key(&decided.decision) {
+                    return Err(FoldError::Twice {
+                        index,
+                        what: decided.decision.to_string(),
+                    });
+                }
+                if let Some(approval) = spends {
+                    self.spend(index, *approval, decided)?;
+                }
+                self.charge(index, task, decided, charged)?;
+                let open = OpenAct::permitted(index, at, decided, None);
+                let open = open.ok_or_else(|| missing(index, &decided.decision))?;
+                self.open.insert(decided.decision, open);
+                self.touch(RowKey::Open(decided.decision));
+                Ok(())
+            }
+        }
+    }
+
+    fn spend(
+        &mut self,
+        index: u64,
+        approval: ambit_core::ApprovalId,
+        decided: &Decided,
+    ) -> Result<(), FoldError> {
+        let entry = self
+            .approvals
+            .get_mut(&approval)
+            .ok_or_else(|| missing(index, &approval))?;
+        let same = decided
+            .act
+            .is_some_and(|it| it.commitment == entry.act.commitment);
+        if !same || !matches!(entry.standing, ApprovalStanding::Approved { .. }) {
+            return Err(inconsistent(
+                index,
+                "a permit spends an approval of its own act, once",
+            ));
+        }
+        entry.standing = ApprovalStanding::Spent {
+            decision: decided.decision,
+        };
+        let task = entry.task;
+        self.epochs.tasks.insert(task, index);
+        self.touch(RowKey::Approval(approval));
+        Ok(())
+    }
+
+    fn charge(
+        &mut self,
+        index: u64,
+        task: ambit_core::TaskId,
+        decided: &Decided,
+        charged: &ambit_core::Labels,
+    ) -> Result<(), FoldError> {
+        self.expect_active(index, task)?;
+        let Some(entry) = self.tasks.get_mut(&task) else {
+            return Ok(());
+        };
+        let usage = &mut entry.usage;
+        usage.calls = usage.calls.saturating_add(1);
+        if let (Some(server), Some(tool)) = (&decided.server, &decided.tool) {
+            let count = usage
+                .tool_calls
+                .entry((server.clone(), tool.clone()))
+                .or_insert(0);
+            *count = count.saturating_add(1);
+        }
+        let labels = usage.labels.union(charged);
+        let labels = labels.map_err(|_| inconsistent(index, "too many labels came together"))?;
+        if labels != usage.labels {
+            usage.labels = labels;
+            self.epochs.tasks.insert(task, index);
+        }
+        self.touch(RowKey::Task(task));
+        Ok(())
+    }
+
+    fn performed(&mut self, index: u64, performed: &Performed) -> Result<(), FoldError> {
+        let open = self.open.get_mut(&performed.decision);
+        let open = open.ok_or_else(|| missing(index, &performed.decision))?;
+        if performed.status == Status::Unknown {
+            open.status = Some(Status::Unknown);
+        } else {
+            self.open.remove(&performed.decision);
+        }
+        self.touch(RowKey::Open(performed.decision));
+        let Some(entry) = self.tasks.get_mut(&performed.task) else {
+            return Ok(());
+        };
+        if entry.state != TaskState::Active {
+            return Ok(());
+        }
+        let labels = entry.usage.labels.union(&performed.labels);
+        let labels = labels.map_err(|_| inconsistent(index, "too many labels came together"))?;
+        if labels != entry.usage.labels {
+            entry.usage.labels = labels;
+            self.epochs.tasks.insert(performed.task, index);
+            self.touch(RowKey::Task(performed.task));
+        }
+        Ok(())
+    }
+
+    fn revoke(&mut self, index: u64, target: &Target) {
+        match target {
+            Target::Task(_) | Target::Instance(_) => {}
+            Target::Agent(name) => {
+                self.epochs.agents.insert(name.clone(), index);
+                self.revoked.insert(target.clone());
+            }
+            Target::Person(id) => {
+                self.epochs.people.insert(*id, index);
+                self.revoked.insert(target.clone());
+            }
+            Target::Server(name) => {
+                self.epochs.servers.insert(name.clone(), index);
+                self.revoked.insert(target.clone());
+            }
+        }
+        if self.revoked.contains(target) {
+            self.touch(RowKey::Revoked(target.clone()));
+        }
+        for task in self.tasks_under(target) {
+            self.end(index, task, End::Revoked);
+        }
+    }
+
+    /// Returns the active tasks whose authority hangs on `target`.
+    pub fn tasks_under(&self, target: &Target) -> Vec<ambit_core::TaskId> {
+        let hangs = |entry: &&TaskEntry| match target {
+            Target::Task(id) => entry.task.id == *id,
+            Target::Instance(id) => entry.task.instance == *id,
+            Target::Agent(name) => entry.task.agent == *name,
+            Target::Person(id) => entry.task.subject == *id,
+            Target::Server(_) => false,
+        };
+        let active = self
+            .tasks
+            .values()
+            .filter(|it| it.state == TaskState::Active);
+        active.filter(hangs).map(|it| it.task.id).collect()
+    }
+
+    fn expect_active(&self, index: u64, task: ambit_core::TaskId) -> Result<(), FoldError> {
+        let entry = self.tasks.get(&task).ok_or_else(|| missing(index, &task))?;
+        if entry.state == TaskState::Active {
+            return Ok(());
+        }
+        Err(inconsistent(index, "an ended task can do nothing more"))
+    }
+}
+
+fn missing(index: u64, what: &impl std::fmt::Display) -> FoldError {
+    FoldError::Missing {
+        index,
+        what: what.to_string(),
+    }
+}
+
+const fn inconsistent(index: u64, what: &'static str) -> FoldError {
+    FoldError::Inconsistent { index, what }
+}

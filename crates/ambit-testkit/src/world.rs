@@ -1,0 +1,200 @@
+//! A whole Ambit in a struct: engine, store in memory, custody, authority; driven step by step.
+
+use std::{
+    collections::BTreeMap,
+    future::Future,
+    pin::pin,
+    sync::Arc,
+    task::{Context, Poll, Waker},
+};
+
+use ambit_audit::{Durable, LogKey};
+use ambit_broker::{FileCustody, SecretKey};
+use ambit_core::{
+    TrustDomain,
+    act::Act,
+    estate::Estate,
+    json::Value,
+    record::Record,
+    task::{Contained, Task},
+};
+use ambit_engine::{Answer, Archive, Handle, Sequencer, Setup, StartTask, Started, Step};
+use ambit_identity::{
+    Authority, InstanceCaller, Issuance, PeerCredentials, PersonCaller, SvidKey, identify_instance,
+    identify_person,
+};
+use ambit_policy::PolicyBook;
+use ambit_store::{MemoryArchive, MemoryWriter};
+
+use crate::TestClock;
+
+/// A whole Ambit, driven step by step on one thread.
+pub struct World<D = MemoryWriter> {
+    /// The engine.
+    pub handle: Handle,
+    /// The clock.
+    pub clock: TestClock,
+    /// What the store can be asked.
+    pub archive: Arc<dyn Archive>,
+    sequencer: Sequencer<D>,
+    authority: Arc<Authority>,
+    estate: Arc<Estate>,
+}
+
+/// What survives a crash: everything but the memory.
+pub struct Opened<D> {
+    /// The side of the store that writes.
+    pub durable: D,
+    /// The side of the store that reads.
+    pub archive: Arc<dyn Archive>,
+}
+
+impl World<MemoryWriter> {
+    /// Returns a world with `estate` in force, applied by `ana`.
+    pub fn new(estate: Estate, seed: u64) -> Self {
+        let (durable, archive) = ambit_store::memory(ambit_engine::TABLES);
+        let archive: Arc<MemoryArchive> = Arc::new(archive);
+        let mut world = Self::open(Opened { durable, archive }, estate, TestClock::new(seed));
+        let book = Arc::new(PolicyBook::compile(world.estate.clone()).expect("an estate"));
+        let (handle, ana, moment) = (
+            world.handle.clone(),
+            world.person("ana"),
+            world.clock.moment(),
+        );
+        world
+            .run(async move { handle.apply(&ana, book, Vec::new(), moment).await })
+            .expect("ana may apply");
+        world
+    }
+}
+
+impl<D: Durable> World<D> {
+    /// Opens a world over what is durable, as a start of the program does.
+    pub fn open(opened: Opened<D>, estate: Estate, clock: TestClock) -> Self {
+        let trust_domain: TrustDomain = "example.org".parse().expect("a trust domain");
+        let authority = Authority::create(trust_domain.clone(), [7; 32], clock.now());
+        let estate = Arc::new(estate);
+        let compiled = estate.clone();
+        let setup = Setup {
+            durable: opened.durable,
+            archive: opened.archive.clone(),
+            custody: Arc::new(FileCustody::new(SecretKey::new([9; 32]))),
+            clock: clock.to_clock(),
+            trust_domain,
+            log_key: LogKey::from_seed(&[3; 32]).expect("a key"),
+            origin: "example.org/log".to_owned(),
+            compile: Arc::new(move |_| {
+                let book = PolicyBook::compile(compiled.clone());
+                book.map(Arc::new)
+                    .map_err(|problems| format!("{problems:?}"))
+            }),
+        };
+        let (handle, sequencer) = setup.open().expect("an engine opens");
+        Self {
+            handle,
+            clock,
+            archive: opened.archive,
+            sequencer,
+            authority: Arc::new(authority.expect("an authority")),
+            estate,
+        }
+    }
+
+    /// Returns the evidence that `alias` is at the control socket.
+    pub fn person(&self, alias: &str) -> PersonCaller {
+        let uid = self
+            .estate
+            .people
+            .get(alias)
+            .and_then(|it| it.unix_uid)
+            .expect("a person");
+        let peer = PeerCredentials {
+            uid,
+            gid: uid,
+            pid: None,
+        };
+        identify_person(peer, &self.estate.people).expect("a person of the estate")
+    }
+
+    /// Returns the evidence that the instance of `task` is at the gateway.
+    pub fn instance(&self, task: &Task) -> InstanceCaller {
+        let key = SvidKey::generate(self.clock.chance()).expect("a key");
+        let svid = self.authority.issue(&Issuance {
+            key: &key.proved().expect("a proved key"),
+            spiffe_id: &task.spiffe_id,
+            now: self.clock.now(),
+            expires_at: task.expires_at,
+            chance: *self.clock.chance().first_chunk().expect("16 bytes"),
+        });
+        let svid = svid.expect("an SVID");
+        identify_instance(svid.chain(), self.authority.bundle(), self.clock.now())
+            .expect("an instance")
+    }
+
+    /// Polls `future` and lets the sequencer work until it is done.
+    pub fn run<F: Future>(&mut self, future: F) -> F::Output {
+        let mut future = pin!(future);
+        let mut context = Context::from_waker(Waker::noop());
+        for _ in 0..STEPS_MAX {
+            if let Poll::Ready(output) = future.as_mut().poll(&mut context) {
+                return output;
+            }
+            self.sequencer.step();
+        }
+        panic!("nothing happens any more");
+    }
+
+    /// Lets the sequencer take everything that waits.
+    pub fn settle(&mut self) {
+        while self.sequencer.step() == Step::Taken {}
+    }
+
+    /// Starts a task of template `answer` for `clerk`, on behalf of `ana`, about ticket `T-1` of `kim@example.org`.
+    pub fn start(&mut self) -> (Started, InstanceCaller) {
+        let ask = StartTask {
+            template: "answer".parse().expect("a name"),
+            agent: "clerk".parse().expect("a name"),
+            parameters: BTreeMap::from([
+                ("ticket".to_owned(), Value::from("T-1")),
+                ("customer".to_owned(), Value::from("kim@example.org")),
+            ]),
+            contained: Contained::Namespaces,
+        };
+        let (handle, ana, moment) = (self.handle.clone(), self.person("ana"), self.clock.moment());
+        let started = self.run(async move { handle.start_task(&ana, ask, moment).await });
+        let started = started.expect("ana may start");
+        let caller = self.instance(&started.task);
+        (started, caller)
+    }
+
+    /// Asks for a call of `tool` at `tickets`.
+    pub fn call(&mut self, caller: &InstanceCaller, tool: &str, arguments: Value) -> Answer {
+        let act = Act::CallTool {
+            server: "tickets".parse().expect("a name"),
+            tool: tool.parse().expect("a name"),
+            arguments,
+        };
+        let (handle, caller, moment) = (self.handle.clone(), caller.clone(), self.clock.moment());
+        self.run(async move { handle.decide(&caller, act, moment).await })
+            .expect("an answer")
+    }
+
+    /// Returns every record of the log.
+    pub fn records(&self) -> Vec<Record> {
+        let size = self.archive.size().expect("a size");
+        let leaves = self
+            .archive
+            .leaves(0, usize::try_from(size).expect("a small log"));
+        let decode = |leaf: &Vec<u8>| ambit_audit::decode(leaf).expect("a record");
+        leaves.expect("leaves").iter().map(decode).collect()
+    }
+}
+
+/// How often a future is polled before the test gives up.
+const STEPS_MAX: usize = 100_000;
+
+impl<D> std::fmt::Debug for World<D> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "World({})", self.clock.now())
+    }
+}
