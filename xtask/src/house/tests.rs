@@ -19,7 +19,7 @@ fn check(path: &str, text: &str, expected: &[&str]) {
         ("Cargo.toml", WORKSPACE),
         (
             "ARCHITECTURE.md",
-            "`ambit-core`, `ambit-engine`, `ambit-store`, ambit-policy, `ambit`",
+            "ambit-core, `ambit-engine`, ambit-store, ambit-policy, ambit-audit, `ambit`",
         ),
         (
             "crates/ambit-core/Cargo.toml",
@@ -164,6 +164,18 @@ fn phrases_stand_where_they_may() {
     let durable = concat!("impl<S> audit::Durable", " for Disk<S> {}");
     check("crates/ambit/src/main.rs", durable, &["durable"]);
     check("crates/ambit-store/src/lib.rs", durable, &[]);
+    check("crates/ambit-audit/src/log/tests.rs", durable, &[]);
+    check(
+        "crates/ambit-audit/src/log.rs",
+        &format!("#[cfg(test)]\n{durable}"),
+        &[],
+    );
+    check(
+        "crates/ambit-audit/src/log.rs",
+        &format!("{durable}\n#[cfg(test)]"),
+        &["durable"],
+    );
+    check("crates/ambit-engine/src/tests.rs", durable, &["durable"]);
     let clock = concat!("\nlet now = std::time::SystemTime", "::now();");
     check(
         "crates/ambit-store/src/lib.rs",
@@ -233,16 +245,21 @@ fn every_crate_is_on_the_map() {
 
 #[test]
 fn no_paths_of_one_machine() {
-    for path in MACHINE_PATHS {
-        check("README.md", &format!("\nsee {path}/main"), &["README.md:2"]);
+    for directory in MACHINE_PATHS {
+        let bare = directory.trim_end_matches('/');
         check(
             "README.md",
-            &format!("\"{path}\""),
-            &["is a path of one machine"],
+            &format!("\nsee {directory}main"),
+            &["README.md:2"],
         );
         check(
             "README.md",
-            &format!("{path}load, spiffe://td{path}, target{path}/a"),
+            &format!("\"{directory}a\""),
+            &["is a directory of one machine"],
+        );
+        check(
+            "README.md",
+            &format!("{bare}, {bare}load, spiffe://td{directory}a"),
             &[],
         );
     }

@@ -32,6 +32,8 @@ fn check_length(file: &File, findings: &mut Vec<Finding>) {
 
 fn check_phrases(file: &File, findings: &mut Vec<Finding>) {
     let room = file.room().unwrap_or_default();
+    let code = file.text.len().saturating_sub(file.test_code().len());
+    let code_lines = file.text.get(..code).map_or(0, |code| code.lines().count());
     for (number, line) in numbered(&file.text) {
         if line.trim_start().starts_with("//") {
             continue;
@@ -40,6 +42,9 @@ fn check_phrases(file: &File, findings: &mut Vec<Finding>) {
             let allowed = match phrase.scope {
                 Scope::Nowhere => false,
                 Scope::Only(rooms) => rooms.contains(&room),
+                Scope::OnlyOrTestsOf(rooms, tested) => {
+                    rooms.contains(&room) || (room == tested && number > code_lines)
+                }
                 Scope::NotIn(rooms) => !rooms.contains(&room),
             };
             if !allowed {
@@ -58,23 +63,18 @@ fn check_machine_paths(file: &File, findings: &mut Vec<Finding>) {
                 let place = format!("{}:{number}", file.path);
                 findings.push(Finding::new(
                     place,
-                    format!("{path} is a path of one machine"),
+                    format!("{path} is a directory of one machine"),
                 ));
             }
         }
     }
 }
 
-/// Whether `path` stands in `line` as a whole segment at the start of a path.
-fn names_path(line: &str, path: &str) -> bool {
-    line.match_indices(path).any(|(at, _)| {
+/// Whether a path that starts with `directory` stands in `line`.
+fn names_path(line: &str, directory: &str) -> bool {
+    line.match_indices(directory).any(|(at, _)| {
         let before = line.get(..at).and_then(|text| text.chars().next_back());
-        let after = line
-            .get(at.saturating_add(path.len())..)
-            .and_then(|text| text.chars().next());
-        let inside = |c: char| c.is_alphanumeric() || "_-./}~*$".contains(c);
-        let longer = |c: char| c.is_alphanumeric() || "_-".contains(c);
-        !before.is_some_and(inside) && !after.is_some_and(longer)
+        !before.is_some_and(|c: char| c.is_alphanumeric() || "_-./}~*$".contains(c))
     })
 }
 
