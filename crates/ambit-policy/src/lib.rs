@@ -1,1 +1,48 @@
-//! Placeholder.
+//! May they: one pure function from an act and its facts to an answer.
+//!
+//! [`decide`] answers for agents, [`decide_person`] for people. Both gather facts first and judge them
+//! second; the facts go into the log, and [`replay`] derives the answer again from them alone. The fixed
+//! policies (`acts.cedar`, `people.cedar`) serve every task, since what differs between tasks is data.
+//!
+//! **Architecture invariants:** no other crate names the policy engine (Cedar). Nothing here reads a clock
+//! or does I/O. An error, a missing fact or an unknown word is a denial. [`Permit`], [`Hold`] and
+//! [`PersonPermit`] are made here and nowhere else.
+
+mod authority;
+mod bare;
+mod book;
+mod constraints;
+mod decision;
+mod entities;
+mod explain;
+mod facts;
+mod gather;
+mod judge;
+mod parameters;
+mod people;
+mod problem;
+mod replay;
+mod request;
+mod rules;
+mod schemas;
+mod scope;
+mod tenant;
+mod try_out;
+mod vocabulary;
+
+pub use crate::{
+    authority::{AUTHORIZATION_DETAIL_TYPE, authorization_details},
+    bare::Bare,
+    book::PolicyBook,
+    decision::{Decision, Denial, Hold, Permit, charge, decide, refuse},
+    parameters::{ParameterProblem, check_parameters},
+    people::{PersonDecision, PersonPermit, PersonRequest, WeakBinding, decide_person},
+    problem::PolicyProblem,
+    replay::{Again, Replay, replay, replay_warrant},
+    request::{ApprovalState, Epochs, Live, Request, Standing},
+    scope::{Offering, ScopeError, TaskScope},
+    tenant::{POLICY_NAME_BYTES_MAX, TENANT_POLICIES_MAX},
+    try_out::{Tried, TriedOut, TryOut, TryOutProblem},
+};
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,105 @@
+//! One compiled estate.
+
+use std::{fmt, str::FromStr, sync::Arc};
+
+use ambit_core::estate::Estate;
+use cedar_policy::Schema;
+
+use crate::{
+    PolicyProblem,
+    entities::SharedEntities,
+    people::PeopleRules,
+    rules::ActRules,
+    schemas::ArgumentSchemas,
+    tenant::{read_fixed, read_tenant},
+    vocabulary::Vocabulary,
+};
+
+/// The policies and schemas of one estate, compiled once and read by every decision.
+pub struct PolicyBook {
+    estate: Arc<Estate>,
+    pub(crate) vocabulary: Vocabulary,
+    pub(crate) schema: Schema,
+    pub(crate) acts: ActRules,
+    pub(crate) people: PeopleRules,
+    pub(crate) schemas: ArgumentSchemas,
+    pub(crate) shared: SharedEntities,
+    pub(crate) labels_in_tenant_policies: Sensitivity,
+}
+
+/// Whether tenant policies may answer otherwise when a task has gathered more labels.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Sensitivity {
+    /// They do not look.
+    Blind,
+    /// They may.
+    Sensitive,
+}
+
+pub(crate) const ACTS_SCHEMA: &str = include_str!("acts.cedarschema");
+pub(crate) const ACTS_POLICIES: &str = include_str!("acts.cedar");
+pub(crate) const PEOPLE_SCHEMA: &str = include_str!("people.cedarschema");
+pub(crate) const PEOPLE_POLICIES: &str = include_str!("people.cedar");
+
+impl PolicyBook {
+    /// Compiles the policies and schemas of `estate`.
+    ///
+    /// # Errors
+    ///
+    /// All problems found: policies that can't be read, do not fit the schema, permit, lack a name or
+    /// name what the estate lacks; input schemas that can't be compiled without reading elsewhere.
+    pub fn compile(estate: Arc<Estate>) -> Result<Self, Vec<PolicyProblem>> {
+        let mut problems = Vec::new();
+        let schemas = ArgumentSchemas::compile(&estate, &mut problems);
+        let book = Self::compile_policies(estate, schemas, &mut problems);
+        match book {
+            Ok(book) if problems.is_empty() => Ok(book),
+            Ok(_) => Err(problems),
+            Err(problem) => {
+                problems.push(problem);
+                Err(problems)
+            }
+        }
+    }
+
+    /// Returns the estate that was compiled.
+    pub const fn estate(&self) -> &Arc<Estate> {
+        &self.estate
+    }
+
+    fn compile_policies(
+        estate: Arc<Estate>,
+        schemas: ArgumentSchemas,
+        problems: &mut Vec<PolicyProblem>,
+    ) -> Result<Self, PolicyProblem> {
+        let vocabulary = Vocabulary::new().map_err(|it| PolicyProblem::inside(&it))?;
+        let schema = Schema::from_str(ACTS_SCHEMA).map_err(|it| PolicyProblem::inside(&it))?;
+        let fixed = read_fixed(ACTS_POLICIES)?;
+        let taken: Vec<&str> = fixed.iter().map(|(_, it)| it.name.as_ref()).collect();
+        let tenant = read_tenant(&estate, &schema, &taken, problems);
+        let labels_in_tenant_policies =
+            if estate.policies.iter().any(|it| it.text.contains("labels")) {
+                Sensitivity::Sensitive
+            } else {
+                Sensitivity::Blind
+            };
+        let shared = SharedEntities::build(&estate, &schema, &vocabulary)
+            .map_err(|it| PolicyProblem::inside(&it))?;
+        Ok(Self {
+            acts: ActRules::new(&schema, &vocabulary, fixed, tenant)?,
+            people: PeopleRules::new()?,
+            estate,
+            vocabulary,
+            schema,
+            schemas,
+            shared,
+            labels_in_tenant_policies,
+        })
+    }
+}
+
+impl fmt::Debug for PolicyBook {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "PolicyBook({})", self.estate.digest)
+    }
+}

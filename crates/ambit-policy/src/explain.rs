@@ -1,0 +1,113 @@
+//! Decisions in words, for people. An agent never reads these: they name rules and bounds.
+
+use ambit_core::Reason;
+
+use crate::{
+    decision::Seen,
+    facts::{Facts, labels_to_value},
+    people::PersonFacts,
+};
+
+/// Returns why the answer is what it is, which rules made it and what would change it.
+pub(crate) fn answer(reason: Reason, rules: &[String], seen: &Seen) -> String {
+    let mut text = reason.for_agent().to_owned();
+    let detail = match seen {
+        Seen::Act(facts) => of_act(reason, facts),
+        Seen::Person(facts) => of_person(reason, facts),
+        Seen::Nothing { .. } => None,
+    };
+    if let Some(detail) = detail {
+        text.push_str(": ");
+        text.push_str(&detail);
+    }
+    if !rules.is_empty() {
+        text.push_str(" (rules: ");
+        text.push_str(&rules.join(", "));
+        text.push(')');
+    }
+    text
+}
+
+fn of_act(reason: Reason, facts: &Facts) -> Option<String> {
+    let template = &facts.who.template;
+    let resource = facts.resource.name();
+    let advice = match reason {
+        Reason::TaskEnded | Reason::TaskExpired => {
+            format!("the task is {}; start a new one", facts.words.get("task"))
+        }
+        Reason::TemplateWithdrawn => format!(
+            "the estate in force does not let agent `{}` run template `{template}`; add it to the \
+             agent's `templates` and apply",
+            facts.who.agent
+        ),
+        Reason::WrongEnvironment => {
+            format!(
+                "agent `{}` and `{resource}` differ in `environment`",
+                facts.who.agent
+            )
+        }
+        Reason::ContainmentRequired => {
+            format!("template `{template}` requires containment; start the task with `ambit run`")
+        }
+        Reason::ServerNotGranted => {
+            format!("add the server of `{resource}` to `reads` of template `{template}`")
+        }
+        Reason::ToolUnknown => {
+            format!("inspect the server and add `{resource}` to its file")
+        }
+        Reason::ToolNotGranted => format!("name `{resource}` under tools of template `{template}`"),
+        Reason::ToolChanged => format!(
+            "accepted {}, seen {}; inspect the server and accept the new definition, or keep it out",
+            digest(facts.pinned),
+            digest(facts.seen)
+        ),
+        Reason::ArgumentsInvalid => match &facts.schema_path {
+            Some(path) => format!("they break the schema of `{resource}` at `{path}`"),
+            None => format!("they are {}", facts.words.get("arguments")),
+        },
+        Reason::ArgumentOutOfBounds => bounds(facts),
+        Reason::LabelMayNotLeave => format!(
+            "the task has read {}; template `{template}` lets leave {}",
+            labels_to_value(&facts.labels).to_canonical(),
+            labels_to_value(&facts.may_emit).to_canonical()
+        ),
+        Reason::BudgetExhausted => format!("{}", facts.words.get("budget").replace('_', " ")),
+        Reason::EndpointNotListed => format!(
+            "add `{resource}` to `model_endpoints` of agent `{}`",
+            facts.who.agent
+        ),
+        _ => return None,
+    };
+    Some(advice)
+}
+
+fn of_person(reason: Reason, facts: &PersonFacts) -> Option<String> {
+    match reason {
+        Reason::RoleMissing => Some(format!(
+            "`{}` is not given by the roles [{}]; an administrator can add one in the estate's people",
+            facts.action(),
+            facts.roles()
+        )),
+        Reason::BindingTooWeak => Some(
+            "an agent without containment runs as the same local user and could have sent this; end \
+             that task, or use another user"
+                .to_owned(),
+        ),
+        Reason::SamePerson => {
+            Some("the template asks for an approver who did not start the task".to_owned())
+        }
+        _ => None,
+    }
+}
+
+fn bounds(facts: &Facts) -> String {
+    let broken = facts
+        .broken
+        .iter()
+        .map(|it| format!("`{}` must be {}", it.path, it.clause));
+    broken.collect::<Vec<_>>().join("; ")
+}
+
+fn digest(digest: Option<ambit_core::Digest>) -> String {
+    digest.map_or_else(|| "none".to_owned(), |it| it.to_string())
+}

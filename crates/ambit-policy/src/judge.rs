@@ -1,0 +1,160 @@
+//! The second step of a decision: facts and policies to an answer, and nothing else.
+
+use ambit_core::{ApprovalId, Reason, Timestamp, limits::APPROVAL_PENDING_TTL};
+use cedar_policy::{Context, Entities, EntityUid, Request as CedarRequest, RestrictedExpression};
+
+use crate::{
+    ApprovalState, PolicyBook,
+    entities::text,
+    facts::{Facts, Resource},
+    rules::{Findings, names},
+    vocabulary::uid,
+};
+
+/// An answer and the rules that made it.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) struct Judged {
+    pub(crate) verdict: Verdict,
+    pub(crate) rules: Vec<String>,
+}
+
+/// An answer.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Verdict {
+    Allow {
+        spends: Option<ApprovalId>,
+    },
+    Hold {
+        approval: ApprovalId,
+        expires_at: Timestamp,
+        reason: Reason,
+    },
+    Deny {
+        reason: Reason,
+    },
+}
+
+/// Answers. Pure: `entities` are a function of `book` and `facts.who`.
+pub(crate) fn judge(book: &PolicyBook, entities: &Entities, facts: &Facts) -> Judged {
+    let Some((request, server)) = cedar_request(book, facts) else {
+        return deny(Reason::PolicyError, Vec::new());
+    };
+    let findings = book
+        .acts
+        .evaluate(facts.action, &request, server.as_ref(), entities);
+    weigh(&findings, facts)
+}
+
+/// Answers as [`judge`], with the entities built for this one time.
+pub(crate) fn judge_again(book: &PolicyBook, facts: &Facts) -> Judged {
+    match crate::scope::entities_of(book, &facts.who) {
+        Ok(entities) => judge(book, &entities, facts),
+        Err(_) => deny(Reason::PolicyError, Vec::new()),
+    }
+}
+
+/// Returns the request as policies see it, and the server behind a tool.
+pub(crate) fn cedar_request(
+    book: &PolicyBook,
+    facts: &Facts,
+) -> Option<(CedarRequest, Option<EntityUid>)> {
+    let vocabulary = &book.vocabulary;
+    let (resource, server) = match &facts.resource {
+        Resource::Tool(tool, server) => (
+            uid(&vocabulary.tool, tool),
+            Some(uid(&vocabulary.server, server)),
+        ),
+        Resource::Server(server) => (uid(&vocabulary.server, server), None),
+        Resource::Endpoint(endpoint) => (uid(&vocabulary.endpoint, endpoint), None),
+    };
+    let request = CedarRequest::new(
+        uid(&vocabulary.task, &facts.who.task.to_string()),
+        uid(&vocabulary.action, facts.action.as_str()),
+        resource,
+        context(facts)?,
+        // Built in code to fit the schema, which a test checks: a check at every act would double the cost.
+        None,
+    )
+    .ok()?;
+    Some((request, server))
+}
+
+fn context(facts: &Facts) -> Option<Context> {
+    let words = facts
+        .words
+        .iter()
+        .map(|(name, word)| (name.to_owned(), text(word)));
+    let sets = [
+        ("labels", &facts.labels),
+        ("charged", &facts.charged),
+        ("may_emit", &facts.may_emit),
+    ]
+    .map(|(name, labels)| {
+        let items = labels.iter().map(|it| text(it.as_str()));
+        (name.to_owned(), RestrictedExpression::new_set(items))
+    });
+    let numbers = [
+        (
+            "now".to_owned(),
+            RestrictedExpression::new_datetime(facts.at.to_string()),
+        ),
+        (
+            "calls_left".to_owned(),
+            RestrictedExpression::new_long(facts.calls_left.into()),
+        ),
+    ];
+    Context::from_pairs(words.chain(sets).chain(numbers)).ok()
+}
+
+fn weigh(findings: &Findings<'_>, facts: &Facts) -> Judged {
+    if let Some(reason) = findings.hard_stop(Reason::NoPolicyPermits) {
+        let mut rules = names(&findings.forbids);
+        rules.extend(findings.errors.iter().cloned());
+        return deny(reason, rules);
+    }
+    let permits = names(&findings.permits);
+    // A person's no to exactly this act stands, even if nobody would be asked any more.
+    if let ApprovalState::Refused { .. } = facts.approval {
+        return deny(Reason::ApprovalRefused, names(&findings.asks));
+    }
+    if findings.asks.is_empty() {
+        let verdict = Verdict::Allow { spends: None };
+        return Judged {
+            verdict,
+            rules: permits,
+        };
+    }
+    let mut rules = names(&findings.asks);
+    let hold = |approval, expires_at: Timestamp| Verdict::Hold {
+        approval,
+        expires_at: expires_at.min(facts.expires_at),
+        reason: Reason::ApprovalRequired,
+    };
+    let verdict = match facts.approval {
+        ApprovalState::None => hold(facts.fresh_approval, facts.at.plus(APPROVAL_PENDING_TTL)),
+        ApprovalState::Pending {
+            approval,
+            expires_at,
+        } => hold(approval, expires_at),
+        ApprovalState::Approved { approval, .. } => {
+            rules.splice(0..0, permits);
+            Verdict::Allow {
+                spends: Some(approval),
+            }
+        }
+        ApprovalState::Refused { .. } => Verdict::Deny {
+            reason: Reason::ApprovalRefused,
+        },
+        ApprovalState::TooMany => Verdict::Deny {
+            reason: Reason::ApprovalsPendingLimit,
+        },
+    };
+    Judged { verdict, rules }
+}
+
+const fn deny(reason: Reason, rules: Vec<String>) -> Judged {
+    Judged {
+        verdict: Verdict::Deny { reason },
+        rules,
+    }
+}

@@ -1,0 +1,144 @@
+//! What a decision is asked upon.
+
+use ambit_core::{
+    ApprovalId, DecisionId, Digest, Timestamp,
+    act::Act,
+    record::Sealed,
+    task::{Task, TaskState, Usage},
+};
+
+use crate::{PolicyBook, TaskScope};
+
+/// One act of an agent, with everything that the decision depends upon.
+#[derive(Debug)]
+pub struct Request<'a> {
+    /// The name that the decision gets.
+    pub decision: DecisionId,
+    /// The log's time.
+    pub at: Timestamp,
+    /// The estate in force.
+    pub book: &'a PolicyBook,
+    /// The task under which the act is asked for.
+    pub task: &'a Task,
+    /// The task's bounds, compiled against the same estate in force.
+    pub scope: &'a TaskScope,
+    /// Where the task stands; expiry is taken from `at`.
+    pub state: TaskState,
+    /// What the task has used so far.
+    pub usage: &'a Usage,
+    /// The act. It moves into the permit.
+    pub act: Act,
+    /// The act as it is sealed beside the log.
+    pub sealed: Option<Sealed>,
+    /// What is so right now.
+    pub live: Live,
+    /// Where the approval of exactly this act's commitment stands.
+    pub approval: ApprovalState,
+    /// The name of the approval if a new hold is made.
+    pub fresh_approval: ApprovalId,
+    /// How the caller proved who it is, such as `mtls`.
+    pub binding: &'static str,
+    /// The narrowing epochs that the caller of this function read before asking.
+    pub epochs: Epochs,
+}
+
+/// What is so right now about everybody in the chain of authority.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Live {
+    /// The run of the agent.
+    pub instance: Standing,
+    /// The agent.
+    pub agent: Standing,
+    /// The person on whose behalf the task runs.
+    pub person: Standing,
+    /// The server that the act touches; [`Standing::Live`] when it touches none.
+    pub server: Standing,
+    /// The newest digest of the tool's definition that the server showed; none when it never showed
+    /// another one than the accepted one.
+    pub tool_seen: Option<Digest>,
+}
+
+/// Whether somebody's authority was taken away.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub enum Standing {
+    /// It was not.
+    Live,
+    /// It was.
+    Revoked,
+}
+
+/// Where the approval of exactly one act stands.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum ApprovalState {
+    /// Nobody was asked.
+    None,
+    /// A person was asked and has not answered.
+    Pending {
+        /// Which approval.
+        approval: ApprovalId,
+        /// When the question expires.
+        expires_at: Timestamp,
+    },
+    /// A person said yes.
+    Approved {
+        /// Which approval.
+        approval: ApprovalId,
+        /// Until when the yes can be spent.
+        until: Timestamp,
+    },
+    /// A person said no.
+    Refused {
+        /// Which approval.
+        approval: ApprovalId,
+    },
+    /// Nobody was asked about this act, and as many others as may wait of this task do wait
+    /// ([`ambit_core::limits::APPROVALS_PENDING_MAX`]).
+    TooMany,
+}
+
+/// The narrowing epochs that a decision read: each rises when authority of that kind shrinks.
+#[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq)]
+pub struct Epochs {
+    /// Of the estate in force.
+    pub estate: u64,
+    /// Of the task.
+    pub task: u64,
+    /// Of the agent.
+    pub agent: u64,
+    /// Of the person.
+    pub person: u64,
+    /// Of the server: revocation, and tools seen otherwise than pinned.
+    pub server: u64,
+}
+
+impl Live {
+    /// Everybody's authority stands, and no server showed a changed tool.
+    pub const ALL: Self = Self {
+        instance: Standing::Live,
+        agent: Standing::Live,
+        person: Standing::Live,
+        server: Standing::Live,
+        tool_seen: None,
+    };
+}
+
+impl Standing {
+    /// Returns the word that facts use.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Live => "live",
+            Self::Revoked => "revoked",
+        }
+    }
+}
+
+impl ApprovalState {
+    /// Returns the state as of `now`: a question or a yes whose time has passed is as if never asked.
+    pub(crate) fn as_of(self, now: Timestamp) -> Self {
+        match self {
+            Self::Pending { expires_at, .. } if expires_at <= now => Self::None,
+            Self::Approved { until, .. } if until <= now => Self::None,
+            state => state,
+        }
+    }
+}

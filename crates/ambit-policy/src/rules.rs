@@ -1,0 +1,253 @@
+//! Rules: policies with a name and a reason, in slices small enough to be evaluated at every act.
+//!
+//! Cedar scans a policy set from end to end, so the sets are cut by action beforehand, and the tenant's
+//! also by the resource that their scope names. The cuts keep the meaning: a policy is in every slice
+//! whose requests its scope could match, and all tenant policies forbid, so evaluating the slices one
+//! after the other says the same as evaluating their union.
+
+use std::{collections::HashMap, fmt, hash::Hash, sync::Arc};
+
+use ambit_core::Reason;
+use cedar_policy::{
+    ActionConstraint, AuthorizationError, Authorizer, Decision, Entities, EntityUid, Policy,
+    PolicyId, PolicySet, Request, ResourceConstraint, Schema,
+};
+
+use crate::{
+    PolicyProblem,
+    vocabulary::{ActAction, Vocabulary, uid},
+};
+
+/// The name of a policy, what it means when it forbids, and what lifts it.
+#[derive(Clone, Debug)]
+pub(crate) struct Rule {
+    pub(crate) name: Arc<str>,
+    /// Of several that forbid, the one with the least rank is told.
+    pub(crate) rank: usize,
+    pub(crate) reason: Reason,
+    pub(crate) lift: Lift,
+}
+
+/// What lifts a rule that forbids.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Lift {
+    /// Nothing.
+    Never,
+    /// A person's yes to exactly this act.
+    Approval,
+}
+
+/// The policies on agents' acts.
+pub(crate) struct ActRules {
+    rules: HashMap<PolicyId, Rule>,
+    fixed: HashMap<ActAction, PolicySet>,
+    /// Only forbids: the tenant's, and the fixed ones that an approval lifts.
+    general: HashMap<ActAction, PolicySet>,
+    /// Only forbids whose scope names one resource.
+    special: HashMap<(ActAction, EntityUid), PolicySet>,
+    authorizer: Authorizer,
+}
+
+/// What the rules said about one request.
+#[derive(Debug, Default)]
+pub(crate) struct Findings<'a> {
+    /// The rules that permit.
+    pub(crate) permits: Vec<&'a Rule>,
+    /// The rules that forbid for good, most fundamental first.
+    pub(crate) forbids: Vec<&'a Rule>,
+    /// The rules that ask for a person's yes.
+    pub(crate) asks: Vec<&'a Rule>,
+    /// The names of rules that could not be evaluated.
+    pub(crate) errors: Vec<String>,
+}
+
+impl ActRules {
+    /// Cuts `fixed` and `tenant` into slices.
+    pub(crate) fn new(
+        schema: &Schema,
+        vocabulary: &Vocabulary,
+        fixed: Vec<(Policy, Rule)>,
+        tenant: Vec<(Policy, Rule)>,
+    ) -> Result<Self, PolicyProblem> {
+        let groups = schema
+            .action_entities()
+            .map_err(|it| PolicyProblem::inside(&it))?;
+        let mut sliced = Self {
+            rules: HashMap::new(),
+            fixed: HashMap::new(),
+            general: HashMap::new(),
+            special: HashMap::new(),
+            authorizer: Authorizer::new(),
+        };
+        for (policy, rule) in fixed {
+            for action in matching(&policy, &groups, vocabulary) {
+                let slices = match rule.lift {
+                    Lift::Never => &mut sliced.fixed,
+                    Lift::Approval => &mut sliced.general,
+                };
+                add(slices, action, &policy)?;
+            }
+            sliced.rules.insert(policy.id().clone(), rule);
+        }
+        for (policy, rule) in tenant {
+            let resource = named_resource(&policy);
+            for action in matching(&policy, &groups, vocabulary) {
+                match &resource {
+                    Some(resource) => {
+                        add(&mut sliced.special, (action, resource.clone()), &policy)?
+                    }
+                    None => add(&mut sliced.general, action, &policy)?,
+                }
+            }
+            sliced.rules.insert(policy.id().clone(), rule);
+        }
+        Ok(sliced)
+    }
+
+    /// Evaluates every rule that could match; `server` is the server behind a tool that is the resource.
+    pub(crate) fn evaluate(
+        &self,
+        action: ActAction,
+        request: &Request,
+        server: Option<&EntityUid>,
+        entities: &Entities,
+    ) -> Findings<'_> {
+        let mut findings = Findings::default();
+        for slice in self.slices(action, request, server) {
+            let response = self.authorizer.is_authorized(request, slice, entities);
+            let allowed = response.decision() == Decision::Allow;
+            for id in response.diagnostics().reason() {
+                findings.take(self.rules.get(id), allowed, id);
+            }
+            for AuthorizationError::PolicyEvaluationError(error) in response.diagnostics().errors()
+            {
+                findings.errors.push(name_of(error.policy_id()));
+            }
+        }
+        findings.sort();
+        findings
+    }
+
+    /// Returns the union of the slices that [`Self::evaluate`] reads.
+    pub(crate) fn slice(
+        &self,
+        action: ActAction,
+        request: &Request,
+        server: Option<&EntityUid>,
+    ) -> Option<PolicySet> {
+        let mut union = PolicySet::new();
+        for slice in self.slices(action, request, server) {
+            for policy in slice.policies() {
+                union.add(policy.clone()).ok()?;
+            }
+        }
+        Some(union)
+    }
+
+    fn slices(
+        &self,
+        action: ActAction,
+        request: &Request,
+        server: Option<&EntityUid>,
+    ) -> impl Iterator<Item = &PolicySet> {
+        let special = |it: Option<&EntityUid>| {
+            // Most estates name few resources in scopes: no key is built for nothing.
+            if self.special.is_empty() {
+                return None;
+            }
+            self.special.get(&(action, it?.clone()))
+        };
+        [
+            self.fixed.get(&action),
+            self.general.get(&action),
+            special(request.resource()),
+            special(server),
+        ]
+        .into_iter()
+        .flatten()
+    }
+}
+
+impl<'a> Findings<'a> {
+    /// Files a rule that determined an answer.
+    pub(crate) fn take(&mut self, rule: Option<&'a Rule>, allowed: bool, id: &PolicyId) {
+        match rule {
+            Some(rule) if allowed => self.permits.push(rule),
+            Some(rule) if rule.lift == Lift::Approval => self.asks.push(rule),
+            Some(rule) => self.forbids.push(rule),
+            None => self.errors.push(name_of(id)),
+        }
+    }
+
+    /// Puts everything in the one order in which it is told.
+    pub(crate) fn sort(&mut self) {
+        self.permits.sort_by_key(|it| it.rank);
+        self.forbids.sort_by_key(|it| it.rank);
+        self.asks.sort_by_key(|it| it.rank);
+        self.errors.sort();
+    }
+
+    /// Returns the reason of a denial that nothing can lift, when there is one.
+    pub(crate) fn hard_stop(&self, nothing_permits: Reason) -> Option<Reason> {
+        if let Some(first) = self.forbids.first() {
+            return Some(first.reason);
+        }
+        if !self.errors.is_empty() {
+            return Some(Reason::PolicyError);
+        }
+        self.permits.is_empty().then_some(nothing_permits)
+    }
+}
+
+/// Returns the names of `rules`.
+pub(crate) fn names(rules: &[&Rule]) -> Vec<String> {
+    rules.iter().map(|it| it.name.to_string()).collect()
+}
+
+fn name_of(id: &PolicyId) -> String {
+    AsRef::<str>::as_ref(id).to_owned()
+}
+
+fn add<K: Eq + Hash>(
+    slices: &mut HashMap<K, PolicySet>,
+    key: K,
+    policy: &Policy,
+) -> Result<(), PolicyProblem> {
+    slices
+        .entry(key)
+        .or_default()
+        .add(policy.clone())
+        .map_err(|it| PolicyProblem::inside(&it))
+}
+
+fn matching(policy: &Policy, groups: &Entities, vocabulary: &Vocabulary) -> Vec<ActAction> {
+    let constraint = policy.action_constraint();
+    ActAction::ALL
+        .into_iter()
+        .filter(|action| {
+            let own = uid(&vocabulary.action, action.as_str());
+            match &constraint {
+                ActionConstraint::Any => true,
+                ActionConstraint::Eq(named) => *named == own,
+                ActionConstraint::In(named) => named
+                    .iter()
+                    .any(|it| *it == own || groups.is_ancestor_of(it, &own)),
+            }
+        })
+        .collect()
+}
+
+fn named_resource(policy: &Policy) -> Option<EntityUid> {
+    match policy.resource_constraint() {
+        ResourceConstraint::Any | ResourceConstraint::Is(_) => None,
+        ResourceConstraint::Eq(named)
+        | ResourceConstraint::In(named)
+        | ResourceConstraint::IsIn(_, named) => Some(named),
+    }
+}
+
+impl fmt::Debug for ActRules {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "ActRules({} rules)", self.rules.len())
+    }
+}
