@@ -78,6 +78,6 @@ mod kind {
 }
 
 #[cfg(test)]
-pub(crate) mod arbitrary {}
+pub(crate) mod arbitrary;
 #[cfg(test)]
-mod tests {}
+mod tests;

@@ -495,4 +495,4 @@ fn is_readable(value: &Value, depth: usize) -> bool {
 }
 
 #[cfg(test)]
-mod tests {}
+mod tests;

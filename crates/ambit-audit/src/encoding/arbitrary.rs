@@ -1,0 +1,282 @@
+//! Strategies that make any record at all.
+
+use std::collections::BTreeMap;
+
+use ambit_core::{
+    AgentName, Digest, Label, Labels, Millis, Reason, ServerName, Timestamp, ToolName, TrustDomain,
+    act::Target,
+    id::Id,
+    json::{INTEGER_MAX, Value},
+    record::{Actor, Answer, Body, Decided, Performed, Record, Sealed, Status, Verdict, Warrant},
+    task::{Contained, End, Task},
+};
+use proptest::{collection::vec, option, prelude::*, sample::select};
+
+/// Any record.
+pub(crate) fn record() -> impl Strategy<Value = Record> {
+    (time(), body()).prop_map(|(at, body)| Record { at, body })
+}
+
+fn body() -> impl Strategy<Value = Body> {
+    prop_oneof![
+        (text(), option::of((text(), number())))
+            .prop_map(|(origin, recovered)| Body::LogOpened { origin, recovered }),
+        id().prop_map(|person| Body::PersonKnown { person }),
+        (digest(), warrant()).prop_map(|(estate, warrant)| Body::EstateApplied { estate, warrant }),
+        (task(), sealed(), warrant()).prop_map(|(task, parameters, warrant)| Body::TaskStarted {
+            task: Box::new(task),
+            parameters,
+            warrant
+        }),
+        (id(), id(), digest(), time()).prop_map(|(instance, task, certificate, expires_at)| {
+            Body::InstanceCertified {
+                instance,
+                task,
+                certificate,
+                expires_at,
+            }
+        }),
+        (id(), select(End::ALL.to_vec()), actor()).prop_map(|(task, end, by)| Body::TaskEnded {
+            task,
+            end,
+            by
+        }),
+        decided().prop_map(|it| Body::Decided(Box::new(it))),
+        performed().prop_map(|it| Body::Performed(Box::new(it))),
+        observed(),
+    ]
+}
+
+fn observed() -> impl Strategy<Value = Body> {
+    let verdict = select(vec![Verdict::Approved, Verdict::Refused]);
+    prop_oneof![
+        (id(), id(), verdict, warrant()).prop_map(|(approval, task, verdict, warrant)| {
+            Body::ApprovalDecided {
+                approval,
+                task,
+                verdict,
+                warrant,
+            }
+        }),
+        (id(), target(), sealed(), warrant()).prop_map(|(revocation, target, reason, warrant)| {
+            Body::Revoked {
+                revocation,
+                target,
+                reason,
+                warrant,
+            }
+        }),
+        (id(), vec(id(), 0..4), span()).prop_map(|(revocation, crossed, took)| {
+            Body::RevocationEffective {
+                revocation,
+                crossed,
+                took,
+            }
+        }),
+        (server(), tool(), digest()).prop_map(|(server, tool, seen)| Body::ToolSeen {
+            server,
+            tool,
+            seen
+        }),
+        (text(), warrant())
+            .prop_map(|(reference, warrant)| Body::CredentialSealed { reference, warrant }),
+        (
+            actor(),
+            option::of(id()),
+            reason(),
+            number(),
+            time(),
+            time()
+        )
+            .prop_map(|(actor, task, reason, count, first_at, last_at)| {
+                Body::RefusalsCoalesced {
+                    actor,
+                    task,
+                    reason,
+                    count,
+                    first_at,
+                    last_at,
+                }
+            }),
+        digest().prop_map(|digest| Body::StateDigest { digest }),
+    ]
+}
+
+fn decided() -> impl Strategy<Value = Decided> {
+    let who = (id(), actor(), option::of(id()), text());
+    let what = (
+        option::of(server()),
+        option::of(tool()),
+        option::of(digest()),
+        option::of(sealed()),
+    );
+    let why = (digest(), value(), answer(), vec(text(), 0..3));
+    (who, what, why).prop_map(|(who, what, why)| Decided {
+        decision: who.0,
+        actor: who.1,
+        task: who.2,
+        action: who.3,
+        server: what.0,
+        tool: what.1,
+        pin: what.2,
+        act: what.3,
+        estate: why.0,
+        facts: why.1,
+        answer: why.2,
+        rules: why.3,
+    })
+}
+
+fn answer() -> impl Strategy<Value = Answer> {
+    prop_oneof![
+        (time(), labels(), option::of(id())).prop_map(|(act_by, charged, spends)| Answer::Allow {
+            act_by,
+            charged,
+            spends
+        }),
+        (id(), time(), reason()).prop_map(|(approval, expires_at, reason)| Answer::Hold {
+            approval,
+            expires_at,
+            reason
+        }),
+        reason().prop_map(|reason| Answer::Deny { reason }),
+    ]
+}
+
+fn performed() -> impl Strategy<Value = Performed> {
+    let numbers = (span(), number(), number());
+    let status = select(Status::ALL.to_vec());
+    (id(), id(), status, numbers, labels(), option::of(sealed())).prop_map(
+        |(decision, task, status, numbers, labels, result)| Performed {
+            decision,
+            task,
+            status,
+            took: numbers.0,
+            sent_bytes: numbers.1,
+            received_bytes: numbers.2,
+            labels,
+            result,
+        },
+    )
+}
+
+fn task() -> impl Strategy<Value = Task> {
+    let names = (server(), any::<u32>(), server());
+    let ids = (id(), id(), id(), digest(), digest());
+    let contained = select(vec![Contained::Namespaces, Contained::None]);
+    (names, ids, time(), time(), contained).prop_map(|(names, ids, start, end, contained)| {
+        let agent: AgentName = names.2.as_str().parse().unwrap();
+        let domain: TrustDomain = "example.org".parse().unwrap();
+        Task {
+            id: ids.0,
+            template: names.0.as_str().parse().unwrap(),
+            template_version: names.1,
+            estate: ids.3,
+            spiffe_id: domain.instance(&agent, ids.1),
+            agent,
+            instance: ids.1,
+            subject: ids.2,
+            parameters: BTreeMap::new(),
+            authority: ids.4,
+            started_at: start,
+            expires_at: end,
+            contained,
+        }
+    })
+}
+
+fn warrant() -> impl Strategy<Value = Warrant> {
+    (id(), id(), vec(text(), 0..3), value()).prop_map(|(decision, by, rules, facts)| Warrant {
+        decision,
+        by,
+        rules,
+        facts,
+    })
+}
+
+fn sealed() -> impl Strategy<Value = Sealed> {
+    (digest(), option::of(digest())).prop_map(|(commitment, blob)| Sealed { commitment, blob })
+}
+
+fn actor() -> impl Strategy<Value = Actor> {
+    prop_oneof![
+        id().prop_map(Actor::Instance),
+        id().prop_map(Actor::Person),
+        Just(Actor::Ambit),
+        Just(Actor::Nobody),
+    ]
+}
+
+fn target() -> impl Strategy<Value = Target> {
+    prop_oneof![
+        id().prop_map(Target::Task),
+        id().prop_map(Target::Instance),
+        id().prop_map(Target::Person),
+        server().prop_map(|it| Target::Agent(it.as_str().parse().unwrap())),
+        server().prop_map(Target::Server),
+    ]
+}
+
+fn value() -> impl Strategy<Value = Value> {
+    let leaf = prop_oneof![
+        Just(Value::Null),
+        any::<bool>().prop_map(Value::Bool),
+        (-INTEGER_MAX..=INTEGER_MAX).prop_map(Value::Integer),
+        (-1e9..1e9).prop_filter_map("whole", |it: f64| {
+            (it.fract() != 0.0).then_some(Value::Number(it))
+        }),
+        text().prop_map(Value::String),
+    ];
+    leaf.prop_recursive(4, 16, 4, |inner| {
+        prop_oneof![
+            vec(inner.clone(), 0..4).prop_map(Value::Array),
+            proptest::collection::btree_map(text(), inner, 0..4).prop_map(Value::Object),
+        ]
+    })
+}
+
+fn id<K: std::fmt::Debug>() -> impl Strategy<Value = Id<K>>
+where
+    Id<K>: std::fmt::Debug,
+{
+    any::<u128>().prop_map(Id::from_bits)
+}
+
+fn digest() -> impl Strategy<Value = Digest> {
+    any::<[u8; 32]>().prop_map(Digest::from_bytes)
+}
+
+fn time() -> impl Strategy<Value = Timestamp> {
+    (0..=Timestamp::MILLIS_MAX).prop_map(Timestamp::from_millis)
+}
+
+fn span() -> impl Strategy<Value = Millis> {
+    number().prop_map(Millis::new)
+}
+
+fn number() -> impl Strategy<Value = u64> {
+    0..=INTEGER_MAX.cast_unsigned()
+}
+
+fn text() -> impl Strategy<Value = String> {
+    prop_oneof!["[a-z_]{0,12}", any::<String>()]
+}
+
+fn reason() -> impl Strategy<Value = Reason> {
+    select(Reason::ALL.to_vec())
+}
+
+fn server() -> impl Strategy<Value = ServerName> {
+    "[a-z]([a-z0-9-]{0,20}[a-z0-9])?".prop_map(|it| it.parse().unwrap())
+}
+
+fn tool() -> impl Strategy<Value = ToolName> {
+    "[A-Za-z0-9_./-]{1,20}".prop_map(|it| it.parse().unwrap())
+}
+
+fn labels() -> impl Strategy<Value = Labels> {
+    vec(server(), 0..4).prop_map(|names| {
+        let label = |it: ServerName| -> Label { it.as_str().parse().unwrap() };
+        Labels::new(names.into_iter().map(label)).unwrap()
+    })
+}
