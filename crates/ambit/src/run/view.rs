@@ -173,6 +173,10 @@ impl View {
             "ALL",
             "--proc",
             "/proc",
+            // Without this, root inside could write /proc/sys, whose files check the user and no
+            // capability: bubblewrap covers that directory only when it is itself writable.
+            "--remount-ro",
+            "/proc",
             "--dev",
             "/dev",
             "--tmpfs",
@@ -346,6 +350,7 @@ mod tests {
             "--ro-bind /opt/tools /opt/tools",
             "--ro-bind /srv/work /srv/work",
             "--ro-bind /x/ambit /run/ambit/ambit",
+            "--proc /proc --remount-ro /proc",
             "--chdir /srv/work",
         ] {
             assert!(text.contains(wanted), "{wanted}: {text}");
