@@ -1,5 +1,7 @@
 //! Independent implementations read what we write, and refuse what was tampered with.
 
+#![cfg(test)]
+
 use std::{
     fs,
     path::{Path, PathBuf},
@@ -26,7 +28,10 @@ const ORIGIN: &str = "example.org/log";
 
 /// A log in memory.
 #[derive(Clone, Default)]
-struct Kept(Arc<Mutex<(Vec<Vec<u8>>, Vec<Tile>, String)>>);
+struct Kept(Arc<Mutex<Parts>>);
+
+/// Leaves, full tiles, checkpoint.
+type Parts = (Vec<Vec<u8>>, Vec<Tile>, String);
 
 impl Durable for Kept {
     fn commit(&mut self, commit: &Commit<'_>) -> Result<(), DurableError> {
@@ -436,9 +441,11 @@ fn a_signed_log_with_a_wrong_story_is_refused() {
         let refused = verdict(records).unwrap_err().to_string();
         assert!(refused.contains(message), "{refused}");
     };
-    let outcome = |status| match body(2) {
-        Body::Performed(it) => Body::Performed(Box::new(Performed { status, ..*it })),
-        _ => unreachable!("an even index is an outcome"),
+    let outcome = |status| {
+        let Body::Performed(it) = body(2) else {
+            unreachable!("an even index is an outcome");
+        };
+        Body::Performed(Box::new(Performed { status, ..*it }))
     };
     let other_origin = Body::LogOpened {
         origin: "example.org/other".to_owned(),

@@ -18,7 +18,3 @@ pub use crate::{
     sqlite::{Keeping, SqliteArchive, SqliteWriter, Table, create_or_open, open_to_read},
     tiles::ArchiveTiles,
 };
-
-#[path = "../../ambit-engine/src/archive.rs"]
-mod engine_archive;
-use engine_archive::{Archive, ArchiveError};

@@ -7,8 +7,9 @@ use std::{
 
 use ambit_audit::{Attachment, Commit, Durable, DurableError, RowChange, TILE_WIDTH, partial_tile};
 use ambit_core::{Digest, PersonId, TaskId};
+use ambit_engine::{Archive, ArchiveError};
 
-use crate::{Archive, ArchiveError, StoreError, sqlite::Table};
+use crate::{StoreError, sqlite::Table};
 
 /// Makes an empty store in memory with these folded tables.
 pub fn memory(tables: &[&'static str]) -> (MemoryWriter, MemoryArchive) {
@@ -28,6 +29,14 @@ pub struct MemoryWriter(Arc<RwLock<Kept>>);
 /// The reading end of a store in memory.
 #[derive(Clone, Debug)]
 pub struct MemoryArchive(Arc<RwLock<Kept>>);
+
+impl MemoryArchive {
+    /// Returns a writing end over what is kept, as a start after a crash would open one. The old one is of no use
+    /// any more.
+    pub fn writer(&self) -> MemoryWriter {
+        MemoryWriter(Arc::clone(&self.0))
+    }
+}
 
 #[derive(Debug, Default)]
 struct Kept {

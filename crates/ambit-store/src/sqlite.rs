@@ -13,9 +13,10 @@ use std::{
 use ambit_audit::{
     Attachment, Checkpoint, Commit, Durable, DurableError, Resume, RowChange, Tile, VerifierKey,
 };
+use ambit_engine::{Archive, ArchiveError};
 use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior, params};
 
-use crate::{Archive, ArchiveError, StoreError, mark::Mark};
+use crate::{StoreError, mark::Mark};
 use schema::{Tables, tile_key};
 
 /// How a database is kept.

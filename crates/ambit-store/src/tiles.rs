@@ -3,8 +3,7 @@
 use std::fmt;
 
 use ambit_audit::{SourceError, TileSource};
-
-use crate::{Archive, ArchiveError};
+use ambit_engine::{Archive, ArchiveError};
 
 /// Shows an archive as tiles and entry bundles.
 #[derive(Clone, Copy)]

@@ -2,10 +2,11 @@
 
 use ambit_audit::{TILE_WIDTH, partial_tile};
 use ambit_core::{Digest, PersonId, TaskId};
+use ambit_engine::{Archive, ArchiveError};
 use rusqlite::{OptionalExtension, Params, Row, params, types::FromSql};
 
 use super::{SqliteArchive, held, tile_key};
-use crate::{Archive, ArchiveError, StoreError};
+use crate::StoreError;
 
 /// The most leaves that one read gives.
 const LEAVES_MAX: usize = 4096;
