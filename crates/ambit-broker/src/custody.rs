@@ -23,8 +23,8 @@ use crate::{
     KeyFileError, SecretKey,
     aead::{self, Context, Refused},
     keyfiles,
-    seam::{Custody, CustodyError},
 };
+use ambit_engine::{Custody, CustodyError};
 
 /// The longest plaintext that is sealed, in bytes.
 pub const PLAINTEXT_BYTES_MAX: usize = JSON_BYTES_MAX;

@@ -9,7 +9,6 @@
 mod aead;
 mod custody;
 pub mod keyfiles;
-mod seam;
 mod secrets;
 
 pub use crate::{

@@ -21,7 +21,7 @@ const HEADER_NAME_BYTES_MAX: usize = 64;
 ///
 /// It is text that an HTTP field can carry: printable ASCII, no space at either end.
 ///
-/// ```compile_fail
+/// ```compile_fail,E0599
 /// fn print(secret: ambit_broker::Secret) -> String {
 ///     secret.to_string()
 /// }

@@ -87,6 +87,12 @@ pub enum AuthorityError {
         #[source]
         source: rustls_pki_types::pem::Error,
     },
+    /// The text of an authority has none or several certificates.
+    #[error("an authority has one certificate and the text has {seen}; restore it from a backup")]
+    Certificates {
+        /// How many.
+        seen: usize,
+    },
     /// The text is too long, or has too many certificates.
     #[error("the text has {certificates} certificates in {bytes} bytes, more than are read")]
     TooLarge {
@@ -176,10 +182,8 @@ impl Authority {
         let key = SvidKey::from_pem(text)?;
         match (chain.pop(), chain.len()) {
             (Some(certificate), 0) => Self::assemble(trust_domain, certificate, key),
-            (_, rest) => Err(AuthorityError::TooLarge {
-                certificates: rest + 1,
-                bytes: text.len(),
-            }),
+            (None, seen) => Err(AuthorityError::Certificates { seen }),
+            (Some(_), others) => Err(AuthorityError::Certificates { seen: others + 1 }),
         }
     }
 

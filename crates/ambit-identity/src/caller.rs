@@ -8,7 +8,7 @@ use ambit_core::{AgentName, Digest, InstanceId, SpiffeId, Timestamp};
 /// the connection on which it was proved. It says nothing about what the instance may do: every
 /// decision rechecks the live state, and refuses once [`expires_at`](Self::expires_at) is reached.
 ///
-/// ```compile_fail
+/// ```compile_fail,E0451
 /// use ambit_core::{AgentName, Digest, InstanceId, SpiffeId, Timestamp};
 /// use ambit_identity::{InstanceCaller, KeyBinding};
 ///
@@ -31,7 +31,7 @@ pub struct InstanceCaller {
 /// Made only by [`identify_person`](crate::identify_person). What the person may do is asked of
 /// the estate in force on every decision, not of this.
 ///
-/// ```compile_fail
+/// ```compile_fail,E0451
 /// let _ = ambit_identity::PersonCaller { alias: "mallory".to_owned(), unix_uid: 0 };
 /// ```
 #[derive(Clone, Debug)]
@@ -44,7 +44,7 @@ pub struct PersonCaller {
 ///
 /// Made only by [`identify_gateway`](crate::identify_gateway).
 ///
-/// ```compile_fail
+/// ```compile_fail,E0451
 /// fn forge(spiffe_id: ambit_core::SpiffeId) {
 ///     let _ = ambit_identity::Gateway { spiffe_id };
 /// }

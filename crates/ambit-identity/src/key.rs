@@ -25,7 +25,7 @@ pub struct SvidKey {
 ///
 /// Made only by [`ProvedKey::from_request`] and [`SvidKey::proved`].
 ///
-/// ```compile_fail
+/// ```compile_fail,E0451
 /// fn forge(spki: rcgen::SubjectPublicKeyInfo) {
 ///     let _ = ambit_identity::ProvedKey { spki };
 /// }

@@ -117,6 +117,18 @@ pub fn server_name() -> ServerName<'static> {
     ServerName::from(std::net::IpAddr::V4(Ipv4Addr::UNSPECIFIED))
 }
 
+/// Returns why a handshake failed, when it failed because the peer could not be identified.
+///
+/// The library's own message does not show it well to people.
+pub fn identity_error(error: &Error) -> Option<&IdentityError> {
+    match error {
+        Error::InvalidCertificate(CertificateError::Other(OtherError(cause))) => {
+            cause.downcast_ref()
+        }
+        _ => None,
+    }
+}
+
 impl TlsClock {
     /// Returns the clock that asks `now` on every handshake.
     pub fn new(now: impl Fn() -> Timestamp + Send + Sync + 'static) -> Self {
