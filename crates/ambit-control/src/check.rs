@@ -1,0 +1,234 @@
+//! Checking an estate: files, policies and decision tables, in one go. The same check gates `apply`.
+
+use std::{error::Error, path::Path, sync::Arc};
+
+use ambit_core::{Digest, Timestamp, estate::Estate};
+use ambit_policy::{PolicyBook, PolicyProblem, Tried, TryOut};
+
+use crate::estate::{DecisionCase, DecisionTable, EstateFiles, EstateProblem, Expected, Loaded};
+
+/// An estate that may come into force: its files are sound, its policies compile, its tables hold.
+///
+/// Made only by [`check`] and its kin.
+#[derive(Debug)]
+pub struct Checked {
+    book: Arc<PolicyBook>,
+    archive: Vec<u8>,
+    cases: usize,
+}
+
+/// Checks the estate in the directory `dir`.
+///
+/// # Errors
+/// Every problem that could be found, in the order of path, line and column. Policies are compiled when the
+/// files are sound, and tables are tried when the policies compile.
+pub fn check(dir: &Path) -> Result<Checked, Vec<EstateProblem>> {
+    check_files(&EstateFiles::collect(dir)?)
+}
+
+/// Checks the estate in an archive, as `apply` sends it.
+///
+/// # Errors
+/// As [`check`].
+pub fn check_archive(archive: &[u8]) -> Result<Checked, Vec<EstateProblem>> {
+    check_files(&EstateFiles::from_archive(archive)?)
+}
+
+/// Checks the estate that these files declare.
+///
+/// # Errors
+/// As [`check`].
+pub fn check_files(files: &EstateFiles) -> Result<Checked, Vec<EstateProblem>> {
+    let Loaded {
+        estate,
+        archive,
+        tables,
+    } = files.load()?;
+    let book = PolicyBook::compile(Arc::new(estate)).map_err(|it| sorted(problems_of(it)))?;
+    let failed: Vec<EstateProblem> = tables
+        .iter()
+        .flat_map(|table| table.cases.iter().filter_map(|it| fails(&book, table, it)))
+        .collect();
+    if !failed.is_empty() {
+        return Err(sorted(failed));
+    }
+    Ok(Checked {
+        book: Arc::new(book),
+        archive,
+        cases: tables.iter().map(|it| it.cases.len()).sum(),
+    })
+}
+
+impl Checked {
+    /// Returns the compiled policies with their estate.
+    pub const fn book(&self) -> &Arc<PolicyBook> {
+        &self.book
+    }
+
+    /// Returns the estate.
+    pub fn estate(&self) -> &Estate {
+        self.book.estate()
+    }
+
+    /// Returns the digest that names this version.
+    pub fn digest(&self) -> Digest {
+        self.estate().digest
+    }
+
+    /// Returns how many cases of decision tables hold.
+    pub const fn cases(&self) -> usize {
+        self.cases
+    }
+
+    /// Returns the canonical archive, which names the version by its digest.
+    pub fn archive(&self) -> &[u8] {
+        &self.archive
+    }
+
+    /// Gives up the compiled policies and the archive, to be put in force together.
+    pub fn into_parts(self) -> (Arc<PolicyBook>, Vec<u8>) {
+        (self.book, self.archive)
+    }
+}
+
+/// Says how the answer differs from what the case expects, when it does.
+fn fails(book: &PolicyBook, table: &DecisionTable, case: &DecisionCase) -> Option<EstateProblem> {
+    let problem = |message: String| {
+        Some(EstateProblem {
+            path: table.path.clone(),
+            line: case.line,
+            column: case.column,
+            message: format!("case `{}`: {message}", case.name),
+        })
+    };
+    let tried = book.try_out(TryOut {
+        template: case.template.clone(),
+        agent: case.agent.clone(),
+        parameters: case.parameters.clone(),
+        labels: case.labels.clone(),
+        contained: case.contained,
+        // What is tried must not depend on the day.
+        at: Timestamp::from_millis(0),
+        act: case.act.clone(),
+    });
+    let tried = match tried {
+        Ok(tried) => tried,
+        Err(error) => return problem(chain(&error)),
+    };
+    let (answer, reason) = match tried.answer {
+        Tried::Allow => (Expected::Allow, None),
+        Tried::Hold(reason) => (Expected::Hold, Some(reason)),
+        Tried::Deny(reason) => (Expected::Deny, Some(reason)),
+    };
+    if answer == case.expect && (case.reason.is_none() || case.reason == reason) {
+        return None;
+    }
+    let words = |answer: Expected, reason: Option<ambit_core::Reason>| match reason {
+        Some(reason) => format!("{} ({reason})", answer.as_str()),
+        None => answer.as_str().to_owned(),
+    };
+    let mut message = format!(
+        "expected {}, and the answer is {}",
+        words(case.expect, case.reason),
+        words(answer, reason)
+    );
+    if !tried.explanation.is_empty() {
+        message.push_str(": ");
+        message.push_str(&tried.explanation);
+    }
+    problem(message)
+}
+
+/// Returns an error with its causes on one line.
+fn chain(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        cause = error.source();
+    }
+    text
+}
+
+fn problems_of(found: Vec<PolicyProblem>) -> Vec<EstateProblem> {
+    let clamp = |it: usize| u32::try_from(it).unwrap_or(u32::MAX);
+    let problem = |it: PolicyProblem| EstateProblem {
+        path: it.path,
+        line: clamp(it.line),
+        column: clamp(it.column),
+        message: it.message,
+    };
+    found.into_iter().map(problem).collect()
+}
+
+fn sorted(mut problems: Vec<EstateProblem>) -> Vec<EstateProblem> {
+    problems.sort();
+    problems
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn demo() -> EstateFiles {
+        let dir = concat!(env!("CARGO_MANIFEST_DIR"), "/../../estates/demo");
+        EstateFiles::collect(Path::new(dir)).unwrap()
+    }
+
+    /// Checks the demo estate with one replacement, and expects these problems, each by how it begins.
+    #[track_caller]
+    fn check_with(path: &str, from: &str, to: &str, expected: &[&str]) {
+        let files = demo();
+        let text = files.text(path).unwrap_or("").replacen(from, to, 1);
+        let problems = check_files(&files.with_file(path, &text))
+            .err()
+            .unwrap_or_default();
+        let problems: Vec<String> = problems.iter().map(ToString::to_string).collect();
+        assert_eq!(problems.len(), expected.len(), "{problems:#?}");
+        for (problem, expected) in problems.iter().zip(expected) {
+            assert!(problem.starts_with(expected), "{problem}\n{expected}");
+        }
+    }
+
+    #[test]
+    fn the_demo_estate_holds() {
+        let checked = check_files(&demo()).unwrap();
+        assert_eq!(checked.cases(), 8);
+        assert_eq!(checked.digest(), Digest::of(checked.archive()));
+        assert_eq!(
+            check_archive(checked.archive()).unwrap().digest(),
+            checked.digest()
+        );
+    }
+
+    #[test]
+    fn tables_gate() {
+        check_with(
+            "templates/answer-ticket.toml",
+            "approval = \"held\"",
+            "approval = \"free\"",
+            &[
+                "tests/answer-ticket.toml:46:1: case `a refund waits for a person`: expected hold (approval_required), and the answer is allow",
+            ],
+        );
+        check_with(
+            "tests/answer-ticket.toml",
+            "ticket = 1042, ",
+            "",
+            &[
+                "tests/answer-ticket.toml:1:1: case `any ticket may be read`: the parameters do not fit: ",
+            ],
+        );
+    }
+
+    #[test]
+    fn policies_gate() {
+        check_with(
+            "policies/guard.cedar",
+            "",
+            "permit(principal, action, resource",
+            &["policies/guard.cedar:1:"],
+        );
+    }
+}

@@ -1,0 +1,79 @@
+//! The log told in words: the story of a task, the reason for a decision, one record whole.
+//!
+//! Everything here is derived from records and the erasable directory of names. An act whose outcome nobody
+//! knows comes first, because somebody must look.
+
+mod trace;
+mod why;
+mod words;
+
+use std::collections::BTreeMap;
+
+use ambit_core::{
+    PersonId,
+    json::Value,
+    record::{Actor, Record},
+};
+
+pub use self::{
+    trace::{Line, Mark, Trace, trace},
+    why::{Why, why},
+};
+use crate::visible::visible_json;
+
+/// A record and its place in the log.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Entry {
+    /// The index of its leaf, from 0.
+    pub index: u64,
+    /// The record.
+    pub record: Record,
+}
+
+/// Who the pseudonyms are, as far as the directory still knows.
+#[derive(Clone, Debug, Default)]
+pub struct Names(BTreeMap<PersonId, String>);
+
+impl Names {
+    /// Takes what the directory knows.
+    pub fn new(known: impl IntoIterator<Item = (PersonId, String)>) -> Self {
+        Self(known.into_iter().collect())
+    }
+
+    /// Returns the person's alias, or the pseudonym when the name was erased.
+    pub fn person(&self, person: PersonId) -> String {
+        self.0
+            .get(&person)
+            .cloned()
+            .unwrap_or_else(|| person.to_string())
+    }
+
+    fn actor(&self, actor: Actor) -> String {
+        match actor {
+            Actor::Person(person) => self.person(person),
+            Actor::Instance(instance) => instance.to_string(),
+            Actor::Ambit => "Ambit".to_owned(),
+            Actor::Nobody => "somebody unidentified".to_owned(),
+        }
+    }
+}
+
+/// Returns one record whole, as indented JSON with nothing hidden.
+pub fn show(entry: &Entry) -> String {
+    visible_json(&to_value(entry))
+}
+
+/// Returns one record as the control API gives it: its index, its time in words, and the record itself.
+pub fn to_value(entry: &Entry) -> Value {
+    let leaf = ambit_audit::encode(&entry.record);
+    // What Ambit encodes, it reads.
+    let record = ambit_core::json::parse(&leaf).unwrap_or(Value::Null);
+    Value::object([
+        ("index", entry.index.into()),
+        ("time", entry.record.at.to_string().into()),
+        ("record", record),
+    ])
+}
+
+#[cfg(test)]
+mod tests;

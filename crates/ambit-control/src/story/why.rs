@@ -1,0 +1,184 @@
+//! Why one decision is what it is.
+
+use std::fmt;
+
+use ambit_core::{
+    DecisionId, Digest, Reason, TaskId, Timestamp,
+    json::Value,
+    record::{Answer, Body, Decided, Warrant},
+};
+
+use super::{Entry, Names, words};
+use crate::visible::{visible, visible_json};
+
+/// Why one decision is what it is, for people. Agents never see this: it names rules and bounds.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Why {
+    /// Which decision.
+    pub decision: DecisionId,
+    /// The index of its record.
+    pub index: u64,
+    /// When it was made.
+    pub at: Timestamp,
+    /// Under which task.
+    pub task: Option<TaskId>,
+    /// What was asked and answered, in words with nothing hidden.
+    pub sentence: String,
+    /// `allow`, `hold` or `deny`.
+    pub answer: &'static str,
+    /// The reason for a hold or denial.
+    pub reason: Option<Reason>,
+    /// What would change the answer, in words, when something would.
+    pub change: Option<String>,
+    /// The rules that made it.
+    pub rules: Vec<String>,
+    /// The version of the estate that decided, for acts of agents.
+    pub estate: Option<Digest>,
+    /// Everything that the decision depended upon.
+    pub facts: Value,
+}
+
+/// Returns why `decision` is what it is, or nothing when the log does not have it.
+///
+/// `explain` says what would change a decision; it comes from the policies that made it.
+pub fn why(
+    entries: &[Entry],
+    names: &Names,
+    decision: DecisionId,
+    explain: impl Fn(&Decided) -> Option<String>,
+) -> Option<Why> {
+    let found = entries.iter().find_map(|entry| {
+        let body = &entry.record.body;
+        if let Body::Decided(it) = body {
+            return (it.decision == decision).then(|| of_act(entry, it, entries, &explain));
+        }
+        let warrant = warrant_of(body).filter(|it| it.decision == decision)?;
+        Some(of_person(entry, warrant, names))
+    });
+    found
+}
+
+fn of_act(
+    entry: &Entry,
+    decided: &Decided,
+    entries: &[Entry],
+    explain: &impl Fn(&Decided) -> Option<String>,
+) -> Why {
+    let outcome = entries.iter().find_map(|it| match &it.record.body {
+        Body::Performed(it) if it.decision == decided.decision => Some(it.as_ref()),
+        _ => None,
+    });
+    let (answer, reason) = match &decided.answer {
+        Answer::Allow { .. } => ("allow", None),
+        Answer::Hold { reason, .. } => ("hold", Some(*reason)),
+        Answer::Deny { reason } => ("deny", Some(*reason)),
+    };
+    let change = reason.and_then(|_| explain(decided));
+    Why {
+        decision: decided.decision,
+        index: entry.index,
+        at: entry.record.at,
+        task: decided.task,
+        sentence: visible(&words::decided(decided, outcome)),
+        answer,
+        reason,
+        change: change.map(|it| visible(&it)),
+        rules: decided.rules.clone(),
+        estate: Some(decided.estate),
+        facts: decided.facts.clone(),
+    }
+}
+
+fn of_person(entry: &Entry, warrant: &Warrant, names: &Names) -> Why {
+    let task = match &entry.record.body {
+        Body::TaskStarted { task, .. } => Some(task.id),
+        Body::ApprovalDecided { task, .. } => Some(*task),
+        _ => None,
+    };
+    Why {
+        decision: warrant.decision,
+        index: entry.index,
+        at: entry.record.at,
+        task,
+        sentence: visible(&words::body(&entry.record.body, names)),
+        answer: "allow",
+        reason: None,
+        change: None,
+        rules: warrant.rules.clone(),
+        estate: None,
+        facts: warrant.facts.clone(),
+    }
+}
+
+const fn warrant_of(body: &Body) -> Option<&Warrant> {
+    match body {
+        Body::EstateApplied { warrant, .. }
+        | Body::TaskStarted { warrant, .. }
+        | Body::ApprovalDecided { warrant, .. }
+        | Body::Revoked { warrant, .. }
+        | Body::CredentialSealed { warrant, .. } => Some(warrant),
+        Body::LogOpened { .. }
+        | Body::PersonKnown { .. }
+        | Body::InstanceCertified { .. }
+        | Body::TaskEnded { .. }
+        | Body::Decided(_)
+        | Body::Performed(_)
+        | Body::RevocationEffective { .. }
+        | Body::ToolSeen { .. }
+        | Body::RefusalsCoalesced { .. }
+        | Body::StateDigest { .. } => None,
+    }
+}
+
+impl Why {
+    /// Returns the explanation as the control API gives it.
+    pub fn to_value(&self) -> Value {
+        let text = |it: Option<String>| it.map_or(Value::Null, Value::from);
+        Value::object([
+            ("decision", self.decision.to_string().into()),
+            ("index", self.index.into()),
+            ("time", self.at.to_string().into()),
+            ("task", text(self.task.map(|it| it.to_string()))),
+            ("sentence", self.sentence.as_str().into()),
+            ("answer", self.answer.into()),
+            ("reason", text(self.reason.map(|it| it.to_string()))),
+            (
+                "remedy",
+                text(self.reason.map(|it| it.remedy().code().to_owned())),
+            ),
+            ("change", text(self.change.clone())),
+            ("rules", self.rules.iter().map(String::as_str).collect()),
+            ("estate", text(self.estate.map(|it| it.to_string()))),
+            ("facts", self.facts.clone()),
+        ])
+    }
+}
+
+/// Writes the sentence, the reason, the rules, what would change it, and the facts whole.
+impl fmt::Display for Why {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "{}", self.sentence)?;
+        writeln!(f, "  when    {} (record {})", self.at, self.index)?;
+        if let Some(task) = self.task {
+            writeln!(f, "  task    {task}")?;
+        }
+        if let Some(reason) = self.reason {
+            let remedy = reason.remedy().code();
+            writeln!(f, "  reason  {reason} (for the agent: {remedy})")?;
+        }
+        if !self.rules.is_empty() {
+            writeln!(f, "  rules   {}", visible(&self.rules.join(", ")))?;
+        }
+        if let Some(change) = &self.change {
+            writeln!(f, "  change  {change}")?;
+        }
+        if let Some(estate) = self.estate {
+            writeln!(f, "  estate  {estate}")?;
+        }
+        writeln!(
+            f,
+            "  facts   {}",
+            visible_json(&self.facts).replace('\n', "\n          ")
+        )
+    }
+}

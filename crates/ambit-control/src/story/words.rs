@@ -1,0 +1,138 @@
+//! Records in words.
+
+use ambit_core::record::{Answer, Body, Decided, Performed, Status};
+
+use super::Names;
+
+/// Says what was asked for, such as `mail.send_reply`.
+pub(super) fn asked(decided: &Decided) -> String {
+    match (&decided.server, &decided.tool) {
+        (Some(server), Some(tool)) => format!("{server}.{tool}"),
+        (Some(server), None) => format!("{} at {server}", decided.action),
+        (None, _) => decided.action.clone(),
+    }
+}
+
+/// Says what was answered and, when it is known, how the act ended.
+pub(super) fn decided(decided: &Decided, performed: Option<&Performed>) -> String {
+    let what = format!("{} ({})", asked(decided), decided.decision);
+    match &decided.answer {
+        Answer::Allow {
+            charged, spends, ..
+        } => {
+            let mut text = format!("allowed {what}");
+            if let Some(approval) = spends {
+                text.push_str(&format!(", spending approval {approval}"));
+            }
+            if charged.count() > 0 {
+                text.push_str(&format!(", may read {charged} data"));
+            }
+            text.push_str(": ");
+            text.push_str(&outcome(performed));
+            text
+        }
+        Answer::Hold {
+            approval,
+            expires_at,
+            reason,
+        } => format!(
+            "held {what} until a person decides {approval}, at the latest {expires_at}: {reason}, {}",
+            reason.for_agent()
+        ),
+        Answer::Deny { reason } => format!("denied {what}: {reason}, {}", reason.for_agent()),
+    }
+}
+
+/// Says how an act ended.
+pub(super) fn outcome(performed: Option<&Performed>) -> String {
+    let Some(performed) = performed else {
+        return "outcome not written: under way, or unknown".to_owned();
+    };
+    let took = performed.took;
+    match performed.status {
+        Status::Done => format!("done in {took}, {} bytes back", performed.received_bytes),
+        Status::Failed => format!("the server said it failed, after {took}"),
+        Status::NotSent => "nothing was sent".to_owned(),
+        Status::Unknown => format!(
+            "outcome UNKNOWN: {} bytes were sent, no whole answer came back",
+            performed.sent_bytes
+        ),
+    }
+}
+
+/// Says any record that is not a decision on an act, in one sentence without its place.
+pub(super) fn body(body: &Body, names: &Names) -> String {
+    match body {
+        Body::LogOpened { origin, recovered } => match recovered {
+            Some((old, size)) => format!("log {origin} opened in place of {old} at size {size}"),
+            None => format!("log {origin} opened"),
+        },
+        Body::PersonKnown { person } => format!("{} became known", names.person(*person)),
+        Body::EstateApplied { estate, warrant } => {
+            format!("{} applied estate {estate}", names.person(warrant.by))
+        }
+        Body::TaskStarted { task, warrant, .. } => format!(
+            "{} started {} version {} for {} as {}, until {}, containment {}",
+            names.person(warrant.by),
+            task.template,
+            task.template_version,
+            task.agent,
+            task.instance,
+            task.expires_at,
+            task.contained.as_str()
+        ),
+        Body::InstanceCertified {
+            instance,
+            expires_at,
+            ..
+        } => format!("{instance} got its certificate, until {expires_at}"),
+        Body::TaskEnded { end, by, .. } => {
+            format!("{} by {}", end.as_str(), names.actor(*by))
+        }
+        Body::Decided(it) => decided(it, None),
+        Body::Performed(it) => format!("{}: {}", it.decision, outcome(Some(it))),
+        Body::ApprovalDecided {
+            approval,
+            verdict,
+            warrant,
+            ..
+        } => format!(
+            "{} {} {approval}",
+            names.person(warrant.by),
+            verdict.as_str()
+        ),
+        Body::Revoked {
+            revocation,
+            target,
+            warrant,
+            ..
+        } => format!(
+            "{} revoked {target} ({revocation})",
+            names.person(warrant.by)
+        ),
+        Body::RevocationEffective {
+            revocation,
+            crossed,
+            took,
+        } => format!(
+            "{revocation} took effect at every door in {took}, {} calls crossed it",
+            crossed.len()
+        ),
+        Body::ToolSeen { server, tool, seen } => format!("{server} showed {tool} as {seen}"),
+        Body::CredentialSealed { reference, warrant } => {
+            format!("{} sealed credential {reference}", names.person(warrant.by))
+        }
+        Body::RefusalsCoalesced {
+            actor,
+            reason,
+            count,
+            first_at,
+            last_at,
+            ..
+        } => format!(
+            "denied {} {count} more times from {first_at} to {last_at}: {reason}",
+            names.actor(*actor)
+        ),
+        Body::StateDigest { digest } => format!("the folded state is {digest}"),
+    }
+}
