@@ -3,6 +3,8 @@
 //! One authority is one signing key. Rotation (prepared, active, retired) holds several of them and
 //! publishes all their roots in one [`TrustBundle`].
 
+mod error;
+
 use std::time::Duration;
 
 use ambit_core::{Digest, Millis, SpiffeId, Timestamp, TrustDomain, limits::SVID_TTL_MAX};
@@ -13,9 +15,9 @@ use rcgen::{
 use rustls_pki_types::{CertificateDer, pem::PemObject};
 use zeroize::Zeroizing;
 
-use crate::{
-    BundleError, IdentityError, KeyError, ProvedKey, SvidKey, TrustBundle, pem, x509, x509_svid,
-};
+pub use self::error::AuthorityError;
+
+use crate::{IdentityError, ProvedKey, SvidKey, TrustBundle, pem, x509, x509_svid};
 
 /// How long an authority may sign, from its creation.
 pub const AUTHORITY_TTL: Millis = Millis::from_seconds(365 * 24 * 3600);
@@ -56,96 +58,6 @@ pub struct Svid {
     spiffe_id: SpiffeId,
     certificate: Digest,
     expires_at: Timestamp,
-}
-
-/// The authority could not be made, read, or brought to sign.
-#[derive(Debug, thiserror::Error)]
-pub enum AuthorityError {
-    /// A key cannot be used.
-    #[error("the authority's key cannot be used")]
-    Key {
-        /// Why.
-        #[from]
-        source: KeyError,
-    },
-    /// The certificate cannot serve as a root.
-    #[error("the authority's certificate cannot be a root of its trust domain")]
-    Root {
-        /// Why.
-        #[from]
-        source: BundleError,
-    },
-    /// The certificate is of another key.
-    #[error(
-        "the authority's certificate and key do not belong together; restore both from one backup"
-    )]
-    OtherKey,
-    /// The text is not what [`Authority::to_pem`] or [`Svid::to_pem`] writes.
-    #[error("the text is not PEM with the expected sections")]
-    Pem {
-        /// What the reader said.
-        #[source]
-        source: rustls_pki_types::pem::Error,
-    },
-    /// The text of an authority has none or several certificates.
-    #[error("an authority has one certificate and the text has {seen}; restore it from a backup")]
-    Certificates {
-        /// How many.
-        seen: usize,
-    },
-    /// The text is too long, or has too many certificates.
-    #[error("the text has {certificates} certificates in {bytes} bytes, more than are read")]
-    TooLarge {
-        /// How many certificates.
-        certificates: usize,
-        /// How many bytes.
-        bytes: usize,
-    },
-    /// The certificate is not an SVID.
-    #[error("the certificate is not an SVID")]
-    NotSvid {
-        /// Why.
-        #[from]
-        source: IdentityError,
-    },
-    /// The name is not one that this authority vouches for.
-    #[error("{seen} is no agent's instance and no gateway of {trust_domain}; ask for one of these")]
-    Name {
-        /// The name.
-        seen: SpiffeId,
-        /// The authority's trust domain.
-        trust_domain: TrustDomain,
-    },
-    /// The SVID would be over at once, or live too long.
-    #[error(
-        "an SVID from {now} to {expires_at} is refused; let it live between two seconds and \
-         {SVID_TTL_MAX}"
-    )]
-    Lifetime {
-        /// When it would be made.
-        now: Timestamp,
-        /// When it would end.
-        expires_at: Timestamp,
-    },
-    /// The SVID would outlive the authority.
-    #[error("the authority ends at {ends_at}, before the SVID would; rotate the authority")]
-    AuthorityEnds {
-        /// When the authority ends.
-        ends_at: Timestamp,
-    },
-    /// The library could not sign.
-    #[error("the certificate cannot be signed")]
-    Sign {
-        /// What the library said.
-        #[source]
-        source: rcgen::Error,
-    },
-    /// The time is beyond what a certificate can say.
-    #[error("a certificate cannot name the time {at}; set the clock")]
-    Time {
-        /// Which time.
-        at: Timestamp,
-    },
 }
 
 impl Authority {

@@ -121,12 +121,10 @@ pub fn server_name() -> ServerName<'static> {
 ///
 /// The library's own message does not show it well to people.
 pub fn identity_error(error: &Error) -> Option<&IdentityError> {
-    match error {
-        Error::InvalidCertificate(CertificateError::Other(OtherError(cause))) => {
-            cause.downcast_ref()
-        }
-        _ => None,
-    }
+    let Error::InvalidCertificate(CertificateError::Other(OtherError(cause))) = error else {
+        return None;
+    };
+    cause.downcast_ref()
 }
 
 impl TlsClock {

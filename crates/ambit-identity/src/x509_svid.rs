@@ -151,22 +151,24 @@ fn verify_path(
 }
 
 fn path_error(source: webpki::Error, bundle: &TrustBundle, now: Timestamp) -> IdentityError {
+    if let webpki::Error::CertExpired { not_after, .. } = source {
+        let not_after = x509::from_seconds(not_after.as_secs());
+        return IdentityError::Expired { not_after, now };
+    }
+    if let webpki::Error::CertNotValidYet { not_before, .. } = source {
+        let not_before = x509::from_seconds(not_before.as_secs());
+        return IdentityError::NotYetValid { not_before, now };
+    }
+    if source == webpki::Error::CaUsedAsEndEntity {
+        return flawed(SvidFlaw::LeafIsAuthority);
+    }
     let trust_domain = bundle.trust_domain().clone();
-    match source {
-        webpki::Error::CertExpired { not_after, .. } => IdentityError::Expired {
-            not_after: x509::from_seconds(not_after.as_secs()),
-            now,
-        },
-        webpki::Error::CertNotValidYet { not_before, .. } => IdentityError::NotYetValid {
-            not_before: x509::from_seconds(not_before.as_secs()),
-            now,
-        },
-        webpki::Error::UnknownIssuer => IdentityError::UnknownIssuer { trust_domain },
-        webpki::Error::CaUsedAsEndEntity => flawed(SvidFlaw::LeafIsAuthority),
-        source => IdentityError::Path {
-            trust_domain,
-            source,
-        },
+    if source == webpki::Error::UnknownIssuer {
+        return IdentityError::UnknownIssuer { trust_domain };
+    }
+    IdentityError::Path {
+        trust_domain,
+        source,
     }
 }
 
@@ -195,12 +197,14 @@ fn check_leaf(leaf: &X509Certificate<'_>) -> Result<(), IdentityError> {
 pub(crate) fn spiffe_id(leaf: &X509Certificate<'_>) -> Result<SpiffeId, IdentityError> {
     let names = leaf.subject_alternative_name().map_err(unreadable)?;
     let names = names.map_or(&[][..], |it| it.value.general_names.as_slice());
+    let is_unreadable = |it: &GeneralName<'_>| matches!(it, GeneralName::Invalid(..));
+    if names.iter().any(is_unreadable) {
+        return Err(flawed(SvidFlaw::UnreadableName));
+    }
     let mut uris = Vec::new();
     for name in names {
-        match name {
-            GeneralName::URI(uri) => uris.push(*uri),
-            GeneralName::Invalid(..) => return Err(flawed(SvidFlaw::UnreadableName)),
-            _ => {}
+        if let GeneralName::URI(uri) = name {
+            uris.push(*uri);
         }
     }
     let [uri] = uris.as_slice() else {

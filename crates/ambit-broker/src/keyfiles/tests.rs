@@ -30,7 +30,7 @@ fn check<T>(part: &str, found: Result<T, KeyFileError>) {
         Err(error) => {
             let text = error.to_string();
             assert!(
-                part != "" && text.contains(part),
+                !part.is_empty() && text.contains(part),
                 "`{part}` not in `{text}`"
             );
         }

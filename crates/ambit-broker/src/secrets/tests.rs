@@ -14,7 +14,7 @@ fn check<T>(part: &str, found: Result<T, CredentialError>) {
         Err(error) => {
             let text = error.to_string();
             assert!(
-                part != "" && text.contains(part),
+                !part.is_empty() && text.contains(part),
                 "`{part}` not in `{text}`"
             );
             assert!(!format!("{text} {error:?}").contains("canary"));

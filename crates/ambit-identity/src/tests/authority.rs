@@ -28,7 +28,7 @@ fn check<T, E: std::error::Error>(part: &str, found: Result<T, E>) {
         Err(error) => {
             let text = whole(&error);
             assert!(
-                part != "" && text.contains(part),
+                !part.is_empty() && text.contains(part),
                 "`{part}` not in `{text}`"
             );
         }

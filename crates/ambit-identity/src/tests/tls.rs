@@ -63,7 +63,7 @@ fn check(part: &str, ends: (Connection, Connection)) {
             let cause = identity_error(&error);
             let text = cause.map_or_else(|| whole(&error), |it| whole(it));
             assert!(
-                part != "" && text.contains(part),
+                !part.is_empty() && text.contains(part),
                 "`{part}` not in `{text}`"
             );
         }
