@@ -2,12 +2,20 @@
 //!
 //! **Architecture invariant:** a development dependency; nothing shipped depends upon it.
 
+#![expect(
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test that can't be set up must stop"
+)]
+
 mod clock;
 mod office;
+mod torn_disk;
 mod world;
 
 pub use crate::{
     clock::TestClock,
     office::office,
+    torn_disk::TornDisk,
     world::{Opened, World},
 };
