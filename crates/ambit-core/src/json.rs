@@ -25,9 +25,9 @@ pub enum Value {
     /// A text.
     String(String),
     /// A list.
-    Array(Vec<Value>),
+    Array(Vec<Self>),
     /// Named members, each name once. Iterates in the order of UTF-8 bytes; the encoder sorts as RFC 8785 wants.
-    Object(BTreeMap<String, Value>),
+    Object(BTreeMap<String, Self>),
 }
 
 /// The largest integer magnitude that every JSON reader agrees on (RFC 8259 §6): 2^53 − 1.

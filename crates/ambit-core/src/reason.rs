@@ -143,6 +143,7 @@ impl Reason {
         self.row().2
     }
 
+    #[expect(clippy::too_many_lines, reason = "one row for each reason")]
     const fn row(self) -> (&'static str, Remedy, &'static str) {
         use Remedy::{AskOwner, AwaitApproval, ChangeArguments, NewTask, None, RetryLater};
         match self {

@@ -85,7 +85,7 @@ impl TaskState {
     pub fn standing(self, expires_at: Timestamp, now: Timestamp) -> Self {
         match self {
             Self::Active if expires_at <= now => Self::Ended(End::Expired),
-            state => state,
+            Self::Active | Self::Ended(_) => self,
         }
     }
 }

@@ -6,15 +6,17 @@ mod revoke;
 mod tasks;
 mod tick;
 
+use std::collections::BTreeSet;
+
 use ambit_audit::Attachment;
 use ambit_core::{
-    DecisionId, PersonId, Timestamp,
-    act::Governance,
+    DecisionId, PersonId,
+    act::{Governance, Target},
     estate::{PersonRole, Template},
-    record::{Body, Warrant},
+    record::Body,
 };
 use ambit_identity::PersonCaller;
-use ambit_policy::{PersonDecision, PersonPermit, PersonRequest, PolicyBook, WeakBinding};
+use ambit_policy::{PersonDecision, PersonPermit, PersonRequest, PolicyBook};
 
 pub use self::{
     approve::{ApprovalSummary, Counts},
@@ -100,7 +102,26 @@ impl Asked {
     ) -> Result<PersonPermit, Refusal> {
         let person = self.person(desk)?;
         let at = desk.at();
-        let decided = self.decide(desk, book, act, touched, (person, at));
+        let alias = self.caller.alias();
+        let none = BTreeSet::<PersonRole>::new();
+        let roles = book
+            .estate()
+            .people
+            .get(alias)
+            .map_or(&none, |it| &it.roles);
+        let decided = ambit_policy::decide_person(PersonRequest {
+            decision: self.decision,
+            at,
+            book,
+            person,
+            alias,
+            roles,
+            standing: desk.live.state.standing(&Target::Person(person)),
+            act,
+            subject: touched.subject,
+            template: touched.template,
+            weak_binding: desk.live.weak_binding(person, at),
+        });
         match decided {
             PersonDecision::Allow(permit) => Ok(permit),
             PersonDecision::Deny(denial) => {
@@ -117,40 +138,6 @@ impl Asked {
             }
         }
     }
-
-    fn decide(
-        &self,
-        desk: &Desk<'_>,
-        book: &PolicyBook,
-        act: Governance,
-        touched: Touched<'_>,
-        (person, at): (PersonId, Timestamp),
-    ) -> PersonDecision {
-        let alias = self.caller.alias();
-        let none = std::collections::BTreeSet::<PersonRole>::new();
-        let roles = book
-            .estate()
-            .people
-            .get(alias)
-            .map_or(&none, |it| &it.roles);
-        let weak_binding: WeakBinding = desk.live.weak_binding(person, at);
-        ambit_policy::decide_person(PersonRequest {
-            decision: self.decision,
-            at,
-            book,
-            person,
-            alias,
-            roles,
-            standing: desk
-                .live
-                .state
-                .standing(&ambit_core::act::Target::Person(person)),
-            act,
-            subject: touched.subject,
-            template: touched.template,
-            weak_binding,
-        })
-    }
 }
 
 impl Touched<'_> {
@@ -159,11 +146,6 @@ impl Touched<'_> {
         subject: None,
         template: None,
     };
-}
-
-/// Returns the warrant of `permit`, which is spent by it.
-pub(crate) fn warrant(permit: PersonPermit) -> Warrant {
-    permit.warrant()
 }
 
 impl From<ambit_core::json::JsonError> for Refusal {

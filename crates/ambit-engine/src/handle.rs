@@ -1,24 +1,28 @@
 //! The engine as the doors of agents see it: decide, admit, perform.
 
+mod ask;
+mod waiting;
+
 use std::{fmt, sync::Arc};
 
-use ambit_audit::{Attachment, Committed, Pending, Recorded};
+use ambit_audit::{Attachment, Recorded};
 use ambit_core::{
     ApprovalId, DecisionId, Digest, Reason, ServerName, TaskId, Timestamp, ToolName,
     act::Act,
-    json::Value,
     limits::ACTS_IN_FLIGHT_PER_TASK_MAX,
     record::{Actor, Body, Performed, Sealed, Status},
     task::{Task, TaskState},
 };
 use ambit_identity::InstanceCaller;
-use ambit_policy::{Decision, Denial, Epochs, Hold, Offering, Permit, PolicyBook, Request};
+use ambit_policy::{Decision, Epochs, Offering, Permit, PolicyBook};
 use tokio::sync::{mpsc, oneshot};
 
+use self::ask::{Ask, approved_form};
+pub(crate) use self::waiting::{Reply, Waiting};
 use crate::{
     Denied, Effect, EngineError, Moment, Passage, RESULT_KEPT_BYTES_MAX,
     desk::{Desk, Settle, Turn},
-    live::{Snapshot, TaskRuntime},
+    live::TaskRuntime,
     moment::Chance,
     quota::Writing,
     sequencer::Shared,
@@ -33,6 +37,10 @@ pub struct Handle {
 
 /// The answer to an agent. Whatever it is, it is written down.
 #[derive(Debug)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "an answer is made once per call and spent at once"
+)]
 pub enum Answer {
     /// It may happen, once, now. The evidence is what [`Handle::admit`] wants.
     Allowed(Recorded<Permit>),
@@ -55,6 +63,9 @@ pub struct Held {
     pub reason: Reason,
 }
 
+/// A live task and the policies in force.
+type Acting = (Arc<TaskRuntime>, Arc<PolicyBook>);
+
 /// What a task could do.
 #[derive(Clone, Debug)]
 pub struct Offers {
@@ -73,17 +84,6 @@ pub struct Offer {
     pub server: ServerName,
     /// The tools whose calls could be allowed or held, by name.
     pub tools: Vec<ToolName>,
-}
-
-/// What an agent asks, prepared once: the same bytes are decided, sealed and shown.
-struct Ask {
-    decision: DecisionId,
-    fresh_approval: ApprovalId,
-    caller: InstanceCaller,
-    runtime: Arc<TaskRuntime>,
-    sealed: Sealed,
-    blob: Option<Attachment>,
-    asked_at: Timestamp,
 }
 
 impl Handle {
@@ -107,27 +107,31 @@ impl Handle {
         if caller.expires_at() <= moment.now {
             let expired = Reason::TaskExpired;
             return self
-                .refuse_as(caller, decision, act.action(), expired, moment.now)
+                .refuse_as(caller, (decision, moment.now), act.action(), expired)
                 .await;
         }
         let Some((runtime, book)) = self.runtime(caller)? else {
             let reason = self.reason_without_task(caller)?;
             return self
-                .refuse_as(caller, decision, act.action(), reason, moment.now)
+                .refuse_as(caller, (decision, moment.now), act.action(), reason)
                 .await;
         };
         if self.shared.flights.count(runtime.task.id) >= ACTS_IN_FLIGHT_PER_TASK_MAX {
             return self
                 .refuse_as(
                     caller,
-                    decision,
+                    (decision, moment.now),
                     act.action(),
                     Reason::Overloaded,
-                    moment.now,
                 )
                 .await;
         }
-        let ask = self.ask(caller, runtime, &book, &act, (decision, moment.now, chance))?;
+        let ask = self.ask(
+            caller,
+            (runtime, &book),
+            &act,
+            (decision, moment.now, chance),
+        )?;
         let snapshot = self.shared.read()?.snapshot(
             &ask.runtime.task,
             &act,
@@ -138,15 +142,14 @@ impl Handle {
             return self
                 .refuse_as(
                     caller,
-                    ask.decision,
+                    (ask.decision, moment.now),
                     act.action(),
                     Reason::TaskEnded,
-                    moment.now,
                 )
                 .await;
         };
         let epochs = snapshot.epochs;
-        let answer = ask.judge(&book, snapshot, act, moment.now)?;
+        let answer = ask.judge(&book, &snapshot, act, moment.now)?;
         if let Some(denied) = self.counted(caller, &answer, moment.now) {
             return Ok(Answer::Denied(denied));
         }
@@ -164,7 +167,7 @@ impl Handle {
     ) -> Result<Denied, EngineError> {
         let decision = Chance::new(moment.chance).id(moment.now);
         match self
-            .refuse_as(caller, decision, action, reason, moment.now)
+            .refuse_as(caller, (decision, moment.now), action, reason)
             .await?
         {
             Answer::Denied(denied) => Ok(denied),
@@ -219,7 +222,11 @@ impl Handle {
     ) -> Result<(), EngineError> {
         let (decision, task) = (passage.decision(), passage.task());
         let urgent = effect.labels.count() > 0;
-        let (result, blob) = self.seal_result(task, effect.result.as_deref(), moment)?;
+        let (result, blob) = self.seal_result(
+            task,
+            effect.result.as_deref(),
+            Chance::new(moment.chance).draw(),
+        )?;
         let performed = Performed {
             decision,
             task,
@@ -332,10 +339,7 @@ impl Handle {
     }
 
     /// Finds the live task of `caller` and the policies in force.
-    fn runtime(
-        &self,
-        caller: &InstanceCaller,
-    ) -> Result<Option<(Arc<TaskRuntime>, Arc<PolicyBook>)>, EngineError> {
+    fn runtime(&self, caller: &InstanceCaller) -> Result<Option<Acting>, EngineError> {
         let live = self.shared.read()?;
         let task = live.state.instances.get(&caller.instance());
         let runtime = task.and_then(|it| live.runtime.get(it));
@@ -361,8 +365,7 @@ impl Handle {
     fn ask(
         &self,
         caller: &InstanceCaller,
-        runtime: Arc<TaskRuntime>,
-        book: &PolicyBook,
+        (runtime, book): (Arc<TaskRuntime>, &PolicyBook),
         act: &Act,
         (decision, now, mut chance): (DecisionId, Timestamp, Chance),
     ) -> Result<Ask, EngineError> {
@@ -390,7 +393,7 @@ impl Handle {
         &self,
         task: TaskId,
         result: Option<&[u8]>,
-        moment: Moment,
+        nonce: [u8; 12],
     ) -> Result<(Option<Sealed>, Option<Attachment>), EngineError> {
         let runtime = self.shared.read()?.runtime.get(&task).cloned();
         let (Some(result), Some(runtime)) = (result, runtime) else {
@@ -407,7 +410,6 @@ impl Handle {
                 None,
             ));
         }
-        let nonce = Chance::new(moment.chance).draw();
         let (sealed, bytes) = custody.seal(&runtime.wrapped_key, task, result, nonce)?;
         let blob = sealed.blob.map(|id| Attachment::Blob {
             id,
@@ -442,10 +444,9 @@ impl Handle {
     async fn refuse_as(
         &self,
         caller: &InstanceCaller,
-        decision: DecisionId,
+        (decision, now): (DecisionId, Timestamp),
         action: &str,
         reason: Reason,
-        now: Timestamp,
     ) -> Result<Answer, EngineError> {
         self.shared.running()?;
         let (estate, task) = {
@@ -500,184 +501,6 @@ impl Handle {
             shared: self.shared.clone(),
         }
     }
-}
-
-mod waiting;
-pub(crate) use waiting::{Reply, Waiting};
-
-impl Ask {
-    /// Decides on the facts of `snapshot`.
-    fn judge(
-        &self,
-        book: &PolicyBook,
-        snapshot: Snapshot,
-        act: Act,
-        at: Timestamp,
-    ) -> Result<Decision, EngineError> {
-        let scope = self.runtime.scope(book)?;
-        Ok(ambit_policy::decide(Request {
-            decision: self.decision,
-            at,
-            book,
-            task: &self.runtime.task,
-            scope: &scope,
-            state: snapshot.state,
-            usage: &snapshot.usage,
-            act,
-            sealed: Some(self.sealed),
-            live: snapshot.live,
-            approval: snapshot.approval,
-            fresh_approval: self.fresh_approval,
-            binding: self.caller.binding().as_str(),
-            epochs: snapshot.epochs,
-        }))
-    }
-
-    /// In its turn: decides again if anything that the answer depends upon changed, then writes it.
-    fn settle(
-        mut self,
-        desk: &mut Desk<'_>,
-        answer: Decision,
-        epochs: Epochs,
-    ) -> Reply<Result<Answer, EngineError>> {
-        let written = self.write(desk, answer, epochs);
-        if written.is_ok() {
-            desk.attachments.extend(self.blob.take());
-        }
-        Box::new(move |committed| {
-            let committed = committed?.ok_or(EngineError::Busy)?;
-            written?.settle(committed)
-        })
-    }
-
-    fn write(
-        &self,
-        desk: &mut Desk<'_>,
-        answer: Decision,
-        epochs: Epochs,
-    ) -> Result<PendingAnswer, EngineError> {
-        let answer = self.once_more(desk, answer, epochs)?;
-        Ok(match answer {
-            Decision::Allow(permit) => PendingAnswer::Allow(desk.write(permit)?),
-            Decision::Hold(hold) => PendingAnswer::Hold(desk.write(hold)?),
-            Decision::Deny(denial) => PendingAnswer::Deny(desk.write(denial)?),
-        })
-    }
-
-    fn once_more(
-        &self,
-        desk: &Desk<'_>,
-        answer: Decision,
-        epochs: Epochs,
-    ) -> Result<Decision, EngineError> {
-        let (live, at) = (&desk.live, desk.at().max(self.asked_at));
-        let act = match &answer {
-            Decision::Allow(permit) => permit.act(),
-            Decision::Hold(hold) => hold.act(),
-            Decision::Deny(_) => return Ok(answer),
-        };
-        let task = &self.runtime.task;
-        let Some(snapshot) = live.snapshot(task, act, self.sealed.commitment, at) else {
-            return self.deny(live.book()?.as_ref(), act.action(), Reason::TaskEnded, at);
-        };
-        let book = live.book()?;
-        let charged = match &answer {
-            Decision::Allow(permit) => {
-                let scope = self.runtime.scope(&book)?;
-                ambit_policy::charge(task, &snapshot.usage, permit, &scope).is_ok()
-            }
-            Decision::Hold(_) | Decision::Deny(_) => true,
-        };
-        if charged && snapshot.epochs == epochs && snapshot.state == TaskState::Active {
-            return Ok(answer);
-        }
-        let act = match answer {
-            Decision::Allow(permit) => permit.into_act(),
-            Decision::Hold(hold) => hold.act().clone(),
-            Decision::Deny(_) => return Ok(answer),
-        };
-        self.judge(&book, snapshot, act, at)
-    }
-
-    fn deny(
-        &self,
-        book: &PolicyBook,
-        action: &str,
-        reason: Reason,
-        at: Timestamp,
-    ) -> Result<Decision, EngineError> {
-        let actor = Actor::Instance(self.caller.instance());
-        let task = Some(self.runtime.task.id);
-        let estate = book.estate().digest;
-        Ok(Decision::Deny(ambit_policy::refuse(
-            self.decision,
-            at,
-            actor,
-            task,
-            estate,
-            action,
-            reason,
-        )))
-    }
-}
-
-/// An answer whose record waits for its batch.
-enum PendingAnswer {
-    Allow(Pending<Permit>),
-    Hold(Pending<Hold>),
-    Deny(Pending<Denial>),
-}
-
-impl PendingAnswer {
-    fn settle(self, committed: &Committed) -> Result<Answer, EngineError> {
-        Ok(match self {
-            Self::Allow(permit) => Answer::Allowed(permit.settle(committed)?),
-            Self::Hold(hold) => {
-                let hold = hold.settle(committed)?;
-                let hold = hold.value();
-                Answer::Held(Held {
-                    decision: hold.decision(),
-                    approval: hold.approval(),
-                    expires_at: hold.expires_at(),
-                    reason: hold.reason(),
-                })
-            }
-            Self::Deny(denial) => {
-                let denial = denial.settle(committed)?;
-                let denial = denial.value();
-                Answer::Denied(Denied {
-                    decision: denial.decision(),
-                    reason: denial.reason(),
-                })
-            }
-        })
-    }
-}
-
-/// Returns what a human approves: the act with its task, the pinned digest of its tool, and the credential that it
-/// uses. Nothing is cut.
-fn approved_form(task: &Task, book: &PolicyBook, act: &Act) -> Value {
-    let server = act.server().and_then(|it| book.estate().servers.get(it));
-    let pin = act
-        .server()
-        .zip(act.tool())
-        .and_then(|(server, tool)| book.estate().tool(server, tool));
-    let credential = server.and_then(|it| match &it.transport {
-        ambit_core::estate::Transport::Http { credential, .. } => credential.as_ref(),
-        ambit_core::estate::Transport::Stdio { .. } => None,
-    });
-    Value::object([
-        ("task", task.id.to_string().into()),
-        ("act", act.to_value()),
-        (
-            "pin",
-            pin.map_or(Value::Null, |it| it.pin.to_string().into()),
-        ),
-        (
-            "credential",
-            credential.map_or(Value::Null, |it| it.reference.as_str().into()),
-        ),
-    ])
 }
 
 /// Returns the record of a permit that never passed its door.

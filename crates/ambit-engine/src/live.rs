@@ -6,7 +6,7 @@ use std::{
 };
 
 use ambit_core::{
-    AgentName, Digest, PersonId, TaskId, Timestamp,
+    Digest, PersonId, TaskId, Timestamp,
     act::{Act, Target},
     task::{Task, TaskState, Usage},
 };
@@ -201,14 +201,5 @@ impl Live {
             self.state.forget(task);
             self.runtime.remove(&task);
         }
-    }
-
-    /// Returns the names of the agents whose live tasks `target` would end.
-    pub(crate) fn agents_of(&self, tasks: &[TaskId]) -> Vec<AgentName> {
-        tasks
-            .iter()
-            .filter_map(|id| self.state.task(*id))
-            .map(|it| it.task.agent.clone())
-            .collect()
     }
 }

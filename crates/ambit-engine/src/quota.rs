@@ -119,7 +119,7 @@ mod tests {
         let mut quotas = Quotas::new();
         let (flooding, calm) = (InstanceId::from_bits(1), InstanceId::from_bits(2));
         let now = Timestamp::from_millis(1000);
-        let mut refuse =
+        let refuse =
             |quotas: &mut Quotas, who, now| quotas.refused(who, None, Reason::ToolUnknown, now);
         for _ in 0..REFUSALS_BURST_MAX {
             assert_eq!(refuse(&mut quotas, flooding, now), Writing::Alone);

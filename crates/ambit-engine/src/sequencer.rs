@@ -54,7 +54,6 @@ pub(crate) struct Shared {
     pub(crate) custody: Arc<dyn Custody>,
     pub(crate) clock: Clock,
     pub(crate) trust_domain: TrustDomain,
-    pub(crate) compile: CompileEstate,
 }
 
 /// Whether there is more to come.

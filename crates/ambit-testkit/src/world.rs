@@ -39,6 +39,7 @@ pub struct World<D = MemoryWriter> {
     sequencer: Sequencer<D>,
     authority: Arc<Authority>,
     estate: Arc<Estate>,
+    kept: Option<MemoryArchive>,
 }
 
 /// What survives a crash: everything but the memory.
@@ -53,8 +54,12 @@ impl World<MemoryWriter> {
     /// Returns a world with `estate` in force, applied by `ana`.
     pub fn new(estate: Estate, seed: u64) -> Self {
         let (durable, archive) = ambit_store::memory(ambit_engine::TABLES);
-        let archive: Arc<MemoryArchive> = Arc::new(archive);
-        let mut world = Self::open(Opened { durable, archive }, estate, TestClock::new(seed));
+        let opened = Opened {
+            durable,
+            archive: Arc::new(archive.clone()),
+        };
+        let mut world = Self::open(opened, estate, TestClock::new(seed));
+        world.kept = Some(archive);
         let book = Arc::new(PolicyBook::compile(world.estate.clone()).expect("an estate"));
         let (handle, ana, moment) = (
             world.handle.clone(),
@@ -65,6 +70,15 @@ impl World<MemoryWriter> {
             .run(async move { handle.apply(&ana, book, Vec::new(), moment).await })
             .expect("ana may apply");
         world
+    }
+
+    /// Kills the world: returns what survives.
+    pub fn crash(self) -> Opened<MemoryWriter> {
+        let kept = self.kept.expect("a world made by `new`");
+        Opened {
+            durable: kept.writer(),
+            archive: Arc::new(kept),
+        }
     }
 }
 
@@ -97,6 +111,7 @@ impl<D: Durable> World<D> {
             sequencer,
             authority: Arc::new(authority.expect("an authority")),
             estate,
+            kept: None,
         }
     }
 
@@ -187,6 +202,12 @@ impl<D: Durable> World<D> {
             .leaves(0, usize::try_from(size).expect("a small log"));
         let decode = |leaf: &Vec<u8>| ambit_audit::decode(leaf).expect("a record");
         leaves.expect("leaves").iter().map(decode).collect()
+    }
+}
+
+impl<D> std::fmt::Debug for Opened<D> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Opened")
     }
 }
 

@@ -17,7 +17,7 @@ fn write_value(out: &mut String, value: &Value) {
         Value::Integer(number) => write_integer(out, *number),
         Value::Number(number) => out.push_str(ryu_js::Buffer::new().format(*number)),
         Value::String(text) => write_string(out, text),
-        Value::Array(items) => write_list(out, '[', ']', items, |out, item| write_value(out, item)),
+        Value::Array(items) => write_list(out, '[', ']', items, write_value),
         Value::Object(members) => write_object(out, members),
     }
 }

@@ -8,7 +8,7 @@ use ambit_core::{
 };
 use ambit_identity::PersonCaller;
 
-use super::{Asked, Touched, tasks::touched, warrant};
+use super::{Asked, Touched, tasks::touched};
 use crate::{Approval, ApprovalStanding, Handle, Inspection, Moment, Refusal, desk::Desk};
 
 /// An approval, as people see it.
@@ -105,7 +105,7 @@ fn decide(
         template: template.as_ref(),
     };
     let permit = asked.permit(desk, Governance::DecideApproval { approval }, touched)?;
-    let warrant = warrant(permit);
+    let warrant = permit.warrant();
     let at = desk.at();
     match (entry.standing, verdict) {
         (ApprovalStanding::Approved { by, .. }, Verdict::Approved)

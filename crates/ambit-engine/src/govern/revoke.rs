@@ -8,7 +8,7 @@ use ambit_core::{
 };
 use ambit_identity::PersonCaller;
 
-use super::{Asked, Touched, warrant};
+use super::{Asked, Touched};
 use crate::{Handle, Moment, Refusal, desk::Desk};
 
 /// What a revocation did.
@@ -94,7 +94,7 @@ fn write(
         revocation,
         target,
         reason,
-        warrant: warrant(permit),
+        warrant: permit.warrant(),
     })?;
     desk.attachments.push(ambit_audit::Attachment::Blob {
         id: blob,

@@ -6,16 +6,16 @@ use ambit_audit::Attachment;
 use ambit_core::{
     AgentName, Digest, InstanceId, PersonId, SpiffeId, TaskId, TemplateName, Timestamp,
     act::{Governance, Target},
-    estate::Template,
+    estate::{Containment, Estate, Template},
     json::Value,
     limits::{SVID_TTL_MAX, TASK_TTL_MAX, TASKS_LIVE_MAX},
     record::{Actor, Body},
     task::{Contained, End, Task, TaskState, Usage},
 };
 use ambit_identity::{InstanceCaller, PersonCaller};
-use ambit_policy::PolicyBook;
+use ambit_policy::{PolicyBook, Standing};
 
-use super::{Asked, Touched, warrant};
+use super::{Asked, Touched};
 use crate::{EngineError, Handle, Moment, Refusal, TaskEntry, desk::Desk, live::TaskRuntime};
 
 /// What a person wants started.
@@ -159,7 +159,7 @@ impl Handle {
                         template: template.as_ref(),
                     };
                     let permit = asked.permit(desk, Governance::EndTask { task }, touched)?;
-                    let by = Actor::Person(warrant(permit).by);
+                    let by = Actor::Person(permit.warrant().by);
                     finish(desk, task, end, by)
                 };
                 let summary = self.govern(caller, moment, take).await?;
@@ -190,7 +190,7 @@ impl Handle {
             let before = desk.live.state.estate();
             desk.write(Body::EstateApplied {
                 estate,
-                warrant: warrant(permit),
+                warrant: permit.warrant(),
             })?;
             desk.attachments.push(Attachment::Estate {
                 digest: estate,
@@ -246,21 +246,7 @@ fn start(
 ) -> Result<Started, Refusal> {
     let book = desk.live.book()?;
     let estate = book.estate();
-    let agent = estate.agents.get(&ask.agent);
-    let template = estate.templates.get(&ask.template);
-    let (Some(agent), Some(template)) = (agent, template) else {
-        return Err(Refusal::Invalid(format!(
-            "the estate has no agent `{}` or no template `{}`; see `ambit plan`",
-            ask.agent, ask.template
-        )));
-    };
-    if !agent.templates.contains(&ask.template) {
-        return Err(Refusal::Invalid(format!(
-            "agent `{}` may not run template `{}`; its owner lists it under `templates` in agents/{}.toml",
-            ask.agent, ask.template, ask.agent
-        )));
-    }
-    check_start(&ask, template, desk)?;
+    let template = startable(desk, estate, &ask)?;
     let parameters = ambit_policy::check_parameters(template, &ask.parameters)
         .map_err(|problem| Refusal::Invalid(problem.to_string()))?;
     let act = Governance::StartTask {
@@ -272,7 +258,7 @@ fn start(
         template: Some(template),
     };
     let permit = asked.permit(desk, act, touched)?;
-    let warrant = warrant(permit);
+    let warrant = permit.warrant();
     let at = desk.at();
     let (id, instance) = (asked.chance.id(at), asked.chance.id(at));
     let details = ambit_policy::authorization_details(template, estate, &parameters);
@@ -327,28 +313,39 @@ fn start(
     })
 }
 
-fn check_start(ask: &StartTask, template: &Template, desk: &Desk<'_>) -> Result<(), Refusal> {
+/// Returns the template when there is room for the task and the estate lets the agent run it.
+fn startable<'a>(
+    desk: &Desk<'_>,
+    estate: &'a Estate,
+    ask: &StartTask,
+) -> Result<&'a Template, Refusal> {
+    let invalid = |text: String| Err(Refusal::Invalid(text));
+    let (agent, name) = (&ask.agent, &ask.template);
+    let found = estate.agents.get(agent).zip(estate.templates.get(name));
+    let Some((declared, template)) = found else {
+        return invalid(format!(
+            "the estate has no agent `{agent}` or no template `{name}`; see `ambit plan`"
+        ));
+    };
+    if !declared.templates.contains(name) {
+        return invalid(format!(
+            "agent `{agent}` may not run template `{name}`; its owner lists it under `templates` in agents/{agent}.toml"
+        ));
+    }
     if desk.live.state.tasks().count() >= TASKS_LIVE_MAX {
-        return Err(Refusal::Invalid(format!(
+        return invalid(format!(
             "{TASKS_LIVE_MAX} tasks are live, the most that there may be; end some first"
-        )));
+        ));
     }
-    let required = ambit_core::estate::Containment::Required;
-    if template.containment == required && ask.contained == Contained::None {
-        return Err(Refusal::Invalid(format!(
-            "template `{}` wants its agent contained; install bubblewrap (`apt install bubblewrap`) and run it with `ambit run`",
-            ask.template
-        )));
+    if template.containment == Containment::Required && ask.contained == Contained::None {
+        return invalid(format!(
+            "template `{name}` wants its agent contained; install bubblewrap (`apt install bubblewrap`) and run it with `ambit run`"
+        ));
     }
-    if desk.live.state.standing(&Target::Agent(ask.agent.clone()))
-        == ambit_policy::Standing::Revoked
-    {
-        return Err(Refusal::Invalid(format!(
-            "agent `{}` was revoked",
-            ask.agent
-        )));
+    if desk.live.state.standing(&Target::Agent(agent.clone())) == Standing::Revoked {
+        return invalid(format!("agent `{agent}` was revoked"));
     }
-    Ok(())
+    Ok(template)
 }
 
 /// Returns whose the task is, and its template as of its start.

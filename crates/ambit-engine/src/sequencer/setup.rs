@@ -117,7 +117,6 @@ impl<D: Durable> Setup<D> {
             custody: self.custody,
             clock: self.clock,
             trust_domain: self.trust_domain,
-            compile: self.compile,
         });
         let digest_due_at = log.size() + STATE_DIGEST_EVERY_RECORDS;
         let mut sequencer = Sequencer {
@@ -161,13 +160,12 @@ impl<D: Durable> Setup<D> {
         let acting: Vec<_> = live.state.tasks().filter(acting).cloned().collect();
         for entry in acting {
             let version = entry.task.estate;
-            if !live.books.contains_key(&version) {
-                live.books.insert(version, self.book(version)?);
-            }
-            let Some(book) = live.books.get(&version) else {
-                continue;
+            let book = match live.books.get(&version) {
+                Some(book) => book.clone(),
+                None => self.book(version)?,
             };
-            if let Some(runtime) = self.runtime(&entry, book)? {
+            live.books.insert(version, book.clone());
+            if let Some(runtime) = self.runtime(&entry, &book)? {
                 live.runtime.insert(entry.task.id, Arc::new(runtime));
             }
         }

@@ -1,0 +1,207 @@
+//! One question of an agent, from its preparation to its record.
+
+use std::sync::Arc;
+
+use ambit_audit::{Attachment, Committed, Pending};
+use ambit_core::{
+    ApprovalId, DecisionId, Reason, Timestamp,
+    act::Act,
+    json::Value,
+    record::{Actor, Sealed},
+    task::{Task, TaskState},
+};
+use ambit_identity::InstanceCaller;
+use ambit_policy::{Decision, Denial, Epochs, Hold, Permit, PolicyBook, Request};
+
+use super::{Answer, Held, Reply};
+use crate::{
+    Denied, EngineError,
+    desk::Desk,
+    live::{Snapshot, TaskRuntime},
+};
+
+/// What an agent asks, prepared once: the same bytes are decided, sealed and shown.
+pub(super) struct Ask {
+    pub(super) decision: DecisionId,
+    pub(super) fresh_approval: ApprovalId,
+    pub(super) caller: InstanceCaller,
+    pub(super) runtime: Arc<TaskRuntime>,
+    pub(super) sealed: Sealed,
+    pub(super) blob: Option<Attachment>,
+    pub(super) asked_at: Timestamp,
+}
+
+impl Ask {
+    /// Decides on the facts of `snapshot`.
+    pub(super) fn judge(
+        &self,
+        book: &PolicyBook,
+        snapshot: &Snapshot,
+        act: Act,
+        at: Timestamp,
+    ) -> Result<Decision, EngineError> {
+        let scope = self.runtime.scope(book)?;
+        Ok(ambit_policy::decide(Request {
+            decision: self.decision,
+            at,
+            book,
+            task: &self.runtime.task,
+            scope: &scope,
+            state: snapshot.state,
+            usage: &snapshot.usage,
+            act,
+            sealed: Some(self.sealed),
+            live: snapshot.live,
+            approval: snapshot.approval,
+            fresh_approval: self.fresh_approval,
+            binding: self.caller.binding().as_str(),
+            epochs: snapshot.epochs,
+        }))
+    }
+
+    /// In its turn: decides again if anything that the answer depends upon changed, then writes it.
+    pub(super) fn settle(
+        mut self,
+        desk: &mut Desk<'_>,
+        answer: Decision,
+        epochs: Epochs,
+    ) -> Reply<Result<Answer, EngineError>> {
+        let written = self.write(desk, answer, epochs);
+        if written.is_ok() {
+            desk.attachments.extend(self.blob.take());
+        }
+        Box::new(move |committed| {
+            let committed = committed?.ok_or(EngineError::Busy)?;
+            written?.settle(committed)
+        })
+    }
+
+    fn write(
+        &self,
+        desk: &mut Desk<'_>,
+        answer: Decision,
+        epochs: Epochs,
+    ) -> Result<PendingAnswer, EngineError> {
+        let answer = self.once_more(desk, answer, epochs)?;
+        Ok(match answer {
+            Decision::Allow(permit) => PendingAnswer::Allow(desk.write(permit)?),
+            Decision::Hold(hold) => PendingAnswer::Hold(desk.write(hold)?),
+            Decision::Deny(denial) => PendingAnswer::Deny(desk.write(denial)?),
+        })
+    }
+
+    fn once_more(
+        &self,
+        desk: &Desk<'_>,
+        answer: Decision,
+        epochs: Epochs,
+    ) -> Result<Decision, EngineError> {
+        let (live, at) = (&desk.live, desk.at().max(self.asked_at));
+        let act = match &answer {
+            Decision::Allow(permit) => permit.act(),
+            Decision::Hold(hold) => hold.act(),
+            Decision::Deny(_) => return Ok(answer),
+        };
+        let task = &self.runtime.task;
+        let Some(snapshot) = live.snapshot(task, act, self.sealed.commitment, at) else {
+            return self.deny(live.book()?.as_ref(), act.action(), Reason::TaskEnded, at);
+        };
+        let book = live.book()?;
+        let charged = match &answer {
+            Decision::Allow(permit) => {
+                let scope = self.runtime.scope(&book)?;
+                ambit_policy::charge(task, &snapshot.usage, permit, &scope).is_ok()
+            }
+            Decision::Hold(_) | Decision::Deny(_) => true,
+        };
+        if charged && snapshot.epochs == epochs && snapshot.state == TaskState::Active {
+            return Ok(answer);
+        }
+        let act = match answer {
+            Decision::Allow(permit) => permit.into_act(),
+            Decision::Hold(hold) => hold.act().clone(),
+            Decision::Deny(_) => return Ok(answer),
+        };
+        self.judge(&book, &snapshot, act, at)
+    }
+
+    fn deny(
+        &self,
+        book: &PolicyBook,
+        action: &str,
+        reason: Reason,
+        at: Timestamp,
+    ) -> Result<Decision, EngineError> {
+        let actor = Actor::Instance(self.caller.instance());
+        let task = Some(self.runtime.task.id);
+        let estate = book.estate().digest;
+        Ok(Decision::Deny(ambit_policy::refuse(
+            self.decision,
+            at,
+            actor,
+            task,
+            estate,
+            action,
+            reason,
+        )))
+    }
+}
+
+/// An answer whose record waits for its batch.
+enum PendingAnswer {
+    Allow(Pending<Permit>),
+    Hold(Pending<Hold>),
+    Deny(Pending<Denial>),
+}
+
+impl PendingAnswer {
+    fn settle(self, committed: &Committed) -> Result<Answer, EngineError> {
+        Ok(match self {
+            Self::Allow(permit) => Answer::Allowed(permit.settle(committed)?),
+            Self::Hold(hold) => {
+                let hold = hold.settle(committed)?;
+                let hold = hold.value();
+                Answer::Held(Held {
+                    decision: hold.decision(),
+                    approval: hold.approval(),
+                    expires_at: hold.expires_at(),
+                    reason: hold.reason(),
+                })
+            }
+            Self::Deny(denial) => {
+                let denial = denial.settle(committed)?;
+                let denial = denial.value();
+                Answer::Denied(Denied {
+                    decision: denial.decision(),
+                    reason: denial.reason(),
+                })
+            }
+        })
+    }
+}
+
+/// Returns what a human approves: the act with its task, the pinned digest of its tool, and the credential that it
+/// uses. Nothing is cut.
+pub(super) fn approved_form(task: &Task, book: &PolicyBook, act: &Act) -> Value {
+    let server = act.server().and_then(|it| book.estate().servers.get(it));
+    let pin = act
+        .server()
+        .zip(act.tool())
+        .and_then(|(server, tool)| book.estate().tool(server, tool));
+    let credential = server.and_then(|it| match &it.transport {
+        ambit_core::estate::Transport::Http { credential, .. } => credential.as_ref(),
+        ambit_core::estate::Transport::Stdio { .. } => None,
+    });
+    Value::object([
+        ("task", task.id.to_string().into()),
+        ("act", act.to_value()),
+        (
+            "pin",
+            pin.map_or(Value::Null, |it| it.pin.to_string().into()),
+        ),
+        (
+            "credential",
+            credential.map_or(Value::Null, |it| it.reference.as_str().into()),
+        ),
+    ])
+}

@@ -1,0 +1,327 @@
+//! Attacks on the promises, named by OWASP agentic (ASI) and non-human identity (NHI) ids.
+
+use ambit_core::{
+    Labels, Millis, Reason,
+    act::Target,
+    json::Value,
+    record::{Body, Status},
+};
+use ambit_engine::{Effect, Refusal, RevocationReport};
+use ambit_identity::InstanceCaller;
+use ambit_testkit::{World, office};
+
+use crate::support::{arguments, ask, held, id, pass, refund, tick, verdict, word};
+
+fn world() -> (World, ambit_engine::Started, InstanceCaller) {
+    let mut world = World::new(office(&[]), 3);
+    let (started, caller) = world.start();
+    (world, started, caller)
+}
+
+fn revoke(world: &mut World, alias: &str, target: Target) -> Result<RevocationReport, Refusal> {
+    let (handle, person, moment) = (
+        world.handle.clone(),
+        world.person(alias),
+        world.clock.moment(),
+    );
+    world.run(async move {
+        handle
+            .revoke(&person, target, "found odd calls".to_owned(), moment)
+            .await
+    })
+}
+
+/// ASI01: a hijacked goal asks for what the task does not name.
+#[test]
+fn asi01_goal_hijack_finds_no_tool() {
+    let (mut world, _, caller) = world();
+    let mail = arguments([
+        ("to", "mallory@example.net".into()),
+        ("body", "all customers".into()),
+    ]);
+    assert_eq!(
+        ask(&mut world, &caller, "send_reply", mail),
+        "deny argument_out_of_bounds"
+    );
+    assert_eq!(
+        ask(&mut world, &caller, "delete_ticket", id("T-1")),
+        "deny tool_not_granted"
+    );
+}
+
+/// ASI02: tool misuse with arguments that read otherwise than they are written.
+#[test]
+fn asi02_odd_arguments_do_not_slip_through() {
+    let (mut world, _, caller) = world();
+    for odd in [
+        "T-1 ",
+        " T-1",
+        "t-1",
+        "T\u{2010}1",
+        "T-1\u{0}",
+        "T-1/../T-2",
+    ] {
+        let answer = ask(&mut world, &caller, "close_ticket", id(odd));
+        assert_eq!(answer, "deny argument_out_of_bounds", "{odd:?}");
+    }
+    let list = arguments([("id", ["T-1"].into_iter().collect::<Value>())]);
+    assert_eq!(
+        ask(&mut world, &caller, "close_ticket", list),
+        "deny arguments_invalid"
+    );
+    let half = arguments([("id", "T-1".into()), ("cents", Value::Number(0.5))]);
+    assert_eq!(
+        ask(&mut world, &caller, "refund", half),
+        "deny arguments_invalid"
+    );
+}
+
+/// ASI03: identity and privilege abuse: another run's certificate gives nothing under this task.
+#[test]
+fn asi03_another_instance_has_no_authority() {
+    let (mut world, started, _) = world();
+    let mut stranger = (*started.task).clone();
+    stranger.instance = ambit_core::InstanceId::from_bits(77);
+    stranger.spiffe_id = "spiffe://example.org/agent/clerk/inst_0000000000000000000000002d"
+        .parse()
+        .unwrap();
+    let caller = world.instance(&stranger);
+    assert_eq!(
+        ask(&mut world, &caller, "get_ticket", id("T-1")),
+        "deny task_unknown"
+    );
+}
+
+/// ASI03: the right run under another agent's name gives nothing either.
+#[test]
+fn asi03_a_spliced_agent_name_has_no_authority() {
+    let (mut world, started, _) = world();
+    let mut spliced = (*started.task).clone();
+    spliced.spiffe_id = format!("spiffe://example.org/agent/admin/{}", spliced.instance)
+        .parse()
+        .unwrap();
+    let caller = world.instance(&spliced);
+    let answer = ask(&mut world, &caller, "get_ticket", id("T-1"));
+    assert!(answer.starts_with("deny task_"), "{answer}");
+}
+
+/// ASI09: a human's trust: a yes for one act cannot be used for another, nor twice.
+#[test]
+fn asi09_a_yes_is_for_one_act_only() {
+    let (mut world, _, caller) = world();
+    let (_, other) = world.start();
+    let approval = held(&mut world, &caller, 500);
+    verdict(
+        &mut world,
+        "ben",
+        approval,
+        ambit_core::record::Verdict::Approved,
+    )
+    .expect("yes");
+    assert_eq!(
+        ask(&mut world, &other, "refund", refund(500)),
+        "hold approval_required",
+        "another task"
+    );
+    assert_eq!(ask(&mut world, &caller, "refund", refund(500)), "allow");
+    assert_eq!(
+        ask(&mut world, &caller, "refund", refund(500)),
+        "hold approval_required"
+    );
+}
+
+/// ASI10: a rogue agent is revoked while it acts: its act is cut and named, and nothing more is permitted.
+#[test]
+fn asi10_a_revocation_cuts_what_is_under_way() {
+    let targets: [fn(&ambit_engine::Started) -> Target; 4] = [
+        |it| Target::Task(it.task.id),
+        |it| Target::Instance(it.task.instance),
+        |it| Target::Agent(it.task.agent.clone()),
+        |it| Target::Person(it.task.subject),
+    ];
+    for target in targets {
+        let (mut world, started, caller) = world();
+        let passage = pass(&mut world, &caller, "get_ticket", id("T-1"));
+        let decision = passage.decision();
+        let (handle, ana, moment) = (
+            world.handle.clone(),
+            world.person("ana"),
+            world.clock.moment(),
+        );
+        let wanted = target(&started);
+        let door = async {
+            passage.cancelled().await;
+            drop(passage);
+        };
+        let revoked = async move {
+            handle
+                .revoke(&ana, wanted, "found odd calls".to_owned(), moment)
+                .await
+        };
+        let report = world.run(both(revoked, door)).expect("ana operates");
+        assert_eq!(report.crossed, [decision]);
+        assert_eq!(report.ended, [started.task.id]);
+        let answer = ask(&mut world, &caller, "get_ticket", id("T-1"));
+        assert!(answer.starts_with("deny "), "{answer}");
+        assert_no_permit_after_revocation(&world);
+    }
+}
+
+/// ASI10: a permit that was recorded before the revocation and not used yet does not pass the door after it.
+#[test]
+fn asi10_a_recorded_permit_does_not_outlive_a_revocation() {
+    for target in ["task", "server"] {
+        let (mut world, started, caller) = world();
+        let ambit_engine::Answer::Allowed(permit) = world.call(&caller, "get_ticket", id("T-1"))
+        else {
+            panic!("allowed")
+        };
+        let target = match target {
+            "task" => Target::Task(started.task.id),
+            _ => Target::Server("tickets".parse().unwrap()),
+        };
+        revoke(&mut world, "ana", target).expect("ana operates");
+        let denied = world
+            .handle
+            .admit(permit, world.clock.now())
+            .expect_err("too late");
+        assert_eq!(denied.reason, Reason::PermitStale);
+        world.settle();
+        let not_sent =
+            |body: &Body| matches!(body, Body::Performed(it) if it.status == Status::NotSent);
+        assert!(world.records().iter().any(|it| not_sent(&it.body)));
+    }
+}
+
+/// ASI10: a door that does not answer is struck off after its bounded time.
+#[test]
+fn asi10_a_silent_door_does_not_hold_up_a_revocation() {
+    let (mut world, started, caller) = world();
+    let silent = pass(&mut world, &caller, "get_ticket", id("T-1"));
+    let (handle, ana, clock) = (
+        world.handle.clone(),
+        world.person("ana"),
+        world.clock.clone(),
+    );
+    let target = Target::Task(started.task.id);
+    let moment = clock.moment();
+    let ticking = world.handle.clone();
+    let revoked = async move {
+        handle
+            .revoke(&ana, target, "silent door".to_owned(), moment)
+            .await
+    };
+    let time = async move {
+        for _ in 0..12 {
+            clock.advance(Millis::new(250));
+            ticking.tick(clock.moment()).await.expect("a tick");
+        }
+    };
+    let report = world.run(both(revoked, time)).expect("ana operates");
+    assert_eq!(report.crossed, [silent.decision()]);
+}
+
+/// NHI: offboarding: a revoked agent gets no new task, and a person without the role revokes nothing.
+#[test]
+fn nhi1_improper_offboarding_is_not_possible() {
+    let (mut world, started, _) = world();
+    let agent = Target::Agent(started.task.agent.clone());
+    assert!(matches!(
+        revoke(&mut world, "eve", agent.clone()),
+        Err(Refusal::Denied { .. })
+    ));
+    revoke(&mut world, "ana", agent).expect("ana operates");
+    let ask = ambit_engine::StartTask {
+        template: "answer".parse().unwrap(),
+        agent: "clerk".parse().unwrap(),
+        parameters: started.task.parameters.clone(),
+        contained: ambit_core::task::Contained::Namespaces,
+    };
+    let (handle, ana, moment) = (
+        world.handle.clone(),
+        world.person("ana"),
+        world.clock.moment(),
+    );
+    let again = world.run(async move { handle.start_task(&ana, ask, moment).await });
+    assert!(again.is_err_and(|it| it.to_string().contains("was revoked")));
+}
+
+/// Promise 4: an act whose door forgot it is shown as unknown, never guessed.
+#[test]
+fn an_act_that_nobody_ended_is_unknown() {
+    let (mut world, _, caller) = world();
+    drop(pass(&mut world, &caller, "close_ticket", id("T-1")));
+    world.clock.advance(Millis::from_seconds(6));
+    tick(&mut world);
+    let unknown = |body: &Body| matches!(body, Body::Performed(it) if it.status == Status::Unknown);
+    assert!(world.records().iter().any(|it| unknown(&it.body)));
+}
+
+/// Promise 2: labels that only a result shows count before the agent gets its first byte.
+#[test]
+fn labels_found_in_a_result_are_durable_at_once() {
+    let mut estate = office(&[]);
+    for template in estate.templates.values_mut() {
+        template.may_emit = Labels::none();
+    }
+    for tool in estate
+        .servers
+        .values_mut()
+        .flat_map(|it| it.tools.values_mut())
+    {
+        tool.result_labels = Labels::none();
+    }
+    let mut world = World::new(estate, 3);
+    let (_, caller) = world.start();
+    let passage = pass(&mut world, &caller, "get_ticket", id("T-1"));
+    let (handle, moment) = (world.handle.clone(), world.clock.moment());
+    let effect = Effect {
+        status: Status::Done,
+        took: Millis::new(1),
+        sent_bytes: 1,
+        received_bytes: 1,
+        labels: Labels::new(["payroll".parse().unwrap()]).unwrap(),
+        result: None,
+    };
+    world
+        .run(async move { handle.performed(passage, effect, moment).await })
+        .expect("written");
+    let mail = arguments([("to", "kim@example.org".into()), ("body", "hello".into())]);
+    assert_eq!(
+        word(&world.call(&caller, "send_reply", mail)),
+        "deny label_may_not_leave"
+    );
+}
+
+/// Promise 5, read from the log alone: after a revocation there is no permit under what it took away.
+fn assert_no_permit_after_revocation(world: &World) {
+    let records = world.records();
+    let revoked = records
+        .iter()
+        .position(|it| matches!(it.body, Body::Revoked { .. }))
+        .unwrap();
+    let permit = |body: &Body| matches!(body, Body::Decided(it) if matches!(it.answer, ambit_core::record::Answer::Allow { .. }));
+    assert!(!records[revoked..].iter().any(|it| permit(&it.body)));
+}
+
+/// Waits for both and returns what the first gave.
+async fn both<A: Future, B: Future>(first: A, second: B) -> A::Output {
+    let (mut first, mut second) = (Box::pin(first), Box::pin(second));
+    let (mut output, mut over) = (None, false);
+    std::future::poll_fn(move |context| {
+        if output.is_none()
+            && let std::task::Poll::Ready(it) = first.as_mut().poll(context)
+        {
+            output = Some(it);
+        }
+        over = over || second.as_mut().poll(context).is_ready();
+        match (over, output.take()) {
+            (true, Some(it)) => std::task::Poll::Ready(it),
+            (_, it) => {
+                output = it;
+                std::task::Poll::Pending
+            }
+        }
+    })
+    .await
+}

@@ -1,0 +1,16 @@
+//! The engine as a whole: a store in memory, real certificates, a clock to turn.
+
+#![expect(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    clippy::wildcard_enum_match_arm,
+    reason = "a test that finds something else than it expects must stop"
+)]
+
+mod approvals;
+mod attacks;
+mod path;
+mod rebuild;
+mod support;
