@@ -5,6 +5,12 @@
 //!
 //! **Architecture invariant:** nothing of an agent's reaches an upstream without a `Passage`.
 
+mod body;
+mod connect;
+mod doors;
+mod edge;
+mod gateway;
+mod inspect;
 pub mod limits;
 mod mcp;
 mod sandbox;
@@ -12,10 +18,16 @@ mod upstream;
 
 use std::sync::Arc;
 
-use ambit_core::estate::CredentialUse;
-use http::{HeaderName, HeaderValue};
+use ambit_broker::Secret;
 
-pub use crate::{mcp::methods, sandbox::SandboxPolicy};
+pub use crate::{
+    body::Body,
+    edge::Hosts,
+    gateway::{AcceptError, Answering, Face, Fallback, Gateway, GatewayConfig},
+    inspect::{InspectError, inspect},
+    mcp::{era::Era, methods},
+    sandbox::SandboxPolicy,
+};
 
-/// Gives the header that a credential is injected with; none when it is not sealed here.
-pub type Secrets = Arc<dyn Fn(&CredentialUse) -> Option<(HeaderName, HeaderValue)> + Send + Sync>;
+/// Gives the credential that is sealed under a name; none when there is none.
+pub type Secrets = Arc<dyn Fn(&str) -> Option<Secret> + Send + Sync>;

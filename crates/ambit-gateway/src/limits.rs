@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use ambit_core::limits::JSON_BYTES_MAX;
+use ambit_core::limits::{JSON_BYTES_MAX, TOOLS_PER_SERVER_MAX};
 
 /// The longest body that an agent may send, in bytes.
 pub const REQUEST_BODY_BYTES_MAX: usize = JSON_BYTES_MAX;
@@ -59,3 +59,5 @@ pub const LISTED_ITEMS_MAX: usize = 4096;
 pub const READY_PATIENCE: Duration = Duration::from_millis(1200);
 /// How often the tools of a connected server are compared with their pins, in milliseconds.
 pub const PINS_CHECKED_EVERY_MILLISECONDS: u64 = 60_000;
+/// The most tools that a server may show when it is asked what it has.
+pub const TOOLS_SHOWN_MAX: usize = TOOLS_PER_SERVER_MAX;

@@ -95,6 +95,9 @@ fn confinement(
         "--die-with-parent",
         "--new-session",
         "--clearenv",
+        // Run by root, bubblewrap would otherwise keep every capability.
+        "--cap-drop",
+        "ALL",
     ]);
     if network == StdioNetwork::Host {
         arguments.extend(words(&["--share-net"]));
@@ -113,6 +116,8 @@ fn confinement(
     arguments.extend(words(&[
         "--proc", "/proc", "--dev", "/dev", "--tmpfs", "/tmp", "--dir", HOME, "--chdir", HOME,
     ]));
+    // The files of /proc/sys check the user and no capability: root inside could write them.
+    arguments.extend(words(&["--remount-ro", "/proc"]));
     for mount in mounts {
         let option = match mount.access {
             MountAccess::ReadOnly => "--ro-bind",

@@ -2,6 +2,7 @@
 //! the server speaks.
 
 mod collector;
+mod credential;
 mod error;
 mod http;
 mod open;
@@ -19,7 +20,7 @@ use std::{
 };
 
 use ::http::{HeaderName, HeaderValue};
-use ambit_core::{Timestamp, estate::Server, json::Value};
+use ambit_core::{Timestamp, ToolName, estate::Server, json::Value};
 use tokio::{
     sync::{Semaphore, mpsc},
     time::timeout,
@@ -72,6 +73,8 @@ pub(crate) struct Call<'a> {
     pub parameter_headers: Vec<(HeaderName, HeaderValue)>,
     /// The least level of log messages that the agent asked for, one of MCP's words.
     pub log_level: Option<&'static str>,
+    /// Whether the agent wants to hear of progress.
+    pub progress: bool,
     /// Where notifications about this request go.
     pub notices: Option<&'a mpsc::Sender<Notice>>,
 }
@@ -107,6 +110,8 @@ pub(crate) struct Upstream {
     changed: Arc<AtomicBool>,
     /// When its tools were last compared with their pins.
     checked_at: AtomicU64,
+    /// The tools that it showed otherwise than pinned.
+    differing: Mutex<Vec<ToolName>>,
 }
 
 #[derive(Debug)]
@@ -169,17 +174,13 @@ impl<'a> Call<'a> {
             name: None,
             parameter_headers: Vec::new(),
             log_level: None,
+            progress: false,
             notices: None,
         }
     }
 }
 
 impl Upstream {
-    /// Returns the era that the server speaks.
-    pub(crate) fn era(&self) -> Era {
-        self.era
-    }
-
     /// Returns what the estate says of the server.
     pub(crate) fn server(&self) -> &Arc<Server> {
         &self.server
@@ -211,7 +212,26 @@ impl Upstream {
                 .is_ok()
     }
 
-    /// Sends `call` and returns the answer with the number of bytes that went upstream.
+    /// Remembers which tools it showed otherwise than pinned; says whether that is news.
+    pub(crate) fn set_differing(&self, tools: Vec<ToolName>) -> bool {
+        let mut differing = self
+            .differing
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let news = *differing != tools;
+        *differing = tools;
+        news
+    }
+
+    /// Says whether it showed `tool` otherwise than pinned.
+    pub(crate) fn differs(&self, tool: &ToolName) -> bool {
+        self.differing
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .contains(tool)
+    }
+
+    /// Sends `call` and returns the answer.
     ///
     /// # Errors
     /// [`UpstreamError`], whose [`UpstreamError::status`] says what is known about the outcome.
@@ -304,7 +324,7 @@ impl Upstream {
             meta.push((META_CLIENT, implementation()));
             meta.extend(call.log_level.map(|it| (META_LOG_LEVEL, it.into())));
         }
-        if call.notices.is_some() {
+        if call.progress {
             meta.push(("progressToken", Value::Integer(id)));
         }
         if meta.is_empty() {

@@ -22,42 +22,42 @@ pub enum Era {
 }
 
 /// The modern revision that Ambit speaks.
-pub const MODERN_VERSION: &str = "2026-07-28";
+pub(crate) const MODERN_VERSION: &str = "2026-07-28";
 /// The legacy revision that Ambit prefers.
-pub const LEGACY_VERSION: &str = "2025-11-25";
+pub(crate) const LEGACY_VERSION: &str = "2025-11-25";
 /// The legacy revisions that a peer may speak with Ambit; nothing that Ambit uses differs between them.
-pub const LEGACY_VERSIONS: [&str; 3] = [LEGACY_VERSION, "2025-06-18", "2025-03-26"];
+pub(crate) const LEGACY_VERSIONS: [&str; 3] = [LEGACY_VERSION, "2025-06-18", "2025-03-26"];
 
 /// The member of `_meta` with the revision.
-pub const META_VERSION: &str = "io.modelcontextprotocol/protocolVersion";
+pub(crate) const META_VERSION: &str = "io.modelcontextprotocol/protocolVersion";
 /// The member of `_meta` with the client's name.
-pub const META_CLIENT: &str = "io.modelcontextprotocol/clientInfo";
+pub(crate) const META_CLIENT: &str = "io.modelcontextprotocol/clientInfo";
 /// The member of `_meta` with what the client can do.
-pub const META_CAPABILITIES: &str = "io.modelcontextprotocol/clientCapabilities";
+pub(crate) const META_CAPABILITIES: &str = "io.modelcontextprotocol/clientCapabilities";
 /// The member of `_meta` with the least level of log messages wanted.
-pub const META_LOG_LEVEL: &str = "io.modelcontextprotocol/logLevel";
+pub(crate) const META_LOG_LEVEL: &str = "io.modelcontextprotocol/logLevel";
 /// The member of `_meta` with the server's name.
-pub const META_SERVER: &str = "io.modelcontextprotocol/serverInfo";
+pub(crate) const META_SERVER: &str = "io.modelcontextprotocol/serverInfo";
 /// The member of `_meta` that ties a notification to its subscription.
-pub const META_SUBSCRIPTION: &str = "io.modelcontextprotocol/subscriptionId";
+pub(crate) const META_SUBSCRIPTION: &str = "io.modelcontextprotocol/subscriptionId";
 
 /// The header with the revision.
-pub const HEADER_VERSION: HeaderName = HeaderName::from_static("mcp-protocol-version");
+pub(crate) const HEADER_VERSION: HeaderName = HeaderName::from_static("mcp-protocol-version");
 /// The header that mirrors the method.
-pub const HEADER_METHOD: HeaderName = HeaderName::from_static("mcp-method");
+pub(crate) const HEADER_METHOD: HeaderName = HeaderName::from_static("mcp-method");
 /// The header that mirrors the tool, prompt or resource.
-pub const HEADER_NAME: HeaderName = HeaderName::from_static("mcp-name");
+pub(crate) const HEADER_NAME: HeaderName = HeaderName::from_static("mcp-name");
 /// The header with the session of a legacy peer.
-pub const HEADER_SESSION: HeaderName = HeaderName::from_static("mcp-session-id");
+pub(crate) const HEADER_SESSION: HeaderName = HeaderName::from_static("mcp-session-id");
 /// What precedes the name of a header that mirrors an argument.
-pub const HEADER_PARAMETER_PREFIX: &str = "mcp-param-";
+pub(crate) const HEADER_PARAMETER_PREFIX: &str = "mcp-param-";
 
 /// Says to which era `request` belongs and checks what that era asks of headers and `_meta`.
 ///
 /// # Errors
 /// A JSON-RPC error to be sent with HTTP 400: headers and body differ, a member is missing, or the
 /// revision is not spoken here.
-pub fn of_request(headers: &HeaderMap, request: &Request) -> Result<Era, RpcError> {
+pub(crate) fn of_request(headers: &HeaderMap, request: &Request) -> Result<Era, RpcError> {
     let version = single(headers, &HEADER_VERSION)?;
     let claimed = meta(&request.params, META_VERSION);
     if claimed.is_none() && version != Some(MODERN_VERSION) {
@@ -96,7 +96,7 @@ pub fn of_request(headers: &HeaderMap, request: &Request) -> Result<Era, RpcErro
 }
 
 /// Returns the member `name` of the parameters' `_meta`.
-pub fn meta<'a>(params: &'a BTreeMap<String, Value>, name: &str) -> Option<&'a Value> {
+pub(crate) fn meta<'a>(params: &'a BTreeMap<String, Value>, name: &str) -> Option<&'a Value> {
     params.get("_meta")?.get(name)
 }
 
@@ -104,7 +104,7 @@ pub fn meta<'a>(params: &'a BTreeMap<String, Value>, name: &str) -> Option<&'a V
 ///
 /// # Errors
 /// [`HEADER_MISMATCH`] when one is missing, left over or different.
-pub fn check_parameters(
+pub(crate) fn check_parameters(
     headers: &HeaderMap,
     definition: &Value,
     arguments: &Value,
@@ -124,7 +124,10 @@ pub fn check_parameters(
 }
 
 /// Returns the headers that mirror arguments of a tool, ready to send.
-pub fn parameter_headers(definition: &Value, arguments: &Value) -> Vec<(HeaderName, HeaderValue)> {
+pub(crate) fn parameter_headers(
+    definition: &Value,
+    arguments: &Value,
+) -> Vec<(HeaderName, HeaderValue)> {
     mirrored_arguments(definition, arguments)
         .into_iter()
         .filter_map(|(name, value)| Some((name, encoded(&text_of(value)?)?)))
@@ -132,7 +135,7 @@ pub fn parameter_headers(definition: &Value, arguments: &Value) -> Vec<(HeaderNa
 }
 
 /// Returns `text` as a header value, in the Base64 form when it could not be read back otherwise.
-pub fn encoded(text: &str) -> Option<HeaderValue> {
+pub(crate) fn encoded(text: &str) -> Option<HeaderValue> {
     let plain = text.bytes().all(|it| (0x20..0x7f).contains(&it))
         && text.trim() == text
         && !(text.starts_with(BASE64_PREFIX) && text.ends_with(BASE64_SUFFIX));
@@ -144,7 +147,7 @@ pub fn encoded(text: &str) -> Option<HeaderValue> {
 }
 
 /// Returns the error for a revision that is not spoken here.
-pub fn unsupported(requested: &str) -> RpcError {
+pub(crate) fn unsupported(requested: &str) -> RpcError {
     let supported: Value = [MODERN_VERSION]
         .into_iter()
         .chain(LEGACY_VERSIONS)

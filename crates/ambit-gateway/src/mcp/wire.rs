@@ -11,7 +11,7 @@ use crate::limits::{METHOD_BYTES_MAX, REQUEST_ID_BYTES_MAX};
 
 /// One message, whole.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Message {
+pub(crate) enum Message {
     /// Wants an answer.
     Request(Request),
     /// Wants none.
@@ -27,27 +27,27 @@ pub enum Message {
 
 /// A request.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Request {
+pub(crate) struct Request {
     /// Names the request until it is answered.
-    pub id: Id,
+    pub(crate) id: Id,
     /// What is wanted.
-    pub method: String,
+    pub(crate) method: String,
     /// The parameters, an object.
-    pub params: BTreeMap<String, Value>,
+    pub(crate) params: BTreeMap<String, Value>,
 }
 
 /// An answer.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Response {
+pub(crate) struct Response {
     /// Which request it answers; none when the other side could not read it.
-    pub id: Option<Id>,
+    pub(crate) id: Option<Id>,
     /// The result, or why there is none.
-    pub outcome: Result<Value, RpcError>,
+    pub(crate) outcome: Result<Value, RpcError>,
 }
 
 /// What names a request.
 #[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
-pub enum Id {
+pub(crate) enum Id {
     /// A whole number.
     Integer(i64),
     /// A text of at most [`REQUEST_ID_BYTES_MAX`] bytes.
@@ -56,29 +56,29 @@ pub enum Id {
 
 /// A JSON-RPC error object.
 #[derive(Clone, Debug, PartialEq)]
-pub struct RpcError {
+pub(crate) struct RpcError {
     /// The code.
-    pub code: i64,
+    pub(crate) code: i64,
     /// One sentence.
-    pub message: String,
+    pub(crate) message: String,
     /// Whatever else the sender says.
-    pub data: Option<Value>,
+    pub(crate) data: Option<Value>,
 }
 
 /// The bytes are no MCP message.
 #[derive(Debug, thiserror::Error)]
 #[error("{problem}")]
-pub struct Malformed {
+pub(crate) struct Malformed {
     /// The request's name, when it could be read.
-    pub id: Option<Id>,
+    pub(crate) id: Option<Id>,
     /// What is wrong.
     #[source]
-    pub problem: WireError,
+    pub(crate) problem: WireError,
 }
 
 /// What is wrong with a message.
 #[derive(Debug, thiserror::Error)]
-pub enum WireError {
+pub(crate) enum WireError {
     /// Not JSON with one reading.
     #[error(transparent)]
     Json(#[from] JsonError),
@@ -109,29 +109,27 @@ pub enum WireError {
 }
 
 /// JSON-RPC: the text is not JSON.
-pub const PARSE_ERROR: i64 = -32700;
+pub(crate) const PARSE_ERROR: i64 = -32700;
 /// JSON-RPC: the JSON is no request.
-pub const INVALID_REQUEST: i64 = -32600;
+pub(crate) const INVALID_REQUEST: i64 = -32600;
 /// JSON-RPC: there is no such method.
-pub const METHOD_NOT_FOUND: i64 = -32601;
+pub(crate) const METHOD_NOT_FOUND: i64 = -32601;
 /// JSON-RPC: the parameters do not fit.
-pub const INVALID_PARAMS: i64 = -32602;
-/// JSON-RPC: something broke.
-pub const INTERNAL_ERROR: i64 = -32603;
+pub(crate) const INVALID_PARAMS: i64 = -32602;
 /// MCP up to 2025-11-25: there is no such resource.
-pub const RESOURCE_NOT_FOUND: i64 = -32002;
+pub(crate) const RESOURCE_NOT_FOUND: i64 = -32002;
 /// MCP 2026-07-28: headers and body differ.
-pub const HEADER_MISMATCH: i64 = -32020;
+pub(crate) const HEADER_MISMATCH: i64 = -32020;
 /// MCP 2026-07-28: the client lacks a capability.
-pub const MISSING_CLIENT_CAPABILITY: i64 = -32021;
+pub(crate) const MISSING_CLIENT_CAPABILITY: i64 = -32021;
 /// MCP 2026-07-28: the revision is not spoken here.
-pub const UNSUPPORTED_VERSION: i64 = -32022;
+pub(crate) const UNSUPPORTED_VERSION: i64 = -32022;
 
 /// Reads one message.
 ///
 /// # Errors
 /// [`Malformed`] with the request's name, as far as that could be read.
-pub fn read(bytes: &[u8]) -> Result<Message, Malformed> {
+pub(crate) fn read(bytes: &[u8]) -> Result<Message, Malformed> {
     let value = json::parse(bytes).map_err(|error| Malformed {
         id: None,
         problem: error.into(),
@@ -143,7 +141,7 @@ pub fn read(bytes: &[u8]) -> Result<Message, Malformed> {
 ///
 /// # Errors
 /// As [`read`].
-pub fn from_value(value: Value) -> Result<Message, Malformed> {
+pub(crate) fn from_value(value: Value) -> Result<Message, Malformed> {
     let Value::Object(mut members) = value else {
         return Err(Malformed {
             id: None,
@@ -170,16 +168,21 @@ pub fn from_value(value: Value) -> Result<Message, Malformed> {
 
 impl Id {
     /// Takes `value` as an identifier, or gives it back.
-    pub fn from_value(value: Value) -> Result<Self, Value> {
+    pub(crate) fn from_value(value: Value) -> Result<Self, Value> {
         match value {
             Value::Integer(number) => Ok(Self::Integer(number)),
             Value::String(text) if text.len() <= REQUEST_ID_BYTES_MAX => Ok(Self::Text(text)),
-            other => Err(other),
+            other @ (Value::Null
+            | Value::Bool(_)
+            | Value::Number(_)
+            | Value::String(_)
+            | Value::Array(_)
+            | Value::Object(_)) => Err(other),
         }
     }
 
     /// Returns the identifier as JSON.
-    pub fn to_value(&self) -> Value {
+    pub(crate) fn to_value(&self) -> Value {
         match self {
             Self::Integer(number) => Value::Integer(*number),
             Self::Text(text) => Value::String(text.clone()),
@@ -189,7 +192,7 @@ impl Id {
 
 impl RpcError {
     /// Returns an error with nothing but code and message.
-    pub fn new(code: i64, message: impl Into<String>) -> Self {
+    pub(crate) fn new(code: i64, message: impl Into<String>) -> Self {
         Self {
             code,
             message: message.into(),
@@ -199,7 +202,7 @@ impl RpcError {
 
     /// Returns the same error with `data`.
     #[must_use]
-    pub fn with(mut self, data: Value) -> Self {
+    pub(crate) fn with(mut self, data: Value) -> Self {
         self.data = Some(data);
         self
     }
@@ -207,7 +210,7 @@ impl RpcError {
 
 impl Malformed {
     /// Returns the JSON-RPC error that says so.
-    pub fn to_error(&self) -> RpcError {
+    pub(crate) fn to_error(&self) -> RpcError {
         let code = match self.problem {
             WireError::Json(_) => PARSE_ERROR,
             WireError::Params => INVALID_PARAMS,
@@ -224,7 +227,7 @@ impl Malformed {
 }
 
 /// Returns the bytes of a request whose parameters are already canonical JSON, in order of name.
-pub fn request_text(id: i64, method: &str, params: &[(&str, &str)]) -> String {
+pub(crate) fn request_text(id: i64, method: &str, params: &[(&str, &str)]) -> String {
     let mut text =
         String::with_capacity(128 + params.iter().map(|it| it.1.len() + 16).sum::<usize>());
     text.push_str("{\"id\":");
@@ -236,7 +239,7 @@ pub fn request_text(id: i64, method: &str, params: &[(&str, &str)]) -> String {
 }
 
 /// Returns the bytes of a notification.
-pub fn notification_text(method: &str, params: &[(&str, &str)]) -> String {
+pub(crate) fn notification_text(method: &str, params: &[(&str, &str)]) -> String {
     let mut text = String::from("{\"jsonrpc\":\"2.0\",\"method\":");
     text.push_str(&quoted(method));
     push_params(&mut text, params);
@@ -244,7 +247,7 @@ pub fn notification_text(method: &str, params: &[(&str, &str)]) -> String {
 }
 
 /// Returns the bytes of a notification whose parameters are `params`.
-pub fn notification_of(method: &str, params: Value) -> String {
+pub(crate) fn notification_of(method: &str, params: Value) -> String {
     Value::object([
         ("jsonrpc", "2.0".into()),
         ("method", method.into()),
@@ -254,19 +257,23 @@ pub fn notification_of(method: &str, params: Value) -> String {
 }
 
 /// Returns the bytes of an answer with `result`.
-pub fn result_text(id: &Id, result: &Value) -> String {
-    let result = result.to_canonical();
+pub(crate) fn result_text(id: &Id, result: &Value) -> String {
+    result_of_text(id, &result.to_canonical())
+}
+
+/// Returns the bytes of an answer whose result is already canonical JSON.
+pub(crate) fn result_of_text(id: &Id, result: &str) -> String {
     let mut text = String::with_capacity(result.len() + 64);
     text.push_str("{\"id\":");
     text.push_str(&id.to_value().to_canonical());
     text.push_str(",\"jsonrpc\":\"2.0\",\"result\":");
-    text.push_str(&result);
+    text.push_str(result);
     text.push('}');
     text
 }
 
 /// Returns the bytes of an answer with `error`; without `id` when the request could not be read.
-pub fn error_text(id: Option<&Id>, error: &RpcError) -> String {
+pub(crate) fn error_text(id: Option<&Id>, error: &RpcError) -> String {
     let mut inner = BTreeMap::from([
         ("code".to_owned(), Value::Integer(error.code)),
         ("message".to_owned(), Value::from(error.message.as_str())),
@@ -285,7 +292,7 @@ pub fn error_text(id: Option<&Id>, error: &RpcError) -> String {
 }
 
 /// Returns `text` as a JSON text.
-pub fn quoted(text: &str) -> String {
+pub(crate) fn quoted(text: &str) -> String {
     Value::from(text).to_canonical()
 }
 
@@ -375,94 +382,7 @@ mod tests {
 
     #[test]
     fn a_message_has_one_reading_or_none() {
-        for (text, expected) in [
-            (
-                r#"{"jsonrpc":"2.0","id":1,"method":"ping"}"#,
-                "request Integer(1) ping",
-            ),
-            (
-                r#"{"jsonrpc":"2.0","id":"a","method":"ping","params":{}}"#,
-                "request Text(\"a\") ping",
-            ),
-            (
-                r#"{"jsonrpc":"2.0","method":"notifications/x"}"#,
-                "notification notifications/x",
-            ),
-            (
-                r#"{"jsonrpc":"2.0","id":1,"result":{}}"#,
-                "response Some(Integer(1)) true",
-            ),
-            (
-                r#"{"jsonrpc":"2.0","id":null,"error":{"code":1,"message":"m"}}"#,
-                "response None false",
-            ),
-            (
-                r#"{"jsonrpc":"2.0","error":{"code":1,"message":"m"}}"#,
-                "response None false",
-            ),
-            (
-                r#"[{"jsonrpc":"2.0","id":1,"method":"ping"}]"#,
-                "-32600 None",
-            ),
-            ("[]", "-32600 None"),
-            ("\"x\"", "-32600 None"),
-            ("{", "-32700 None"),
-            (
-                "{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"\u{1}\"}",
-                "-32700 None",
-            ),
-            (
-                r#"{"jsonrpc":"2.0","id":1,"id":2,"method":"ping"}"#,
-                "-32700 None",
-            ),
-            (
-                r#"{"jsonrpc":"1.0","id":1,"method":"ping"}"#,
-                "-32600 Some(Integer(1))",
-            ),
-            (r#"{"id":1,"method":"ping"}"#, "-32600 Some(Integer(1))"),
-            (
-                r#"{"jsonrpc":"2.0","id":null,"method":"ping"}"#,
-                "-32600 None",
-            ),
-            (
-                r#"{"jsonrpc":"2.0","id":1.5,"method":"ping"}"#,
-                "-32600 None",
-            ),
-            (
-                r#"{"jsonrpc":"2.0","id":{},"method":"ping"}"#,
-                "-32600 None",
-            ),
-            (
-                r#"{"jsonrpc":"2.0","id":1,"method":7}"#,
-                "-32600 Some(Integer(1))",
-            ),
-            (
-                r#"{"jsonrpc":"2.0","id":1,"method":""}"#,
-                "-32600 Some(Integer(1))",
-            ),
-            (
-                r#"{"jsonrpc":"2.0","id":1,"method":"a","params":[1]}"#,
-                "-32602 Some(Integer(1))",
-            ),
-            (
-                r#"{"jsonrpc":"2.0","id":1,"method":"a","x":1}"#,
-                "-32600 Some(Integer(1))",
-            ),
-            (
-                r#"{"jsonrpc":"2.0","id":1,"method":"a","result":{}}"#,
-                "-32600 Some(Integer(1))",
-            ),
-            (
-                r#"{"jsonrpc":"2.0","id":1,"result":{},"error":{"code":1,"message":""}}"#,
-                "-32600 Some(Integer(1))",
-            ),
-            (r#"{"jsonrpc":"2.0","result":{}}"#, "-32600 None"),
-            (r#"{"jsonrpc":"2.0","id":1}"#, "-32600 Some(Integer(1))"),
-            (
-                r#"{"jsonrpc":"2.0","id":1,"error":{"code":"1","message":""}}"#,
-                "-32600 Some(Integer(1))",
-            ),
-        ] {
+        for (text, expected) in MESSAGES {
             check(text, expected);
         }
         assert!(read(b"{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"\xff\"}").is_err());
@@ -505,4 +425,93 @@ mod tests {
             assert_eq!(json::parse(text.as_bytes()).unwrap().to_canonical(), text);
         }
     }
+
+    const MESSAGES: &[(&str, &str)] = &[
+        (
+            r#"{"jsonrpc":"2.0","id":1,"method":"ping"}"#,
+            "request Integer(1) ping",
+        ),
+        (
+            r#"{"jsonrpc":"2.0","id":"a","method":"ping","params":{}}"#,
+            "request Text(\"a\") ping",
+        ),
+        (
+            r#"{"jsonrpc":"2.0","method":"notifications/x"}"#,
+            "notification notifications/x",
+        ),
+        (
+            r#"{"jsonrpc":"2.0","id":1,"result":{}}"#,
+            "response Some(Integer(1)) true",
+        ),
+        (
+            r#"{"jsonrpc":"2.0","id":null,"error":{"code":1,"message":"m"}}"#,
+            "response None false",
+        ),
+        (
+            r#"{"jsonrpc":"2.0","error":{"code":1,"message":"m"}}"#,
+            "response None false",
+        ),
+        (
+            r#"[{"jsonrpc":"2.0","id":1,"method":"ping"}]"#,
+            "-32600 None",
+        ),
+        ("[]", "-32600 None"),
+        ("\"x\"", "-32600 None"),
+        ("{", "-32700 None"),
+        (
+            "{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"\u{1}\"}",
+            "-32700 None",
+        ),
+        (
+            r#"{"jsonrpc":"2.0","id":1,"id":2,"method":"ping"}"#,
+            "-32700 None",
+        ),
+        (
+            r#"{"jsonrpc":"1.0","id":1,"method":"ping"}"#,
+            "-32600 Some(Integer(1))",
+        ),
+        (r#"{"id":1,"method":"ping"}"#, "-32600 Some(Integer(1))"),
+        (
+            r#"{"jsonrpc":"2.0","id":null,"method":"ping"}"#,
+            "-32600 None",
+        ),
+        (
+            r#"{"jsonrpc":"2.0","id":1.5,"method":"ping"}"#,
+            "-32600 None",
+        ),
+        (
+            r#"{"jsonrpc":"2.0","id":{},"method":"ping"}"#,
+            "-32600 None",
+        ),
+        (
+            r#"{"jsonrpc":"2.0","id":1,"method":7}"#,
+            "-32600 Some(Integer(1))",
+        ),
+        (
+            r#"{"jsonrpc":"2.0","id":1,"method":""}"#,
+            "-32600 Some(Integer(1))",
+        ),
+        (
+            r#"{"jsonrpc":"2.0","id":1,"method":"a","params":[1]}"#,
+            "-32602 Some(Integer(1))",
+        ),
+        (
+            r#"{"jsonrpc":"2.0","id":1,"method":"a","x":1}"#,
+            "-32600 Some(Integer(1))",
+        ),
+        (
+            r#"{"jsonrpc":"2.0","id":1,"method":"a","result":{}}"#,
+            "-32600 Some(Integer(1))",
+        ),
+        (
+            r#"{"jsonrpc":"2.0","id":1,"result":{},"error":{"code":1,"message":""}}"#,
+            "-32600 Some(Integer(1))",
+        ),
+        (r#"{"jsonrpc":"2.0","result":{}}"#, "-32600 None"),
+        (r#"{"jsonrpc":"2.0","id":1}"#, "-32600 Some(Integer(1))"),
+        (
+            r#"{"jsonrpc":"2.0","id":1,"error":{"code":"1","message":""}}"#,
+            "-32600 Some(Integer(1))",
+        ),
+    ];
 }

@@ -6,7 +6,7 @@ use ambit_core::record::Status;
 
 /// An upstream gave no answer that can be passed on.
 #[derive(Debug, thiserror::Error)]
-pub enum UpstreamError {
+pub(crate) enum UpstreamError {
     /// The address in the estate can't be used.
     #[error("the server's address can't be used ({0}); correct `url` in its file and apply")]
     Address(String),
@@ -43,6 +43,11 @@ pub enum UpstreamError {
     /// An HTTP status without an MCP answer.
     #[error("the server answered with HTTP status {0}")]
     Status(u16),
+    /// The answer repeats the credential that was injected.
+    #[error(
+        "the server's answer repeats the credential that Ambit sent; rotate it and mend the server"
+    )]
+    Leak,
     /// The server wants something from the agent or its user.
     #[error("the server asked for input from the agent, which Ambit does not pass on")]
     InputRequired,
@@ -50,7 +55,7 @@ pub enum UpstreamError {
 
 impl UpstreamError {
     /// Returns what is known about the act, when the request had been handed to the connection.
-    pub const fn status(&self) -> Status {
+    pub(crate) const fn status(&self) -> Status {
         match self {
             Self::Address(_)
             | Self::Unreachable(_)
@@ -65,12 +70,13 @@ impl UpstreamError {
             | Self::TooLong
             | Self::Flood
             | Self::Malformed(_)
+            | Self::Leak
             | Self::Status(_) => Status::Unknown,
         }
     }
 
     /// Returns the stable code for the agent. Nothing that the upstream wrote is in it.
-    pub const fn code(&self) -> &'static str {
+    pub(crate) const fn code(&self) -> &'static str {
         match self {
             Self::Address(_) | Self::Incompatible | Self::CredentialMissing(_) => {
                 "server_misconfigured"
@@ -84,12 +90,13 @@ impl UpstreamError {
             Self::Flood => "server_flooded",
             Self::Malformed(_) => "answer_malformed",
             Self::Status(_) => "server_failed",
+            Self::Leak => "answer_withheld",
             Self::InputRequired => "input_not_offered",
         }
     }
 
     /// Returns one clause for the agent: no address, no text of the upstream's.
-    pub const fn for_agent(&self) -> &'static str {
+    pub(crate) const fn for_agent(&self) -> &'static str {
         match self {
             Self::Address(_) | Self::Incompatible | Self::CredentialMissing(_) => {
                 "the server is not set up rightly; its owner must act"
@@ -103,6 +110,7 @@ impl UpstreamError {
             Self::Flood => "the server sent too many notifications",
             Self::Malformed(_) => "the server's answer broke the protocol",
             Self::Status(_) => "the server refused the request",
+            Self::Leak => "the server's answer held what no agent may see",
             Self::InputRequired => "the server asked for input, which is not passed on",
         }
     }

@@ -18,6 +18,7 @@ use tokio::time::timeout;
 
 use super::{
     Answered, Call, Collector, UpstreamError,
+    credential::Injected,
     pool::{Pool, Sender},
     sse::EventReader,
 };
@@ -86,7 +87,9 @@ impl HttpChannel {
         text: String,
         call: &Call<'_>,
     ) -> Result<Answered, ExchangeError> {
-        let request = self.request(head, text, call)?;
+        let injected = Injected::fetch(self.credential.as_ref(), &self.secrets)?;
+        let injected = injected.as_ref();
+        let request = self.request(head, text, call, injected)?;
         let (response, sender) = self.pool.send(request).await?;
         let (parts, body) = response.into_parts();
         if parts
@@ -99,15 +102,21 @@ impl HttpChannel {
         match parts.status {
             StatusCode::OK => {}
             StatusCode::NOT_FOUND if self.has_session() => return Err(ExchangeError::SessionLost),
-            status => return Ok(self.read_refusal(status, body, sender, id).await?),
+            status => {
+                return Ok(self
+                    .read_refusal(status, body, sender, (id, injected))
+                    .await?);
+            }
         }
         if call.method == "initialize" {
             self.remember_session(&parts.headers);
         }
         let mut collector = Collector::new(id, head.era, call.notices);
         match content_type(&parts.headers) {
-            "application/json" => Ok(self.read_json(body, sender, id).await?),
-            "text/event-stream" => Ok(self.read_stream(body, sender, head, &mut collector).await?),
+            "application/json" => Ok(self.read_json(body, sender, (id, injected)).await?),
+            "text/event-stream" => Ok(self
+                .read_stream(body, sender, (head, injected), &mut collector)
+                .await?),
             _ => Err(
                 UpstreamError::Malformed("its answer is neither JSON nor an event stream").into(),
             ),
@@ -117,7 +126,8 @@ impl HttpChannel {
     /// Sends a message that wants no answer, and does not insist.
     pub(crate) async fn tell(&self, head: Head<'_>, text: String) -> Result<(), UpstreamError> {
         let call = Call::new(head.method, &[]);
-        let request = self.request(head, text, &call)?;
+        let injected = Injected::fetch(self.credential.as_ref(), &self.secrets)?;
+        let request = self.request(head, text, &call, injected.as_ref())?;
         let (response, sender) = self.pool.send(request).await?;
         let read = Limited::new(response.into_body(), REFUSAL_BYTES_MAX).collect();
         if matches!(timeout(DRAIN_TIMEOUT, read).await, Ok(Ok(_))) {
@@ -132,7 +142,10 @@ impl HttpChannel {
             return;
         }
         let call = Call::new("", &[]);
-        let Ok(mut request) = self.request(head, String::new(), &call) else {
+        let Ok(injected) = Injected::fetch(self.credential.as_ref(), &self.secrets) else {
+            return;
+        };
+        let Ok(mut request) = self.request(head, String::new(), &call, injected.as_ref()) else {
             return;
         };
         *request.method_mut() = Method::DELETE;
@@ -161,6 +174,7 @@ impl HttpChannel {
         head: Head<'_>,
         text: String,
         call: &Call<'_>,
+        injected: Option<&Injected>,
     ) -> Result<Request<Full<Bytes>>, UpstreamError> {
         let mut request = Request::new(Full::new(Bytes::from(text)));
         *request.method_mut() = Method::POST;
@@ -204,29 +218,21 @@ impl HttpChannel {
             }
         }
         // Last, so that nothing above can take its place.
-        self.inject(headers)?;
+        if let Some(injected) = injected {
+            injected.put(headers);
+        }
         Ok(request)
-    }
-
-    fn inject(&self, headers: &mut HeaderMap) -> Result<(), UpstreamError> {
-        let Some(credential) = &self.credential else {
-            return Ok(());
-        };
-        let missing = || UpstreamError::CredentialMissing(credential.reference.clone());
-        let (name, mut value) = (self.secrets)(credential).ok_or_else(missing)?;
-        value.set_sensitive(true);
-        headers.insert(name, value);
-        Ok(())
     }
 
     async fn read_json(
         &self,
         body: Incoming,
         sender: Sender,
-        id: i64,
+        (id, injected): (i64, Option<&Injected>),
     ) -> Result<Answered, UpstreamError> {
         let bytes = collect(body, UPSTREAM_ANSWER_BYTES_MAX).await?;
         self.pool.keep(sender);
+        Injected::check(injected, &bytes)?;
         let message =
             wire::read(&bytes).map_err(|_| UpstreamError::Malformed("its answer is no message"))?;
         let Message::Response(answer) = message else {
@@ -239,7 +245,7 @@ impl HttpChannel {
         &self,
         mut body: Incoming,
         sender: Sender,
-        head: Head<'_>,
+        (head, injected): (Head<'_>, Option<&Injected>),
         collector: &mut Collector<'_>,
     ) -> Result<Answered, UpstreamError> {
         let (mut reader, mut received) = (EventReader::default(), 0);
@@ -250,6 +256,7 @@ impl HttpChannel {
             };
             received += data.len();
             for event in reader.push(data)? {
+                Injected::check(injected, &event)?;
                 let message = wire::read(&event)
                     .map_err(|_| UpstreamError::Malformed("an event is no message"))?;
                 match collector.take(message)? {
@@ -287,12 +294,13 @@ impl HttpChannel {
         status: StatusCode,
         body: Incoming,
         sender: Sender,
-        id: i64,
+        (id, injected): (i64, Option<&Injected>),
     ) -> Result<Answered, UpstreamError> {
         let Ok(bytes) = collect(body, REFUSAL_BYTES_MAX).await else {
             return Err(UpstreamError::Status(status.as_u16()));
         };
         self.pool.keep(sender);
+        Injected::check(injected, &bytes)?;
         // A 5xx may come from anything on the way, whatever its body says.
         if let Ok(Message::Response(answer)) = wire::read(&bytes)
             && status.is_client_error()

@@ -1,7 +1,7 @@
 //! Opening a conversation: which era, which revision, and the handshake of the legacy one.
 
 use std::sync::{
-    Arc,
+    Arc, Mutex,
     atomic::{AtomicBool, AtomicI64, AtomicU64},
 };
 
@@ -69,6 +69,7 @@ impl Upstream {
             answer_timeout: means.answer_timeout,
             changed,
             checked_at: AtomicU64::new(0),
+            differing: Mutex::default(),
         };
         let known = url.as_deref().and_then(|it| means.known_era(it));
         upstream.era = match known {

@@ -1,0 +1,317 @@
+//! The gateway: routes, and the loops that accept connections of identified instances.
+
+use std::{
+    convert::Infallible, fmt, future::Future, net::SocketAddr, pin::Pin, sync::Arc, time::Duration,
+};
+
+use ambit_core::ServerName;
+use ambit_engine::{Clock, Handle};
+use ambit_identity::{IdentityError, InstanceCaller, TrustBundle, identify_instance};
+use bytes::Bytes;
+use http::{Method, Request, Response, StatusCode};
+use hyper::{
+    body::{Body as HttpBody, Incoming},
+    server::conn::http1,
+    service::service_fn,
+};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::{TcpListener, TcpStream},
+    sync::{OwnedSemaphorePermit, Semaphore},
+    time::timeout,
+};
+use tokio_rustls::TlsAcceptor;
+
+use crate::{
+    Secrets,
+    body::{self, Body},
+    connect,
+    doors::Doors,
+    edge::{self, Hosts},
+    limits::{
+        CONNECTIONS_MAX, HANDSHAKE_TIMEOUT, REQUEST_HEAD_TIMEOUT, STDIO_PROCESSES_MAX,
+        UPSTREAM_ANSWER_TIMEOUT,
+    },
+    mcp::{
+        acts::Door,
+        changes,
+        downstream::{self, Visit},
+    },
+    sandbox::SandboxPolicy,
+    upstream::Means,
+};
+
+/// Answers what is not MCP on a connection of an identified instance: the routes under `/v1`.
+pub type Fallback = Arc<dyn Fn(Request<Incoming>, InstanceCaller) -> Answering + Send + Sync>;
+/// An answer under way.
+pub type Answering = Pin<Box<dyn Future<Output = Response<Body>> + Send>>;
+
+/// How the operator wants the gateway.
+pub struct GatewayConfig {
+    /// The names under which the doors are reached, besides the loopback ones.
+    pub hosts: Hosts,
+    /// How stdio servers are confined.
+    pub sandbox: SandboxPolicy,
+    /// The most stdio server processes at once.
+    pub stdio_processes_max: usize,
+    /// How long an upstream may take to answer one request.
+    pub upstream_answer_timeout: Duration,
+    /// The roots for upstreams over https; without them such upstreams are refused.
+    pub upstream_tls: Option<Arc<rustls::ClientConfig>>,
+    /// What answers under `/v1`.
+    pub fallback: Option<Fallback>,
+}
+
+/// The doors through which agents act. Cheap to clone.
+#[derive(Clone)]
+pub struct Gateway {
+    doors: Arc<Doors>,
+    hosts: Arc<Hosts>,
+    fallback: Option<Fallback>,
+    seats: Arc<Semaphore>,
+}
+
+/// What the gateway shows and trusts in TLS handshakes, as of now.
+#[derive(Clone, Debug)]
+pub struct Face {
+    /// Shows the gateway's SVID and wants an instance's.
+    pub tls: Arc<rustls::ServerConfig>,
+    /// The roots that instances' SVIDs lead to.
+    pub bundle: Arc<TrustBundle>,
+}
+
+/// A connection ended before it carried a request.
+#[derive(Debug, thiserror::Error)]
+pub enum AcceptError {
+    /// The handshake failed.
+    #[error("the TLS handshake failed")]
+    Handshake(#[source] std::io::Error),
+    /// The handshake took too long.
+    #[error("the TLS handshake took too long")]
+    Slow,
+    /// The peer is no instance.
+    #[error("the peer is not an instance of this trust domain")]
+    Identity(#[source] IdentityError),
+}
+
+impl GatewayConfig {
+    /// Returns the defaults around what has none.
+    pub fn new(sandbox: SandboxPolicy) -> Self {
+        Self {
+            hosts: Hosts::new([]),
+            sandbox,
+            stdio_processes_max: STDIO_PROCESSES_MAX,
+            upstream_answer_timeout: UPSTREAM_ANSWER_TIMEOUT,
+            upstream_tls: None,
+            fallback: None,
+        }
+    }
+}
+
+impl Gateway {
+    /// Returns a gateway that decides through `handle`. It opens nothing yet.
+    pub fn new(config: GatewayConfig, handle: Handle, clock: Clock, secrets: Secrets) -> Self {
+        let mut means = Means::new(secrets, config.upstream_tls, config.sandbox);
+        means.answer_timeout = config.upstream_answer_timeout;
+        means.processes = Arc::new(Semaphore::new(config.stdio_processes_max));
+        Self {
+            doors: Arc::new(Doors::new(handle, clock, means)),
+            hosts: Arc::new(config.hosts),
+            fallback: config.fallback,
+            seats: Arc::new(Semaphore::new(CONNECTIONS_MAX)),
+        }
+    }
+
+    /// Answers one request of an identified instance. `/v1` is the fallback's and not for this function.
+    pub async fn answer<B>(&self, request: Request<B>, caller: &InstanceCaller) -> Response<Body>
+    where
+        B: HttpBody<Data = Bytes>,
+        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
+        if request.method() == Method::CONNECT {
+            return connect::answer(&self.doors, caller, request).await;
+        }
+        if let Err(refusal) = self.hosts.check(&request) {
+            return *refusal;
+        }
+        let Some(door) = route(request.uri().path()) else {
+            return body::problem(
+                StatusCode::NOT_FOUND,
+                "not_found",
+                "the routes are /mcp and /s/NAME/mcp",
+            );
+        };
+        let visit = Visit {
+            doors: Arc::clone(&self.doors),
+            caller: caller.clone(),
+            door,
+        };
+        match *request.method() {
+            Method::POST => post(&visit, request).await,
+            Method::GET => match edge::accepts(request.headers()) {
+                Some(accepts) => changes::get(&visit, accepts).await,
+                None => edge::wrong_method(&[Method::POST]),
+            },
+            _ => edge::wrong_method(&[Method::GET, Method::POST]),
+        }
+    }
+
+    /// Serves one connection of `caller` until either side ends it.
+    pub async fn serve_connection<T>(&self, io: T, caller: InstanceCaller)
+    where
+        T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let service = service_fn(|request: Request<Incoming>| {
+            let (gateway, caller) = (self.clone(), caller.clone());
+            async move { Ok::<_, Infallible>(gateway.route(request, caller).await) }
+        });
+        let served = http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(REQUEST_HEAD_TIMEOUT)
+            .serve_connection(TokioIo::new(io), service)
+            .with_upgrades()
+            .await;
+        if let Err(error) = served {
+            tracing::debug!(%error, "a connection of an instance ended");
+        }
+    }
+
+    /// Accepts connections on `listener` until `stop` resolves; `face` is asked anew for each.
+    pub async fn serve_tls(
+        &self,
+        listener: TcpListener,
+        face: Arc<dyn Fn() -> Face + Send + Sync>,
+        stop: impl Future<Output = ()>,
+    ) {
+        tokio::pin!(stop);
+        loop {
+            // At the cap, connections wait in the kernel's queue.
+            let Ok(seat) = Arc::clone(&self.seats).acquire_owned().await else {
+                return;
+            };
+            let accepted = tokio::select! {
+                () = &mut stop => return,
+                accepted = listener.accept() => accepted,
+            };
+            match accepted {
+                Ok((stream, peer)) => self.welcome(stream, peer, face(), seat),
+                Err(error) => {
+                    // Out of descriptors, or the peer was gone already: go on, but not in a tight loop.
+                    tracing::warn!(%error, "a connection could not be accepted");
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                }
+            }
+        }
+    }
+
+    fn welcome(&self, stream: TcpStream, peer: SocketAddr, face: Face, seat: OwnedSemaphorePermit) {
+        let gateway = self.clone();
+        tokio::spawn(async move {
+            match gateway.identify(stream, &face).await {
+                Ok((stream, caller)) => gateway.serve_connection(stream, caller).await,
+                Err(error) => tracing::info!(%peer, %error, "a connection was refused"),
+            }
+            drop(seat);
+        });
+    }
+
+    async fn identify(
+        &self,
+        stream: TcpStream,
+        face: &Face,
+    ) -> Result<(tokio_rustls::server::TlsStream<TcpStream>, InstanceCaller), AcceptError> {
+        stream.set_nodelay(true).map_err(AcceptError::Handshake)?;
+        let handshake = TlsAcceptor::from(Arc::clone(&face.tls)).accept(stream);
+        let shaken = timeout(HANDSHAKE_TIMEOUT, handshake)
+            .await
+            .map_err(|_| AcceptError::Slow)?;
+        let stream = shaken.map_err(AcceptError::Handshake)?;
+        let chain = stream.get_ref().1.peer_certificates().unwrap_or_default();
+        let caller = identify_instance(chain, &face.bundle, self.doors.now())
+            .map_err(AcceptError::Identity)?;
+        Ok((stream, caller))
+    }
+
+    async fn route(&self, request: Request<Incoming>, caller: InstanceCaller) -> Response<Body> {
+        let path = request.uri().path();
+        let is_v1 = path == "/v1" || path.starts_with("/v1/");
+        match (&self.fallback, is_v1 && request.method() != Method::CONNECT) {
+            (Some(fallback), true) => match self.hosts.check(&request) {
+                Ok(()) => fallback(request, caller).await,
+                Err(refusal) => *refusal,
+            },
+            _ => self.answer(request, &caller).await,
+        }
+    }
+}
+
+impl fmt::Debug for Gateway {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Gateway")
+            .field("hosts", &self.hosts)
+            .finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for GatewayConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("GatewayConfig")
+            .field("sandbox", &self.sandbox)
+            .finish_non_exhaustive()
+    }
+}
+
+async fn post<B>(visit: &Visit, request: Request<B>) -> Response<Body>
+where
+    B: HttpBody<Data = Bytes>,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    let accepts = match edge::check_post(request.headers()) {
+        Ok(accepts) => accepts,
+        Err(refusal) => return *refusal,
+    };
+    let (parts, body) = request.into_parts();
+    match edge::read_body(body).await {
+        Ok(bytes) => downstream::answer(visit, &parts.headers, accepts, &bytes).await,
+        Err(refusal) => *refusal,
+    }
+}
+
+/// Reads the route. Nothing is decoded: a server's name needs no escapes.
+fn route(path: &str) -> Option<Door> {
+    if path == "/mcp" {
+        return Some(Door::All);
+    }
+    let name = path.strip_prefix("/s/")?.strip_suffix("/mcp")?;
+    name.parse::<ServerName>().ok().map(Door::One)
+}
+
+/// How long accepting rests after it failed.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_two_kinds_of_routes_lead_to_a_door() {
+        assert_eq!(route("/mcp"), Some(Door::All));
+        assert_eq!(
+            route("/s/files/mcp"),
+            Some(Door::One("files".parse().unwrap()))
+        );
+        for path in [
+            "/",
+            "/mcp/",
+            "/s//mcp",
+            "/s/a/b/mcp",
+            "/s/%66iles/mcp",
+            "/s/files",
+            "/s/../mcp",
+            "/S/files/mcp",
+        ] {
+            assert_eq!(route(path), None, "{path}");
+        }
+    }
+}

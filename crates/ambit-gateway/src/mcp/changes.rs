@@ -1,0 +1,183 @@
+//! Streams of changes: `subscriptions/listen` of the modern era and the GET stream of the legacy one.
+//!
+//! They tell that the list of tools changed and that the task has ended; nothing of an upstream's.
+
+use ambit_core::{TaskId, json::Value};
+use bytes::Bytes;
+use http::{Response, StatusCode};
+use tokio::{sync::mpsc, time::interval};
+
+use super::{
+    downstream::{Visit, reply},
+    era::{Era, META_SUBSCRIPTION},
+    listing, local,
+    wire::{self, INVALID_PARAMS, Id, Request, RpcError},
+};
+use crate::{
+    body::{self, Body, EventStream, HEARTBEAT},
+    doors::StreamSeat,
+    edge::Accepts,
+    limits::STREAM_HEARTBEAT,
+};
+
+/// Answers `subscriptions/listen`.
+pub(super) async fn listen(visit: &Visit, accepts: Accepts, request: &Request) -> Response<Body> {
+    let wanted = request
+        .params
+        .get("notifications")
+        .filter(|it| it.as_object().is_some());
+    let Some(wanted) = wanted else {
+        let error = RpcError::new(INVALID_PARAMS, "`notifications` must be an object");
+        return reply(request, Era::Modern, Err(error));
+    };
+    if accepts != Accepts::Events {
+        return body::problem(
+            StatusCode::NOT_ACCEPTABLE,
+            "not_acceptable",
+            "a stream needs text/event-stream",
+        );
+    }
+    let tools = wanted.get("toolsListChanged").and_then(Value::as_bool) == Some(true);
+    let offers = match local::offers(visit, &request.method).await {
+        Ok(offers) => offers,
+        Err(error) => return reply(request, Era::Modern, Err(error)),
+    };
+    let agreed = if tools {
+        Value::object([("toolsListChanged", true.into())])
+    } else {
+        Value::object([])
+    };
+    let mut params = subscribed(&request.id);
+    if let Value::Object(members) = &mut params {
+        members.insert("notifications".into(), agreed);
+    }
+    let first = wire::notification_of("notifications/subscriptions/acknowledged", params);
+    let Some(seat) = visit.doors.seat(&visit.caller, offers.task.id) else {
+        return crowded();
+    };
+    let subscription = Subscription {
+        id: Some(request.id.clone()),
+        tools,
+    };
+    stream(
+        visit,
+        offers.task.id,
+        seat,
+        Some(body::event(&first)),
+        subscription,
+    )
+}
+
+/// Answers the GET of a legacy client.
+pub(crate) async fn get(visit: &Visit, accepts: Accepts) -> Response<Body> {
+    if accepts != Accepts::Events {
+        return body::problem(
+            StatusCode::NOT_ACCEPTABLE,
+            "not_acceptable",
+            "a stream needs text/event-stream",
+        );
+    }
+    let offers = match local::offers(visit, "notifications/tools/list_changed").await {
+        Ok(offers) => offers,
+        Err(error) => return body::json(StatusCode::FORBIDDEN, wire::error_text(None, &error)),
+    };
+    let Some(seat) = visit.doors.seat(&visit.caller, offers.task.id) else {
+        return crowded();
+    };
+    let subscription = Subscription {
+        id: None,
+        tools: true,
+    };
+    stream(visit, offers.task.id, seat, Some(HEARTBEAT), subscription)
+}
+
+struct Subscription {
+    id: Option<Id>,
+    tools: bool,
+}
+
+fn stream(
+    visit: &Visit,
+    task: TaskId,
+    seat: StreamSeat,
+    first: Option<Bytes>,
+    subscription: Subscription,
+) -> Response<Body> {
+    let (sender, receiver) = mpsc::channel(4);
+    let visit = visit.clone();
+    tokio::spawn(async move {
+        tokio::select! {
+            () = visit.doors.handle.task_ended(task) => {
+                if let Some(last) = subscription.last() {
+                    let _agent_left = sender.send(last).await;
+                }
+            }
+            () = watch(&visit, &sender, &subscription) => {}
+        }
+        drop(seat);
+    });
+    body::events(EventStream::new(first, receiver, |it| it, None))
+}
+
+/// Sends signs of life and changes until the agent goes away.
+async fn watch(visit: &Visit, sender: &mpsc::Sender<Bytes>, subscription: &Subscription) {
+    let mut beat = interval(STREAM_HEARTBEAT);
+    let mut news = visit.doors.shown.subscribe();
+    let mut before = None;
+    loop {
+        tokio::select! {
+            () = sender.closed() => return,
+            _ = beat.tick() => {}
+            _ = news.changed() => {}
+        }
+        let Ok(offers) = visit.doors.handle.offers(&visit.caller, visit.doors.now()) else {
+            return;
+        };
+        let now = Some(listing::shown(visit, &offers));
+        let changed = before.is_some() && before != now;
+        before = now;
+        let next = if changed && subscription.tools {
+            subscription.changed()
+        } else {
+            HEARTBEAT
+        };
+        if sender.send(next).await.is_err() {
+            return;
+        }
+    }
+}
+
+impl Subscription {
+    fn changed(&self) -> Bytes {
+        let params = self
+            .id
+            .as_ref()
+            .map_or_else(|| Value::object([]), subscribed);
+        body::event(&wire::notification_of(
+            "notifications/tools/list_changed",
+            params,
+        ))
+    }
+
+    /// Returns the graceful end that the modern era knows.
+    fn last(&self) -> Option<Bytes> {
+        let id = self.id.as_ref()?;
+        let mut result = subscribed(id);
+        if let Value::Object(members) = &mut result {
+            members.insert("resultType".into(), "complete".into());
+        }
+        Some(body::event(&wire::result_text(id, &result)))
+    }
+}
+
+fn subscribed(id: &Id) -> Value {
+    Value::object([("_meta", Value::object([(META_SUBSCRIPTION, id.to_value())]))])
+}
+
+fn crowded() -> Response<Body> {
+    body::problem(
+        StatusCode::TOO_MANY_REQUESTS,
+        "overloaded",
+        "this task keeps enough streams open",
+    )
+}

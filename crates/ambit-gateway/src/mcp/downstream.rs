@@ -1,0 +1,375 @@
+//! One message of an agent's, from its parsed form to the answer.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use ambit_core::{
+    Reason,
+    act::{Act, Listing},
+    json::Value,
+};
+use ambit_identity::InstanceCaller;
+use bytes::Bytes;
+use http::{HeaderMap, Response, StatusCode};
+use tokio::sync::{mpsc, oneshot};
+
+use super::{
+    acts::{self, Door, Wanted},
+    changes,
+    era::{self, Era, META_LOG_LEVEL},
+    listing, local,
+    methods::{self, Decided, Local, Treatment},
+    perform::{Conclusion, Wishes, perform},
+    refusal::Refusal,
+    wire::{
+        self, HEADER_MISMATCH, INVALID_PARAMS, METHOD_NOT_FOUND, Message, Request, RpcError,
+        UNSUPPORTED_VERSION,
+    },
+};
+use crate::{
+    body::{self, Body, EventStream},
+    doors::Doors,
+    edge::Accepts,
+    limits::NOTIFICATIONS_WAITING_MAX,
+    upstream::Notice,
+};
+
+/// Who asks, through which door.
+#[derive(Clone)]
+pub(crate) struct Visit {
+    /// What all doors share.
+    pub doors: Arc<Doors>,
+    /// Who asks, proved.
+    pub caller: InstanceCaller,
+    /// Through which door.
+    pub door: Door,
+}
+
+/// Answers one POST.
+pub(crate) async fn answer(
+    visit: &Visit,
+    headers: &HeaderMap,
+    accepts: Accepts,
+    body: &Bytes,
+) -> Response<Body> {
+    match wire::read(body) {
+        Ok(Message::Request(request)) => answer_request(visit, headers, accepts, request).await,
+        Ok(Message::Notification { method, .. }) => notified(visit, &method).await,
+        // Nothing is ever asked of an agent, so it has nothing to answer.
+        Ok(Message::Response(_)) => refuse_quietly(visit, "response").await,
+        Err(malformed) => {
+            note(visit, "malformed", Reason::ArgumentsInvalid).await;
+            body::json(
+                StatusCode::BAD_REQUEST,
+                wire::error_text(malformed.id.as_ref(), &malformed.to_error()),
+            )
+        }
+    }
+}
+
+async fn answer_request(
+    visit: &Visit,
+    headers: &HeaderMap,
+    accepts: Accepts,
+    request: Request,
+) -> Response<Body> {
+    let era = match era::of_request(headers, &request) {
+        Ok(era) => era,
+        Err(error) => {
+            note(
+                visit,
+                methods::recorded_name(&request.method),
+                Reason::ArgumentsInvalid,
+            )
+            .await;
+            return fail(StatusCode::BAD_REQUEST, &request, &error);
+        }
+    };
+    if era == Era::Legacy
+        && request.method != "initialize"
+        && headers.contains_key(era::HEADER_SESSION)
+    {
+        // Ambit gives out no sessions: this one is somebody else's, and the client knows to begin anew.
+        return fail(
+            StatusCode::NOT_FOUND,
+            &request,
+            &RpcError::new(wire::INVALID_REQUEST, "unknown session"),
+        );
+    }
+    match methods::find(&request.method, era).map(|it| it.treatment) {
+        Some(Treatment::Decided(method)) => {
+            decided(visit, headers, accepts, era, (method, request)).await
+        }
+        Some(Treatment::Listed) => reply(&request, era, listing::tools(visit, era, &request).await),
+        Some(Treatment::Local(Local::Listen)) => changes::listen(visit, accepts, &request).await,
+        Some(Treatment::Local(what)) => {
+            reply(&request, era, local::answer(visit, what, &request).await)
+        }
+        Some(Treatment::Ignored | Treatment::Refused) | None => {
+            note(
+                visit,
+                methods::recorded_name(&request.method),
+                Reason::MethodNotAllowed,
+            )
+            .await;
+            let error = RpcError::new(METHOD_NOT_FOUND, "this method is not offered").with(
+                Value::object([("code", Reason::MethodNotAllowed.code().into())]),
+            );
+            reply(&request, era, Err(error))
+        }
+    }
+}
+
+async fn decided(
+    visit: &Visit,
+    headers: &HeaderMap,
+    accepts: Accepts,
+    era: Era,
+    (method, mut request): (Decided, Request),
+) -> Response<Body> {
+    let params = std::mem::take(&mut request.params);
+    let wishes = Wishes {
+        era,
+        method,
+        shared_door: visit.door == Door::All,
+        notices: None,
+        progress: false,
+        log_level: log_level(&params),
+    };
+    let token = params
+        .get("_meta")
+        .and_then(|it| it.get("progressToken"))
+        .cloned();
+    let wanted = match acts::read(method, &visit.door, params) {
+        Ok(wanted) => wanted,
+        Err(reason) => return refused(visit, &request, &wishes, reason).await,
+    };
+    let act = match wanted {
+        Wanted::ListOfAll(what) => {
+            let listed = listing::of_all(visit, what, &wishes).await;
+            return reply(&request, era, listed);
+        }
+        Wanted::Act(act) => act,
+    };
+    if era == Era::Modern
+        && let Err(error) = mirrored(visit, headers, &act)
+    {
+        note(visit, act.action(), Reason::ArgumentsInvalid).await;
+        return fail(StatusCode::BAD_REQUEST, &request, &error);
+    }
+    run(visit.clone(), accepts, request, act, (wishes, token)).await
+}
+
+/// Takes the act along in a task of its own: a legacy client that goes away does not stop it, and its end is
+/// recorded in any case.
+async fn run(
+    visit: Visit,
+    accepts: Accepts,
+    request: Request,
+    act: Act,
+    (mut wishes, token): (Wishes, Option<Value>),
+) -> Response<Body> {
+    let (notices, mut noticed) = mpsc::channel(NOTIFICATIONS_WAITING_MAX);
+    if accepts == Accepts::Events && wishes.method == Decided::CallTool {
+        wishes.notices = Some(notices);
+        wishes.progress = token.is_some();
+    }
+    let (mut end, mut ended) = oneshot::channel();
+    tokio::spawn(async move {
+        let structured = !has_output_schema(&visit, &act);
+        let conclusion = {
+            let gone = async {
+                match wishes.era {
+                    Era::Modern => end.closed().await,
+                    Era::Legacy => std::future::pending().await,
+                }
+            };
+            perform(&visit.doors, &visit.caller, act, &wishes, gone).await
+        };
+        let text = rendered(&request, &wishes, conclusion, structured);
+        // The stream of notices must have ended when its last event comes.
+        drop(wishes);
+        let _agent_left = end.send(text);
+    });
+    tokio::select! {
+        biased;
+        text = &mut ended => match text {
+            Ok(text) => body::json(StatusCode::OK, text),
+            Err(_) => body::empty(StatusCode::INTERNAL_SERVER_ERROR),
+        },
+        Some(notice) = noticed.recv() => {
+            let first = shown(notice, token.as_ref());
+            let render = move |it| shown(it, token.as_ref());
+            body::events(EventStream::new(Some(first), noticed, render, Some(ended)))
+        }
+    }
+}
+
+/// Returns the bytes of the answer.
+fn rendered(
+    request: &Request,
+    wishes: &Wishes,
+    conclusion: Conclusion,
+    structured: bool,
+) -> String {
+    match conclusion {
+        Conclusion::Done(result) => wire::result_of_text(&request.id, &result),
+        Conclusion::Error(error) => wire::error_text(Some(&request.id), &error),
+        Conclusion::Refused(refusal) => refusal_text(request, wishes, &refusal, structured),
+    }
+}
+
+fn refusal_text(request: &Request, wishes: &Wishes, refusal: &Refusal, structured: bool) -> String {
+    if wishes.method != Decided::CallTool {
+        return wire::error_text(Some(&request.id), &refusal.to_error());
+    }
+    let mut result = refusal.to_result(structured);
+    if let (Era::Modern, Value::Object(members)) = (wishes.era, &mut result) {
+        super::bridge::complete(members, false);
+    }
+    wire::result_text(&request.id, &result)
+}
+
+/// Records that a request never became an act, and says so as the method wants.
+async fn refused(
+    visit: &Visit,
+    request: &Request,
+    wishes: &Wishes,
+    reason: Reason,
+) -> Response<Body> {
+    let action = methods::recorded_name(&request.method);
+    let refusal = match visit
+        .doors
+        .handle
+        .refuse(&visit.caller, action, reason, (visit.doors.clock)())
+        .await
+    {
+        Ok(denied) => Refusal::denied(denied),
+        Err(error) => Refusal::engine(&error),
+    };
+    if wishes.method != Decided::CallTool && reason == Reason::ArgumentsInvalid {
+        let error = RpcError {
+            code: INVALID_PARAMS,
+            ..refusal.to_error()
+        };
+        return reply(request, wishes.era, Err(error));
+    }
+    body::json(
+        StatusCode::OK,
+        refusal_text(request, wishes, &refusal, true),
+    )
+}
+
+async fn notified(visit: &Visit, method: &str) -> Response<Body> {
+    let known = [Era::Legacy, Era::Modern]
+        .into_iter()
+        .find_map(|era| methods::find(method, era));
+    match known.map(|it| it.treatment) {
+        Some(Treatment::Ignored) => body::empty(StatusCode::ACCEPTED),
+        _ => refuse_quietly(visit, methods::recorded_name(method)).await,
+    }
+}
+
+async fn refuse_quietly(visit: &Visit, action: &str) -> Response<Body> {
+    note(visit, action, Reason::MethodNotAllowed).await;
+    let error = RpcError::new(wire::INVALID_REQUEST, "this message is not offered");
+    body::json(StatusCode::BAD_REQUEST, wire::error_text(None, &error))
+}
+
+/// Records a refusal of what never becomes an act. When that can't be written the refusal stands all the same.
+pub(super) async fn note(visit: &Visit, action: &str, reason: Reason) {
+    let noted = visit
+        .doors
+        .handle
+        .refuse(&visit.caller, action, reason, (visit.doors.clock)())
+        .await;
+    if let Err(error) = noted {
+        tracing::warn!(%error, action, "a refusal could not be recorded");
+    }
+}
+
+/// Answers with a result or an error, with the HTTP status that the era wants.
+pub(super) fn reply(
+    request: &Request,
+    era: Era,
+    outcome: Result<Value, RpcError>,
+) -> Response<Body> {
+    match outcome {
+        Ok(result) => body::json(StatusCode::OK, wire::result_text(&request.id, &result)),
+        Err(error) => {
+            let status = match (era, error.code) {
+                (Era::Modern, METHOD_NOT_FOUND) => StatusCode::NOT_FOUND,
+                (Era::Modern, HEADER_MISMATCH | UNSUPPORTED_VERSION) => StatusCode::BAD_REQUEST,
+                _ => StatusCode::OK,
+            };
+            fail(status, request, &error)
+        }
+    }
+}
+
+fn fail(status: StatusCode, request: &Request, error: &RpcError) -> Response<Body> {
+    body::json(status, wire::error_text(Some(&request.id), error))
+}
+
+fn mirrored(visit: &Visit, headers: &HeaderMap, act: &Act) -> Result<(), RpcError> {
+    let Act::CallTool {
+        server,
+        tool,
+        arguments,
+    } = act
+    else {
+        return Ok(());
+    };
+    let book = visit.doors.handle.book().ok();
+    let definition = book
+        .as_ref()
+        .and_then(|it| it.estate().tool(server, tool))
+        .map(|it| &it.definition);
+    definition.map_or(Ok(()), |it| era::check_parameters(headers, it, arguments))
+}
+
+/// Some clients check structured content against the tool's output schema even when it tells of an error.
+fn has_output_schema(visit: &Visit, act: &Act) -> bool {
+    let (Some(server), Some(tool)) = (act.server(), act.tool()) else {
+        return false;
+    };
+    let book = visit.doors.handle.book().ok();
+    let tool = book.as_ref().and_then(|it| it.estate().tool(server, tool));
+    tool.is_some_and(|it| it.definition.get("outputSchema").is_some())
+}
+
+fn log_level(params: &BTreeMap<String, Value>) -> Option<&'static str> {
+    let wanted = era::meta(params, META_LOG_LEVEL)?.as_str()?;
+    LOG_LEVELS.into_iter().find(|it| *it == wanted)
+}
+
+/// Returns a notice as an event; progress carries the agent's own token.
+fn shown(notice: Notice, token: Option<&Value>) -> Bytes {
+    let mut params = notice.params;
+    if let (Value::Object(members), Some(token), "notifications/progress") =
+        (&mut params, token, notice.method)
+    {
+        members.insert("progressToken".into(), token.clone());
+    }
+    body::event(&wire::notification_of(notice.method, params))
+}
+
+/// The levels of log messages (RFC 5424, as MCP names them).
+const LOG_LEVELS: [&str; 8] = [
+    "debug",
+    "info",
+    "notice",
+    "warning",
+    "error",
+    "critical",
+    "alert",
+    "emergency",
+];
+
+/// Returns the listings that a door with many servers joins.
+pub(super) const fn listing_method(what: Listing) -> Decided {
+    match what {
+        Listing::Resources => Decided::ListResources,
+        Listing::ResourceTemplates => Decided::ListResourceTemplates,
+        Listing::Prompts => Decided::ListPrompts,
+    }
+}

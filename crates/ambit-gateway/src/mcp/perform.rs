@@ -1,0 +1,378 @@
+//! The one path of an act through the MCP doors: decide, admit, send, record.
+
+use std::{future::Future, sync::Arc};
+
+use ambit_core::{
+    DecisionId, Labels, Reason, Timestamp,
+    act::{Act, Listing},
+    json::Value,
+    record::Status,
+};
+use ambit_engine::{Answer, Denied, Effect, Passage};
+use ambit_identity::InstanceCaller;
+use http::{HeaderName, HeaderValue};
+use tokio::sync::mpsc;
+
+use super::{
+    bridge,
+    era::{self, Era},
+    methods::Decided,
+    refusal::Refusal,
+    wire::{self, RpcError},
+};
+use crate::{
+    doors::Doors,
+    upstream::{Call, Notice, Upstream, UpstreamError},
+};
+
+/// How an act ended, for the agent.
+#[derive(Debug)]
+pub(crate) enum Conclusion {
+    /// The upstream's result, in the agent's era, canonical.
+    Done(String),
+    /// The upstream's error.
+    Error(RpcError),
+    /// It did not happen, or nobody knows.
+    Refused(Refusal),
+}
+
+/// What an agent asked for besides the act.
+#[derive(Debug)]
+pub(crate) struct Wishes {
+    /// The agent's era.
+    pub era: Era,
+    /// What kind of act it is.
+    pub method: Decided,
+    /// The agent came through the door with many servers.
+    pub shared_door: bool,
+    /// Where notifications go, when the agent can read them.
+    pub notices: Option<mpsc::Sender<Notice>>,
+    /// It wants progress.
+    pub progress: bool,
+    /// The least level of log messages wanted.
+    pub log_level: Option<&'static str>,
+}
+
+/// Takes `act` along the whole path. `gone` resolves when the agent withdrew the request.
+pub(crate) async fn perform(
+    doors: &Arc<Doors>,
+    caller: &InstanceCaller,
+    act: Act,
+    wishes: &Wishes,
+    gone: impl Future<Output = ()>,
+) -> Conclusion {
+    // The same bytes are decided and sent: they are made once, from the value that is decided.
+    let prepared = Prepared::new(&act);
+    if let Some(server) = act.server() {
+        doors.warm(caller, server).await;
+    }
+    let permit = match doors.handle.decide(caller, act, (doors.clock)()).await {
+        Ok(Answer::Allowed(permit)) => permit,
+        Ok(Answer::Held(held)) => return Conclusion::Refused(Refusal::held(held)),
+        Ok(Answer::Denied(denied)) => return Conclusion::Refused(Refusal::denied(denied)),
+        Err(error) => return broken(&error),
+    };
+    let passage = match doors.handle.admit(permit, doors.now()) {
+        Ok(passage) => passage,
+        Err(denied) => return Conclusion::Refused(Refusal::denied(denied)),
+    };
+    let began = doors.now();
+    let decision = passage.decision();
+    let sent = tokio::select! {
+        biased;
+        () = passage.cancelled() => Sent::cut(),
+        () = gone => Sent::cut(),
+        sent = send(doors, caller, &passage, &prepared, wishes) => sent,
+    };
+    record(doors, passage, began, decision, sent).await
+}
+
+/// The parameters of one act, as they go upstream.
+struct Prepared {
+    method: &'static str,
+    params: Vec<(&'static str, String)>,
+    name: Option<String>,
+}
+
+/// What came of sending.
+struct Sent {
+    status: Status,
+    sent_bytes: u64,
+    received_bytes: u64,
+    said: Said,
+}
+
+enum Said {
+    Result(String),
+    Error(RpcError),
+    Failed(Arc<UpstreamError>),
+    Changed,
+    Cut,
+}
+
+impl Prepared {
+    fn new(act: &Act) -> Self {
+        let plain = |method| Self {
+            method,
+            params: Vec::new(),
+            name: None,
+        };
+        match act {
+            Act::CallTool {
+                tool, arguments, ..
+            } => Self {
+                method: "tools/call",
+                params: vec![
+                    ("arguments", arguments.to_canonical()),
+                    ("name", wire::quoted(tool.as_str())),
+                ],
+                name: Some(tool.to_string()),
+            },
+            Act::ReadResource { uri, .. } => Self {
+                method: "resources/read",
+                params: vec![("uri", wire::quoted(uri))],
+                name: Some(uri.clone()),
+            },
+            Act::GetPrompt {
+                prompt, arguments, ..
+            } => Self {
+                method: "prompts/get",
+                params: vec![
+                    ("arguments", arguments.to_canonical()),
+                    ("name", wire::quoted(prompt)),
+                ],
+                name: Some(prompt.clone()),
+            },
+            Act::Complete { parameters, .. } => {
+                let members = ["argument", "context", "ref"].into_iter();
+                let params = members
+                    .filter_map(|it| Some((it, parameters.get(it)?.to_canonical())))
+                    .collect();
+                Self {
+                    method: "completion/complete",
+                    params,
+                    name: None,
+                }
+            }
+            Act::List {
+                what: Listing::Resources,
+                ..
+            } => plain("resources/list"),
+            Act::List {
+                what: Listing::ResourceTemplates,
+                ..
+            } => plain("resources/templates/list"),
+            Act::List {
+                what: Listing::Prompts,
+                ..
+            } => plain("prompts/list"),
+            // Never asked for here: the CONNECT door has its own path.
+            Act::Connect { .. } => plain(""),
+        }
+    }
+}
+
+impl Sent {
+    fn failed(error: Arc<UpstreamError>, sent_bytes: u64) -> Self {
+        let status = error.status();
+        let sent_bytes = if status == Status::NotSent {
+            0
+        } else {
+            sent_bytes
+        };
+        Self {
+            status,
+            sent_bytes,
+            received_bytes: 0,
+            said: Said::Failed(error),
+        }
+    }
+
+    /// Nobody knows how far it came.
+    const fn cut() -> Self {
+        Self {
+            status: Status::Unknown,
+            sent_bytes: 0,
+            received_bytes: 0,
+            said: Said::Cut,
+        }
+    }
+}
+
+async fn send(
+    doors: &Arc<Doors>,
+    caller: &InstanceCaller,
+    passage: &Passage,
+    prepared: &Prepared,
+    wishes: &Wishes,
+) -> Sent {
+    let Some(server) = passage.act().server() else {
+        return Sent::failed(Arc::new(UpstreamError::Incompatible), 0);
+    };
+    let upstream = match doors.upstream(caller, server).await {
+        Ok(upstream) => upstream,
+        Err(error) => return Sent::failed(error, 0),
+    };
+    // The conversation may have been opened after the decision: what it showed is not in the decision yet.
+    if passage.act().tool().is_some_and(|it| upstream.differs(it)) {
+        return Sent {
+            status: Status::NotSent,
+            sent_bytes: 0,
+            received_bytes: 0,
+            said: Said::Changed,
+        };
+    }
+    let params: Vec<_> = prepared
+        .params
+        .iter()
+        .map(|(name, value)| (*name, value.as_str()))
+        .collect();
+    let sent_bytes = prepared.params.iter().map(|it| it.1.len()).sum::<usize>() as u64;
+    if let Act::List { what, .. } = passage.act() {
+        return listed(&upstream, *what, wishes, server).await;
+    }
+    let call = Call {
+        name: prepared.name.as_deref(),
+        parameter_headers: parameter_headers(doors, passage.act()),
+        log_level: wishes.log_level,
+        progress: wishes.progress,
+        notices: wishes.notices.as_ref(),
+        ..Call::new(prepared.method, &params)
+    };
+    let answered = match upstream.call(&call).await {
+        Ok(answered) => answered,
+        Err(error) => return Sent::failed(Arc::new(error), sent_bytes),
+    };
+    let received_bytes = answered.received_bytes as u64;
+    let (status, said) = match answered.outcome {
+        Ok(result) => match rendered(result, wishes, server) {
+            Ok((status, text)) => (status, Said::Result(text)),
+            Err(error) => (error.status(), Said::Failed(Arc::new(error))),
+        },
+        Err(error) => (
+            Status::Failed,
+            Said::Error(bridge::error(&error, wishes.era)),
+        ),
+    };
+    Sent {
+        status,
+        sent_bytes,
+        received_bytes,
+        said,
+    }
+}
+
+/// Fetches all pages of a listing: a cursor of an agent's is never passed on.
+async fn listed(
+    upstream: &Upstream,
+    what: Listing,
+    wishes: &Wishes,
+    server: &ambit_core::ServerName,
+) -> Sent {
+    let (method, member) = match what {
+        Listing::Resources => ("resources/list", "resources"),
+        Listing::ResourceTemplates => ("resources/templates/list", "resourceTemplates"),
+        Listing::Prompts => ("prompts/list", "prompts"),
+    };
+    let items = match upstream.list(method, member).await {
+        Ok(Ok(items)) => items,
+        Ok(Err(error)) => {
+            let said = Said::Error(bridge::error(&error, wishes.era));
+            return Sent {
+                status: Status::Failed,
+                sent_bytes: 0,
+                received_bytes: 0,
+                said,
+            };
+        }
+        Err(error) => return Sent::failed(Arc::new(error), 0),
+    };
+    match rendered(
+        Value::object([(member, Value::Array(items))]),
+        wishes,
+        server,
+    ) {
+        Ok((status, text)) => Sent {
+            status,
+            sent_bytes: 0,
+            received_bytes: text.len() as u64,
+            said: Said::Result(text),
+        },
+        Err(error) => Sent::failed(Arc::new(error), 0),
+    }
+}
+
+fn rendered(
+    result: Value,
+    wishes: &Wishes,
+    server: &ambit_core::ServerName,
+) -> Result<(Status, String), UpstreamError> {
+    let mut result = bridge::result(result, wishes.era, wishes.method)?;
+    if wishes.shared_door {
+        bridge::rename(&mut result, server, wishes.method);
+    }
+    let failed = result.get("isError").and_then(Value::as_bool) == Some(true);
+    let status = if failed { Status::Failed } else { Status::Done };
+    Ok((status, result.to_canonical()))
+}
+
+fn parameter_headers(doors: &Doors, act: &Act) -> Vec<(HeaderName, HeaderValue)> {
+    let Act::CallTool {
+        server,
+        tool,
+        arguments,
+    } = act
+    else {
+        return Vec::new();
+    };
+    let Ok(book) = doors.handle.book() else {
+        return Vec::new();
+    };
+    let definition = book.estate().tool(server, tool).map(|it| &it.definition);
+    definition
+        .map(|it| era::parameter_headers(it, arguments))
+        .unwrap_or_default()
+}
+
+async fn record(
+    doors: &Doors,
+    passage: Passage,
+    began: Timestamp,
+    decision: DecisionId,
+    sent: Sent,
+) -> Conclusion {
+    let moment = (doors.clock)();
+    let result = match &sent.said {
+        Said::Result(text) => Some(text.as_bytes().to_vec()),
+        Said::Error(_) | Said::Failed(_) | Said::Changed | Said::Cut => None,
+    };
+    let effect = Effect {
+        status: sent.status,
+        took: moment.now.since(began),
+        sent_bytes: sent.sent_bytes,
+        received_bytes: sent.received_bytes,
+        labels: Labels::none(),
+        result,
+    };
+    if let Err(error) = doors.handle.performed(passage, effect, moment).await {
+        return broken(&error);
+    }
+    match sent.said {
+        Said::Result(text) => Conclusion::Done(text),
+        Said::Error(error) => Conclusion::Error(error),
+        Said::Failed(error) => {
+            tracing::warn!(%decision, %error, "an act did not come back whole");
+            Conclusion::Refused(Refusal::failed(decision, &error))
+        }
+        Said::Changed => {
+            let reason = Reason::ToolChanged;
+            Conclusion::Refused(Refusal::denied(Denied { decision, reason }))
+        }
+        Said::Cut => Conclusion::Refused(Refusal::cut(decision)),
+    }
+}
+
+fn broken(error: &ambit_engine::EngineError) -> Conclusion {
+    tracing::error!(%error, "the engine gave no answer");
+    Conclusion::Refused(Refusal::engine(error))
+}
