@@ -17,6 +17,7 @@ mod handle;
 mod live;
 mod moment;
 mod quota;
+mod rebuild;
 mod sequencer;
 mod state;
 
@@ -31,6 +32,7 @@ pub use crate::{
     },
     handle::{Answer, Handle, Held, Offer, Offers},
     moment::{Clock, Moment},
+    rebuild::{RebuildError, Rebuilt, ReplayReport, rebuild, replay_all},
     sequencer::{CompileEstate, STATE_DIGEST_EVERY_RECORDS, Sequencer, Setup, SetupError, Step},
     state::{Approval, ApprovalStanding, FoldError, OpenAct, RowError, State, TABLES, TaskEntry},
 };

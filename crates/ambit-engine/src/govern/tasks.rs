@@ -203,6 +203,31 @@ impl Handle {
         self.govern(caller, moment, take).await
     }
 
+    /// Keeps a sealed credential for the gateway to inject. The secret itself never comes here.
+    pub async fn keep_credential(
+        &self,
+        caller: &PersonCaller,
+        reference: String,
+        sealed: Vec<u8>,
+        moment: Moment,
+    ) -> Result<(), Refusal> {
+        let take = move |desk: &mut Desk<'_>, asked: &mut Asked| {
+            let act = Governance::SealCredential {
+                reference: reference.clone(),
+            };
+            let permit = asked.permit(desk, act, Touched::NOTHING)?;
+            let warrant = permit.warrant();
+            desk.write(Body::CredentialSealed {
+                reference: reference.clone(),
+                warrant,
+            })?;
+            desk.attachments
+                .push(Attachment::Secret { reference, sealed });
+            Ok(())
+        };
+        self.govern(caller, moment, take).await
+    }
+
     async fn end_without_warrant(
         &self,
         task: TaskId,

@@ -1,7 +1,10 @@
 //! The tables are the fold of the log, and a start reads back what was so.
 
+use std::{collections::BTreeMap, sync::Arc};
+
 use ambit_core::record::Verdict;
-use ambit_engine::{State, TABLES};
+use ambit_engine::{CompileEstate, State, TABLES, rebuild, replay_all};
+use ambit_policy::PolicyBook;
 use ambit_testkit::{World, office};
 
 use crate::support::{ask, done, held, id, pass, refund, verdict};
@@ -32,30 +35,25 @@ fn busy() -> (World, ambit_identity::InstanceCaller) {
 #[test]
 fn a_rebuild_gives_the_same_rows() {
     let (world, _) = busy();
-    let mut state = State::empty();
-    let mut tables = std::collections::BTreeMap::new();
-    for (index, record) in world.records().iter().enumerate() {
-        state
-            .apply(index as u64, record)
-            .expect("a record that follows");
-        for row in state.take_rows() {
-            match row.value {
-                Some(value) => tables.insert((row.table, row.key), value),
-                None => tables.remove(&(row.table, row.key)),
-            };
-        }
-    }
+    let rebuilt = rebuild(world.archive.as_ref()).expect("a log that folds");
     for table in TABLES {
-        for (key, value) in world.archive.rows(table).unwrap() {
-            let rebuilt = tables.remove(&(*table, key.clone()));
-            assert_eq!(rebuilt, Some(value), "{table}/{key}");
-        }
+        let stored: BTreeMap<_, _> = world.archive.rows(table).unwrap().into_iter().collect();
+        assert_eq!(rebuilt.tables.get(table), Some(&stored), "{table}");
     }
-    assert!(tables.is_empty(), "{tables:?}");
     assert_eq!(
         State::load(world.archive.as_ref()).unwrap().digest(),
-        state.digest()
+        rebuilt.digest
     );
+}
+
+#[test]
+fn every_decision_is_derived_again_alike() {
+    let (world, _) = busy();
+    let book = Arc::new(PolicyBook::compile(Arc::new(office(&[]))).expect("an estate"));
+    let compile: CompileEstate = Arc::new(move |_| Ok(book.clone()));
+    let report = replay_all(world.archive.as_ref(), &compile).expect("a log that is read");
+    assert!(report.same >= 9, "{report:?}");
+    assert!(report.different.is_empty(), "{report:?}");
 }
 
 #[test]
