@@ -184,6 +184,15 @@ impl Durable for SqliteWriter {
     }
 }
 
+/// A clean halt leaves one file: the write-ahead log moves into the database, and the mark is durable. Neither is needed
+/// for the next start, so a failure is passed over.
+impl Drop for SqliteWriter {
+    fn drop(&mut self) {
+        let _ = self.settle_mark();
+        let _ = held(&self.connection).pragma_update(None, "wal_checkpoint", "TRUNCATE");
+    }
+}
+
 fn open(keeping: &Keeping, flags: OpenFlags) -> Result<Connection, StoreError> {
     let flags = flags | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let opened = match &keeping.vfs {
@@ -362,3 +371,6 @@ impl From<StoreError> for ArchiveError {
         Self::new("reading the database", error)
     }
 }
+
+#[cfg(test)]
+mod tests;

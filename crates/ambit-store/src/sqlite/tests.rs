@@ -1,0 +1,98 @@
+use ambit_audit::LogKey;
+
+use super::*;
+
+fn open(directory: &Path) -> (SqliteWriter, SqliteArchive) {
+    let key = LogKey::from_seed(&[9; 32]).unwrap();
+    create_or_open(&Keeping {
+        path: directory.join("ambit.db"),
+        mark: directory.join("mark"),
+        tables: &["tasks"],
+        verifier: key.verifier("example.org/log").unwrap(),
+        vfs: None,
+    })
+    .unwrap()
+}
+
+fn commit(writer: &mut SqliteWriter, bytes: usize) -> Result<(), StoreError> {
+    let leaves = [vec![b'x'; bytes]];
+    writer.write(&Commit {
+        first_index: writer.size,
+        leaves: &leaves,
+        tiles: &[],
+        rows: &[],
+        attachments: &[],
+        checkpoint: "note",
+    })
+}
+
+#[test]
+fn a_full_disk_is_named_and_loses_nothing() {
+    let directory = tempfile::tempdir().unwrap();
+    let (mut writer, archive) = open(directory.path());
+    commit(&mut writer, 100).unwrap();
+    // SQLite's own bound on the file gives the error that a full disk gives.
+    let pages: i64 = {
+        let connection = held(&writer.connection);
+        let count = "page_count";
+        connection
+            .pragma_query_value(None, count, |row| row.get(0))
+            .unwrap()
+    };
+    let bound = |writer: &SqliteWriter, pages: i64| {
+        let set = |row: &rusqlite::Row<'_>| row.get::<_, i64>(0);
+        let connection = held(&writer.connection);
+        connection
+            .pragma_update_and_check(None, "max_page_count", pages, set)
+            .unwrap();
+    };
+    bound(&writer, pages);
+    let refused = commit(&mut writer, 60_000).unwrap_err();
+    assert!(matches!(refused, StoreError::Full { .. }), "{refused}");
+    assert!(refused.to_string().contains("free some space"), "{refused}");
+    assert_eq!(archive.size().unwrap(), 1);
+    bound(&writer, 1_000_000);
+    commit(&mut writer, 60_000).unwrap();
+    assert_eq!(archive.size().unwrap(), 2);
+}
+
+#[test]
+fn a_read_only_database_is_named() {
+    let directory = tempfile::tempdir().unwrap();
+    let (mut writer, archive) = open(directory.path());
+    let read_only = |writer: &SqliteWriter, truth: bool| {
+        held(&writer.connection)
+            .pragma_update(None, "query_only", truth)
+            .unwrap();
+    };
+    read_only(&writer, true);
+    let refused = commit(&mut writer, 100).unwrap_err();
+    assert!(matches!(refused, StoreError::ReadOnly { .. }), "{refused}");
+    assert!(refused.to_string().contains("let ambit write"), "{refused}");
+    assert_eq!(archive.size().unwrap(), 0);
+    read_only(&writer, false);
+    commit(&mut writer, 100).unwrap();
+}
+
+#[test]
+fn a_mark_that_cannot_be_written_stops_the_log() {
+    let directory = tempfile::tempdir().unwrap();
+    let (mut writer, _archive) = open(directory.path());
+    writer.mark = Mark::at(directory.path().join("no/such/mark"));
+    let refused = commit(&mut writer, 100).unwrap_err();
+    assert!(matches!(refused, StoreError::File { .. }), "{refused}");
+}
+
+#[test]
+fn every_commit_is_synced() {
+    let directory = tempfile::tempdir().unwrap();
+    let (writer, _archive) = open(directory.path());
+    let connection = held(&writer.connection);
+    let text = |name| -> String {
+        let value = connection
+            .pragma_query_value(None, name, |row| row.get::<_, rusqlite::types::Value>(0));
+        format!("{:?}", value.unwrap())
+    };
+    assert_eq!(text("journal_mode"), r#"Text("wal")"#);
+    assert_eq!(text("synchronous"), "Integer(2)", "FULL");
+}
