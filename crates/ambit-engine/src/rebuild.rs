@@ -128,19 +128,21 @@ pub fn replay_all(
     };
     let mut in_force = None;
     each_record(archive, |index, record| {
-        let found = match &record.body {
-            Body::Decided(decided) => Some(replay(books.get(decided.estate)?.as_ref(), decided)),
-            Body::EstateApplied { estate, warrant } => {
-                // The first estate is judged by its own roles, every other by those before it.
-                let judge = in_force.replace(*estate).unwrap_or(*estate);
-                Some(replay_warrant(books.get(judge)?.as_ref(), warrant))
+        let found = match (&record.body, warrant_of(&record.body)) {
+            (Body::Decided(decided), _) => {
+                Some(replay(books.get(decided.estate)?.as_ref(), decided))
             }
-            body => match (warrant_of(body), in_force) {
-                (Some(warrant), Some(estate)) => {
-                    Some(replay_warrant(books.get(estate)?.as_ref(), warrant))
+            (body, Some(warrant)) => {
+                let mut judge = in_force;
+                if let Body::EstateApplied { estate, .. } = body {
+                    // The first estate is judged by its own roles, every other by those before it.
+                    judge = judge.or(Some(*estate));
+                    in_force = Some(*estate);
                 }
-                _ => None,
-            },
+                let judge = judge.map(|estate| books.get(estate)).transpose()?;
+                judge.map(|book| replay_warrant(&book, warrant))
+            }
+            (_, None) => None,
         };
         match found {
             Some(Replay::Same) => report.same += 1,
@@ -174,13 +176,13 @@ impl Books<'_> {
 
 fn warrant_of(body: &Body) -> Option<&Warrant> {
     match body {
-        Body::TaskStarted { warrant, .. }
+        Body::EstateApplied { warrant, .. }
+        | Body::TaskStarted { warrant, .. }
         | Body::ApprovalDecided { warrant, .. }
         | Body::Revoked { warrant, .. }
         | Body::CredentialSealed { warrant, .. } => Some(warrant),
         Body::LogOpened { .. }
         | Body::PersonKnown { .. }
-        | Body::EstateApplied { .. }
         | Body::InstanceCertified { .. }
         | Body::TaskEnded { .. }
         | Body::Decided(_)
