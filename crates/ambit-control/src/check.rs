@@ -140,7 +140,7 @@ fn fails(book: &PolicyBook, table: &DecisionTable, case: &DecisionCase) -> Optio
 }
 
 /// Returns an error with its causes on one line.
-fn chain(error: &dyn Error) -> String {
+pub(crate) fn chain(error: &dyn Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {

@@ -1,15 +1,19 @@
 //! The doors through which authority is obtained and governed.
 //!
 //! - [`estate`]: reading what an organisation declared.
+//! - [`api`]: the doors themselves.
 //! - [`check`]: whether it may come into force.
+//! - [`inspect`]: what a running server's registry files could be.
 //! - [`plan`]: what its next version changes, in words.
 //! - [`story`]: the log told in words.
 //! - [`visible`]: text as people must see it.
 //!
 //! **Architecture invariant:** no agent's traffic passes here.
 
+pub mod api;
 pub mod check;
 pub mod estate;
+pub mod inspect;
 pub mod plan;
 pub mod story;
 pub mod visible;

@@ -19,7 +19,7 @@ pub use self::{
     trace::{Line, Mark, Trace, trace},
     why::{Why, why},
 };
-use crate::visible::visible_json;
+use crate::visible::{visible, visible_json};
 
 /// A record and its place in the log.
 #[derive(Clone, Debug, PartialEq)]
@@ -59,18 +59,23 @@ impl Names {
 }
 
 /// Returns one record whole, as indented JSON with nothing hidden.
-pub fn show(entry: &Entry) -> String {
-    visible_json(&to_value(entry))
+pub fn show(entry: &Entry, names: &Names) -> String {
+    visible_json(&to_value(entry, names))
 }
 
-/// Returns one record as the control API gives it: its index, its time in words, and the record itself.
-pub fn to_value(entry: &Entry) -> Value {
+/// Returns one record as the control API gives it: its index, its time, what it says in words, and the record itself.
+pub fn to_value(entry: &Entry, names: &Names) -> Value {
     let leaf = ambit_audit::encode(&entry.record);
     // What Ambit encodes, it reads.
     let record = ambit_core::json::parse(&leaf).unwrap_or(Value::Null);
     Value::object([
         ("index", entry.index.into()),
-        ("time", entry.record.at.to_string().into()),
+        ("at", entry.record.at.to_string().into()),
+        ("kind", record.get("kind").cloned().unwrap_or(Value::Null)),
+        (
+            "summary",
+            visible(&words::body(&entry.record.body, names)).into(),
+        ),
         ("record", record),
     ])
 }

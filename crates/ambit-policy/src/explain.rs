@@ -1,12 +1,28 @@
 //! Decisions in words, for people. An agent never reads these: they name rules and bounds.
 
-use ambit_core::Reason;
+use ambit_core::{
+    Reason,
+    record::{Answer, Decided},
+};
 
 use crate::{
     decision::Seen,
     facts::{Facts, labels_to_value},
     people::PersonFacts,
 };
+
+/// Returns the answer of a recorded decision in words, for people: why, by which rules, and what would change it.
+///
+/// Nothing when the record holds no facts that this version reads, and nothing for what was allowed.
+pub fn explain(decided: &Decided) -> Option<String> {
+    let (Answer::Deny { reason } | Answer::Hold { reason, .. }) = &decided.answer else {
+        return None;
+    };
+    let act = Facts::from_value(&decided.facts).map(|it| Seen::Act(Box::new(it)));
+    let person = || PersonFacts::from_value(&decided.facts).map(|it| Seen::Person(Box::new(it)));
+    let seen = act.or_else(person)?;
+    Some(answer(*reason, &decided.rules, &seen))
+}
 
 /// Returns why the answer is what it is, which rules made it and what would change it.
 pub(crate) fn answer(reason: Reason, rules: &[String], seen: &Seen) -> String {
@@ -71,33 +87,49 @@ fn of_act(reason: Reason, facts: &Facts) -> Option<String> {
             labels_to_value(&facts.labels).to_canonical(),
             labels_to_value(&facts.may_emit).to_canonical()
         ),
-        Reason::BudgetExhausted => format!("{}", facts.words.get("budget").replace('_', " ")),
+        Reason::BudgetExhausted => facts.words.get("budget").replace('_', " "),
         Reason::EndpointNotListed => format!(
             "add `{resource}` to `model_endpoints` of agent `{}`",
             facts.who.agent
         ),
-        _ => return None,
+        Reason::TaskUnknown
+        | Reason::AgentRevoked
+        | Reason::PersonRevoked
+        | Reason::ServerRevoked
+        | Reason::InstanceRevoked
+        | Reason::MethodNotAllowed
+        | Reason::PolicyForbids
+        | Reason::NoPolicyPermits
+        | Reason::PolicyError
+        | Reason::ApprovalRequired
+        | Reason::ApprovalRefused
+        | Reason::ApprovalsPendingLimit
+        | Reason::RoleMissing
+        | Reason::SamePerson
+        | Reason::BindingTooWeak
+        | Reason::NotFound
+        | Reason::WrongState
+        | Reason::PermitStale
+        | Reason::Overloaded => return None,
     };
     Some(advice)
 }
 
 fn of_person(reason: Reason, facts: &PersonFacts) -> Option<String> {
-    match reason {
-        Reason::RoleMissing => Some(format!(
+    if reason == Reason::RoleMissing {
+        return Some(format!(
             "`{}` is not given by the roles [{}]; an administrator can add one in the estate's people",
             facts.action(),
             facts.roles()
-        )),
-        Reason::BindingTooWeak => Some(
-            "an agent without containment runs as the same local user and could have sent this; end \
-             that task, or use another user"
-                .to_owned(),
-        ),
-        Reason::SamePerson => {
-            Some("the template asks for an approver who did not start the task".to_owned())
-        }
-        _ => None,
+        ));
     }
+    if reason == Reason::BindingTooWeak {
+        let advice = "an agent without containment runs as the same local user and could have sent \
+                      this; end that task, or use another user";
+        return Some(advice.to_owned());
+    }
+    let advice = "the template asks for an approver who did not start the task";
+    (reason == Reason::SamePerson).then(|| advice.to_owned())
 }
 
 fn bounds(facts: &Facts) -> String {

@@ -229,7 +229,7 @@ fn why_names_rule_facts_and_remedy() {
 
 #[test]
 fn a_record_is_shown_whole() {
-    let shown = show(&a_day()[3]);
+    let shown = show(&a_day()[3], &names());
     assert!(shown.contains("\"argument_out_of_bounds\""), "{shown}");
-    assert!(shown.starts_with("{\n  \"index\": 3,"), "{shown}");
+    assert!(shown.starts_with("{\n  \"at\": "), "{shown}");
 }

@@ -78,7 +78,7 @@ pub(super) fn read(
                 0,
                 format!(
                     "servers/{server}.tools.json defines `{name}`, which nobody accepted here; write `[tools.{}]` or remove its definition",
-                    key_of(name)
+                    crate::inspect::key(name)
                 ),
             );
         }
@@ -180,16 +180,6 @@ fn roles_of(field: &Field<'_>, definition: &Value) -> Option<BTreeMap<String, Ro
     };
     let roles: Vec<Option<(String, Role)>> = section.fields().map(role).collect();
     roles.into_iter().collect()
-}
-
-/// Returns `name` as a TOML key.
-fn key_of(name: &str) -> String {
-    let is_bare = |it: u8| it.is_ascii_alphanumeric() || it == b'_' || it == b'-';
-    if name.bytes().all(is_bare) {
-        name.to_owned()
-    } else {
-        format!("{name:?}")
-    }
 }
 
 fn place_of(error: &JsonError) -> (u32, u32) {

@@ -1,0 +1,120 @@
+//! The control API: how people obtain and govern authority, and how a runner says that it is still there.
+//!
+//! Three routers, one list of routes ([`ROUTES`]): [`people_router`] for the local socket, [`instance_router`]
+//! for the runner's mutual TLS, [`operations_router`] for health and metrics on loopback. Whatever goes wrong
+//! is an RFC 9457 problem with a stable `code`. Bodies are read by the one strict parser.
+
+mod approvals;
+mod body;
+mod caller;
+mod estate;
+mod idempotency;
+mod log;
+mod openapi;
+mod operations;
+mod presence;
+mod problem;
+mod revocations;
+mod routes;
+mod secrets;
+mod status;
+mod tasks;
+
+use std::{fmt, future::Future, pin::Pin, sync::Arc};
+
+use ambit_core::{ServerName, json::Value};
+use ambit_engine::{Clock, Handle};
+use ambit_identity::Authority;
+use axum::Router;
+
+pub use self::{
+    body::{BODY_BYTES_MAX, ESTATE_BODY_BYTES_MAX},
+    idempotency::{IDEMPOTENCY_KEPT_MAX, IDEMPOTENCY_KEY_BYTES_MAX},
+    log::RECORDS_PER_ANSWER_MAX,
+    openapi::openapi,
+    presence::{HEARTBEAT_EVERY, PRESENCES_MAX},
+    problem::Problem,
+    routes::{Asks, Door, ROUTES, Route},
+};
+use self::{idempotency::Idempotency, presence::Presences};
+
+/// Seals a credential under its name, with fresh random bytes.
+pub type SealCredential =
+    Arc<dyn Fn(&str, &[u8], [u8; 32]) -> Result<Vec<u8>, String> + Send + Sync>;
+
+/// Asks a running server of the estate in force for its tools: what MCP `tools/list` returns.
+pub type ListTools = Arc<dyn Fn(ServerName) -> ListedTools + Send + Sync>;
+
+/// The tools of a running server, or why they can't be had and what to do.
+pub type ListedTools = Pin<Box<dyn Future<Output = Result<Vec<Value>, String>> + Send>>;
+
+/// What the doors of people need.
+#[derive(Clone)]
+pub struct Control {
+    /// The engine.
+    pub handle: Handle,
+    /// Where moments come from.
+    pub clock: Clock,
+    /// What signs the instances' certificates.
+    pub authority: Arc<Authority>,
+    /// Where instances find the gateway, such as `https://127.0.0.1:8443`.
+    pub gateway: String,
+    /// Seals credentials for the gateway to inject.
+    pub seal_credential: SealCredential,
+    /// Asks running servers for their tools.
+    pub list_tools: ListTools,
+}
+
+/// What all requests share.
+struct Shared {
+    control: Control,
+    idempotency: Idempotency,
+    presences: Presences,
+}
+
+/// The doors, which share what they know of each other: who is present, what was answered.
+#[derive(Clone)]
+pub struct Doors(Arc<Shared>);
+
+impl Doors {
+    /// Makes the doors.
+    pub fn new(control: Control) -> Self {
+        Self(Arc::new(Shared {
+            control,
+            idempotency: Idempotency::default(),
+            presences: Presences::default(),
+        }))
+    }
+}
+
+/// The routes for people. Each request must carry [`ambit_identity::PeerCredentials`] as an extension, put there
+/// by the listener of the Unix socket and by nobody else.
+pub fn people_router(doors: &Doors) -> Router {
+    routes::router(Door::People, doors.0.clone())
+}
+
+/// The routes for instances. Each request must carry [`ambit_identity::InstanceCaller`] as an extension, put
+/// there by the listener that proved it.
+pub fn instance_router(doors: &Doors) -> Router {
+    routes::router(Door::Instance, doors.0.clone())
+}
+
+/// The routes for health checks and metrics. They tell numbers only and belong on loopback.
+pub fn operations_router(doors: &Doors) -> Router {
+    routes::router(Door::Operations, doors.0.clone())
+}
+
+impl fmt::Debug for Doors {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.control.fmt(f)
+    }
+}
+
+impl fmt::Debug for Control {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Control({})", self.gateway)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,150 @@
+//! Approvals: a human's yes or no to one exact act.
+
+use std::sync::Arc;
+
+use ambit_core::{ApprovalId, json::Value, record::Verdict};
+use ambit_engine::{ApprovalStanding, ApprovalSummary, Counts, Inspection};
+use axum::extract::{Path, State};
+use serde::Deserialize;
+
+use super::{
+    Control, Shared,
+    body::{Answer, Json},
+    caller::{Onlooker, Person},
+    problem::Problem,
+    tasks::parsed,
+};
+use crate::visible::visible_json;
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct DecideAsk {
+    verdict: VerdictWord,
+}
+
+#[derive(Clone, Copy, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum VerdictWord {
+    Approved,
+    Refused,
+}
+
+pub(super) async fn list(
+    State(shared): State<Arc<Shared>>,
+    Onlooker(inspection): Onlooker,
+) -> Result<Answer, Problem> {
+    let approvals = shared.control.handle.approvals(&inspection)?;
+    let approvals: Result<Vec<Value>, Problem> = approvals
+        .iter()
+        .map(|it| whole(&shared.control, &inspection, it))
+        .collect();
+    Ok(Answer(Value::object([(
+        "approvals",
+        Value::Array(approvals?),
+    )])))
+}
+
+pub(super) async fn show(
+    State(shared): State<Arc<Shared>>,
+    Onlooker(inspection): Onlooker,
+    Path(id): Path<String>,
+) -> Result<Answer, Problem> {
+    let id: ApprovalId = parsed(&id)?;
+    let approval = shared.control.handle.approval(&inspection, id)?;
+    whole(&shared.control, &inspection, &approval).map(Answer)
+}
+
+/// Saying the same thing twice is no mistake: the engine answers as it did.
+pub(super) async fn decide(
+    State(shared): State<Arc<Shared>>,
+    Person(caller): Person,
+    Path(id): Path<String>,
+    Json { asked, .. }: Json<DecideAsk>,
+) -> Result<Answer, Problem> {
+    let control = &shared.control;
+    let verdict = match asked.verdict {
+        VerdictWord::Approved => Verdict::Approved,
+        VerdictWord::Refused => Verdict::Refused,
+    };
+    let id: ApprovalId = parsed(&id)?;
+    let decided = control
+        .handle
+        .decide_approval(&caller, id, verdict, (control.clock)())
+        .await?;
+    Ok(Answer(Value::object([
+        ("approval", decided.approval.id.to_string().into()),
+        ("task", decided.approval.task.to_string().into()),
+        ("verdict", verdict.as_str().into()),
+        ("state", state(&decided).into()),
+    ])))
+}
+
+/// Everything about the approval. The act stands there whole; `shown` is the same with nothing hidden.
+fn whole(
+    control: &Control,
+    inspection: &Inspection,
+    summary: &ApprovalSummary,
+) -> Result<Value, Problem> {
+    let approval = &summary.approval;
+    let name = |person| -> Result<Value, Problem> {
+        let alias = control.handle.person_alias(inspection, person)?;
+        Ok(alias.unwrap_or_else(|| person.to_string()).into())
+    };
+    let task = control.handle.task(inspection, approval.task)?;
+    let mut members = vec![
+        ("approval", approval.id.to_string().into()),
+        ("state", state(summary).into()),
+        ("task", approval.task.to_string().into()),
+        ("decision", approval.decision.to_string().into()),
+        ("action", approval.action.as_str().into()),
+        ("reason", approval.reason.code().into()),
+        ("requested_at", approval.requested_at.to_string().into()),
+    ];
+    if let Some(task) = &task {
+        members.push(("agent", task.agent.as_str().into()));
+        members.push(("template", task.template.as_str().into()));
+    }
+    if let Some(subject) = summary.subject {
+        members.push(("subject", name(subject)?));
+    }
+    members.extend(
+        approval
+            .server
+            .as_ref()
+            .map(|it| ("server", it.as_str().into())),
+    );
+    members.extend(
+        approval
+            .tool
+            .as_ref()
+            .map(|it| ("tool", it.as_str().into())),
+    );
+    match &approval.standing {
+        ApprovalStanding::Pending { until } => {
+            members.push(("expires_at", until.to_string().into()));
+        }
+        ApprovalStanding::Approved { by, until } => {
+            members.push(("by", name(*by)?));
+            members.push(("expires_at", until.to_string().into()));
+        }
+        ApprovalStanding::Refused { by } => members.push(("by", name(*by)?)),
+        ApprovalStanding::Spent { decision } => {
+            members.push(("spent_by", decision.to_string().into()));
+        }
+    }
+    if let Some(act) = &summary.act {
+        members.push(("shown", visible_json(act).into()));
+        members.push(("act", act.clone()));
+    }
+    Ok(Value::object(members))
+}
+
+const fn state(summary: &ApprovalSummary) -> &'static str {
+    match (&summary.approval.standing, summary.counts) {
+        (ApprovalStanding::Refused { .. }, _) => "refused",
+        (ApprovalStanding::Spent { .. }, _) => "spent",
+        (_, Counts::NoLonger) => "expired",
+        (ApprovalStanding::Pending { .. }, Counts::Yes) => "pending",
+        (ApprovalStanding::Approved { .. }, Counts::Yes) => "approved",
+    }
+}

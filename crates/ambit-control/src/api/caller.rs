@@ -1,0 +1,91 @@
+//! Who is calling: identified anew at every request.
+
+use std::sync::Arc;
+
+use ambit_core::estate::Estate;
+use ambit_engine::{EngineError, Inspection};
+use ambit_identity::{InstanceCaller, PeerCredentials, PersonCaller, identify_person};
+use axum::{
+    extract::FromRequestParts,
+    http::{StatusCode, request::Parts},
+};
+
+use super::{Shared, problem::Problem};
+
+/// A person of the estate in force.
+pub(super) struct Person(pub(super) PersonCaller);
+
+/// A person who may look.
+pub(super) struct Onlooker(pub(super) Inspection);
+
+/// A run of an agent.
+pub(super) struct Instance(pub(super) InstanceCaller);
+
+/// The other end of the socket, before it is anybody.
+pub(super) struct Peer(PeerCredentials);
+
+impl Peer {
+    /// Identifies the person among those of `estate`.
+    pub(super) fn identify(&self, estate: &Estate) -> Result<PersonCaller, Problem> {
+        identify_person(self.0, &estate.people).map_err(|error| not_identified(error.to_string()))
+    }
+}
+
+impl FromRequestParts<Arc<Shared>> for Peer {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &Arc<Shared>) -> Result<Self, Problem> {
+        let peer = parts.extensions.get::<PeerCredentials>().copied();
+        peer.map(Self)
+            .ok_or_else(|| not_identified("use the local control socket"))
+    }
+}
+
+impl FromRequestParts<Arc<Shared>> for Person {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, shared: &Arc<Shared>) -> Result<Self, Problem> {
+        let peer = Peer::from_request_parts(parts, shared).await?;
+        let book = shared.control.handle.book()?;
+        peer.identify(book.estate()).map(Self)
+    }
+}
+
+impl FromRequestParts<Arc<Shared>> for Onlooker {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, shared: &Arc<Shared>) -> Result<Self, Problem> {
+        let Person(caller) = Person::from_request_parts(parts, shared).await?;
+        let control = &shared.control;
+        let inspection = control
+            .handle
+            .may_inspect(&caller, (control.clock)())
+            .await?;
+        Ok(Self(inspection))
+    }
+}
+
+impl FromRequestParts<Arc<Shared>> for Instance {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &Arc<Shared>) -> Result<Self, Problem> {
+        let caller = parts.extensions.get::<InstanceCaller>().cloned();
+        caller
+            .map(Self)
+            .ok_or_else(|| not_identified("use the instance's certificate"))
+    }
+}
+
+/// Says whether the engine has no estate yet: then the first one names its own people.
+pub(super) fn is_first(error: &EngineError) -> bool {
+    matches!(error, EngineError::NoEstate)
+}
+
+fn not_identified(detail: impl Into<String>) -> Problem {
+    Problem::new(
+        StatusCode::UNAUTHORIZED,
+        "not_identified",
+        "Ambit does not know who is calling",
+    )
+    .because(detail)
+}

@@ -1,0 +1,130 @@
+//! The estate: what a version would change, putting it in force, and asking servers for their tools.
+
+use std::sync::Arc;
+
+use ambit_core::{ServerName, json::Value};
+use axum::{
+    extract::{Path, State},
+    http::StatusCode,
+};
+use serde::Deserialize;
+
+use super::{
+    ESTATE_BODY_BYTES_MAX, Shared,
+    body::{Answer, Json},
+    caller::{Onlooker, Peer, is_first},
+    problem::Problem,
+    tasks::parsed,
+};
+use crate::{
+    check::{Checked, check_archive},
+    inspect::propose,
+    plan,
+};
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct EstateAsk {
+    archive: String,
+}
+
+pub(super) async fn plan(
+    State(shared): State<Arc<Shared>>,
+    peer: Peer,
+    Json { asked, .. }: Json<EstateAsk, ESTATE_BODY_BYTES_MAX>,
+) -> Result<Answer, Problem> {
+    let control = &shared.control;
+    let checked = checked(asked).await?;
+    let book = match control.handle.book() {
+        Ok(book) => {
+            let caller = peer.identify(book.estate())?;
+            control
+                .handle
+                .may_inspect(&caller, (control.clock)())
+                .await?;
+            Some(book)
+        }
+        // Nothing is in force, so there is nothing to learn but what the caller sent.
+        Err(error) if is_first(&error) => {
+            peer.identify(checked.estate())?;
+            None
+        }
+        Err(error) => return Err(error.into()),
+    };
+    let old = book.as_ref().map(|it| it.estate().as_ref());
+    let plan = plan::plan(old, checked.estate());
+    let Value::Object(mut answer) = plan.to_value() else {
+        return Ok(Answer(plan.to_value()));
+    };
+    answer.insert("text".to_owned(), plan.to_string().into());
+    Ok(Answer(Value::Object(answer)))
+}
+
+pub(super) async fn apply(
+    State(shared): State<Arc<Shared>>,
+    peer: Peer,
+    Json { asked, .. }: Json<EstateAsk, ESTATE_BODY_BYTES_MAX>,
+) -> Result<Answer, Problem> {
+    let control = &shared.control;
+    let checked = checked(asked).await?;
+    let caller = match control.handle.book() {
+        Ok(book) => peer.identify(book.estate())?,
+        Err(error) if is_first(&error) => peer.identify(checked.estate())?,
+        Err(error) => return Err(error.into()),
+    };
+    let cases = checked.cases();
+    let (book, files) = checked.into_parts();
+    let applied = control
+        .handle
+        .apply(&caller, book, files, (control.clock)())
+        .await?;
+    let before = applied
+        .before
+        .map_or(Value::Null, |it| it.to_string().into());
+    Ok(Answer(Value::object([
+        ("estate", applied.estate.to_string().into()),
+        ("before", before),
+        ("cases", (cases as u64).into()),
+    ])))
+}
+
+pub(super) async fn inspect(
+    State(shared): State<Arc<Shared>>,
+    Onlooker(_): Onlooker,
+    Path(name): Path<String>,
+) -> Result<Answer, Problem> {
+    let control = &shared.control;
+    let name: ServerName = parsed(&name)?;
+    let book = control.handle.book()?;
+    let server = book.estate().servers.get(&name);
+    let server = server.ok_or_else(|| Problem::not_found(format!("server `{name}`")))?;
+    let failed = |detail: String| {
+        Problem::new(
+            StatusCode::BAD_GATEWAY,
+            "upstream_failed",
+            "the server gave no list of tools",
+        )
+        .because(detail)
+    };
+    let tools = (control.list_tools)(name.clone()).await.map_err(failed)?;
+    let proposal = propose(server, &tools).map_err(|it| failed(it.to_string()))?;
+    Ok(Answer(Value::object([
+        ("server", name.as_str().into()),
+        ("toml", proposal.toml.into()),
+        ("tools_json", proposal.tools_json.into()),
+    ])))
+}
+
+/// Checks the estate away from the threads that answer others: policies take a while to compile.
+async fn checked(asked: EstateAsk) -> Result<Checked, Problem> {
+    let check = move || check_archive(asked.archive.as_bytes());
+    match tokio::task::spawn_blocking(check).await {
+        Ok(Ok(checked)) => Ok(checked),
+        Ok(Err(problems)) => Err(Problem::check_failed(&problems)),
+        Err(_) => Err(Problem::new(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "failed",
+            "the check of the estate was broken off",
+        )),
+    }
+}

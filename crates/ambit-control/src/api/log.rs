@@ -1,0 +1,247 @@
+//! The log: checkpoint and tiles as others' tools read them, records and stories as people do.
+
+use std::sync::Arc;
+
+use ambit_audit::{TilePath, decode, encode_bundle};
+use ambit_core::{DecisionId, TaskId, json::Value};
+use ambit_engine::{Archive, ArchiveError};
+use axum::{
+    extract::{Path, Query, State},
+    http::{StatusCode, header},
+    response::{IntoResponse, Response},
+};
+use serde::Deserialize;
+
+use super::{Shared, body::Answer, caller::Onlooker, problem::Problem, tasks::parsed};
+use crate::story::{self, Entry, Names};
+
+/// The most records in one answer.
+pub const RECORDS_PER_ANSWER_MAX: u64 = 1024;
+
+/// How many leaves are read at once where the whole log is told.
+const LEAVES_AT_ONCE: usize = 4096;
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RecordsAsk {
+    #[serde(default)]
+    from: u64,
+    count: Option<u64>,
+}
+
+pub(super) async fn checkpoint(
+    State(shared): State<Arc<Shared>>,
+    Onlooker(inspection): Onlooker,
+) -> Result<Response, Problem> {
+    let archive = shared.control.handle.archive(&inspection);
+    let note = read(archive, |it| it.checkpoint()).await?;
+    let note = note.ok_or_else(|| Problem::not_found("checkpoint yet"))?;
+    Ok(([(header::CONTENT_TYPE, "text/plain; charset=utf-8")], note).into_response())
+}
+
+/// Serves `tile/…` as C2SP tlog-tiles names it.
+pub(super) async fn tile(
+    State(shared): State<Arc<Shared>>,
+    Onlooker(inspection): Onlooker,
+    Path(path): Path<String>,
+) -> Result<Response, Problem> {
+    let wanted = tile_path(&path).ok_or_else(|| Problem::not_found("tile of this name"))?;
+    let archive = shared.control.handle.archive(&inspection);
+    let found = match wanted {
+        TilePath::Hashes {
+            level,
+            index,
+            width,
+        } => read(archive, move |it| it.tile(level, index, width)).await?,
+        TilePath::Entries { index, width } => {
+            let count = usize::from(width);
+            let leaves = read(archive, move |it| {
+                it.leaves(index.saturating_mul(256), count)
+            })
+            .await?;
+            let whole = Some(leaves).filter(|it| it.len() == count);
+            whole.and_then(|it| encode_bundle(&it).ok())
+        }
+    };
+    let found = found.ok_or_else(|| Problem::not_found("tile so far"))?;
+    Ok(([(header::CONTENT_TYPE, "application/octet-stream")], found).into_response())
+}
+
+pub(super) async fn records(
+    State(shared): State<Arc<Shared>>,
+    Onlooker(inspection): Onlooker,
+    Query(asked): Query<RecordsAsk>,
+) -> Result<Answer, Problem> {
+    let count = asked.count.unwrap_or(RECORDS_PER_ANSWER_MAX);
+    if !(1..=RECORDS_PER_ANSWER_MAX).contains(&count) {
+        return Err(Problem::invalid(format!(
+            "`count` is 1 to {RECORDS_PER_ANSWER_MAX}; ask several times for more"
+        )));
+    }
+    let archive = shared.control.handle.archive(&inspection);
+    let (from, count) = (asked.from, usize::try_from(count).unwrap_or(1));
+    let leaves = read(archive.clone(), move |it| it.leaves(from, count)).await?;
+    let names = names(&archive).await?;
+    let size = read(archive, |it| it.size()).await?;
+    let entries = entries(from, &leaves)?;
+    Ok(Answer(Value::object([
+        ("size", size.into()),
+        (
+            "records",
+            entries
+                .iter()
+                .map(|it| story::to_value(it, &names))
+                .collect(),
+        ),
+    ])))
+}
+
+pub(super) async fn trace(
+    State(shared): State<Arc<Shared>>,
+    Onlooker(inspection): Onlooker,
+    Path(task): Path<String>,
+) -> Result<Answer, Problem> {
+    let task: TaskId = parsed(&task)?;
+    let archive = shared.control.handle.archive(&inspection);
+    let names = names(&archive).await?;
+    let entries = whole(archive).await?;
+    let now = (shared.control.clock)().now;
+    let told = story::trace(&entries, &names, task, now);
+    let told = told.ok_or_else(|| Problem::not_found(format!("task {task} in the log")))?;
+    Ok(with_text(told.to_value(), told.to_string()))
+}
+
+pub(super) async fn why(
+    State(shared): State<Arc<Shared>>,
+    Onlooker(inspection): Onlooker,
+    Path(decision): Path<String>,
+) -> Result<Answer, Problem> {
+    let decision: DecisionId = parsed(&decision)?;
+    let archive = shared.control.handle.archive(&inspection);
+    let names = names(&archive).await?;
+    let entries = whole(archive).await?;
+    let told = story::why(&entries, &names, decision, ambit_policy::explain);
+    let told = told.ok_or_else(|| Problem::not_found(format!("decision {decision} in the log")))?;
+    Ok(with_text(told.to_value(), told.to_string()))
+}
+
+fn with_text(value: Value, text: String) -> Answer {
+    match value {
+        Value::Object(mut members) => {
+            members.insert("text".to_owned(), text.into());
+            Answer(Value::Object(members))
+        }
+        value => Answer(value),
+    }
+}
+
+/// Reads the store away from the threads that answer others.
+async fn read<T: Send + 'static>(
+    archive: Arc<dyn Archive>,
+    ask: impl FnOnce(&dyn Archive) -> Result<T, ArchiveError> + Send + 'static,
+) -> Result<T, Problem> {
+    match tokio::task::spawn_blocking(move || ask(archive.as_ref())).await {
+        Ok(found) => Ok(found?),
+        Err(_) => Err(broken("the reading was broken off")),
+    }
+}
+
+async fn names(archive: &Arc<dyn Archive>) -> Result<Names, Problem> {
+    Ok(Names::new(
+        read(archive.clone(), |it| it.directory()).await?,
+    ))
+}
+
+async fn whole(archive: Arc<dyn Archive>) -> Result<Vec<Entry>, Problem> {
+    let leaves = read(archive, |archive| {
+        let mut leaves = Vec::new();
+        loop {
+            let more = archive.leaves(leaves.len() as u64, LEAVES_AT_ONCE)?;
+            if more.is_empty() {
+                return Ok(leaves);
+            }
+            leaves.extend(more);
+        }
+    });
+    entries(0, &leaves.await?)
+}
+
+fn entries(from: u64, leaves: &[Vec<u8>]) -> Result<Vec<Entry>, Problem> {
+    let entry = |(index, leaf): (u64, &Vec<u8>)| match decode(leaf) {
+        Ok(record) => Ok(Entry { index, record }),
+        Err(error) => Err(broken(format!(
+            "record {index} can't be read: {error}; run `ambit log verify`"
+        ))),
+    };
+    (from..).zip(leaves).map(entry).collect()
+}
+
+fn broken(detail: impl Into<String>) -> Problem {
+    Problem::new(
+        StatusCode::INTERNAL_SERVER_ERROR,
+        "failed",
+        "the log can't be told",
+    )
+    .because(detail)
+}
+
+/// Reads a tile's name: only the one that C2SP tlog-tiles gives it.
+fn tile_path(text: &str) -> Option<TilePath> {
+    let (kind, rest) = text.split_once('/')?;
+    let (groups, width) = match rest.split_once(".p/") {
+        Some((groups, width)) => (
+            groups,
+            width.parse().ok().filter(|it| (1..256).contains(it))?,
+        ),
+        None => (rest, 256),
+    };
+    let index = groups.split('/').try_fold(0u64, |index, group| {
+        let digits: u64 = group.strip_prefix('x').unwrap_or(group).parse().ok()?;
+        index.checked_mul(1000)?.checked_add(digits)
+    })?;
+    let path = match kind {
+        "entries" => TilePath::Entries { index, width },
+        level => TilePath::Hashes {
+            level: level.parse().ok()?,
+            index,
+            width,
+        },
+    };
+    (path.to_string() == format!("tile/{text}")).then_some(path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_one_name_of_a_tile_is_read() {
+        for text in [
+            "0/000",
+            "3/x001/x234/067",
+            "entries/000.p/7",
+            "0/255.p/255",
+            "63/000",
+        ] {
+            assert!(tile_path(text).is_some(), "{text}");
+        }
+        for text in [
+            "",
+            "0",
+            "0/0",
+            "0/1000",
+            "x/000",
+            "0/000.p/0",
+            "0/000.p/256",
+            "0/x000/001",
+            "0/-01",
+            "00/000",
+            "0/000/",
+            "entries",
+            "0/000.p/007",
+            "256/000",
+        ] {
+            assert!(tile_path(text).is_none(), "{text}");
+        }
+    }
+}

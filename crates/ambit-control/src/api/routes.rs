@@ -1,0 +1,348 @@
+//! The one list of routes: the routers, the OpenAPI document and the tests are made from it.
+
+use std::sync::Arc;
+
+use axum::{
+    Router,
+    http::{Method, StatusCode, Uri},
+    routing::{MethodRouter, get, post},
+};
+
+use super::{
+    Shared, approvals, estate, log, operations, presence, problem::Problem, revocations, secrets,
+    status, tasks,
+};
+
+/// One route.
+pub struct Route {
+    /// Its name, unique.
+    pub name: &'static str,
+    /// Behind which door.
+    pub door: Door,
+    /// `GET` or `POST`.
+    pub method: &'static str,
+    /// The path, with `{parameters}`.
+    pub path: &'static str,
+    /// The decision that it asks for.
+    pub asks: Asks,
+    /// What it does, in words.
+    pub summary: &'static str,
+    /// The schema of its request, when it has a body.
+    pub request: Option<&'static str>,
+    /// The schema of its answer, or its media type when it is not JSON.
+    pub answer: &'static str,
+    handler: fn() -> MethodRouter<Arc<Shared>>,
+}
+
+/// Behind which door a route is.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Door {
+    /// People, on the local socket.
+    People,
+    /// Runs of agents, over mutual TLS.
+    Instance,
+    /// Those who operate Ambit, on loopback.
+    Operations,
+}
+
+/// Which decision a route asks for.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Asks {
+    /// One on a person's act, by the word of [`ambit_core::act::Governance::action`].
+    Person(&'static str),
+    /// That the instance's own task is live: it can only end itself.
+    OwnTask,
+    /// None: it tells numbers only.
+    Nothing,
+}
+
+/// Every route.
+pub const ROUTES: &[Route] = &[
+    Route {
+        name: "start_task",
+        door: Door::People,
+        method: "POST",
+        path: "/v1/tasks",
+        asks: Asks::Person("start_task"),
+        summary: "Starts a task and certifies the instance that serves it. `Idempotency-Key` is honoured.",
+        request: Some("StartTask"),
+        answer: "StartedTask",
+        handler: || post(tasks::start),
+    },
+    Route {
+        name: "list_tasks",
+        door: Door::People,
+        method: "GET",
+        path: "/v1/tasks",
+        asks: Asks::Person("inspect"),
+        summary: "Lists the live tasks.",
+        request: None,
+        answer: "Tasks",
+        handler: || get(tasks::list),
+    },
+    Route {
+        name: "show_task",
+        door: Door::People,
+        method: "GET",
+        path: "/v1/tasks/{task}",
+        asks: Asks::Person("inspect"),
+        summary: "Shows one live task.",
+        request: None,
+        answer: "Task",
+        handler: || get(tasks::show),
+    },
+    Route {
+        name: "end_task",
+        door: Door::People,
+        method: "POST",
+        path: "/v1/tasks/{task}/end",
+        asks: Asks::Person("end_task"),
+        summary: "Ends a task, and with it everything issued under it.",
+        request: Some("EndTask"),
+        answer: "EndedTask",
+        handler: || post(tasks::end),
+    },
+    Route {
+        name: "list_approvals",
+        door: Door::People,
+        method: "GET",
+        path: "/v1/approvals",
+        asks: Asks::Person("inspect"),
+        summary: "Lists the acts that wait, or waited, for a person.",
+        request: None,
+        answer: "Approvals",
+        handler: || get(approvals::list),
+    },
+    Route {
+        name: "show_approval",
+        door: Door::People,
+        method: "GET",
+        path: "/v1/approvals/{approval}",
+        asks: Asks::Person("inspect"),
+        summary: "Shows one exact act, whole.",
+        request: None,
+        answer: "Approval",
+        handler: || get(approvals::show),
+    },
+    Route {
+        name: "decide_approval",
+        door: Door::People,
+        method: "POST",
+        path: "/v1/approvals/{approval}/decide",
+        asks: Asks::Person("decide_approval"),
+        summary: "Says yes, once, or no to one exact act. Saying the same again changes nothing.",
+        request: Some("DecideApproval"),
+        answer: "DecidedApproval",
+        handler: || post(approvals::decide),
+    },
+    Route {
+        name: "revoke",
+        door: Door::People,
+        method: "POST",
+        path: "/v1/revocations",
+        asks: Asks::Person("revoke"),
+        summary: "Takes authority away and returns when that is in effect at every door.",
+        request: Some("Revoke"),
+        answer: "Revocation",
+        handler: || post(revocations::revoke),
+    },
+    Route {
+        name: "plan_estate",
+        door: Door::People,
+        method: "POST",
+        path: "/v1/estate/plan",
+        asks: Asks::Person("inspect"),
+        summary: "Checks an estate and says what it would change.",
+        request: Some("Estate"),
+        answer: "Plan",
+        handler: || post(estate::plan),
+    },
+    Route {
+        name: "apply_estate",
+        door: Door::People,
+        method: "POST",
+        path: "/v1/estate/apply",
+        asks: Asks::Person("apply_estate"),
+        summary: "Checks an estate, its decision tables too, and puts it in force.",
+        request: Some("Estate"),
+        answer: "AppliedEstate",
+        handler: || post(estate::apply),
+    },
+    Route {
+        name: "inspect_server",
+        door: Door::People,
+        method: "POST",
+        path: "/v1/servers/{server}/inspect",
+        asks: Asks::Person("inspect"),
+        summary: "Asks a running server for its tools and proposes its registry files.",
+        request: None,
+        answer: "Proposal",
+        handler: || post(estate::inspect),
+    },
+    Route {
+        name: "seal_credential",
+        door: Door::People,
+        method: "POST",
+        path: "/v1/secrets/{reference}",
+        asks: Asks::Person("seal_credential"),
+        summary: "Seals a credential for the gateway to inject. It never comes out again.",
+        request: Some("Secret"),
+        answer: "SealedSecret",
+        handler: || post(secrets::seal),
+    },
+    Route {
+        name: "checkpoint",
+        door: Door::People,
+        method: "GET",
+        path: "/v1/log/checkpoint",
+        asks: Asks::Person("inspect"),
+        summary: "The newest signed checkpoint (C2SP tlog-checkpoint).",
+        request: None,
+        answer: "text/plain",
+        handler: || get(log::checkpoint),
+    },
+    Route {
+        name: "tile",
+        door: Door::People,
+        method: "GET",
+        path: "/v1/log/tile/{*tile}",
+        asks: Asks::Person("inspect"),
+        summary: "A hash tile or entry bundle (C2SP tlog-tiles).",
+        request: None,
+        answer: "application/octet-stream",
+        handler: || get(log::tile),
+    },
+    Route {
+        name: "records",
+        door: Door::People,
+        method: "GET",
+        path: "/v1/log/records",
+        asks: Asks::Person("inspect"),
+        summary: "Records in order, `count` of them from the index `from`.",
+        request: None,
+        answer: "Records",
+        handler: || get(log::records),
+    },
+    Route {
+        name: "trace",
+        door: Door::People,
+        method: "GET",
+        path: "/v1/log/trace/{task}",
+        asks: Asks::Person("inspect"),
+        summary: "Tells a task's story in words; what nobody knows comes first.",
+        request: None,
+        answer: "Trace",
+        handler: || get(log::trace),
+    },
+    Route {
+        name: "why",
+        door: Door::People,
+        method: "GET",
+        path: "/v1/log/why/{decision}",
+        asks: Asks::Person("inspect"),
+        summary: "Says why a decision is what it is: rule, facts, and what would change it.",
+        request: None,
+        answer: "Why",
+        handler: || get(log::why),
+    },
+    Route {
+        name: "status",
+        door: Door::People,
+        method: "GET",
+        path: "/v1/status",
+        asks: Asks::Person("inspect"),
+        summary: "Says how Ambit is.",
+        request: None,
+        answer: "Status",
+        handler: || get(status::status),
+    },
+    Route {
+        name: "presence",
+        door: Door::Instance,
+        method: "GET",
+        path: "/v1/presence",
+        asks: Asks::OwnTask,
+        summary: "Goes on with heartbeats; when the connection ends, so does the task.",
+        request: None,
+        answer: "application/x-ndjson",
+        handler: || get(presence::presence),
+    },
+    Route {
+        name: "complete_task",
+        door: Door::Instance,
+        method: "POST",
+        path: "/v1/task/complete",
+        asks: Asks::OwnTask,
+        summary: "Ends the instance's own task as completed.",
+        request: None,
+        answer: "EndedTask",
+        handler: || post(tasks::complete),
+    },
+    Route {
+        name: "healthz",
+        door: Door::Operations,
+        method: "GET",
+        path: "/healthz",
+        asks: Asks::Nothing,
+        summary: "The process answers.",
+        request: None,
+        answer: "text/plain",
+        handler: || get(operations::healthz),
+    },
+    Route {
+        name: "readyz",
+        door: Door::Operations,
+        method: "GET",
+        path: "/readyz",
+        asks: Asks::Nothing,
+        summary: "An estate is in force and the log takes records.",
+        request: None,
+        answer: "text/plain",
+        handler: || get(operations::readyz),
+    },
+    Route {
+        name: "metrics",
+        door: Door::Operations,
+        method: "GET",
+        path: "/metrics",
+        asks: Asks::Nothing,
+        summary: "Numbers in Prometheus text.",
+        request: None,
+        answer: "text/plain",
+        handler: || get(operations::metrics),
+    },
+];
+
+/// Returns the router of one door.
+pub(super) fn router(door: Door, shared: Arc<Shared>) -> Router {
+    let here = ROUTES.iter().filter(|it| it.door == door);
+    let router = here.fold(Router::new(), |router, it| {
+        router.route(it.path, (it.handler)())
+    });
+    router
+        .fallback(unknown)
+        .method_not_allowed_fallback(wrong_method)
+        .with_state(shared)
+}
+
+async fn unknown(uri: Uri) -> Problem {
+    Problem::not_found(format!("route {}", crate::visible::visible(uri.path())))
+}
+
+async fn wrong_method(method: Method, uri: Uri) -> Problem {
+    Problem::new(
+        StatusCode::METHOD_NOT_ALLOWED,
+        "method_not_allowed",
+        format!(
+            "{method} is not offered at {}",
+            crate::visible::visible(uri.path())
+        ),
+    )
+    .because("see the list of routes in the OpenAPI document")
+}
+
+impl std::fmt::Debug for Route {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} {}", self.method, self.path)
+    }
+}

@@ -1,0 +1,257 @@
+//! Tasks: start, list, show, end; and the runner's own word that its task is complete.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use ambit_core::{
+    TaskId,
+    json::Value,
+    task::{Contained, End, Task, TaskState},
+};
+use ambit_engine::{Ender, Inspection, StartTask, Started, TaskSummary};
+use ambit_identity::{Issuance, ProvedKey};
+use axum::{
+    extract::{Path, State},
+    http::HeaderMap,
+};
+use base64::{Engine, engine::general_purpose::STANDARD};
+use serde::Deserialize;
+
+use super::{
+    Control, Shared,
+    body::{Answer, Json},
+    caller::{Instance, Onlooker, Person},
+    idempotency::Turn,
+    problem::Problem,
+};
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct StartAsk {
+    template: String,
+    agent: String,
+    #[serde(default, rename = "parameters")]
+    _parameters: BTreeMap<String, serde::de::IgnoredAny>,
+    contained: ContainedWord,
+    csr: String,
+}
+
+#[derive(Clone, Copy, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum ContainedWord {
+    Namespaces,
+    None,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct EndAsk {
+    end: EndWord,
+}
+
+#[derive(Clone, Copy, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum EndWord {
+    Completed,
+    Cancelled,
+}
+
+pub(super) async fn start(
+    State(shared): State<Arc<Shared>>,
+    Person(caller): Person,
+    headers: HeaderMap,
+    Json { asked, value }: Json<StartAsk>,
+) -> Result<Answer, Problem> {
+    let place = match shared.idempotency.turn(&headers, caller.alias(), &value)? {
+        Turn::New(place) => place,
+        Turn::Done(answer) => return Ok(Answer(answer)),
+    };
+    let control = &shared.control;
+    // The request is checked before anything starts: a mistake in it should leave no trace.
+    let request = STANDARD
+        .decode(&asked.csr)
+        .map_err(|_| Problem::invalid("`csr` is the signing request (DER) in base64"))?;
+    let key = ProvedKey::from_request(&request)
+        .map_err(|error| Problem::invalid(format!("`csr` can't be used: {error}")))?;
+    let ask = StartTask {
+        template: parsed(&asked.template)?,
+        agent: parsed(&asked.agent)?,
+        parameters: value
+            .get("parameters")
+            .and_then(Value::as_object)
+            .cloned()
+            .unwrap_or_default(),
+        contained: match asked.contained {
+            ContainedWord::Namespaces => Contained::Namespaces,
+            ContainedWord::None => Contained::None,
+        },
+    };
+    let started = control
+        .handle
+        .start_task(&caller, ask, (control.clock)())
+        .await?;
+    let answer = match certify(control, &started, &key).await {
+        Ok(svid) => started_value(control, &started, &svid),
+        Err(problem) => {
+            // A task that nobody can serve would stay open until it expires.
+            let end = control.handle.end_task(
+                Ender::RunnerGone,
+                started.task.id,
+                End::Cancelled,
+                (control.clock)(),
+            );
+            let _ = end.await;
+            return Err(problem);
+        }
+    };
+    place.keep(&answer);
+    Ok(Answer(answer))
+}
+
+async fn certify(control: &Control, started: &Started, key: &ProvedKey) -> Result<String, Problem> {
+    let moment = (control.clock)();
+    let issuance = Issuance {
+        key,
+        spiffe_id: &started.task.spiffe_id,
+        now: moment.now,
+        expires_at: started.certificate_expires_at,
+        chance: moment.chance.first_chunk().copied().unwrap_or_default(),
+    };
+    let svid = control.authority.issue(&issuance).map_err(|error| {
+        Problem::new(
+            axum::http::StatusCode::INTERNAL_SERVER_ERROR,
+            "failed",
+            "the instance's certificate could not be made; the task was cancelled",
+        )
+        .because(crate::check::chain(&error))
+    })?;
+    // On record before it leaves.
+    control
+        .handle
+        .certified(&started.task, svid.certificate(), svid.expires_at())
+        .await?;
+    Ok(svid.to_pem())
+}
+
+fn started_value(control: &Control, started: &Started, svid: &str) -> Value {
+    let task: &Task = &started.task;
+    Value::object([
+        ("task", task.id.to_string().into()),
+        ("instance", task.instance.to_string().into()),
+        ("spiffe_id", task.spiffe_id.to_string().into()),
+        ("svid", svid.into()),
+        ("bundle", control.authority.bundle().to_pem().into()),
+        (
+            "authorization_details",
+            started.authorization_details.clone(),
+        ),
+        ("authority", task.authority.to_string().into()),
+        ("expires_at", task.expires_at.to_string().into()),
+        ("gateway", control.gateway.as_str().into()),
+    ])
+}
+
+pub(super) async fn list(
+    State(shared): State<Arc<Shared>>,
+    Onlooker(inspection): Onlooker,
+) -> Result<Answer, Problem> {
+    let tasks = shared.control.handle.tasks(&inspection)?;
+    let tasks: Result<Vec<Value>, Problem> = tasks
+        .iter()
+        .map(|it| summary(&shared.control, &inspection, it))
+        .collect();
+    Ok(Answer(Value::object([("tasks", Value::Array(tasks?))])))
+}
+
+pub(super) async fn show(
+    State(shared): State<Arc<Shared>>,
+    Onlooker(inspection): Onlooker,
+    Path(id): Path<String>,
+) -> Result<Answer, Problem> {
+    let id: TaskId = parsed(&id)?;
+    let task = shared.control.handle.task(&inspection, id)?;
+    let task = task.ok_or_else(|| Problem::not_found(format!("live task {id}")))?;
+    summary(&shared.control, &inspection, &task).map(Answer)
+}
+
+pub(super) async fn end(
+    State(shared): State<Arc<Shared>>,
+    Person(caller): Person,
+    Path(id): Path<String>,
+    Json { asked, .. }: Json<EndAsk>,
+) -> Result<Answer, Problem> {
+    let control = &shared.control;
+    let end = match asked.end {
+        EndWord::Completed => End::Completed,
+        EndWord::Cancelled => End::Cancelled,
+    };
+    let by = Ender::Person(&caller);
+    let ended = control
+        .handle
+        .end_task(by, parsed(&id)?, end, (control.clock)())
+        .await?;
+    Ok(Answer(ended_value(&ended)))
+}
+
+/// The runner says that its command ended well.
+pub(super) async fn complete(
+    State(shared): State<Arc<Shared>>,
+    Instance(caller): Instance,
+) -> Result<Answer, Problem> {
+    let control = &shared.control;
+    let moment = (control.clock)();
+    let task = control.handle.offers(&caller, moment.now)?.task.id;
+    let by = Ender::Instance(&caller);
+    let ended = control
+        .handle
+        .end_task(by, task, End::Completed, moment)
+        .await?;
+    Ok(Answer(ended_value(&ended)))
+}
+
+/// Reads an identifier or name.
+pub(super) fn parsed<T: std::str::FromStr<Err: std::fmt::Display>>(
+    text: &str,
+) -> Result<T, Problem> {
+    text.parse()
+        .map_err(|error| Problem::invalid(format!("{error}")))
+}
+
+fn ended_value(task: &TaskSummary) -> Value {
+    Value::object([
+        ("task", task.id.to_string().into()),
+        ("state", state(task.state).into()),
+    ])
+}
+
+fn summary(
+    control: &Control,
+    inspection: &Inspection,
+    task: &TaskSummary,
+) -> Result<Value, Problem> {
+    let subject = control.handle.person_alias(inspection, task.subject)?;
+    let subject = subject.unwrap_or_else(|| task.subject.to_string());
+    let labels = task.usage.labels.iter().map(|it| it.as_str());
+    Ok(Value::object([
+        ("task", task.id.to_string().into()),
+        ("state", state(task.state).into()),
+        ("template", task.template.as_str().into()),
+        ("version", u64::from(task.template_version).into()),
+        ("agent", task.agent.as_str().into()),
+        ("instance", task.instance.to_string().into()),
+        ("spiffe_id", task.spiffe_id.to_string().into()),
+        ("subject", subject.into()),
+        ("parameters", Value::Object(task.parameters.clone())),
+        ("contained", task.contained.as_str().into()),
+        ("started_at", task.started_at.to_string().into()),
+        ("expires_at", task.expires_at.to_string().into()),
+        ("calls", u64::from(task.usage.calls).into()),
+        ("labels", labels.collect()),
+    ]))
+}
+
+const fn state(state: TaskState) -> &'static str {
+    match state {
+        TaskState::Active => "active",
+        TaskState::Ended(end) => end.as_str(),
+    }
+}

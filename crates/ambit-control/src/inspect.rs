@@ -1,0 +1,427 @@
+//! Proposing a server's registry files from what the running server offers.
+//!
+//! Modes, effects and roles are guesses from names and annotations, each marked as such: annotations are the
+//! server's own words, and only the owner's review makes them facts.
+
+use std::fmt::Write;
+
+use ambit_core::{
+    ToolName,
+    estate::{
+        CredentialPlacement, Effect, Mode, MountAccess, Role, Server, StdioNetwork, Tool, Transport,
+    },
+    json::Value,
+    limits::TOOLS_PER_SERVER_MAX,
+};
+
+/// The files that the owner of a server reviews.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Proposal {
+    /// `servers/NAME.toml`.
+    pub toml: String,
+    /// `servers/NAME.tools.json`.
+    pub tools_json: String,
+}
+
+/// What a server offers can't be put in a registry.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum ProposeError {
+    /// There are too many.
+    #[error(
+        "the server offers {0} tools, and a registry has at most {TOOLS_PER_SERVER_MAX}; split the server"
+    )]
+    TooMany(usize),
+    /// A tool has no name, or one that MCP does not allow.
+    #[error("the server offers a tool without a proper name: {0}")]
+    Name(String),
+    /// A tool has no schema of its arguments.
+    #[error("the server offers `{0}` without an `inputSchema` object")]
+    Schema(String),
+    /// Two tools have one name.
+    #[error("the server offers `{0}` twice")]
+    Twice(String),
+}
+
+/// Proposes the registry files of `server` with `tools` as MCP `tools/list` returned them. What its owner said of
+/// a tool whose definition is still the accepted one stays said.
+pub fn propose(server: &Server, tools: &[Value]) -> Result<Proposal, ProposeError> {
+    if tools.len() > TOOLS_PER_SERVER_MAX {
+        return Err(ProposeError::TooMany(tools.len()));
+    }
+    let mut sorted: Vec<(&str, &Value)> = Vec::new();
+    for tool in tools {
+        let name = tool.get("name").and_then(Value::as_str).unwrap_or("");
+        let parsed: Result<ToolName, _> = name.parse();
+        parsed.map_err(|it| ProposeError::Name(it.to_string()))?;
+        if tool.get("inputSchema").and_then(Value::as_object).is_none() {
+            return Err(ProposeError::Schema(name.to_owned()));
+        }
+        if sorted.iter().any(|(it, _)| *it == name) {
+            return Err(ProposeError::Twice(name.to_owned()));
+        }
+        sorted.push((name, tool));
+    }
+    sorted.sort_by_key(|(name, _)| *name);
+    let mut toml = head(server);
+    for (name, definition) in &sorted {
+        let accepted = server.tools.get(*name);
+        toml.push_str(
+            &match accepted.filter(|it| it.pin == Tool::pin_of(definition)) {
+                Some(tool) => said(tool),
+                None => guessed(name, definition, accepted.is_some()),
+            },
+        );
+    }
+    let definitions = sorted.into_iter().map(|(_, tool)| tool.clone());
+    let all = Value::object([("tools", Value::Array(definitions.collect()))]);
+    Ok(Proposal {
+        toml,
+        tools_json: pretty(&all),
+    })
+}
+
+fn head(server: &Server) -> String {
+    let mut text = format!(
+        "owner = {:?}\nenvironment = {:?}\ncontent_labels = {}\ncontent_trust = {:?}\n",
+        server.owner,
+        server.environment,
+        labels(&server.content_labels),
+        server.content_trust.as_str()
+    );
+    match &server.transport {
+        Transport::Http { url, credential } => {
+            let _ = writeln!(text, "\n[http]\nurl = {url:?}");
+            if let Some(credential) = credential {
+                let header = match &credential.placement {
+                    CredentialPlacement::Bearer => String::new(),
+                    CredentialPlacement::Header(name) => format!(", header = {name:?}"),
+                };
+                let secret = &credential.reference;
+                let _ = writeln!(text, "credential = {{ secret = {secret:?}{header} }}");
+            }
+        }
+        Transport::Stdio {
+            command,
+            environment,
+            mounts,
+            network,
+        } => {
+            let network = match network {
+                StdioNetwork::None => "none",
+                StdioNetwork::Host => "host",
+            };
+            let _ = writeln!(
+                text,
+                "\n[stdio]\ncommand = {command:?}\nnetwork = {network:?}"
+            );
+            if !environment.is_empty() {
+                let pairs: Vec<String> = environment
+                    .iter()
+                    .map(|(name, it)| format!("{name:?} = {it:?}"))
+                    .collect();
+                let _ = writeln!(text, "environment = {{ {} }}", pairs.join(", "));
+            }
+            for mount in mounts {
+                let access = match mount.access {
+                    MountAccess::ReadOnly => "read_only",
+                    MountAccess::ReadWrite => "read_write",
+                };
+                let _ = writeln!(
+                    text,
+                    "\n[[stdio.mounts]]\nsource = {:?}\ntarget = {:?}\naccess = {access:?}",
+                    mount.source, mount.target
+                );
+            }
+        }
+    }
+    text
+}
+
+/// Writes what the owner said of a tool that is still what it was.
+fn said(tool: &Tool) -> String {
+    let mut text = format!(
+        "\n[tools.{}]\nmode = {:?}\neffect = {:?}\nresult_labels = {}\nresult_trust = {:?}\ndigest = \"{}\"\n",
+        key(tool.name.as_str()),
+        tool.mode.as_str(),
+        tool.effect.as_str(),
+        labels(&tool.result_labels),
+        tool.result_trust.as_str(),
+        tool.pin
+    );
+    text.push_str(&roles(
+        tool.roles.iter().map(|(name, role)| (name.as_str(), *role)),
+        "",
+    ));
+    text
+}
+
+/// Writes guesses for a tool that nobody has accepted in this form.
+fn guessed(name: &str, definition: &Value, changed: bool) -> String {
+    let mode = guess_mode(name, definition);
+    let effect = guess_effect(mode, definition);
+    let state = if changed {
+        "changed since it was accepted"
+    } else {
+        "new"
+    };
+    let mut text = format!(
+        "\n# {state}; guessed: review every line\n[tools.{}]\nmode = {:?} # guessed: review\neffect = {:?} # guessed: review\nresult_labels = [] # review: what may its results hold?\nresult_trust = \"third_party\"\ndigest = \"{}\"\n",
+        key(name),
+        mode.as_str(),
+        effect.as_str(),
+        Tool::pin_of(definition)
+    );
+    let properties = definition
+        .get("inputSchema")
+        .and_then(|it| it.get("properties")?.as_object());
+    let guesses = properties
+        .into_iter()
+        .flatten()
+        .filter_map(|(name, schema)| Some((name.as_str(), guess_role(name, schema, mode)?)));
+    text.push_str(&roles(guesses, " # guessed: review"));
+    text
+}
+
+/// Guesses how a tool touches the world. A server's word for "read only" is believed only when its name agrees.
+fn guess_mode(name: &str, definition: &Value) -> Mode {
+    let hint = |hint| {
+        definition
+            .get("annotations")
+            .and_then(|it| it.get(hint)?.as_bool())
+    };
+    let words = words_of(name);
+    let has = |list: &[&str]| words.iter().any(|it| list.contains(&it.as_str()));
+    if has(&EXECUTING) {
+        Mode::Execute
+    } else if has(&SENDING) {
+        Mode::Send
+    } else if has(&WRITING) {
+        Mode::Write
+    } else if hint("readOnlyHint") == Some(true) || has(&READING) && hint("readOnlyHint").is_none()
+    {
+        Mode::Read
+    } else if hint("openWorldHint") == Some(true) {
+        Mode::Send
+    } else {
+        Mode::Write
+    }
+}
+
+fn guess_effect(mode: Mode, definition: &Value) -> Effect {
+    let destructive = definition
+        .get("annotations")
+        .and_then(|it| it.get("destructiveHint")?.as_bool());
+    match mode {
+        Mode::Read => Effect::None,
+        Mode::Write if destructive == Some(false) => Effect::Reversible,
+        Mode::Write | Mode::Send | Mode::Execute => Effect::Irreversible,
+    }
+}
+
+/// Guesses what an argument means for control. An unknown text of a sending tool is where something goes.
+fn guess_role(name: &str, schema: &Value, mode: Mode) -> Option<Role> {
+    let words = words_of(name);
+    let has = |list: &[&str]| words.iter().any(|it| list.contains(&it.as_str()));
+    let is_text = schema.get("type").and_then(Value::as_str) == Some("string");
+    if has(&["password", "secret", "token", "apikey", "credential"]) {
+        Some(Role::Secret)
+    } else if has(&["command", "cmd", "script", "code", "sql", "shell"]) {
+        Some(Role::Command)
+    } else if has(&[
+        "to",
+        "cc",
+        "bcc",
+        "recipient",
+        "recipients",
+        "url",
+        "uri",
+        "host",
+        "email",
+        "channel",
+        "destination",
+    ]) {
+        Some(Role::Destination)
+    } else if has(&[
+        "amount", "price", "cents", "total", "quantity", "count", "limit",
+    ]) {
+        Some(Role::Amount)
+    } else if has(&[
+        "body",
+        "content",
+        "text",
+        "message",
+        "subject",
+        "description",
+        "title",
+        "comment",
+    ]) {
+        Some(Role::Content)
+    } else if has(&[
+        "id", "path", "file", "name", "key", "query", "repo", "branch", "ticket",
+    ]) {
+        Some(Role::Selector)
+    } else {
+        (mode == Mode::Send && is_text).then_some(Role::Destination)
+    }
+}
+
+/// Cuts `sendReply`, `send_reply` and `send-reply` into their words.
+fn words_of(name: &str) -> Vec<String> {
+    let mut words = vec![String::new()];
+    let mut was_lower = false;
+    for character in name.chars() {
+        let breaks =
+            !character.is_ascii_alphanumeric() || was_lower && character.is_ascii_uppercase();
+        if breaks {
+            words.push(String::new());
+        }
+        if let Some(word) = words
+            .last_mut()
+            .filter(|_| character.is_ascii_alphanumeric())
+        {
+            word.push(character.to_ascii_lowercase());
+        }
+        was_lower = character.is_ascii_lowercase();
+    }
+    words
+}
+
+fn roles<'a>(roles: impl Iterator<Item = (&'a str, Role)>, note: &str) -> String {
+    let pairs: Vec<String> = roles
+        .map(|(name, role)| format!("{} = {:?}", key(name), role.as_str()))
+        .collect();
+    if pairs.is_empty() {
+        return String::new();
+    }
+    format!("roles = {{ {} }}{note}\n", pairs.join(", "))
+}
+
+fn labels(labels: &ambit_core::Labels) -> String {
+    let texts: Vec<String> = labels
+        .iter()
+        .map(|it| format!("{:?}", it.as_str()))
+        .collect();
+    format!("[{}]", texts.join(", "))
+}
+
+/// Returns `name` as a TOML key.
+pub(crate) fn key(name: &str) -> String {
+    let is_bare = |it: u8| it.is_ascii_alphanumeric() || it == b'_' || it == b'-';
+    if !name.is_empty() && name.bytes().all(is_bare) {
+        name.to_owned()
+    } else {
+        toml::Value::from(name).to_string()
+    }
+}
+
+/// Returns `value` as JSON with nothing hidden, as people keep it in git.
+fn pretty(value: &Value) -> String {
+    let mut text = crate::visible::visible_json(value);
+    text.push('\n');
+    text
+}
+
+const READING: [&str; 12] = [
+    "get", "list", "read", "search", "find", "show", "describe", "fetch", "query", "status",
+    "diff", "log",
+];
+const WRITING: [&str; 16] = [
+    "write", "create", "update", "delete", "remove", "close", "open", "set", "add", "edit", "move",
+    "commit", "reset", "checkout", "insert", "put",
+];
+const SENDING: [&str; 10] = [
+    "send", "post", "publish", "mail", "reply", "pay", "refund", "transfer", "push", "upload",
+];
+const EXECUTING: [&str; 7] = ["run", "exec", "execute", "eval", "shell", "spawn", "invoke"];
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use ambit_core::json;
+
+    use super::*;
+    use crate::estate::EstateFiles;
+
+    fn demo() -> EstateFiles {
+        let dir = concat!(env!("CARGO_MANIFEST_DIR"), "/../../estates/demo");
+        EstateFiles::collect(Path::new(dir)).unwrap()
+    }
+
+    fn tools(files: &EstateFiles, server: &str) -> Vec<Value> {
+        let text = files.text(&format!("servers/{server}.tools.json")).unwrap();
+        json::parse(text.as_bytes())
+            .unwrap()
+            .get("tools")
+            .unwrap()
+            .as_array()
+            .unwrap()
+            .to_vec()
+    }
+
+    #[test]
+    fn a_proposal_is_a_sound_registry() {
+        let files = demo();
+        let mut server = files.load().unwrap().estate.servers["tickets"].clone();
+        let kept = propose(&server, &tools(&files, "tickets")).unwrap();
+        assert!(
+            !kept.toml.contains("guessed"),
+            "what was accepted stays: {}",
+            kept.toml
+        );
+        server.tools.clear();
+        let proposal = propose(&server, &tools(&files, "tickets")).unwrap();
+        insta::assert_snapshot!(proposal.toml, @"");
+        for proposal in [kept, proposal] {
+            let files = demo()
+                .with_file("servers/tickets.toml", &proposal.toml)
+                .with_file("servers/tickets.tools.json", &proposal.tools_json);
+            assert_eq!(files.load().map(|_| ()), Ok(()));
+        }
+    }
+
+    #[test]
+    fn modes_are_guessed_towards_more_care() {
+        let check = |name: &str, annotations: &str, expected| {
+            let text = format!(r#"{{"annotations":{annotations}}}"#);
+            let definition = json::parse(text.as_bytes()).unwrap();
+            assert_eq!(guess_mode(name, &definition), expected, "{name}");
+        };
+        check("get_ticket", "{}", Mode::Read);
+        check("getTicket", r#"{"readOnlyHint":true}"#, Mode::Read);
+        check("get_ticket", r#"{"readOnlyHint":false}"#, Mode::Write);
+        check("delete_all", r#"{"readOnlyHint":true}"#, Mode::Write);
+        check("sendMail", r#"{"readOnlyHint":true}"#, Mode::Send);
+        check("run_query", r#"{"readOnlyHint":true}"#, Mode::Execute);
+        check("frobnicate", "{}", Mode::Write);
+        check("frobnicate", r#"{"openWorldHint":true}"#, Mode::Send);
+    }
+
+    #[test]
+    fn what_can_not_be_kept_is_refused() {
+        let server = demo().load().unwrap().estate.servers["tickets"].clone();
+        let tool = |name: &str| {
+            json::parse(format!(r#"{{"name":"{name}","inputSchema":{{}}}}"#).as_bytes()).unwrap()
+        };
+        assert_eq!(
+            propose(&server, &[tool("a"), tool("a")]),
+            Err(ProposeError::Twice("a".to_owned()))
+        );
+        assert!(matches!(
+            propose(&server, &[tool("a b")]),
+            Err(ProposeError::Name(_))
+        ));
+        assert!(matches!(
+            propose(&server, &[Value::object([("name", "a".into())])]),
+            Err(ProposeError::Schema(_))
+        ));
+        let many: Vec<Value> = (0..=TOOLS_PER_SERVER_MAX)
+            .map(|it| tool(&format!("t{it}")))
+            .collect();
+        assert!(propose(&server, &many[1..]).is_ok());
+        assert_eq!(
+            propose(&server, &many),
+            Err(ProposeError::TooMany(TOOLS_PER_SERVER_MAX + 1))
+        );
+    }
+}
