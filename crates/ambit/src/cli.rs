@@ -126,6 +126,8 @@ enum Command {
     DemoAgent(crate::demo::AgentArguments),
 }
 
+pub(crate) use log::check_state as log_check;
+
 /// What every command works with.
 #[derive(Clone, Debug)]
 pub(crate) struct Session {
@@ -198,7 +200,7 @@ async fn dispatch_async(session: &Session, command: Command) -> Result<u8, Probl
         Command::DemoAgent(arguments) => crate::demo::agent(&arguments).await,
         Command::Dev(arguments) => done(crate::serve::dev(session, &arguments).await),
         Command::Serve(arguments) => done(crate::serve::serve(session, &arguments).await),
-        Command::Recover(arguments) => done(crate::serve::recover(session, &arguments).await),
+        Command::Recover(arguments) => done(crate::serve::recover(&arguments)),
         Command::Task(command) => done(tasks::task(session, command).await),
         Command::Revoke(arguments) => done(tasks::revoke(session, &arguments).await),
         Command::Approvals(command) => done(approvals::approvals(session, command).await),

@@ -2,7 +2,9 @@
 
 use ambit_core::json::Value;
 
-use crate::{client::ApiError, clock::NoChance, config::ConfigError, run::RunError};
+use crate::{
+    client::ApiError, clock::NoChance, config::ConfigError, run::RunError, serve::ServeError,
+};
 
 /// The exit codes, as `ambit --help` documents them.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -40,6 +42,9 @@ pub(crate) enum Problem {
     /// The runner could not run the command.
     #[error(transparent)]
     Run(#[from] RunError),
+    /// The server does not serve.
+    #[error(transparent)]
+    Serve(#[from] ServeError),
     /// No random bytes.
     #[error(transparent)]
     NoChance(#[from] NoChance),
@@ -55,10 +60,10 @@ pub(crate) enum Problem {
         #[source]
         source: std::io::Error,
     },
-    /// Something else failed; the text says what and what to do.
-    #[error("{attempt}")]
+    /// Something else failed; the cause says what to do.
+    #[error("could not {attempt}")]
     Failed {
-        /// What was attempted and what to do.
+        /// What was attempted.
         attempt: String,
         /// Why not.
         #[source]
@@ -93,9 +98,11 @@ impl Problem {
             Self::Api(error) => error.exit(),
             Self::Run(error) => error.exit(),
             Self::CheckFailed(_) => Exit::CheckFailed,
-            Self::Config(_) | Self::NoChance(_) | Self::Io { .. } | Self::Failed { .. } => {
-                Exit::Failure
-            }
+            Self::Config(_)
+            | Self::Serve(_)
+            | Self::NoChance(_)
+            | Self::Io { .. }
+            | Self::Failed { .. } => Exit::Failure,
         }
     }
 

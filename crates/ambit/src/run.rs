@@ -26,8 +26,14 @@ use http_body_util::BodyExt;
 use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit};
 use tokio::net::TcpListener;
 
+pub(crate) use self::{
+    contained::find_bubblewrap,
+    inner::{InnerArguments, InnerError, inner},
+    start::{Started, StartedError, Wanted, start},
+    view::{Access, Hidden},
+};
 use self::{
-    contained::{Container, Inside, find_bubblewrap},
+    contained::{Container, Inside},
     door::Door,
     handover::Report,
     signals::Signals,
@@ -35,11 +41,6 @@ use self::{
     uncontained::Uncontained,
     uplink::{Uplink, UplinkError},
     view::{View, ViewError, Wish},
-};
-pub(crate) use self::{
-    inner::{InnerArguments, InnerError, inner},
-    start::{Started, StartedError, Wanted, start},
-    view::{Access, Hidden},
 };
 use crate::{
     client::{ApiError, Client},

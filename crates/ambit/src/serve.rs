@@ -1,20 +1,168 @@
-//! serve
-use crate::{cli::Session, problem::Problem};
-/// x
+//! `ambit dev` and `ambit serve`: the engine, its doors, and their end.
+
+mod body;
+mod doors;
+pub(crate) mod engine;
+pub(crate) mod keys;
+mod listen;
+mod server;
+
+use std::path::PathBuf;
+
+use ambit_control::{
+    check::{Checked, check, check_files},
+    estate::EstateFiles,
+};
+use ambit_core::{estate::PersonRole, json::Value};
+use tokio::signal::unix::{SignalKind, signal};
+use tracing_subscriber::EnvFilter;
+
+use self::engine::lines;
+pub(crate) use self::server::{Plan, ServeError, Server};
+use crate::{
+    cli::Session,
+    config::{DoorsConfig, ServeConfig, StateDirectory, variable},
+    output::Tone,
+    problem::Problem,
+};
+
+/// Options of `ambit dev`.
 #[derive(clap::Args, Debug)]
-pub(crate) struct DevArguments {}
-/// x
+pub(crate) struct DevArguments {
+    /// The estate directory
+    dir: PathBuf,
+}
+
+/// Options of `ambit serve`.
 #[derive(clap::Args, Debug)]
-pub(crate) struct ServeArguments {}
-/// x
+pub(crate) struct ServeArguments {
+    /// The configuration
+    #[arg(
+        long,
+        value_name = "FILE",
+        default_value = "/etc/ambit/ambit.toml",
+        env = "AMBIT_CONFIG"
+    )]
+    config: PathBuf,
+}
+
+/// Options of `ambit recover`.
 #[derive(clap::Args, Debug)]
-pub(crate) struct RecoverArguments {}
-pub(crate) async fn dev(_: &Session, _: &DevArguments) -> Result<(), Problem> {
+pub(crate) struct RecoverArguments {
+    /// Why; kept with the record
+    #[arg(long)]
+    reason: String,
+}
+
+/// Serves an estate directory to this user.
+pub(crate) async fn dev(session: &Session, arguments: &DevArguments) -> Result<(), Problem> {
+    let dir = arguments.dir.canonicalize().map_err(|error| {
+        Problem::io(
+            format!("find the estate directory {}", arguments.dir.display()),
+            error,
+        )
+    })?;
+    let state = session.state()?;
+    let plan = Plan {
+        mark: state.mark(),
+        state,
+        trust_domain: None,
+        doors: DoorsConfig::anywhere(),
+        estate: Some(checked_for_this_user(&dir)?),
+        estate_directory: dir,
+        search_path: session.environment.path.clone(),
+    };
+    until_told(session, plan).await
+}
+
+/// Serves as the configuration says.
+pub(crate) async fn serve(session: &Session, arguments: &ServeArguments) -> Result<(), Problem> {
+    let config = ServeConfig::read(&arguments.config)?;
+    let root = session
+        .environment
+        .state_directory(session.state.clone().or(config.state))?;
+    let state = StateDirectory::at(root);
+    let estate_directory = config
+        .estate
+        .clone()
+        .unwrap_or_else(|| state.root().to_owned());
+    let first = !state.database().exists();
+    let estate = match &config.estate {
+        // Afterwards the estate in force is the log's, and `ambit apply` changes it.
+        Some(dir) if first => Some(check(dir).map_err(|it| Problem::CheckFailed(lines(&it)))?),
+        _ => None,
+    };
+    let plan = Plan {
+        mark: config.mark.unwrap_or_else(|| state.mark()),
+        state,
+        trust_domain: Some(config.trust_domain),
+        doors: config.doors,
+        estate,
+        estate_directory,
+        search_path: session.environment.path.clone(),
+    };
+    until_told(session, plan).await
+}
+
+/// Opens a new log after a rollback or a loss. Not built yet: it must never look as if it had been done.
+pub(crate) fn recover(_: &RecoverArguments) -> Result<(), Problem> {
+    Err(Problem::Usage(
+        "this version can't recover a log yet; nothing was changed; keep a copy of the state directory".to_owned(),
+    ))
+}
+
+/// Reads the estate; whoever runs this gets every role when the estate does not name them.
+fn checked_for_this_user(dir: &std::path::Path) -> Result<Checked, Problem> {
+    let failed = |problems: Vec<_>| Problem::CheckFailed(lines(&problems));
+    let files = EstateFiles::collect(dir).map_err(failed)?;
+    let checked = check_files(&files).map_err(failed)?;
+    let uid = rustix::process::getuid().as_raw();
+    if checked
+        .estate()
+        .people
+        .values()
+        .any(|person| person.unix_uid == Some(uid))
+    {
+        return Ok(checked);
+    }
+    check_files(&files.with_person(&format!("dev-{uid}"), uid, &PersonRole::ALL)).map_err(failed)
+}
+
+async fn until_told(session: &Session, plan: Plan) -> Result<(), Problem> {
+    log_to_standard_error();
+    let catch = |kind| signal(kind).map_err(|error| Problem::io("catch signals", error));
+    let mut terminate = catch(SignalKind::terminate())?;
+    let mut interrupt = catch(SignalKind::interrupt())?;
+    let server = Server::start(plan, &session.clock).await?;
+    let answer = Value::object([
+        ("gateway", Value::from(server.gateway().to_string())),
+        ("health", server.health().to_string().into()),
+        ("control", server.control().display().to_string().into()),
+    ]);
+    let text = format!(
+        "{}\n  agents   https://{}  (mutual TLS; `ambit run` speaks it for you)\n  people   {}\n  health   \
+         http://{}/healthz",
+        session.output.paint(Tone::Good, "Ambit serves."),
+        server.gateway(),
+        server.control().display(),
+        server.health(),
+    );
+    session.output.thing(&answer, &text)?;
+    tokio::select! {
+        _ = terminate.recv() => (),
+        _ = interrupt.recv() => (),
+    }
+    server.stop().await;
     Ok(())
 }
-pub(crate) async fn serve(_: &Session, _: &ServeArguments) -> Result<(), Problem> {
-    Ok(())
-}
-pub(crate) async fn recover(_: &Session, _: &RecoverArguments) -> Result<(), Problem> {
-    Ok(())
+
+/// Logs for operators; the filter is `AMBIT_LOG`, such as `info` or `ambit=debug`.
+fn log_to_standard_error() {
+    let filter = variable("AMBIT_LOG").and_then(|it| it.into_string().ok());
+    let filter = filter.and_then(|it| EnvFilter::try_new(it).ok());
+    // A logger that is there already is as good.
+    let _ = tracing_subscriber::fmt()
+        .with_env_filter(filter.unwrap_or_else(|| EnvFilter::new("warn")))
+        .with_writer(std::io::stderr)
+        .try_init();
 }

@@ -1,31 +1,178 @@
-//! x
-use super::Session;
-use crate::problem::Problem;
+//! `ambit check`, `plan`, `apply` and `server …`.
+
 use std::path::PathBuf;
+
+use ambit_control::{
+    check::{Checked, check as check_directory},
+    estate::EstateProblem,
+};
+use ambit_core::json::Value;
+use clap::Subcommand;
+
+use super::{
+    Session,
+    tasks::{counted, segment},
+};
+use crate::{
+    output::{Format, Tone, cell},
+    problem::Problem,
+};
+
 /// Options of commands on an estate directory.
 #[derive(clap::Args, Debug)]
 pub(crate) struct EstateArguments {
     /// The estate directory
     dir: PathBuf,
 }
+
 /// What to do with servers.
-#[derive(Debug, clap::Subcommand)]
+#[derive(Debug, Subcommand)]
 pub(crate) enum ServerCommand {
-    /// Asks a running server for its tools
+    /// Asks a running server for its tools and proposes its registry files
+    #[command(after_help = "Example:
+  ambit server inspect tickets --out ./estate
+
+The modes are guesses from names and annotations: the owner of the server reviews each one.")]
     Inspect {
-        /// Which
+        /// The server, as the estate in force names it
         name: String,
+        /// The estate directory to write servers/NAME.toml.proposed and NAME.tools.json.proposed into
+        #[arg(long, value_name = "DIR")]
+        out: Option<PathBuf>,
     },
 }
-pub(crate) fn check(_: &Session, _: &EstateArguments) -> Result<(), Problem> {
-    Ok(())
+
+/// Checks an estate directory.
+pub(crate) fn check(session: &Session, arguments: &EstateArguments) -> Result<(), Problem> {
+    let checked = checked(session, arguments)?;
+    let answer = Value::object([
+        ("digest", Value::from(checked.digest().to_string())),
+        ("cases", (checked.cases() as u64).into()),
+    ]);
+    let text = format!(
+        "{} {}: {} hold\n{}",
+        session.output.paint(Tone::Good, "ok"),
+        arguments.dir.display(),
+        counted(checked.cases(), "decision case"),
+        checked.digest(),
+    );
+    session.output.thing(&answer, &text)
 }
-pub(crate) async fn plan(_: &Session, _: &EstateArguments) -> Result<(), Problem> {
-    Ok(())
+
+/// Says what applying would change.
+pub(crate) async fn plan(session: &Session, arguments: &EstateArguments) -> Result<(), Problem> {
+    let body = archive(&checked(session, arguments)?)?;
+    let answer = session.client()?.post("/v1/estate/plan", &body).await?;
+    session.output.thing(&answer, &planned(session, &answer))
 }
-pub(crate) async fn apply(_: &Session, _: &EstateArguments) -> Result<(), Problem> {
-    Ok(())
+
+/// Puts an estate directory in force.
+pub(crate) async fn apply(session: &Session, arguments: &EstateArguments) -> Result<(), Problem> {
+    let body = archive(&checked(session, arguments)?)?;
+    let answer = session.client()?.post("/v1/estate/apply", &body).await?;
+    let applied = session.output.paint(Tone::Good, "in force");
+    session
+        .output
+        .thing(&answer, &format!("{applied} {}", cell(&answer, "estate")))
 }
-pub(crate) async fn server(_: &Session, _: &ServerCommand) -> Result<(), Problem> {
-    Ok(())
+
+/// Does what the command says.
+pub(crate) async fn server(session: &Session, command: &ServerCommand) -> Result<(), Problem> {
+    let ServerCommand::Inspect { name, out } = command;
+    let path = format!("/v1/servers/{}/inspect", segment(name));
+    let answer = session.client()?.post(&path, &Value::object([])).await?;
+    let file = |member| {
+        answer
+            .get(member)
+            .and_then(Value::as_str)
+            .unwrap_or_default()
+    };
+    let files = [("toml", file("toml")), ("tools.json", file("tools_json"))];
+    let Some(out) = out else {
+        let text: Vec<_> = files
+            .iter()
+            .map(|(ending, text)| format!("# servers/{name}.{ending}\n{text}"))
+            .collect();
+        return session.output.thing(&answer, &text.join("\n"));
+    };
+    let mut written = Vec::new();
+    for (ending, text) in files {
+        // Never over what the owner has reviewed.
+        let path = out
+            .join("servers")
+            .join(format!("{name}.{ending}.proposed"));
+        std::fs::write(&path, text)
+            .map_err(|error| Problem::io(format!("write {}", path.display()), error))?;
+        written.push(format!("wrote {}", path.display()));
+    }
+    session.output.thing(&answer, &written.join("\n"))
+}
+
+fn checked(session: &Session, arguments: &EstateArguments) -> Result<Checked, Problem> {
+    check_directory(&arguments.dir).map_err(|problems| refused(session, arguments, &problems))
+}
+
+/// Prints the problems, one per line, in the form that editors jump to.
+fn refused(session: &Session, arguments: &EstateArguments, problems: &[EstateProblem]) -> Problem {
+    let line = |problem: &EstateProblem| {
+        if session.output.format() == Format::Table {
+            return format!("{}/{problem}", arguments.dir.display());
+        }
+        Value::object([
+            ("path", Value::from(problem.path.as_str())),
+            ("line", u64::from(problem.line).into()),
+            ("column", u64::from(problem.column).into()),
+            ("message", problem.message.as_str().into()),
+        ])
+        .to_canonical()
+    };
+    for problem in problems {
+        if let Err(error) = session.output.line(&line(problem)) {
+            return error;
+        }
+    }
+    Problem::CheckFailed(format!(
+        "{} in {}",
+        counted(problems.len(), "problem"),
+        arguments.dir.display()
+    ))
+}
+
+fn archive(checked: &Checked) -> Result<Value, Problem> {
+    let text = std::str::from_utf8(checked.archive())
+        .map_err(|error| Problem::failed("read the estate's archive", error))?;
+    Ok(Value::object([("archive", Value::from(text))]))
+}
+
+fn planned(session: &Session, answer: &Value) -> String {
+    let list = |value: &Value, member| {
+        value
+            .get(member)
+            .and_then(Value::as_array)
+            .unwrap_or_default()
+            .to_vec()
+    };
+    let mut text = String::new();
+    for subject in list(answer, "subjects") {
+        let name = cell(&subject, "subject");
+        text.push_str(&format!("{}\n", session.output.paint(Tone::Heading, &name)));
+        for change in list(&subject, "changes") {
+            let (sign, tone) = match cell(&change, "direction").as_str() {
+                "widens" => ("+", Tone::Waiting),
+                "narrows" => ("-", Tone::Good),
+                _ => ("~", Tone::Waiting),
+            };
+            let words = change
+                .get("text")
+                .and_then(Value::as_str)
+                .unwrap_or_default();
+            text.push_str(&format!("  {} {words}\n", session.output.paint(tone, sign)));
+        }
+    }
+    if text.is_empty() {
+        return "Nothing changes.".to_owned();
+    }
+    let count = |member| cell(answer, member);
+    let (widens, narrows, alters) = (count("widens"), count("narrows"), count("alters"));
+    text + &format!("\n{widens} widen (+), {narrows} narrow (-), {alters} alter (~)")
 }

@@ -1,5 +1,7 @@
 //! `ambit log …`.
 
+mod offline;
+
 use std::path::PathBuf;
 
 use ambit_core::json::Value;
@@ -43,7 +45,7 @@ pub(crate) enum LogCommand {
     Tail {
         /// How many
         #[arg(short = 'n', long, default_value_t = 20, value_name = "COUNT",
-              value_parser = clap::value_parser!(u64).range(..=RECORDS_MAX))]
+              value_parser = clap::value_parser!(u64).range(1..=RECORDS_MAX))]
         lines: u64,
         /// Go on with what is new
         #[arg(short, long)]
@@ -91,6 +93,11 @@ pub(crate) enum LogCommand {
     },
 }
 
+/// Verifies the log in the state directory.
+pub(crate) fn check_state(session: &Session) -> Result<(), Problem> {
+    offline::check(session, None, None)
+}
+
 /// Does what the command says.
 pub(crate) async fn log(session: &Session, command: LogCommand) -> Result<(), Problem> {
     match command {
@@ -110,7 +117,9 @@ pub(crate) async fn log(session: &Session, command: LogCommand) -> Result<(), Pr
         LogCommand::Why { decision } => {
             told(session, &format!("/v1/log/why/{}", segment(&decision))).await
         }
-        LogCommand::Verify { .. } | LogCommand::Rebuild | LogCommand::Export { .. } => Ok(()),
+        LogCommand::Verify { dir, key } => offline::check(session, dir, key),
+        LogCommand::Rebuild => offline::rebuild(session),
+        LogCommand::Export { dir } => offline::write(session, &dir),
     }
 }
 

@@ -1,0 +1,234 @@
+//! What joins the doors to the rest: credentials, sandboxes, listings, and who serves `/v1`.
+
+use std::{
+    fs,
+    path::PathBuf,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use ambit_broker::{FileCustody, Secret};
+use ambit_control::api::{self, Control, ListTools, SealCredential, instance_router};
+use ambit_core::{Millis, Timestamp};
+use ambit_engine::Archive;
+use ambit_gateway::{
+    Answering, Face, Fallback, Gateway, GatewayConfig, Hosts, SandboxPolicy, Secrets, inspect,
+};
+use ambit_identity::{Svid, SvidKey, TlsClock, tls::gateway_config};
+use axum::Router;
+use http_body_util::BodyExt;
+use hyper::service::Service;
+use hyper_util::service::TowerToHyperService;
+use rustls::{ClientConfig, RootCertStore};
+use rustls_pki_types::{CertificateDer, pem::PemObject};
+
+use super::{body::Ending, engine::Running, server::ServeError};
+use crate::{
+    clock::{Clock, chance},
+    config::DoorsConfig,
+    run::find_bubblewrap,
+};
+
+/// Where distributions keep the roots that they trust, most common first.
+const ROOTS: [&str; 3] = [
+    "/etc/ssl/certs/ca-certificates.crt",
+    "/etc/pki/tls/certs/ca-bundle.crt",
+    "/etc/ssl/cert.pem",
+];
+
+/// The doors of one server, ready to serve.
+pub(crate) struct Doors {
+    /// The doors of agents.
+    pub(crate) gateway: Gateway,
+    /// The doors of people.
+    pub(crate) people: api::Doors,
+    /// What the gateway shows in handshakes.
+    pub(crate) face: Arc<dyn Fn() -> Face + Send + Sync>,
+}
+
+/// How stdio servers are confined on this machine.
+pub(crate) async fn sandbox(
+    doors: &DoorsConfig,
+    path: Option<&std::ffi::OsString>,
+    estate: PathBuf,
+) -> SandboxPolicy {
+    match find_bubblewrap(path).await {
+        Some(program) => SandboxPolicy::Bubblewrap { program, estate },
+        None if doors.danger_unsandboxed => SandboxPolicy::DangerUnsandboxed { estate },
+        None => SandboxPolicy::Refused,
+    }
+}
+
+/// Joins the doors of a running engine. `address` is where agents reach the gateway.
+pub(crate) fn join(
+    running: &Running,
+    sandbox: SandboxPolicy,
+    address: std::net::SocketAddr,
+    clock: &Clock,
+) -> Result<Doors, ServeError> {
+    let secrets = secrets(Arc::clone(&running.archive), Arc::clone(&running.custody));
+    let tls = upstream_tls();
+    let control = Control {
+        handle: running.handle.clone(),
+        clock: Arc::clone(&running.moments),
+        authority: Arc::clone(&running.authority),
+        gateway: format!("https://{address}"),
+        seal_credential: seal_credential(Arc::clone(&running.custody)),
+        list_tools: list_tools(running, &secrets, tls.clone(), &sandbox),
+    };
+    let people = api::Doors::new(control);
+    let mut config = GatewayConfig::new(sandbox);
+    config.hosts = Hosts::new([address.ip().to_string()]);
+    config.upstream_tls = tls;
+    config.fallback = Some(fallback(instance_router(&people)));
+    let gateway = Gateway::new(
+        config,
+        running.handle.clone(),
+        Arc::clone(&running.moments),
+        secrets,
+    );
+    Ok(Doors {
+        gateway,
+        people,
+        face: face(running, clock)?,
+    })
+}
+
+/// Returns what opens a credential for the gateway to inject.
+fn secrets(archive: Arc<dyn Archive>, custody: Arc<FileCustody>) -> Secrets {
+    Arc::new(move |reference| {
+        let sealed = match archive.secret(reference) {
+            Ok(sealed) => sealed?,
+            Err(error) => {
+                tracing::error!(reference, %error, "a credential could not be read");
+                return None;
+            }
+        };
+        match custody.open_credential(reference, &sealed) {
+            Ok(secret) => Some(secret),
+            Err(error) => {
+                tracing::error!(reference, %error, "a credential could not be opened");
+                None
+            }
+        }
+    })
+}
+
+fn seal_credential(custody: Arc<FileCustody>) -> SealCredential {
+    Arc::new(move |reference, text, chance| {
+        let secret = Secret::new(text).map_err(|error| error.to_string())?;
+        let sealed = custody.seal_credential(reference, &secret, chance);
+        sealed.map_err(|error| error.to_string())
+    })
+}
+
+fn list_tools(
+    running: &Running,
+    secrets: &Secrets,
+    tls: Option<Arc<ClientConfig>>,
+    sandbox: &SandboxPolicy,
+) -> ListTools {
+    let (handle, secrets, sandbox) = (running.handle.clone(), Arc::clone(secrets), sandbox.clone());
+    Arc::new(move |name| {
+        let (handle, secrets) = (handle.clone(), Arc::clone(&secrets));
+        let (tls, sandbox) = (tls.clone(), sandbox.clone());
+        Box::pin(async move {
+            let book = handle.book().map_err(|error| error.to_string())?;
+            let server = book.estate().servers.get(&name).cloned();
+            let server = server.ok_or_else(|| format!("the estate has no server `{name}`"))?;
+            inspect(server, secrets, tls, sandbox)
+                .await
+                .map_err(|error| error.to_string())
+        })
+    })
+}
+
+/// Gives the gateway's requests under `/v1` to `router`, with the caller that the gateway proved.
+fn fallback(router: Router) -> Fallback {
+    let service = TowerToHyperService::new(router);
+    Arc::new(move |mut request, caller| {
+        request.extensions_mut().insert(caller);
+        let answering = service.call(request);
+        let answer: Answering = Box::pin(async move {
+            match answering.await {
+                Ok(response) => response.map(|body| Ending::new(body).boxed()),
+                Err(never) => match never {},
+            }
+        });
+        answer
+    })
+}
+
+/// The gateway's face, and when another one is made.
+struct Current {
+    face: Face,
+    renew_at: Timestamp,
+}
+
+/// Returns what gives the gateway's face: made now, and again when half its life is over.
+fn face(
+    running: &Running,
+    clock: &Clock,
+) -> Result<Arc<dyn Fn() -> Face + Send + Sync>, ServeError> {
+    let (running, clock) = (running.clone(), clock.clone());
+    let current = Mutex::new(make_face(&running, &clock)?);
+    Ok(Arc::new(move || {
+        let mut current = current.lock().unwrap_or_else(PoisonError::into_inner);
+        if clock.now() >= current.renew_at {
+            match make_face(&running, &clock) {
+                Ok(fresh) => *current = fresh,
+                Err(error) => tracing::error!(%error, "the gateway's SVID could not be renewed"),
+            }
+        }
+        current.face.clone()
+    }))
+}
+
+fn make_face(running: &Running, clock: &Clock) -> Result<Current, ServeError> {
+    let (key, svid) = gateway_svid(running, clock)?;
+    let time = clock.clone();
+    let tls_clock = TlsClock::new(move || time.now());
+    let tls = gateway_config(&svid, &key, Arc::clone(&running.bundle), tls_clock)
+        .map_err(|error| ServeError::Svid(error.into()))?;
+    let now = clock.now();
+    let half = Millis::new(svid.expires_at().since(now).as_millis() / 2);
+    let face = Face {
+        tls: Arc::new(tls),
+        bundle: Arc::clone(&running.bundle),
+    };
+    Ok(Current {
+        face,
+        renew_at: now.plus(half),
+    })
+}
+
+fn gateway_svid(running: &Running, clock: &Clock) -> Result<(SvidKey, Svid), ServeError> {
+    let failed = |error: Box<dyn std::error::Error + Send + Sync>| ServeError::Svid(error);
+    let draw = || chance().map_err(|error| failed(error.into()));
+    let key = match SvidKey::generate(draw()?) {
+        Ok(key) => key,
+        // One draw in 2^32 is no key; a second one is enough.
+        Err(_) => SvidKey::generate(draw()?).map_err(|error| failed(error.into()))?,
+    };
+    let serial = chance().map_err(|error| failed(error.into()))?;
+    let now = clock.now();
+    let until = running
+        .authority
+        .expires_at()
+        .min(now.plus(ambit_core::limits::SVID_TTL_MAX));
+    let svid = running.authority.gateway_svid(&key, now, until, serial);
+    Ok((key, svid.map_err(|error| failed(error.into()))?))
+}
+
+/// Returns the roots for upstreams over https, when this machine has any.
+fn upstream_tls() -> Option<Arc<ClientConfig>> {
+    let text = ROOTS.iter().find_map(|path| fs::read(path).ok())?;
+    let mut roots = RootCertStore::empty();
+    let certificates = CertificateDer::pem_slice_iter(&text).filter_map(Result::ok);
+    roots.add_parsable_certificates(certificates);
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let builder = ClientConfig::builder_with_provider(provider);
+    let builder = builder.with_safe_default_protocol_versions().ok()?;
+    Some(Arc::new(
+        builder.with_root_certificates(roots).with_no_client_auth(),
+    ))
+}

@@ -1,0 +1,164 @@
+//! Opening the engine over its store, and keeping it going: its own thread, and a tick.
+
+use std::{path::Path, sync::Arc, thread, time::Duration};
+
+use ambit_broker::FileCustody;
+use ambit_control::estate::{EstateProblem, read_archive};
+use ambit_engine::{Archive, CompileEstate, Handle, Moment, Setup, SetupError, TABLES};
+use ambit_identity::{Authority, TrustBundle};
+use ambit_policy::PolicyBook;
+use ambit_store::{Keeping, StoreError, create_or_open};
+use tokio::{sync::oneshot, time::MissedTickBehavior};
+
+use super::keys::{Keys, KeysError};
+use crate::{
+    clock::{Clock, chance},
+    config::StateDirectory,
+};
+
+/// How often the engine is told that time passes.
+const TICK: Duration = Duration::from_millis(250);
+
+/// An engine that runs, and what its doors need.
+#[derive(Clone)]
+pub(crate) struct Running {
+    /// The engine.
+    pub(crate) handle: Handle,
+    /// Moments for the doors.
+    pub(crate) moments: ambit_engine::Clock,
+    /// What seals and opens.
+    pub(crate) custody: Arc<FileCustody>,
+    /// What signs SVIDs.
+    pub(crate) authority: Arc<Authority>,
+    /// What is trusted.
+    pub(crate) bundle: Arc<TrustBundle>,
+    /// The reading end of the store.
+    pub(crate) archive: Arc<dyn Archive>,
+}
+
+/// Why no engine runs.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum EngineStartError {
+    /// No keys.
+    #[error(transparent)]
+    Keys(#[from] KeysError),
+    /// No store.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The engine refused what it found.
+    #[error(transparent)]
+    Setup(#[from] SetupError),
+    /// No thread for it.
+    #[error("could not start the thread of the sequencer")]
+    Thread(#[source] std::io::Error),
+}
+
+/// Opens the engine in `state`. The receiver resolves when the sequencer has ended and the store is closed.
+pub(crate) fn open(
+    state: &StateDirectory,
+    mark: &Path,
+    trust_domain: Option<&str>,
+    clock: &Clock,
+) -> Result<(Running, oneshot::Receiver<()>), EngineStartError> {
+    let Keys {
+        log,
+        custody,
+        authority,
+        origin,
+    } = super::keys::open(state, trust_domain, clock.now())?;
+    let keeping = Keeping {
+        path: state.database(),
+        mark: mark.to_owned(),
+        tables: TABLES,
+        verifier: log.verifier(&origin).map_err(KeysError::from)?,
+        vfs: None,
+    };
+    let (durable, archive) = create_or_open(&keeping)?;
+    let archive: Arc<dyn Archive> = Arc::new(archive);
+    let custody = Arc::new(custody);
+    let moments = moments(clock.clone());
+    let setup = Setup {
+        durable,
+        archive: Arc::clone(&archive),
+        custody: custody.clone(),
+        clock: Arc::clone(&moments),
+        trust_domain: authority.trust_domain().clone(),
+        log_key: log,
+        origin,
+        compile: compile(),
+    };
+    let (handle, sequencer) = setup.open()?;
+    let (over, ended) = oneshot::channel();
+    thread::Builder::new()
+        .name("sequencer".to_owned())
+        .spawn(move || {
+            sequencer.run();
+            // Nobody need be waiting for it.
+            let _ = over.send(());
+        })
+        .map_err(EngineStartError::Thread)?;
+    let bundle = Arc::new(authority.bundle().clone());
+    let authority = Arc::new(authority);
+    Ok((
+        Running {
+            handle,
+            moments,
+            custody,
+            authority,
+            bundle,
+            archive,
+        },
+        ended,
+    ))
+}
+
+/// Tells the engine that time passes, until dropped.
+pub(crate) async fn tick(running: Running) {
+    let mut ticks = tokio::time::interval(TICK);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        let moment = (running.moments)();
+        if let Err(error) = running.handle.tick(moment).await {
+            tracing::error!(%error, "the engine could not go on with time");
+        }
+    }
+}
+
+/// Returns the source of moments.
+pub(crate) fn moments(clock: Clock) -> ambit_engine::Clock {
+    Arc::new(move || {
+        let Ok(chance) = chance() else {
+            // Without chance every name and nonce could be guessed or used twice. Nothing may go on.
+            tracing::error!("the operating system gave no random bytes; ambit halts");
+            std::process::abort();
+        };
+        Moment {
+            now: clock.now(),
+            chance,
+        }
+    })
+}
+
+/// Returns the problems as lines.
+pub(crate) fn lines(problems: &[EstateProblem]) -> String {
+    problems
+        .iter()
+        .map(ToString::to_string)
+        .collect::<Vec<_>>()
+        .join("\n")
+}
+
+fn compile() -> CompileEstate {
+    Arc::new(|archive| {
+        let loaded = read_archive(archive).map_err(|problems| lines(&problems))?;
+        let book = PolicyBook::compile(Arc::new(loaded.estate)).map_err(|problems| {
+            problems
+                .iter()
+                .map(ToString::to_string)
+                .collect::<Vec<_>>()
+                .join("\n")
+        })?;
+        Ok(Arc::new(book))
+    })
+}

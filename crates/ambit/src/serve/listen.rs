@@ -1,0 +1,186 @@
+//! The listeners for people and for health: who connects is asked of the kernel.
+
+use std::{
+    fs, io,
+    os::unix::fs::{FileTypeExt, PermissionsExt, chown},
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use ambit_identity::PeerCredentials;
+use axum::Router;
+use hyper::{Request, body::Incoming, service::Service};
+use hyper_util::{
+    rt::{TokioIo, TokioTimer},
+    service::TowerToHyperService,
+};
+use rustix::{fs::Mode, process::umask};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::{TcpListener, UnixListener, UnixStream},
+    sync::Semaphore,
+};
+
+/// How many connections each listener serves at once; further ones wait.
+const CONNECTIONS_MAX: usize = 128;
+/// How long a request's head may take to arrive.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long to wait after an accept failed, as when there are no descriptors left.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// The control socket. Removed when dropped.
+#[derive(Debug)]
+pub(crate) struct ControlSocket {
+    listener: UnixListener,
+    path: PathBuf,
+}
+
+impl ControlSocket {
+    /// Binds the socket at `path`, open to its owner, or to the members of `group` as well.
+    ///
+    /// Called while the database's lock is held, so a socket that is there already is a dead one.
+    pub(crate) fn bind(path: &Path, group: Option<u32>) -> io::Result<Self> {
+        match fs::symlink_metadata(path) {
+            Ok(found) if found.file_type().is_socket() => fs::remove_file(path)?,
+            Ok(_) => {
+                return Err(io::Error::new(
+                    io::ErrorKind::AlreadyExists,
+                    "it is no socket",
+                ));
+            }
+            Err(_) => (),
+        }
+        let before = umask(Mode::from_raw_mode(0o177));
+        let bound = UnixListener::bind(path);
+        umask(before);
+        let socket = Self {
+            listener: bound?,
+            path: path.to_owned(),
+        };
+        if let Some(group) = group {
+            chown(path, None, Some(group))?;
+            fs::set_permissions(path, fs::Permissions::from_mode(0o660))?;
+        }
+        Ok(socket)
+    }
+
+    /// Serves `router` until dropped. Each request carries the peer's [`PeerCredentials`].
+    pub(crate) async fn serve(self, router: Router) {
+        let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+        loop {
+            let Ok(place) = Arc::clone(&places).acquire_owned().await else {
+                return;
+            };
+            let Ok((stream, _)) = self.listener.accept().await else {
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+                continue;
+            };
+            // Whom the kernel does not name is not served.
+            let Ok(peer) = credentials(&stream) else {
+                continue;
+            };
+            let router = router.clone();
+            tokio::spawn(async move {
+                connection(stream, router, Some(peer)).await;
+                drop(place);
+            });
+        }
+    }
+}
+
+impl Drop for ControlSocket {
+    fn drop(&mut self) {
+        // The next start removes what is left.
+        let _ = fs::remove_file(&self.path);
+    }
+}
+
+/// Serves `router` on `listener` until dropped.
+pub(crate) async fn health(listener: TcpListener, router: Router) {
+    let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    loop {
+        let Ok(place) = Arc::clone(&places).acquire_owned().await else {
+            return;
+        };
+        let Ok((stream, _)) = listener.accept().await else {
+            tokio::time::sleep(ACCEPT_PAUSE).await;
+            continue;
+        };
+        let router = router.clone();
+        tokio::spawn(async move {
+            connection(stream, router, None).await;
+            drop(place);
+        });
+    }
+}
+
+async fn connection<S>(stream: S, router: Router, peer: Option<PeerCredentials>)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let service = TowerToHyperService::new(router);
+    let service = hyper::service::service_fn(move |mut request: Request<Incoming>| {
+        if let Some(peer) = peer {
+            request.extensions_mut().insert(peer);
+        }
+        service.call(request)
+    });
+    let served = hyper::server::conn::http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_TIMEOUT)
+        .serve_connection(TokioIo::new(stream), service)
+        .await;
+    if let Err(error) = served {
+        tracing::debug!(%error, "a connection broke");
+    }
+}
+
+fn credentials(stream: &UnixStream) -> io::Result<PeerCredentials> {
+    let peer = stream.peer_cred()?;
+    let pid = peer.pid().and_then(|pid| u32::try_from(pid).ok());
+    Ok(PeerCredentials {
+        uid: peer.uid(),
+        gid: peer.gid(),
+        pid,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::{Extension, routing::get};
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn the_kernel_says_who_connects() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("control.sock");
+        drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
+        let socket = ControlSocket::bind(&path, None).unwrap();
+        let mode = fs::metadata(&path).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+        let who = |Extension(peer): Extension<PeerCredentials>| async move { peer.uid.to_string() };
+        let serving = tokio::spawn(socket.serve(Router::new().route("/", get(who))));
+        let mut stream = UnixStream::connect(&path).await.unwrap();
+        let request = b"GET / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n";
+        stream.write_all(request).await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        let uid = rustix::process::getuid().as_raw().to_string();
+        assert!(answer.ends_with(&format!("\r\n\r\n{uid}")), "{answer}");
+        serving.abort();
+        assert!(serving.await.is_err());
+        assert!(!path.exists());
+    }
+
+    #[tokio::test]
+    async fn a_file_in_the_way_is_left_alone() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("control.sock");
+        fs::write(&path, "x").unwrap();
+        assert!(ControlSocket::bind(&path, None).is_err());
+        assert_eq!(fs::read(&path).unwrap(), b"x");
+    }
+}

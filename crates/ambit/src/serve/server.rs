@@ -1,0 +1,189 @@
+//! A whole server in this process: opened, served, stopped.
+
+use std::{
+    ffi::OsString,
+    future::pending,
+    io,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use ambit_control::{
+    api::{operations_router, people_router},
+    check::Checked,
+};
+use ambit_engine::Refusal;
+use ambit_identity::{IdentityError, PeerCredentials, identify_person};
+use tokio::{net::TcpListener, sync::oneshot, task::JoinSet, time::timeout};
+
+use super::{
+    doors,
+    engine::{self, EngineStartError, Running, tick},
+    listen::{ControlSocket, health},
+};
+use crate::{
+    clock::Clock,
+    config::{ConfigError, DoorsConfig, StateDirectory},
+};
+
+/// How long the sequencer may take to close the store.
+const STOP_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// What a server is made of.
+#[derive(Debug)]
+pub(crate) struct Plan {
+    /// Its state.
+    pub(crate) state: StateDirectory,
+    /// Its rollback mark.
+    pub(crate) mark: PathBuf,
+    /// Its trust domain, when the configuration names one.
+    pub(crate) trust_domain: Option<String>,
+    /// Where it listens.
+    pub(crate) doors: DoorsConfig,
+    /// The estate to put in force, when it differs from the one that is.
+    pub(crate) estate: Option<Checked>,
+    /// Where relative paths of stdio servers begin.
+    pub(crate) estate_directory: PathBuf,
+    /// Where programs are looked for.
+    pub(crate) search_path: Option<OsString>,
+}
+
+/// A server that serves. Dropped, it stops at once.
+#[derive(Debug)]
+pub(crate) struct Server {
+    gateway: SocketAddr,
+    health: SocketAddr,
+    control: PathBuf,
+    tasks: JoinSet<()>,
+    ended: oneshot::Receiver<()>,
+}
+
+/// Why a server does not serve.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ServeError {
+    /// The state directory can't be used.
+    #[error(transparent)]
+    State(#[from] ConfigError),
+    /// The engine does not run.
+    #[error(transparent)]
+    Engine(#[from] EngineStartError),
+    /// A door can't be opened.
+    #[error("could not listen at {place}; is another server running there?")]
+    Listen {
+        /// Where.
+        place: String,
+        /// Why not.
+        #[source]
+        source: io::Error,
+    },
+    /// The estate does not name who runs the server.
+    #[error("the estate can't be put in force by this user")]
+    Person(#[from] IdentityError),
+    /// The estate was refused.
+    #[error("the estate was not put in force")]
+    Estate(#[from] Refusal),
+    /// The gateway has no identity.
+    #[error("the gateway could not get its SVID")]
+    Svid(#[source] Box<dyn std::error::Error + Send + Sync>),
+}
+
+impl Server {
+    /// Opens the engine and the doors.
+    pub(crate) async fn start(plan: Plan, clock: &Clock) -> Result<Self, ServeError> {
+        plan.state.prepare()?;
+        let domain = plan.trust_domain.as_deref();
+        let (running, ended) = engine::open(&plan.state, &plan.mark, domain, clock)?;
+        if let Some(checked) = plan.estate {
+            put_in_force(&running, checked).await?;
+        }
+        let gateway = listen(plan.doors.gateway).await?;
+        let health_door = listen(plan.doors.health).await?;
+        let control = plan
+            .doors
+            .control
+            .clone()
+            .unwrap_or_else(|| plan.state.control_socket());
+        let socket = ControlSocket::bind(&control, plan.doors.control_group).map_err(|source| {
+            ServeError::Listen {
+                place: control.display().to_string(),
+                source,
+            }
+        })?;
+        let addresses = (local(&gateway)?, local(&health_door)?);
+        let path = plan.search_path.as_ref();
+        let sandbox = doors::sandbox(&plan.doors, path, plan.estate_directory).await;
+        let doors = doors::join(&running, sandbox, addresses.0, clock)?;
+        let mut tasks = JoinSet::new();
+        tasks.spawn(tick(running));
+        tasks.spawn(health(health_door, operations_router(&doors.people)));
+        tasks.spawn(socket.serve(people_router(&doors.people)));
+        let agents = doors.gateway;
+        tasks.spawn(async move { agents.serve_tls(gateway, doors.face, pending()).await });
+        Ok(Self {
+            gateway: addresses.0,
+            health: addresses.1,
+            control,
+            tasks,
+            ended,
+        })
+    }
+
+    /// Returns where agents connect.
+    pub(crate) const fn gateway(&self) -> SocketAddr {
+        self.gateway
+    }
+
+    /// Returns where health and metrics are.
+    pub(crate) const fn health(&self) -> SocketAddr {
+        self.health
+    }
+
+    /// Returns where people connect.
+    pub(crate) fn control(&self) -> &Path {
+        &self.control
+    }
+
+    /// Closes the doors and the store.
+    pub(crate) async fn stop(mut self) {
+        self.tasks.shutdown().await;
+        // Every record is durable already: a late end costs nothing but the wait.
+        let _ = timeout(STOP_TIMEOUT, self.ended).await;
+    }
+}
+
+/// Applies the estate as the person whose user runs this process, unless it is in force already.
+async fn put_in_force(running: &Running, checked: Checked) -> Result<(), ServeError> {
+    let in_force = running.handle.book().ok().map(|book| book.estate().digest);
+    if in_force == Some(checked.digest()) {
+        return Ok(());
+    }
+    let peer = PeerCredentials {
+        uid: rustix::process::getuid().as_raw(),
+        gid: rustix::process::getgid().as_raw(),
+        pid: None,
+    };
+    let caller = identify_person(peer, &checked.estate().people)?;
+    let (book, archive) = checked.into_parts();
+    running
+        .handle
+        .apply(&caller, book, archive, (running.moments)())
+        .await?;
+    Ok(())
+}
+
+async fn listen(address: SocketAddr) -> Result<TcpListener, ServeError> {
+    TcpListener::bind(address)
+        .await
+        .map_err(|source| ServeError::Listen {
+            place: address.to_string(),
+            source,
+        })
+}
+
+fn local(listener: &TcpListener) -> Result<SocketAddr, ServeError> {
+    listener.local_addr().map_err(|source| ServeError::Listen {
+        place: "its own address".to_owned(),
+        source,
+    })
+}
