@@ -72,7 +72,7 @@ impl PolicyBook {
         schemas: ArgumentSchemas,
         problems: &mut Vec<PolicyProblem>,
     ) -> Result<Self, PolicyProblem> {
-        let vocabulary = Vocabulary::new().map_err(|it| PolicyProblem::inside(&it))?;
+        let vocabulary = Vocabulary::new()?;
         let schema = Schema::from_str(ACTS_SCHEMA).map_err(|it| PolicyProblem::inside(&it))?;
         let fixed = read_fixed(ACTS_POLICIES)?;
         let taken: Vec<&str> = fixed.iter().map(|(_, it)| it.name.as_ref()).collect();

@@ -17,7 +17,21 @@ use ambit_core::{
 pub(crate) use self::location::{is_https_url, path_is_under, url_is_under};
 use crate::facts::Broken;
 
-/// Returns the constraints that `arguments` break, in the order of their paths.
+/// The most broken constraints that one decision names: they must fit into one leaf of the log.
+pub(crate) const BROKEN_MAX: usize = 16;
+/// The longest text of a template or schema that one decision quotes, in characters.
+pub(crate) const QUOTE_MAX: usize = 200;
+
+/// Returns `text`, cut to [`QUOTE_MAX`] characters.
+pub(crate) fn shortened(text: &str) -> String {
+    if text.chars().count() <= QUOTE_MAX {
+        return text.to_owned();
+    }
+    let kept = text.chars().take(QUOTE_MAX - 1);
+    kept.chain(['\u{2026}']).collect()
+}
+
+/// Returns the first [`BROKEN_MAX`] constraints that `arguments` break, in the order of their paths.
 pub(crate) fn broken_bounds(
     constraints: &BTreeMap<ArgumentPath, Constraint>,
     arguments: &Value,
@@ -26,9 +40,10 @@ pub(crate) fn broken_bounds(
     constraints
         .iter()
         .filter(|(path, constraint)| !keeps(arguments, &path.0, constraint, parameters))
+        .take(BROKEN_MAX)
         .map(|(path, constraint)| Broken {
-            path: path.to_string(),
-            clause: clause(constraint),
+            path: shortened(&path.to_string()),
+            clause: shortened(&clause(constraint)),
         })
         .collect()
 }

@@ -15,24 +15,27 @@
 //! fn twice(permit: ambit_policy::Permit) { permit.into_act(); permit.into_act(); }
 //! ```
 
+mod charge;
+
 use ambit_core::{
     ApprovalId, DecisionId, Digest, Labels, Reason, ServerName, TaskId, Timestamp, ToolName,
     act::Act,
     json::Value,
     limits::PERMIT_ACT_BY,
     record::{Actor, Answer, Body, Decided, Recordable, Sealed},
-    task::{Task, Usage},
 };
 
 use crate::{
-    Epochs, Request, TaskScope,
+    Epochs, Request,
     book::Sensitivity,
     explain,
     facts::Facts,
-    gather::{counted_tool, counts, gather},
+    gather::{counted_tool, gather},
     judge::{Judged, Verdict, judge},
     people::PersonFacts,
 };
+
+pub use self::charge::charge;
 
 /// The answer to a request.
 #[derive(Debug)]
@@ -188,50 +191,6 @@ pub fn refuse(
         Seen::Nothing { at },
         (reason, Vec::new()),
     )
-}
-
-/// Returns the usage of `task` after `permit`, in the order in which the sequencer calls this.
-///
-/// # Errors
-///
-/// [`Reason::BudgetExhausted`] when the calls or the room for labels were used up meanwhile;
-/// [`Reason::LabelMayNotLeave`] when data leaves and labels came meanwhile that may not;
-/// [`Reason::PermitStale`] when labels came meanwhile and the tenant's policies look at labels: the act
-/// must be decided again.
-pub fn charge(
-    task: &Task,
-    usage: &Usage,
-    permit: &Permit,
-    scope: &TaskScope,
-) -> Result<Usage, Reason> {
-    if permit.asked.task != Some(task.id) || scope.task() != task.id {
-        return Err(Reason::PermitStale);
-    }
-    match &permit.flow {
-        Flow::Settled => {}
-        Flow::Judged(labels) if *labels != usage.labels => return Err(Reason::PermitStale),
-        Flow::Judged(_) => {}
-        Flow::Leaves => {
-            let may_emit = scope.may_emit();
-            if usage.labels.without(&may_emit).next().is_some() {
-                return Err(Reason::LabelMayNotLeave);
-            }
-        }
-    }
-    let mut after = usage.clone();
-    after.labels = usage
-        .labels
-        .union(&permit.charged)
-        .map_err(|_| Reason::BudgetExhausted)?;
-    if !counts(&permit.act) {
-        return Ok(after);
-    }
-    after.calls = one_more(usage.calls, scope.calls_max())?;
-    if let Some((tool, max)) = counted_tool(scope, &permit.act) {
-        let calls = after.tool_calls.entry(tool).or_default();
-        *calls = one_more(*calls, max)?;
-    }
-    Ok(after)
 }
 
 impl Decision {
@@ -463,13 +422,5 @@ fn flow(request: &Request<'_>, facts: &Facts) -> Flow {
         Sensitivity::Sensitive => Flow::Judged(facts.labels.clone()),
         Sensitivity::Blind if facts.action.leaves() => Flow::Leaves,
         Sensitivity::Blind => Flow::Settled,
-    }
-}
-
-const fn one_more(calls: u32, max: u32) -> Result<u32, Reason> {
-    if calls < max {
-        Ok(calls + 1)
-    } else {
-        Err(Reason::BudgetExhausted)
     }
 }

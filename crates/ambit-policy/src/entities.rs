@@ -38,9 +38,21 @@ pub(crate) struct SharedEntities {
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum EntityError {
     #[error("an attribute of an entity can't be evaluated")]
-    Attribute(#[from] EntityAttrEvaluationError),
+    Attribute(#[source] Box<EntityAttrEvaluationError>),
     #[error("the entities do not fit the schema")]
-    Store(#[from] EntitiesError),
+    Store(#[source] Box<EntitiesError>),
+}
+
+impl From<EntityAttrEvaluationError> for EntityError {
+    fn from(cause: EntityAttrEvaluationError) -> Self {
+        Self::Attribute(Box::new(cause))
+    }
+}
+
+impl From<EntitiesError> for EntityError {
+    fn from(cause: EntitiesError) -> Self {
+        Self::Store(Box::new(cause))
+    }
 }
 
 impl SharedEntities {

@@ -7,7 +7,7 @@ use crate::{
     ApprovalState, PolicyBook,
     entities::text,
     facts::{Facts, Resource},
-    rules::{Findings, names},
+    rules::{Findings, RULES_NAMED_MAX, names},
     vocabulary::uid,
 };
 
@@ -108,9 +108,7 @@ fn context(facts: &Facts) -> Option<Context> {
 
 fn weigh(findings: &Findings<'_>, facts: &Facts) -> Judged {
     if let Some(reason) = findings.hard_stop(Reason::NoPolicyPermits) {
-        let mut rules = names(&findings.forbids);
-        rules.extend(findings.errors.iter().cloned());
-        return deny(reason, rules);
+        return deny(reason, findings.stops());
     }
     let permits = names(&findings.permits);
     // A person's no to exactly this act stands, even if nobody would be asked any more.
@@ -138,6 +136,7 @@ fn weigh(findings: &Findings<'_>, facts: &Facts) -> Judged {
         } => hold(approval, expires_at),
         ApprovalState::Approved { approval, .. } => {
             rules.splice(0..0, permits);
+            rules.truncate(RULES_NAMED_MAX);
             Verdict::Allow {
                 spends: Some(approval),
             }

@@ -35,6 +35,7 @@ pub use crate::{
     bare::Bare,
     book::PolicyBook,
     decision::{Decision, Denial, Hold, Permit, charge, decide, refuse},
+    explain::explain,
     parameters::{ParameterProblem, check_parameters},
     people::{PersonDecision, PersonPermit, PersonRequest, WeakBinding, decide_person},
     problem::PolicyProblem,

@@ -177,7 +177,7 @@ impl PersonPermit {
 
 impl PeopleRules {
     pub(crate) fn new() -> Result<Self, PolicyProblem> {
-        let vocabulary = Vocabulary::new().map_err(|it| PolicyProblem::inside(&it))?;
+        let vocabulary = Vocabulary::new()?;
         let schema = Schema::from_str(PEOPLE_SCHEMA).map_err(|it| PolicyProblem::inside(&it))?;
         let mut policies = PolicySet::new();
         let mut rules = HashMap::new();
@@ -218,11 +218,7 @@ impl PeopleRules {
         findings.sort();
         match findings.hard_stop(Reason::RoleMissing) {
             None => (Ok(()), names(&findings.permits)),
-            Some(reason) => {
-                let mut rules = names(&findings.forbids);
-                rules.extend(findings.errors);
-                (Err(reason), rules)
-            }
+            Some(reason) => (Err(reason), findings.stops()),
         }
     }
 

@@ -38,6 +38,12 @@ impl PolicyProblem {
             .and_then(|mut it| it.next())
             .map_or(0, |it| it.offset());
         let mut message = diagnostic.to_string();
+        // Cedar names policies by number; the place says more.
+        if message.starts_with("for policy `policy")
+            && let Some((_, rest)) = message.split_once("`, ")
+        {
+            message = rest.to_owned();
+        }
         if let Some(help) = diagnostic.help() {
             message.push_str("; ");
             message.push_str(&help.to_string());

@@ -138,7 +138,11 @@ impl ApprovalState {
         match self {
             Self::Pending { expires_at, .. } if expires_at <= now => Self::None,
             Self::Approved { until, .. } if until <= now => Self::None,
-            state => state,
+            Self::None
+            | Self::Pending { .. }
+            | Self::Approved { .. }
+            | Self::Refused { .. }
+            | Self::TooMany => self,
         }
     }
 }

@@ -144,6 +144,22 @@ impl ActRules {
         Some(union)
     }
 
+    /// Returns every policy in one set.
+    #[cfg(test)]
+    pub(crate) fn everything(&self) -> PolicySet {
+        let mut all = PolicySet::new();
+        let slices = self.fixed.values().chain(self.general.values());
+        for policy in slices
+            .chain(self.special.values())
+            .flat_map(PolicySet::policies)
+        {
+            if all.policy(policy.id()).is_none() {
+                all.add(policy.clone()).unwrap();
+            }
+        }
+        all
+    }
+
     fn slices(
         &self,
         action: ActAction,
@@ -199,9 +215,24 @@ impl<'a> Findings<'a> {
     }
 }
 
-/// Returns the names of `rules`.
+/// The most rules that one decision names: they must fit into one leaf of the log.
+pub(crate) const RULES_NAMED_MAX: usize = 64;
+
+/// Returns the names of the first [`RULES_NAMED_MAX`] of `rules`.
 pub(crate) fn names(rules: &[&Rule]) -> Vec<String> {
-    rules.iter().map(|it| it.name.to_string()).collect()
+    let named = rules.iter().take(RULES_NAMED_MAX);
+    named.map(|it| it.name.to_string()).collect()
+}
+
+impl Findings<'_> {
+    /// Returns the names of what keeps a request from being permitted: rules that forbid, then rules that
+    /// could not be evaluated.
+    pub(crate) fn stops(&self) -> Vec<String> {
+        let mut all = names(&self.forbids);
+        all.extend(self.errors.iter().cloned());
+        all.truncate(RULES_NAMED_MAX);
+        all
+    }
 }
 
 fn name_of(id: &PolicyId) -> String {

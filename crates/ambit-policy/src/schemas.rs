@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use ambit_core::{ServerName, ToolName, estate::Estate, json::Value, limits::ARGUMENTS_BYTES_MAX};
 use jsonschema::{PatternOptions, Validator};
 
-use crate::PolicyProblem;
+use crate::{PolicyProblem, constraints::shortened};
 
 /// How often a schema's pattern may backtrack before the arguments are refused.
 pub(crate) const PATTERN_BACKTRACKS_MAX: usize = 100_000;
@@ -60,7 +60,7 @@ impl ArgumentSchemas {
         };
         match validator.validate(&to_serde(arguments)) {
             Ok(()) => Fit::Valid,
-            Err(broken) => Fit::Invalid(broken.schema_path().to_string()),
+            Err(broken) => Fit::Invalid(shortened(&broken.schema_path().to_string())),
         }
     }
 }

@@ -87,15 +87,18 @@ pub(crate) fn read_tenant(
                 message.to_owned(),
             ));
         }
+        let mut reached = 0;
         for policy in ordered(&set) {
-            if read.len() == TENANT_POLICIES_MAX {
-                let message = format!("more than {TENANT_POLICIES_MAX} policies; merge some");
-                problems.push(PolicyProblem::at(&file.path, &file.text, 0, message));
+            let offset = place(&file.text, &policy, &mut reached);
+            if let Err(message) = room_after(read.len()) {
+                problems.push(PolicyProblem::at(&file.path, &file.text, offset, message));
                 return read;
             }
             match check(&policy, &known, &mut names) {
                 Ok(lift) => read.push(named(&policy, lift, read.len())),
-                Err(message) => problems.push(at_policy(file, &policy, message)),
+                Err(message) => {
+                    problems.push(PolicyProblem::at(&file.path, &file.text, offset, message));
+                }
             }
         }
     }
@@ -153,10 +156,27 @@ fn check(
     for literal in policy.entity_literals() {
         check_literal(&literal, known)?;
     }
+    if policy.to_json().map_or(true, |it| has_arithmetic(&it)) {
+        return Err("a policy can't calculate; compare with a number instead".to_owned());
+    }
     match policy.annotation("ask") {
         None => Ok(Lift::Never),
         Some("approver") => Ok(Lift::Approval),
         Some(_) => Err("write `@ask(\"approver\")` to have a person asked".to_owned()),
+    }
+}
+
+/// A sum that overflows is an error, and an error denies everything that the policy looks at.
+fn has_arithmetic(policy: &serde_json::Value) -> bool {
+    match policy {
+        serde_json::Value::Array(items) => items.iter().any(has_arithmetic),
+        serde_json::Value::Object(members) => members
+            .iter()
+            .any(|(key, it)| ["+", "-", "*", "neg"].contains(&key.as_str()) || has_arithmetic(it)),
+        serde_json::Value::Null
+        | serde_json::Value::Bool(_)
+        | serde_json::Value::Number(_)
+        | serde_json::Value::String(_) => false,
     }
 }
 
@@ -213,15 +233,18 @@ fn validate(
     problems: &mut Vec<PolicyProblem>,
 ) {
     let result = validator.validate(set, ValidationMode::Strict);
-    for error in result.validation_errors() {
-        problems.push(PolicyProblem::of_diagnostic(&file.path, &file.text, error));
+    let errors = result.validation_errors();
+    let errors = errors.map(|it| PolicyProblem::of_diagnostic(&file.path, &file.text, it));
+    let mut found: Vec<_> = errors.collect();
+    if found.is_empty() {
+        // A warning says that the policy can't ever apply or does not read as it looks: a slip.
+        let warnings = result.validation_warnings();
+        found.extend(warnings.map(|it| PolicyProblem::of_diagnostic(&file.path, &file.text, it)));
     }
-    // A warning says that the policy can't ever apply or can't be read as it looks: both are slips.
-    for warning in result.validation_warnings() {
-        problems.push(PolicyProblem::of_diagnostic(
-            &file.path, &file.text, warning,
-        ));
-    }
+    // Each mistake is found once for every action, in no order: one of them says enough.
+    found.sort_by(|a, b| (a.line, a.column, &a.message).cmp(&(b.line, b.column, &b.message)));
+    found.dedup_by_key(|it| (it.line, it.column));
+    problems.extend(found);
 }
 
 fn in_order(text: &str) -> Result<Vec<Policy>, PolicyProblem> {
@@ -241,12 +264,24 @@ fn ordered(set: &PolicySet) -> Vec<Policy> {
     policies
 }
 
-fn at_policy(file: &PolicyFile, policy: &Policy, message: String) -> PolicyProblem {
-    let offset = policy
-        .to_cedar()
-        .and_then(|it| file.text.find(&it))
-        .unwrap_or(0);
-    PolicyProblem::at(&file.path, &file.text, offset, message)
+/// Returns where in `text` the next policy stands, and moves `reached` behind it.
+fn place(text: &str, policy: &Policy, reached: &mut usize) -> usize {
+    let own = policy.to_cedar().unwrap_or_default();
+    let rest = text.get(*reached..).unwrap_or_default();
+    let offset = rest.find(&own).map_or(*reached, |it| *reached + it);
+    *reached = offset + own.len();
+    offset
+}
+
+/// Says whether one more policy than `count` may be read.
+fn room_after(count: usize) -> Result<(), String> {
+    if count < TENANT_POLICIES_MAX {
+        Ok(())
+    } else {
+        Err(format!(
+            "more than {TENANT_POLICIES_MAX} policies; merge some"
+        ))
+    }
 }
 
 fn is_policy_name(text: &str) -> bool {
@@ -254,4 +289,20 @@ fn is_policy_name(text: &str) -> bool {
         && text
             .bytes()
             .all(|it| it.is_ascii_alphanumeric() || b"-_.".contains(&it))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn policies_and_their_names_end_at_their_maximum() {
+        assert!(room_after(TENANT_POLICIES_MAX - 1).is_ok());
+        assert!(room_after(TENANT_POLICIES_MAX).is_err());
+        assert!(is_policy_name(&"x".repeat(POLICY_NAME_BYTES_MAX)));
+        assert!(!is_policy_name(&"x".repeat(POLICY_NAME_BYTES_MAX + 1)));
+        for text in ["", "a b", "a\n", "\u{e4}"] {
+            assert!(!is_policy_name(text), "{text:?}");
+        }
+    }
 }

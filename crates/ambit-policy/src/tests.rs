@@ -1,1 +1,9 @@
+//! Tests of the crate as a whole; each part's own stand beside it.
 
+mod bounds;
+mod laws;
+mod limits;
+mod people;
+mod table;
+mod tenant;
+mod world;

@@ -3,7 +3,9 @@
 use std::str::FromStr;
 
 use ambit_core::{act::Act, estate::Mode};
-use cedar_policy::{EntityId, EntityTypeName, EntityUid, ParseErrors};
+use cedar_policy::{EntityId, EntityTypeName, EntityUid};
+
+use crate::PolicyProblem;
 
 /// The entity types of the schemas, parsed once.
 #[derive(Clone, Debug)]
@@ -34,17 +36,21 @@ pub(crate) enum ActAction {
 }
 
 impl Vocabulary {
-    pub(crate) fn new() -> Result<Self, ParseErrors> {
+    pub(crate) fn new() -> Result<Self, PolicyProblem> {
+        let kind = |name: &str| {
+            let name = EntityTypeName::from_str(&format!("Ambit::{name}"));
+            name.map_err(|it| PolicyProblem::inside(&it))
+        };
         Ok(Self {
-            task: EntityTypeName::from_str("Ambit::Task")?,
-            person: EntityTypeName::from_str("Ambit::Person")?,
-            template: EntityTypeName::from_str("Ambit::Template")?,
-            agent: EntityTypeName::from_str("Ambit::Agent")?,
-            server: EntityTypeName::from_str("Ambit::Server")?,
-            tool: EntityTypeName::from_str("Ambit::Tool")?,
-            endpoint: EntityTypeName::from_str("Ambit::Endpoint")?,
-            estate: EntityTypeName::from_str("Ambit::Estate")?,
-            action: EntityTypeName::from_str("Ambit::Action")?,
+            task: kind("Task")?,
+            person: kind("Person")?,
+            template: kind("Template")?,
+            agent: kind("Agent")?,
+            server: kind("Server")?,
+            tool: kind("Tool")?,
+            endpoint: kind("Endpoint")?,
+            estate: kind("Estate")?,
+            action: kind("Action")?,
         })
     }
 }

@@ -116,12 +116,27 @@ fn segments(path: &str) -> Option<Vec<String>> {
         .then(|| all.into_iter().map(str::to_owned).collect())
 }
 
-/// Says whether no percent escape hides a separator, a dot, a percent sign or a control character: a
+/// Says whether no percent escape hides a separator, a dot, a percent sign or anything treacherous: a
 /// reader that decodes once more than another would see a different place.
 fn has_plain_escapes(text: &str) -> bool {
-    escapes(text).all(|byte| {
+    let plain = escapes(text).all(|byte| {
         !byte.is_ascii_control() && !matches!(byte, b'/' | b'\\' | b'.' | b'%' | b'?' | b'#' | b';')
-    })
+    });
+    plain && !decoded(text).is_none_or(|it| it.contains(is_treacherous))
+}
+
+/// Returns the text with its escapes decoded once; none when that is no UTF-8.
+fn decoded(text: &str) -> Option<String> {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes().iter();
+    while let Some(window) = rest.as_slice().get(..3) {
+        let hidden = escaped(window);
+        bytes.extend(hidden.or_else(|| window.first().copied()));
+        // An escape is three bytes, anything else is one.
+        rest.nth(if hidden.is_some() { 2 } else { 0 });
+    }
+    bytes.extend(rest);
+    String::from_utf8(bytes).ok()
 }
 
 fn has_no_controls(query: &str) -> bool {
@@ -129,15 +144,15 @@ fn has_no_controls(query: &str) -> bool {
 }
 
 fn escapes(text: &str) -> impl Iterator<Item = u8> {
-    text.as_bytes()
-        .windows(3)
-        .filter_map(|window| match window {
-            [b'%', high, low] => {
-                let digit = |it: &u8| char::from(*it).to_digit(16);
-                u8::try_from(digit(high)? * 16 + digit(low)?).ok()
-            }
-            _ => None,
-        })
+    text.as_bytes().windows(3).filter_map(escaped)
+}
+
+fn escaped(window: &[u8]) -> Option<u8> {
+    let [b'%', high, low] = window else {
+        return None;
+    };
+    let digit = |it: &u8| char::from(*it).to_digit(16);
+    u8::try_from(digit(high)? * 16 + digit(low)?).ok()
 }
 
 /// Says whether a character changes how a path reads: separators of other systems, control and

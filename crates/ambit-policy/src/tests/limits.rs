@@ -1,0 +1,265 @@
+//! Each maximum with a test at it and one beyond, and the ends of parameters and schemas.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use ambit_core::{
+    AgentName, Digest, Timestamp,
+    act::Act,
+    estate::{ArgumentPath, Constraint, Mode, ParameterKind},
+    json::Value,
+    limits::{ARGUMENTS_BYTES_MAX, LABELS_MAX, LEAF_BYTES_MAX, PARAMETER_BYTES_MAX},
+    record::{Body, Recordable},
+    task::Contained,
+};
+
+use super::world::{World, call, compile, json, labels, operation, server, told, tool};
+use crate::{
+    Decision, PolicyBook, Tried, TryOut, authorization_details, check_parameters,
+    constraints::{BROKEN_MAX, QUOTE_MAX},
+    gather::asked::HOST_BYTES_MAX,
+    rules::RULES_NAMED_MAX,
+    schemas::exceeds_maximum,
+};
+
+#[test]
+fn arguments_end_at_their_maximum() {
+    // `{"a":"…"}` is eight bytes and the text.
+    for (bytes, beyond) in [
+        (ARGUMENTS_BYTES_MAX, false),
+        (ARGUMENTS_BYTES_MAX + 1, true),
+    ] {
+        for character in ["x", "\u{1}"] {
+            let width = if character == "x" { 1 } else { 6 };
+            let room = bytes - 8;
+            let mut text = character.repeat(room / width);
+            text.push_str(&"x".repeat(room % width));
+            let arguments = Value::object([("a", text.into())]);
+            assert_eq!(arguments.to_canonical().len(), bytes);
+            assert_eq!(exceeds_maximum(&arguments), beyond, "{bytes}");
+        }
+    }
+    let long = Value::object([("id", "x".repeat(ARGUMENTS_BYTES_MAX).into())]);
+    let world = World::with(|it| it.act = call("tickets", "get_ticket", &long.to_canonical()));
+    assert_eq!(told(&world.decide()), "deny arguments_invalid");
+}
+
+/// The longest facts that a decision can have, with the names of rules, fit into a leaf of the log with
+/// room for the rest.
+#[test]
+fn what_a_decision_says_fits_into_a_leaf() {
+    let world = World::with(|it| {
+        let names: Vec<String> = (0..LABELS_MAX).map(|it| format!("{it:0>63}")).collect();
+        let all = labels(&names.iter().map(String::as_str).collect::<Vec<_>>());
+        it.usage.labels = all.clone();
+        it.act = call("mail", "send_reply", "{}");
+        let template = it.template();
+        template.may_emit = all.clone();
+        let send = template
+            .tools
+            .get_mut(&(server("mail"), tool("send_reply")))
+            .unwrap();
+        for place in 0..BROKEN_MAX * 2 {
+            let path = ArgumentPath::parse(&format!("{place}{}", "x".repeat(QUOTE_MAX)));
+            let long = Constraint::OneOf(vec!["y".repeat(QUOTE_MAX).as_str().into()]);
+            send.arguments.insert(path, long);
+        }
+        let mail = it.own.servers.get_mut(&server("mail")).unwrap();
+        mail.tools
+            .get_mut(&tool("send_reply"))
+            .unwrap()
+            .result_labels = all;
+        for place in 0..RULES_NAMED_MAX + 1 {
+            it.policy(&format!(
+                "@id(\"{place:0>128}\") forbid (principal, action, resource);"
+            ));
+        }
+    });
+    let Decision::Deny(denial) = world.decide() else {
+        panic!("denied");
+    };
+    assert_eq!(denial.rules().len(), RULES_NAMED_MAX);
+    let Body::Decided(decided) = denial.body() else {
+        panic!("a decision");
+    };
+    let broken = decided.facts.get("broken").unwrap().as_array().unwrap();
+    assert_eq!(broken.len(), BROKEN_MAX);
+    let rules: usize = decided.rules.iter().map(|it| it.len() + 3).sum();
+    assert!(decided.facts.to_canonical().len() + rules < LEAF_BYTES_MAX / 2);
+}
+
+#[test]
+fn a_recorded_host_ends_at_its_maximum() {
+    for (bytes, whole) in [(HOST_BYTES_MAX, true), (HOST_BYTES_MAX + 1, false)] {
+        let host = "h".repeat(bytes);
+        let world = World::with(|it| {
+            it.act = Act::Connect {
+                host: host.clone(),
+                port: 443,
+            };
+        });
+        let Decision::Deny(denial) = world.decide() else {
+            panic!("denied");
+        };
+        assert_eq!(denial.explanation().contains(&host), whole);
+    }
+}
+
+#[test]
+fn a_pattern_that_never_ends_is_refused_soon() {
+    let world = World::with(|it| {
+        let schema =
+            r#"{"type":"object","properties":{"a":{"pattern":"^(?=(a|a)*\\1?$)(a|aa)+\\1$"}}}"#;
+        let odd = operation("odd", Mode::Read, &[], schema);
+        let tickets = it.own.servers.get_mut(&server("tickets")).unwrap();
+        tickets.tools.insert(odd.name.clone(), odd);
+        let arguments = format!(r#"{{"a":"{}b"}}"#, "a".repeat(200));
+        it.act = call("tickets", "odd", &arguments);
+    });
+    assert_eq!(told(&world.decide()), "deny arguments_invalid");
+}
+
+#[test]
+fn parameters_fit_or_are_refused() {
+    let mut world = World::new();
+    let template = world.template();
+    let given = |ticket: &str, customer: &str, folder: &str| {
+        let all = format!(r#"{{"ticket":{ticket},"customer":{customer},"folder":{folder}}}"#);
+        json(&all).as_object().unwrap().clone()
+    };
+    for (ticket, customer, folder, fits) in [
+        ("1", r#""m""#, r#""/srv/docs/a""#, true),
+        ("9999", r#""m""#, r#""/srv/docs""#, true),
+        ("0", r#""m""#, r#""/srv/docs/a""#, false),
+        ("10000", r#""m""#, r#""/srv/docs/a""#, false),
+        ("1.5", r#""m""#, r#""/srv/docs/a""#, false),
+        (r#""1""#, r#""m""#, r#""/srv/docs/a""#, false),
+        ("1", "7", r#""/srv/docs/a""#, false),
+        ("1", r#""m""#, r#""/srv/docs/../x""#, false),
+        ("1", r#""m""#, r#""/srv/docsx""#, false),
+        ("1", r#""m""#, r#""srv/docs""#, false),
+    ] {
+        let given = given(ticket, customer, folder);
+        assert_eq!(
+            check_parameters(template, &given).is_ok(),
+            fits,
+            "{given:?}"
+        );
+    }
+    let mut more = given("1", r#""m""#, r#""/srv/docs/a""#);
+    more.insert("other".to_owned(), Value::Null);
+    assert!(check_parameters(template, &more).is_err());
+    let problem = check_parameters(template, &BTreeMap::new()).unwrap_err();
+    insta::assert_snapshot!(problem, @"parameter `customer` is missing; give it: the customer");
+    for (kind, value, fits) in parameter_ends() {
+        let parameter = template.parameters.get_mut("customer").unwrap();
+        parameter.kind = kind;
+        parameter.default = Some(value);
+        let mut given = given("1", "0", r#""/srv/docs/a""#);
+        given.remove("customer");
+        assert_eq!(check_parameters(template, &given).is_ok(), fits);
+    }
+}
+
+fn parameter_ends() -> Vec<(ParameterKind, Value, bool)> {
+    let text = |bytes_max| ParameterKind::Text {
+        bytes_max,
+        one_of: Vec::new(),
+    };
+    let choice = || ParameterKind::Text {
+        bytes_max: 9,
+        one_of: vec!["a".to_owned(), "b".to_owned()],
+    };
+    let web = || ParameterKind::Under {
+        prefix: "https://docs.example/a".to_owned(),
+    };
+    let long = |bytes: usize| Value::from("x".repeat(bytes));
+    vec![
+        (text(40), long(40), true),
+        (text(40), long(41), false),
+        (text(usize::MAX), long(PARAMETER_BYTES_MAX), true),
+        (text(usize::MAX), long(PARAMETER_BYTES_MAX + 1), false),
+        (choice(), "a".into(), true),
+        (choice(), "c".into(), false),
+        (ParameterKind::Boolean, true.into(), true),
+        (ParameterKind::Boolean, "true".into(), false),
+        (web(), "https://docs.example/a/b".into(), true),
+        (web(), "http://docs.example/a/b".into(), false),
+        (web(), "https://docs.example/b".into(), false),
+    ]
+}
+
+#[test]
+fn schemas_that_reach_out_or_do_not_compile_are_problems() {
+    let compiled = |schema: &str| {
+        let world = World::with(|it| {
+            let odd = operation("odd", Mode::Read, &[], schema);
+            let tickets = it.own.servers.get_mut(&server("tickets")).unwrap();
+            tickets.tools.insert(odd.name.clone(), odd);
+        });
+        PolicyBook::compile(Arc::new(world.own))
+            .err()
+            .map(|it| it[0].to_string())
+    };
+    assert_eq!(compiled(r#"{"type":"object"}"#), None);
+    assert_eq!(
+        compiled(r#"{"type":"object","properties":{"a":{"format":"email"}}}"#),
+        None
+    );
+    for schema in [
+        r#"{"$ref":"https://schemas.example/a.json"}"#,
+        r#"{"$ref":"file:///etc/passwd"}"#,
+        r#"{"type":"nonsense"}"#,
+        r#"{"properties":{"a":{"pattern":"("}}}"#,
+        "[]",
+        "true",
+    ] {
+        let problem = compiled(schema);
+        assert!(problem.is_some(), "{schema}");
+    }
+}
+
+#[test]
+fn authorization_details_are_whole_and_always_the_same() {
+    let mut world = World::new();
+    let tools = &mut world.template().tools;
+    tools.retain(|(at, _), _| at == &server("tickets"));
+    let estate = world.own.clone();
+    let task = world.task();
+    let details = authorization_details(world.template(), &estate, &task.parameters);
+    insta::assert_snapshot!(details.to_canonical(), @r#"[{"calls_max":10,"containment":"required","may_emit":["customer"],"purpose":"Answer one ticket.","template":"answer","ttl_seconds":1000,"type":"ambit_task","version":1},{"actions":["look"],"datatypes":["tools","resources","prompts"],"mode":"read","server":"staging","type":"ambit_task"},{"actions":["get_ticket"],"datatypes":["tools","resources","prompts"],"mode":"read","server":"tickets","type":"ambit_task"},{"actions":["close_ticket"],"approval":"free","constraints":{"id":{"equals":1042}},"mode":"write","server":"tickets","type":"ambit_task"},{"actions":["refund"],"approval":"held","calls_max":2,"constraints":{"amount":{"max":50,"min":1}},"mode":"execute","server":"tickets","type":"ambit_task"}]"#);
+    let mut other = task.parameters;
+    other.insert("ticket".to_owned(), Value::Integer(1));
+    let changed = authorization_details(world.template(), &estate, &other);
+    assert_ne!(
+        Digest::of(changed.to_canonical().as_bytes()),
+        Digest::of(details.to_canonical().as_bytes())
+    );
+}
+
+#[test]
+fn a_question_is_answered_without_a_task() {
+    let world = World::new();
+    let book = compile(&world.own);
+    let ask = |act, agent: &str| TryOut {
+        template: "answer".parse().unwrap(),
+        agent: agent.parse::<AgentName>().unwrap(),
+        parameters: world.task().parameters,
+        labels: labels(&["customer"]),
+        contained: Contained::Namespaces,
+        at: Timestamp::from_millis(5),
+        act,
+    };
+    let tried = |act, agent| book.try_out(ask(act, agent)).unwrap().answer;
+    let refund = || call("tickets", "refund", r#"{"amount":5}"#);
+    assert_eq!(
+        tried(call("tickets", "get_ticket", r#"{"id":7}"#), "triage"),
+        Tried::Allow
+    );
+    let held = Tried::Hold(ambit_core::Reason::ApprovalRequired);
+    assert_eq!(tried(refund(), "triage"), held);
+    let withdrawn = Tried::Deny(ambit_core::Reason::TemplateWithdrawn);
+    assert_eq!(tried(refund(), "nobody"), withdrawn);
+    let mut unfit = ask(refund(), "triage");
+    unfit.parameters.clear();
+    assert!(book.try_out(unfit).is_err());
+}
