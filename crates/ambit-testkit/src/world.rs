@@ -36,7 +36,7 @@ pub struct World<D = MemoryWriter> {
     pub clock: TestClock,
     /// What the store can be asked.
     pub archive: Arc<dyn Archive>,
-    sequencer: Sequencer<D>,
+    sequencer: Option<Sequencer<D>>,
     authority: Arc<Authority>,
     estate: Arc<Estate>,
     kept: Option<MemoryArchive>,
@@ -108,7 +108,7 @@ impl<D: Durable> World<D> {
             handle,
             clock,
             archive: opened.archive,
-            sequencer,
+            sequencer: Some(sequencer),
             authority: Arc::new(authority.expect("an authority")),
             estate,
             kept: None,
@@ -154,14 +154,27 @@ impl<D: Durable> World<D> {
             if let Poll::Ready(output) = future.as_mut().poll(&mut context) {
                 return output;
             }
-            self.sequencer.step();
+            self.step();
         }
         panic!("nothing happens any more");
     }
 
     /// Lets the sequencer take everything that waits.
     pub fn settle(&mut self) {
-        while self.sequencer.step() == Step::Taken {}
+        while self.step() == Step::Taken {}
+    }
+
+    /// Returns the sequencer, to be run on a thread of its own. From then on futures of [`World::handle`] are
+    /// awaited on a runtime, and this world no longer runs any.
+    pub fn take_sequencer(&mut self) -> Sequencer<D> {
+        self.sequencer.take().expect("a sequencer, once")
+    }
+
+    fn step(&mut self) -> Step {
+        self.sequencer
+            .as_mut()
+            .expect("a sequencer that was not taken")
+            .step()
     }
 
     /// Starts a task of template `answer` for `clerk`, on behalf of `ana`, about ticket `T-1` of `kim@example.org`.

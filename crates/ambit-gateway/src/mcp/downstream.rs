@@ -191,16 +191,17 @@ async fn run(
         let _agent_left = end.send(text);
     });
     tokio::select! {
+        // What the upstream said on the way comes before its answer, also when both are there already.
         biased;
-        text = &mut ended => match text {
-            Ok(text) => body::json(StatusCode::OK, text),
-            Err(_) => body::empty(StatusCode::INTERNAL_SERVER_ERROR),
-        },
         Some(notice) = noticed.recv() => {
             let first = shown(notice, token.as_ref());
             let render = move |it| shown(it, token.as_ref());
             body::events(EventStream::new(Some(first), noticed, render, Some(ended)))
         }
+        text = &mut ended => match text {
+            Ok(text) => body::json(StatusCode::OK, text),
+            Err(_) => body::empty(StatusCode::INTERNAL_SERVER_ERROR),
+        },
     }
 }
 
