@@ -109,13 +109,16 @@ impl<K> Id<K> {
 
 impl<K: Kind> fmt::Display for Id<K> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}_", K::PREFIX)?;
-        for place in (0..DIGITS).rev() {
-            let digit = (self.bits >> (5 * place)) as usize & 31;
-            let digit = ALPHABET.get(digit).copied().unwrap_or(b'0');
-            write!(f, "{}", char::from(digit))?;
+        let mut digits = [b'0'; DIGITS as usize];
+        let mut bits = self.bits;
+        for digit in digits.iter_mut().rev() {
+            let value = (bits & 31) as usize;
+            *digit = ALPHABET.get(value).copied().unwrap_or(b'0');
+            bits >>= 5;
         }
-        Ok(())
+        f.write_str(K::PREFIX)?;
+        f.write_str("_")?;
+        f.write_str(std::str::from_utf8(&digits).map_err(|_| fmt::Error)?)
     }
 }
 

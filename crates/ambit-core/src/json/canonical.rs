@@ -62,7 +62,13 @@ fn write_integer(out: &mut String, number: i64) {
 
 fn write_string(out: &mut String, text: &str) {
     use std::fmt::Write;
+    let is_plain = |byte: u8| byte >= b' ' && byte != b'"' && byte != b'\\';
     out.push('"');
+    if text.bytes().all(is_plain) {
+        out.push_str(text);
+        out.push('"');
+        return;
+    }
     for character in text.chars() {
         match character {
             '"' => out.push_str("\\\""),
