@@ -29,6 +29,8 @@ use crate::{
 const STEP_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a call is under way before the demo revokes it.
 const RACE_PAUSE: Duration = Duration::from_millis(700);
+/// How much of one argument is shown, in characters.
+const ARGUMENT_WIDTH: usize = 26;
 /// How wide the first column is.
 const WIDTH: usize = 9;
 
@@ -40,6 +42,13 @@ pub(crate) struct Story<'a> {
     client: Client,
     tickets: SocketAddr,
     world: Arc<World>,
+}
+
+/// Whether the demo's yes was taken.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Verdict {
+    Approved,
+    NotTaken,
 }
 
 /// The agent, as a process behind `ambit run`.
@@ -129,8 +138,12 @@ impl<'a> Story<'a> {
         }
         self.note("Money needs a person. The agent asks, gets \"pending\" at once, and works on.")?;
         self.tell_call(&agent.next().await?)?;
-        self.approve().await?;
-        self.note("The identical call goes through, once. The same yes does not serve twice.")?;
+        match self.approve().await? {
+            Verdict::Approved => self.note(
+                "The identical call goes through, once. The same yes does not serve twice.",
+            )?,
+            Verdict::NotTaken => self.note("Without a yes that counts, the call stays held.")?,
+        }
         for _ in 0..2 {
             self.tell_call(&agent.next().await?)?;
         }
@@ -177,7 +190,7 @@ impl<'a> Story<'a> {
         agent.end().await
     }
 
-    async fn approve(&self) -> Result<(), Problem> {
+    async fn approve(&self) -> Result<Verdict, Problem> {
         let answer = self.client.get("/v1/approvals").await?;
         let waiting = answer
             .get("approvals")
@@ -205,14 +218,19 @@ impl<'a> Story<'a> {
             .post(&format!("/v1/approvals/{id}/decide"), &body)
             .await
         {
-            Ok(_) => self.step(Tone::Good, "approved", "by you, this one call"),
+            Ok(_) => {
+                self.step(Tone::Good, "approved", "by you, this one call")?;
+                Ok(Verdict::Approved)
+            }
+            // Beside an agent that is not contained, nobody can tell whose yes it is.
             Err(ApiError::Refused { problem, .. }) => {
                 let detail = cell(&problem, "detail");
                 self.step(
                     Tone::Bad,
                     "denied",
                     &format!("the approval itself: {detail}"),
-                )
+                )?;
+                Ok(Verdict::NotTaken)
             }
             Err(error) => Err(error.into()),
         }
@@ -306,17 +324,7 @@ impl<'a> Story<'a> {
     }
 
     fn tell_call(&self, call: &Value) -> Result<(), Problem> {
-        let arguments = call
-            .get("arguments")
-            .map(Value::to_canonical)
-            .unwrap_or_default();
-        let mut shown: String = crate::output::visible(&arguments)
-            .chars()
-            .take(68)
-            .collect();
-        if shown.len() < arguments.len() {
-            shown.push('…');
-        }
+        let shown = call.get("arguments").map(short).unwrap_or_default();
         let code = call
             .get("structured")
             .map(|it| cell(it, "code"))
@@ -382,4 +390,21 @@ impl Agent {
             .map(drop)
             .map_err(|error| Problem::io("wait for the demo's agent", error))
     }
+}
+
+/// Returns arguments on one line: the shortest first, each cut to fit.
+fn short(arguments: &Value) -> String {
+    let members = arguments.as_object().into_iter().flatten();
+    let mut parts: Vec<String> = members
+        .map(|(name, value)| {
+            let text = crate::output::visible(&value.to_canonical());
+            let mut part: String = text.chars().take(ARGUMENT_WIDTH).collect();
+            if part.len() < text.len() {
+                part.push('…');
+            }
+            format!("{name}={part}")
+        })
+        .collect();
+    parts.sort_by_key(String::len);
+    parts.join(" ")
 }

@@ -1,0 +1,245 @@
+//! A whole server as its users run it: `ambit dev` over an estate, in a directory of its own.
+
+use std::{
+    fs,
+    io::{BufRead, BufReader, Read, Write},
+    net::{SocketAddr, TcpListener},
+    path::{Path, PathBuf},
+    process::{Child, Command, Output, Stdio},
+    sync::{Arc, Mutex},
+    thread,
+};
+
+use tempfile::TempDir;
+
+/// A server in a process of its own, with its upstream.
+#[derive(Debug)]
+pub struct World {
+    pub directory: TempDir,
+    pub upstream: Upstream,
+    server: Child,
+    user: Option<u32>,
+}
+
+/// A small MCP server that counts what reaches it and remembers the headers that came along.
+#[derive(Clone, Debug)]
+pub struct Upstream {
+    pub address: SocketAddr,
+    pub heads: Arc<Mutex<Vec<String>>>,
+}
+
+impl World {
+    /// Starts a server for the local user `user`, or for whoever runs the tests.
+    pub fn start(user: Option<u32>) -> Self {
+        let directory = tempfile::Builder::new()
+            .prefix("ambit-test-")
+            .tempdir()
+            .unwrap();
+        let upstream = Upstream::start();
+        let root = directory.path();
+        write_estate(&root.join("estate"), &upstream);
+        fs::create_dir(root.join("work")).unwrap();
+        if let Some(user) = user {
+            hand_over(root, user);
+        }
+        let mut command = as_user(user, Path::new(env!("CARGO_BIN_EXE_ambit")));
+        command
+            .arg("--state")
+            .arg(root.join("state"))
+            .arg("dev")
+            .arg(root.join("estate"));
+        let mut server = command.stdout(Stdio::piped()).spawn().unwrap();
+        let mut line = String::new();
+        // The server prints where it serves once all of its doors are open.
+        BufReader::new(server.stdout.as_mut().unwrap())
+            .read_line(&mut line)
+            .unwrap();
+        assert!(line.contains("Ambit serves"), "{line}");
+        Self {
+            directory,
+            upstream,
+            server,
+            user,
+        }
+    }
+
+    /// Returns the state directory.
+    pub fn state(&self) -> PathBuf {
+        self.directory.path().join("state")
+    }
+
+    /// Returns `ambit ARGUMENTS`, ready to be run in the working directory.
+    pub fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = as_user(self.user, Path::new(env!("CARGO_BIN_EXE_ambit")));
+        command.arg("--state").arg(self.state()).args(arguments);
+        command.current_dir(self.directory.path().join("work"));
+        command
+    }
+
+    /// Runs `ambit ARGUMENTS`.
+    pub fn ambit(&self, arguments: &[&str]) -> Output {
+        self.command(arguments).output().unwrap()
+    }
+
+    /// Runs `script` by a shell inside a task, and returns what it printed and its exit code.
+    pub fn inside(&self, script: &str) -> (String, i32) {
+        let run = [
+            "run",
+            "--quiet",
+            "--task",
+            "look",
+            "--for",
+            "reader",
+            "--containment",
+        ];
+        let output = self.ambit(&[&run[..], &["namespaces", "--", "sh", "-c", script]].concat());
+        let text = [output.stdout, output.stderr].concat();
+        (
+            String::from_utf8_lossy(&text).into_owned(),
+            output.status.code().unwrap_or(-1),
+        )
+    }
+
+    /// Returns the identifier of the server's process.
+    pub fn server_process(&self) -> u32 {
+        self.server.id()
+    }
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        let _ = self.server.kill();
+        let _ = self.server.wait();
+    }
+}
+
+impl Upstream {
+    fn start() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let heads = Arc::new(Mutex::new(Vec::new()));
+        let kept = Arc::clone(&heads);
+        thread::spawn(move || {
+            for stream in listener.incoming() {
+                let kept = Arc::clone(&kept);
+                thread::spawn(move || serve(&mut stream.unwrap(), &kept));
+            }
+        });
+        Self { address, heads }
+    }
+}
+
+/// The one tool's definition, as the server shows it and the estate pins it.
+pub const TOOL: &str = r#"{"description":"Returns a note.","inputSchema":{"additionalProperties":false,"properties":{},"type":"object"},"name":"note"}"#;
+
+fn serve(stream: &mut std::net::TcpStream, heads: &Mutex<Vec<String>>) {
+    let mut reader = BufReader::new(stream.try_clone().unwrap());
+    loop {
+        let mut head = String::new();
+        while !head.ends_with("\r\n\r\n") {
+            if reader.read_line(&mut head).unwrap_or(0) == 0 {
+                return;
+            }
+        }
+        let length = head.to_ascii_lowercase().lines().find_map(|line| {
+            line.strip_prefix("content-length:")?
+                .trim()
+                .parse::<usize>()
+                .ok()
+        });
+        let mut body = vec![0; length.unwrap_or(0)];
+        reader.read_exact(&mut body).unwrap();
+        heads.lock().unwrap().push(head);
+        let answer = answer(&String::from_utf8(body).unwrap());
+        let status = if answer.is_empty() {
+            "202 Accepted"
+        } else {
+            "200 OK"
+        };
+        let length = answer.len();
+        let text = format!(
+            "HTTP/1.1 {status}\r\ncontent-type: application/json\r\ncontent-length: {length}\r\n\r\n{answer}"
+        );
+        stream.write_all(text.as_bytes()).unwrap();
+    }
+}
+
+fn answer(body: &str) -> String {
+    let message = ambit_core::json::parse(body.as_bytes()).unwrap();
+    let Some(id) = message.get("id") else {
+        return String::new();
+    };
+    let id = id.to_canonical();
+    let result = match message.get("method").and_then(ambit_core::json::Value::as_str) {
+        Some("initialize") => r#"{"protocolVersion":"2025-11-25","capabilities":{"tools":{}},"serverInfo":{"name":"notes","version":"1"}}"#.to_owned(),
+        Some("tools/list") => format!("{{\"tools\":[{TOOL}]}}"),
+        Some("tools/call") => r#"{"content":[{"type":"text","text":"the note itself"}]}"#.to_owned(),
+        _ => {
+            return format!(
+                "{{\"jsonrpc\":\"2.0\",\"id\":{id},\"error\":{{\"code\":-32601,\"message\":\"no\"}}}}"
+            );
+        }
+    };
+    format!("{{\"jsonrpc\":\"2.0\",\"id\":{id},\"result\":{result}}}")
+}
+
+fn write_estate(root: &Path, upstream: &Upstream) {
+    let tool = ambit_core::json::parse(TOOL.as_bytes()).unwrap();
+    let pin = ambit_core::estate::Tool::pin_of(&tool);
+    let files = [
+        (
+            "estate.toml",
+            "[people.ada]\nroles = [\"starter\", \"administrator\"]\n".to_owned(),
+        ),
+        (
+            "agents/reader.toml",
+            "owner = \"ada\"\npurpose = \"Reads notes\"\nrisk = \"low\"\nenvironment = \"test\"\n\
+             review_by = \"2030-01-01\"\ntemplates = [\"look\"]\n"
+                .to_owned(),
+        ),
+        (
+            "servers/notes.toml",
+            format!(
+                "owner = \"ada\"\nenvironment = \"test\"\n\n[http]\nurl = \"http://{}/mcp\"\n\
+                 credential = {{ secret = \"notes-token\" }}\n\n\
+                 [tools.note]\nmode = \"read\"\neffect = \"none\"\nresult_trust = \"owner_record\"\n\
+                 digest = \"{pin}\"\n",
+                upstream.address
+            ),
+        ),
+        (
+            "servers/notes.tools.json",
+            format!("{{\"tools\":[{TOOL}]}}"),
+        ),
+        (
+            "templates/look.toml",
+            "version = 1\nowner = \"ada\"\npurpose = \"Look at notes\"\nreads = [\"notes\"]\n\
+             calls_max = 20\nttl = \"10m\"\nstarters = \"any_starter\"\napprover = \"anyone\"\n\
+             containment = \"required\"\n"
+                .to_owned(),
+        ),
+    ];
+    for (path, text) in files {
+        let path = root.join(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
+    }
+}
+
+fn hand_over(path: &Path, user: u32) {
+    std::os::unix::fs::chown(path, Some(user), Some(user)).unwrap();
+    if path.is_dir() {
+        for entry in fs::read_dir(path).unwrap() {
+            hand_over(&entry.unwrap().path(), user);
+        }
+    }
+}
+
+fn as_user(user: Option<u32>, program: &Path) -> Command {
+    use std::os::unix::process::CommandExt;
+    let mut command = Command::new(program);
+    if let Some(user) = user {
+        command.uid(user).gid(user).env("HOME", "/nonexistent");
+    }
+    command
+}
