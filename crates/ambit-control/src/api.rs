@@ -16,6 +16,7 @@ mod presence;
 mod problem;
 mod revocations;
 mod routes;
+mod schemas;
 mod secrets;
 mod status;
 mod tasks;

@@ -3,12 +3,11 @@
 //! Modes, effects and roles are guesses from names and annotations, each marked as such: annotations are the
 //! server's own words, and only the owner's review makes them facts.
 
-use std::fmt::Write;
-
 use ambit_core::{
     ToolName,
     estate::{
-        CredentialPlacement, Effect, Mode, MountAccess, Role, Server, StdioNetwork, Tool, Transport,
+        CredentialPlacement, Effect, Mode, Mount, MountAccess, Role, Server, StdioNetwork, Tool,
+        Transport,
     },
     json::Value,
     limits::TOOLS_PER_SERVER_MAX,
@@ -82,22 +81,22 @@ pub fn propose(server: &Server, tools: &[Value]) -> Result<Proposal, ProposeErro
 
 fn head(server: &Server) -> String {
     let mut text = format!(
-        "owner = {:?}\nenvironment = {:?}\ncontent_labels = {}\ncontent_trust = {:?}\n",
-        server.owner,
-        server.environment,
+        "owner = {}\nenvironment = {}\ncontent_labels = {}\ncontent_trust = \"{}\"\n",
+        quoted(&server.owner),
+        quoted(&server.environment),
         labels(&server.content_labels),
         server.content_trust.as_str()
     );
     match &server.transport {
         Transport::Http { url, credential } => {
-            let _ = writeln!(text, "\n[http]\nurl = {url:?}");
+            text.push_str(&format!("\n[http]\nurl = {}\n", quoted(url)));
             if let Some(credential) = credential {
                 let header = match &credential.placement {
                     CredentialPlacement::Bearer => String::new(),
-                    CredentialPlacement::Header(name) => format!(", header = {name:?}"),
+                    CredentialPlacement::Header(name) => format!(", header = {}", quoted(name)),
                 };
-                let secret = &credential.reference;
-                let _ = writeln!(text, "credential = {{ secret = {secret:?}{header} }}");
+                let secret = quoted(&credential.reference);
+                text.push_str(&format!("credential = {{ secret = {secret}{header} }}\n"));
             }
         }
         Transport::Stdio {
@@ -106,35 +105,36 @@ fn head(server: &Server) -> String {
             mounts,
             network,
         } => {
+            let command: Vec<String> = command.iter().map(|it| quoted(it)).collect();
             let network = match network {
                 StdioNetwork::None => "none",
                 StdioNetwork::Host => "host",
             };
-            let _ = writeln!(
-                text,
-                "\n[stdio]\ncommand = {command:?}\nnetwork = {network:?}"
-            );
-            if !environment.is_empty() {
-                let pairs: Vec<String> = environment
-                    .iter()
-                    .map(|(name, it)| format!("{name:?} = {it:?}"))
-                    .collect();
-                let _ = writeln!(text, "environment = {{ {} }}", pairs.join(", "));
+            text.push_str(&format!(
+                "\n[stdio]\ncommand = [{}]\nnetwork = \"{network}\"\n",
+                command.join(", ")
+            ));
+            let pair = |(name, it): (&String, &String)| format!("{} = {}", key(name), quoted(it));
+            let pairs: Vec<String> = environment.iter().map(pair).collect();
+            if !pairs.is_empty() {
+                text.push_str(&format!("environment = {{ {} }}\n", pairs.join(", ")));
             }
-            for mount in mounts {
-                let access = match mount.access {
-                    MountAccess::ReadOnly => "read_only",
-                    MountAccess::ReadWrite => "read_write",
-                };
-                let _ = writeln!(
-                    text,
-                    "\n[[stdio.mounts]]\nsource = {:?}\ntarget = {:?}\naccess = {access:?}",
-                    mount.source, mount.target
-                );
-            }
+            mounts.iter().for_each(|it| text.push_str(&mount(it)));
         }
     }
     text
+}
+
+fn mount(mount: &Mount) -> String {
+    let access = match mount.access {
+        MountAccess::ReadOnly => "read_only",
+        MountAccess::ReadWrite => "read_write",
+    };
+    format!(
+        "\n[[stdio.mounts]]\nsource = {}\ntarget = {}\naccess = \"{access}\"\n",
+        quoted(&mount.source),
+        quoted(&mount.target)
+    )
 }
 
 /// Writes what the owner said of a tool that is still what it was.
@@ -310,8 +310,13 @@ pub(crate) fn key(name: &str) -> String {
     if !name.is_empty() && name.bytes().all(is_bare) {
         name.to_owned()
     } else {
-        toml::Value::from(name).to_string()
+        quoted(name)
     }
+}
+
+/// Returns `text` as a TOML string.
+fn quoted(text: &str) -> String {
+    toml::Value::from(text).to_string()
 }
 
 /// Returns `value` as JSON with nothing hidden, as people keep it in git.
@@ -371,7 +376,50 @@ mod tests {
         );
         server.tools.clear();
         let proposal = propose(&server, &tools(&files, "tickets")).unwrap();
-        insta::assert_snapshot!(proposal.toml, @"");
+        insta::assert_snapshot!(proposal.toml, @r#"
+        owner = "ada"
+        environment = "demo"
+        content_labels = ["customer"]
+        content_trust = "third_party"
+
+        [http]
+        url = "http://127.0.0.1:8931/mcp"
+
+        # new; guessed: review every line
+        [tools.close_ticket]
+        mode = "write" # guessed: review
+        effect = "reversible" # guessed: review
+        result_labels = [] # review: what may its results hold?
+        result_trust = "third_party"
+        digest = "sha256:574105ca74695a01e405d66aa8aacb3eae2f3b830e24bc8d86ce3bbf91203496"
+        roles = { id = "sel" } # guessed: review
+
+        # new; guessed: review every line
+        [tools.get_ticket]
+        mode = "read" # guessed: review
+        effect = "none" # guessed: review
+        result_labels = [] # review: what may its results hold?
+        result_trust = "third_party"
+        digest = "sha256:7c4564a5113ac47b24cbbc6d53d86df509a55266a078a1e7283306dd05afafea"
+        roles = { id = "sel" } # guessed: review
+
+        # new; guessed: review every line
+        [tools.list_tickets]
+        mode = "read" # guessed: review
+        effect = "none" # guessed: review
+        result_labels = [] # review: what may its results hold?
+        result_trust = "third_party"
+        digest = "sha256:baf5473c9db59a98127aedb29ebc623691dc8a6079e89fa0193670f368369c16"
+
+        # new; guessed: review every line
+        [tools.refund]
+        mode = "send" # guessed: review
+        effect = "irreversible" # guessed: review
+        result_labels = [] # review: what may its results hold?
+        result_trust = "third_party"
+        digest = "sha256:332ae3dbf22a6364743ba3ffad2a9e47b8df066a75e2359692cb6dabc9e1a2b7"
+        roles = { amount_cents = "amt", ticket = "sel" } # guessed: review
+        "#);
         for proposal in [kept, proposal] {
             let files = demo()
                 .with_file("servers/tickets.toml", &proposal.toml)

@@ -1,4 +1,155 @@
-//! The OpenAPI document, made from the list of routes.
-pub fn openapi() -> serde_json::Value {
-    serde_json::Value::Null
+//! The OpenAPI document (3.1), made from the list of routes.
+
+use serde_json::{Map, Value, json};
+
+use super::{
+    routes::{Asks, Door, ROUTES, Route},
+    schemas::{Member, Need, SCHEMAS, Schema, Shape},
+};
+
+/// Returns the OpenAPI document of the control API. It is checked in as `docs/reference/openapi.json`.
+pub fn openapi() -> Value {
+    let mut paths = Map::new();
+    for route in ROUTES {
+        // OpenAPI has no parameter that spans segments: the tile's name is told as one.
+        let path = route.path.replace("{*", "{");
+        let here = paths.entry(path).or_insert_with(|| json!({}));
+        if let Value::Object(methods) = here {
+            methods.insert(route.method.to_lowercase(), operation(route));
+        }
+    }
+    let schemas: Map<String, Value> = SCHEMAS
+        .iter()
+        .map(|it| (it.name.to_owned(), schema(it)))
+        .collect();
+    json!({
+        "openapi": "3.1.0",
+        "info": {
+            "title": "Ambit control API",
+            "version": env!("CARGO_PKG_VERSION"),
+            "summary": "How people obtain and govern authority.",
+            "description": DESCRIPTION,
+            "license": { "name": "Apache-2.0", "identifier": "Apache-2.0" },
+        },
+        "servers": [{ "url": "http://ambit", "description": "The local control socket" }],
+        "paths": paths,
+        "components": { "schemas": schemas },
+    })
 }
+
+fn operation(route: &Route) -> Value {
+    let (tag, asks) = match route.asks {
+        Asks::Person(action) => ("people", format!("Decided as `{action}`.")),
+        Asks::OwnTask => (
+            "instances",
+            "The instance's own task must be live.".to_owned(),
+        ),
+        Asks::Nothing => (
+            "operations",
+            "Nothing is decided: it tells numbers only.".to_owned(),
+        ),
+    };
+    let mut operation = json!({
+        "operationId": route.name,
+        "tags": [tag],
+        "summary": route.summary,
+        "description": asks,
+        "responses": {
+            "200": { "description": "It was done.", "content": answer(route.answer) },
+            "default": {
+                "description": "It was not done: a problem (RFC 9457) with a stable `code`.",
+                "content": { "application/problem+json": { "schema": reference("Problem") } },
+            },
+        },
+    });
+    let parameters = parameters(route);
+    if let Value::Object(members) = &mut operation {
+        if !parameters.is_empty() {
+            members.insert("parameters".to_owned(), Value::Array(parameters));
+        }
+        if let Some(request) = route.request {
+            let content = json!({ "application/json": { "schema": reference(request) } });
+            let body = json!({ "required": true, "content": content });
+            members.insert("requestBody".to_owned(), body);
+        }
+    }
+    operation
+}
+
+fn parameters(route: &Route) -> Vec<Value> {
+    let names = route
+        .path
+        .split('/')
+        .filter_map(|it| it.strip_prefix('{')?.strip_suffix('}'));
+    let text = json!({ "type": "string" });
+    let mut found: Vec<Value> = names
+        .map(|it| it.trim_start_matches('*'))
+        .map(|it| json!({ "name": it, "in": "path", "required": true, "schema": text }))
+        .collect();
+    if route.name == "records" {
+        let count = json!({ "type": "integer", "minimum": 0 });
+        found.push(json!({ "name": "from", "in": "query", "schema": count }));
+        let count = json!({
+            "type": "integer", "minimum": 1, "maximum": super::RECORDS_PER_ANSWER_MAX,
+        });
+        found.push(json!({ "name": "count", "in": "query", "schema": count }));
+    }
+    if route.name == "start_task" && route.door == Door::People {
+        let key = json!({
+            "type": "string", "minLength": 1, "maxLength": super::IDEMPOTENCY_KEY_BYTES_MAX,
+        });
+        found.push(json!({ "name": "Idempotency-Key", "in": "header", "schema": key }));
+    }
+    found
+}
+
+fn answer(answer: &str) -> Value {
+    if answer.contains('/') {
+        json!({ answer: { "schema": { "type": "string" } } })
+    } else {
+        json!({ "application/json": { "schema": reference(answer) } })
+    }
+}
+
+fn schema(schema: &Schema) -> Value {
+    let properties: Map<String, Value> = schema
+        .members
+        .iter()
+        .map(|Member(name, it, _)| ((*name).to_owned(), shape(it)))
+        .collect();
+    let required: Vec<&str> = schema
+        .members
+        .iter()
+        .filter(|Member(_, _, need)| *need == Need::Always)
+        .map(|Member(name, ..)| *name)
+        .collect();
+    json!({
+        "type": "object",
+        "properties": properties,
+        "required": required,
+        "additionalProperties": false,
+    })
+}
+
+fn shape(shape: &Shape) -> Value {
+    match shape {
+        Shape::Text => json!({ "type": "string" }),
+        Shape::Time => json!({ "type": "string", "format": "date-time" }),
+        Shape::Count => json!({ "type": "integer", "minimum": 0 }),
+        Shape::Texts => json!({ "type": "array", "items": { "type": "string" } }),
+        Shape::Object => json!({ "type": "object" }),
+        Shape::Anything => json!({}),
+        Shape::Word(words) => json!({ "type": "string", "enum": words }),
+        Shape::Of(name) => reference(name),
+        Shape::ListOf(name) => json!({ "type": "array", "items": reference(name) }),
+        Shape::TextOrNull => json!({ "type": ["string", "null"] }),
+    }
+}
+
+fn reference(name: &str) -> Value {
+    json!({ "$ref": format!("#/components/schemas/{name}") })
+}
+
+const DESCRIPTION: &str = "People are identified on the local socket by the operating system, instances by their \
+X509-SVID. Every route asks for a decision, which is recorded. Bodies are JSON with one reading: duplicate and \
+unknown keys are refused.";

@@ -1,1 +1,619 @@
+use std::{
+    collections::BTreeSet,
+    sync::{Arc, Mutex},
+    thread::JoinHandle,
+};
 
+use ambit_core::{json, json::Value as Json};
+use ambit_identity::{Authority, PeerCredentials, SvidKey};
+use ambit_testkit::{World, office};
+use axum::{
+    body::Body,
+    http::{Request, StatusCode},
+};
+use base64::{Engine, engine::general_purpose::STANDARD};
+use http_body_util::BodyExt;
+use tower::ServiceExt;
+
+use super::*;
+use crate::estate::EstateFiles;
+
+/// An office with all its doors: ana may do everything, ben approves, eve is nobody.
+struct Office {
+    doors: Doors,
+    world: World,
+    sealed: Arc<Mutex<Vec<String>>>,
+    _sequencer: JoinHandle<()>,
+}
+
+const ANA: u32 = 1001;
+const BEN: u32 = 1002;
+const EVE: u32 = 1003;
+const STRANGER: u32 = 4711;
+
+impl Office {
+    fn open() -> Self {
+        let mut world = World::new(office(&[]), 1);
+        let sequencer = world.take_sequencer();
+        let sequencer = std::thread::spawn(move || sequencer.run());
+        let sealed = Arc::new(Mutex::new(Vec::new()));
+        let seals = sealed.clone();
+        let authority =
+            Authority::create("example.org".parse().unwrap(), [7; 32], world.clock.now());
+        let control = Control {
+            handle: world.handle.clone(),
+            clock: world.clock.to_clock(),
+            authority: Arc::new(authority.unwrap()),
+            gateway: "https://127.0.0.1:1".to_owned(),
+            seal_credential: Arc::new(move |reference, secret, _| {
+                seals.lock().unwrap().push(reference.to_owned());
+                Ok(secret.iter().rev().copied().collect())
+            }),
+            list_tools: Arc::new(|_| {
+                let tool = json::parse(br#"{"name":"get_ticket","inputSchema":{"type":"object"}}"#);
+                Box::pin(async move { Ok(vec![tool.unwrap()]) })
+            }),
+        };
+        Self {
+            doors: Doors::new(control),
+            world,
+            sealed,
+            _sequencer: sequencer,
+        }
+    }
+
+    /// Sends a request as the local user `uid` and returns the status and the JSON answer.
+    async fn ask(&self, uid: u32, method: &str, path: &str, body: &str) -> (StatusCode, Json) {
+        let request = Request::builder()
+            .method(method)
+            .uri(path)
+            .header("content-type", "application/json")
+            .extension(PeerCredentials {
+                uid,
+                gid: uid,
+                pid: None,
+            })
+            .body(Body::from(body.to_owned()))
+            .unwrap();
+        self.send(people_router(&self.doors), request).await
+    }
+
+    async fn send(&self, router: Router, request: Request<Body>) -> (StatusCode, Json) {
+        let response = router.oneshot(request).await.unwrap();
+        let status = response.status();
+        let bytes = response.into_body().collect().await.unwrap().to_bytes();
+        let value = json::parse(&bytes)
+            .unwrap_or_else(|_| Json::from(String::from_utf8_lossy(&bytes).into_owned()));
+        (status, value)
+    }
+
+    /// Starts a task as ana and returns the answer.
+    async fn start(&self) -> Json {
+        let (status, answer) = self.ask(ANA, "POST", "/v1/tasks", &start_body("T-1")).await;
+        assert_eq!(status, StatusCode::OK, "{answer:?}");
+        answer
+    }
+
+    /// Decides on an act of the task that ana started.
+    async fn act(&self, task: &Json, tool: &str, arguments: Json) -> ambit_engine::Answer {
+        let chain = ambit_identity::Svid::from_pem(text(task, "svid")).unwrap();
+        let domain = "example.org".parse().unwrap();
+        let bundle =
+            ambit_identity::TrustBundle::from_pem(domain, text(task, "bundle"), 0).unwrap();
+        let now = self.world.clock.now();
+        let caller = ambit_identity::identify_instance(chain.chain(), &bundle, now).unwrap();
+        let act = ambit_core::act::Act::CallTool {
+            server: "tickets".parse().unwrap(),
+            tool: tool.parse().unwrap(),
+            arguments,
+        };
+        self.world
+            .handle
+            .decide(&caller, act, self.world.clock.moment())
+            .await
+            .unwrap()
+    }
+
+    fn caller(&self, task: &Json) -> ambit_identity::InstanceCaller {
+        let chain = ambit_identity::Svid::from_pem(text(task, "svid")).unwrap();
+        let domain = "example.org".parse().unwrap();
+        let bundle =
+            ambit_identity::TrustBundle::from_pem(domain, text(task, "bundle"), 0).unwrap();
+        ambit_identity::identify_instance(chain.chain(), &bundle, self.world.clock.now()).unwrap()
+    }
+}
+
+fn start_body(ticket: &str) -> String {
+    let key = SvidKey::generate([5; 32]).unwrap();
+    let csr = STANDARD.encode(key.signing_request().unwrap());
+    format!(
+        r#"{{"template":"answer","agent":"clerk","contained":"namespaces","csr":"{csr}","parameters":{{"ticket":"{ticket}","customer":"kim@example.org"}}}}"#
+    )
+}
+
+fn text<'a>(value: &'a Json, member: &str) -> &'a str {
+    value
+        .get(member)
+        .and_then(Json::as_str)
+        .unwrap_or_else(|| panic!("no {member} in {value:?}"))
+}
+
+/// Holds an answer against the schema that the OpenAPI document has for it.
+#[track_caller]
+fn fits(schema: &str, answer: &Json) {
+    let mut document = openapi();
+    document["$ref"] = serde_json::json!(format!("#/components/schemas/{schema}"));
+    let answer: serde_json::Value = serde_json::from_str(&answer.to_canonical()).unwrap();
+    let validator = jsonschema::validator_for(&document).unwrap();
+    let errors: Vec<String> = validator
+        .iter_errors(&answer)
+        .map(|it| it.to_string())
+        .collect();
+    assert!(errors.is_empty(), "{schema}: {errors:?}\n{answer:#}");
+}
+
+/// Returns a request to each route of people that is well formed, so that only the decision is left.
+fn well_formed(route: &Route) -> (String, String) {
+    let id = |prefix: &str| format!("{prefix}_{}", "0".repeat(26));
+    let path = route
+        .path
+        .replace("{task}", &id("task"))
+        .replace("{approval}", &id("apr"))
+        .replace("{decision}", &id("dec"))
+        .replace("{server}", "tickets")
+        .replace("{reference}", "tickets")
+        .replace("{*tile}", "0/000");
+    let body = match route.request {
+        None => String::new(),
+        Some("StartTask") => start_body("T-1"),
+        Some("EndTask") => r#"{"end":"cancelled"}"#.to_owned(),
+        Some("DecideApproval") => r#"{"verdict":"approved"}"#.to_owned(),
+        Some("Revoke") => r#"{"target":{"kind":"agent","id":"clerk"},"reason":"test"}"#.to_owned(),
+        Some("Estate") => estate_body(),
+        Some("Secret") => r#"{"secret":"hunter2"}"#.to_owned(),
+        Some(other) => panic!("write a request for {other}"),
+    };
+    (path, body)
+}
+
+fn estate_body() -> String {
+    let dir = concat!(env!("CARGO_MANIFEST_DIR"), "/../../estates/demo");
+    let files = EstateFiles::collect(std::path::Path::new(dir)).unwrap();
+    let archive = files
+        .with_person("ana", ANA, &ambit_core::estate::PersonRole::ALL)
+        .archive();
+    let archive = String::from_utf8(archive).unwrap();
+    Json::object([("archive", archive.into())]).to_canonical()
+}
+
+#[tokio::test]
+async fn every_route_of_people_asks_for_a_decision() {
+    let office = Office::open();
+    let task = office.start().await;
+    let task_path = format!("/v1/tasks/{}/end", text(&task, "task"));
+    for route in ROUTES.iter().filter(|it| it.door == Door::People) {
+        let Asks::Person(action) = route.asks else {
+            panic!("{route:?} asks for no decision");
+        };
+        let (mut path, body) = well_formed(route);
+        if route.name == "end_task" {
+            path.clone_from(&task_path);
+        }
+        // Nobody, somebody unknown: never even decided.
+        let (status, _) = office.ask(STRANGER, route.method, &path, &body).await;
+        assert_eq!(status, StatusCode::UNAUTHORIZED, "{route:?}");
+        // Somebody without a role: decided, denied, recorded.
+        let before = office.world.records().len();
+        let (status, problem) = office.ask(EVE, route.method, &path, &body).await;
+        if route.name == "decide_approval" {
+            // There is no approval to decide on; the held act's own test denies eve.
+            assert_eq!(status, StatusCode::UNPROCESSABLE_ENTITY, "{problem:?}");
+            continue;
+        }
+        assert_eq!(status, StatusCode::FORBIDDEN, "{route:?} {problem:?}");
+        assert_eq!(text(&problem, "code"), "role_missing", "{route:?}");
+        fits("Problem", &problem);
+        let records = office.world.records();
+        let denied = records[before..].iter().find_map(|it| match &it.body {
+            ambit_core::record::Body::Decided(it) => Some(it.action.clone()),
+            _ => None,
+        });
+        assert_eq!(denied.as_deref(), Some(action), "{route:?}");
+    }
+    assert!(office.world.records().iter().all(|it| !matches!(
+        it.body,
+        ambit_core::record::Body::Revoked { .. }
+            | ambit_core::record::Body::CredentialSealed { .. }
+    )));
+}
+
+#[tokio::test]
+async fn instances_need_their_certificate() {
+    let office = Office::open();
+    for route in ROUTES.iter().filter(|it| it.door == Door::Instance) {
+        assert_eq!(route.asks, Asks::OwnTask);
+        let request = Request::builder().method(route.method).uri(route.path);
+        // The credentials of a socket say nothing here.
+        let peer = PeerCredentials {
+            uid: ANA,
+            gid: ANA,
+            pid: None,
+        };
+        let request = request.extension(peer).body(Body::empty()).unwrap();
+        let (status, problem) = office.send(instance_router(&office.doors), request).await;
+        assert_eq!(status, StatusCode::UNAUTHORIZED, "{route:?}");
+        assert_eq!(text(&problem, "code"), "not_identified");
+    }
+}
+
+#[tokio::test]
+async fn a_task_lives_and_ends() {
+    let office = Office::open();
+    let started = office.start().await;
+    fits("StartedTask", &started);
+    let task = text(&started, "task").to_owned();
+    let (_, listed) = office.ask(ANA, "GET", "/v1/tasks", "").await;
+    fits("Tasks", &listed);
+    let (_, shown) = office
+        .ask(BEN, "GET", &format!("/v1/tasks/{task}"), "")
+        .await;
+    fits("Task", &shown);
+    assert_eq!(
+        (text(&shown, "subject"), text(&shown, "state")),
+        ("ana", "active")
+    );
+    let end = format!("/v1/tasks/{task}/end");
+    let (_, ended) = office
+        .ask(ANA, "POST", &end, r#"{"end":"completed"}"#)
+        .await;
+    fits("EndedTask", &ended);
+    assert_eq!(text(&ended, "state"), "completed");
+    let (_, trace) = office
+        .ask(ANA, "GET", &format!("/v1/log/trace/{task}"), "")
+        .await;
+    fits("Trace", &trace);
+    assert_eq!(text(&trace, "state"), "completed");
+    let (_, records) = office
+        .ask(ANA, "GET", "/v1/log/records?from=0&count=100", "")
+        .await;
+    fits("Records", &records);
+    let (_, status) = office.ask(ANA, "GET", "/v1/status", "").await;
+    fits("Status", &status);
+    let (status, note) = office.ask(ANA, "GET", "/v1/log/checkpoint", "").await;
+    assert_eq!(status, StatusCode::OK);
+    assert!(
+        note.as_str().unwrap().starts_with("example.org/log\n"),
+        "{note:?}"
+    );
+    for tile in ["0/000.p/1", "entries/000.p/1"] {
+        let path = format!("/v1/log/tile/{tile}");
+        assert_eq!(
+            office.ask(ANA, "GET", &path, "").await.0,
+            StatusCode::OK,
+            "{tile}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn the_same_start_with_a_key_is_done_once() {
+    let office = Office::open();
+    let body = start_body("T-1");
+    let send = |body: String| {
+        let request = Request::post("/v1/tasks")
+            .header("content-type", "application/json")
+            .header("idempotency-key", "k1")
+            .extension(PeerCredentials {
+                uid: ANA,
+                gid: ANA,
+                pid: None,
+            })
+            .body(Body::from(body))
+            .unwrap();
+        office.send(people_router(&office.doors), request)
+    };
+    let (_, first) = send(body.clone()).await;
+    let (_, again) = send(body).await;
+    assert_eq!(text(&first, "task"), text(&again, "task"));
+    let (status, other) = send(start_body("T-2")).await;
+    assert_eq!(status, StatusCode::UNPROCESSABLE_ENTITY);
+    assert_eq!(text(&other, "code"), "idempotency_key_reused");
+}
+
+#[tokio::test]
+async fn a_held_act_is_shown_whole_and_decided_once() {
+    let office = Office::open();
+    let task = office.start().await;
+    let arguments = Json::object([("id", "T-1".into()), ("cents", Json::Integer(700))]);
+    let held = office.act(&task, "refund", arguments).await;
+    let ambit_engine::Answer::Held(held) = held else {
+        panic!("not held: {held:?}");
+    };
+    let (_, listed) = office.ask(BEN, "GET", "/v1/approvals", "").await;
+    fits("Approvals", &listed);
+    let path = format!("/v1/approvals/{}", held.approval);
+    let (_, shown) = office.ask(BEN, "GET", &path, "").await;
+    fits("Approval", &shown);
+    assert!(
+        text(&shown, "shown").contains("\"cents\": 700"),
+        "{shown:?}"
+    );
+    let decide = format!("{path}/decide");
+    let (status, problem) = office
+        .ask(EVE, "POST", &decide, r#"{"verdict":"approved"}"#)
+        .await;
+    assert_eq!(
+        (status, text(&problem, "code")),
+        (StatusCode::FORBIDDEN, "role_missing")
+    );
+    for _ in 0..2 {
+        let (status, decided) = office
+            .ask(BEN, "POST", &decide, r#"{"verdict":"approved"}"#)
+            .await;
+        assert_eq!(status, StatusCode::OK, "{decided:?}");
+        fits("DecidedApproval", &decided);
+        assert_eq!(text(&decided, "state"), "approved");
+    }
+    let (_, why) = office
+        .ask(ANA, "GET", &format!("/v1/log/why/{}", held.decision), "")
+        .await;
+    fits("Why", &why);
+    assert_eq!(text(&why, "answer"), "hold");
+    assert!(!text(&why, "change").is_empty());
+}
+
+#[tokio::test]
+async fn revoking_tells_what_ended() {
+    let office = Office::open();
+    let task = office.start().await;
+    let revoke = |kind: &str, id: &str, reason: &str| {
+        format!(r#"{{"target":{{"kind":"{kind}","id":"{id}"}},"reason":"{reason}"}}"#)
+    };
+    let (status, _) = office
+        .ask(
+            ANA,
+            "POST",
+            "/v1/revocations",
+            &revoke("agent", "clerk", " "),
+        )
+        .await;
+    assert_eq!(status, StatusCode::UNPROCESSABLE_ENTITY);
+    let longest = "r".repeat(ambit_core::limits::REASON_BYTES_MAX);
+    let beyond = revoke("agent", "clerk", &format!("{longest}r"));
+    let (status, _) = office.ask(ANA, "POST", "/v1/revocations", &beyond).await;
+    assert_eq!(status, StatusCode::UNPROCESSABLE_ENTITY);
+    let (status, report) = office
+        .ask(
+            ANA,
+            "POST",
+            "/v1/revocations",
+            &revoke("person", "ana", &longest),
+        )
+        .await;
+    assert_eq!(status, StatusCode::OK, "{report:?}");
+    fits("Revocation", &report);
+    assert_eq!(
+        report.get("ended").unwrap().as_array().unwrap(),
+        [Json::from(text(&task, "task"))]
+    );
+}
+
+#[tokio::test]
+async fn an_estate_is_planned_and_applied() {
+    let office = Office::open();
+    let (status, plan) = office
+        .ask(ANA, "POST", "/v1/estate/plan", &estate_body())
+        .await;
+    assert_eq!(status, StatusCode::OK, "{plan:?}");
+    fits("Plan", &plan);
+    let (status, applied) = office
+        .ask(ANA, "POST", "/v1/estate/apply", &estate_body())
+        .await;
+    assert_eq!(status, StatusCode::OK, "{applied:?}");
+    fits("AppliedEstate", &applied);
+    let (_, plan) = office
+        .ask(ANA, "POST", "/v1/estate/plan", &estate_body())
+        .await;
+    assert_eq!(text(&plan, "text"), "nothing changes\n");
+    let broken = estate_body().replace(
+        "approval = \\\\\\\"held\\\\\\\"",
+        "approval = \\\\\\\"free\\\\\\\"",
+    );
+    assert_ne!(broken, estate_body());
+    let (status, problem) = office.ask(ANA, "POST", "/v1/estate/apply", &broken).await;
+    assert_eq!(
+        (status, text(&problem, "code")),
+        (StatusCode::UNPROCESSABLE_ENTITY, "check_failed")
+    );
+    fits("Problem", &problem);
+}
+
+#[tokio::test]
+async fn secrets_go_in_and_servers_are_asked() {
+    let office = Office::open();
+    let (status, sealed) = office
+        .ask(
+            ANA,
+            "POST",
+            "/v1/secrets/tickets",
+            r#"{"secret":"hunter2"}"#,
+        )
+        .await;
+    assert_eq!(status, StatusCode::OK, "{sealed:?}");
+    fits("SealedSecret", &sealed);
+    assert_eq!(*office.sealed.lock().unwrap(), ["tickets"]);
+    assert_eq!(
+        office.world.archive.secret("tickets").unwrap().unwrap(),
+        b"2retnuh"
+    );
+    let (_, proposal) = office
+        .ask(ANA, "POST", "/v1/servers/tickets/inspect", "")
+        .await;
+    fits("Proposal", &proposal);
+    let (status, _) = office
+        .ask(ANA, "POST", "/v1/servers/nowhere/inspect", "")
+        .await;
+    assert_eq!(status, StatusCode::NOT_FOUND);
+}
+
+#[tokio::test]
+async fn bodies_have_one_reading_and_a_bound() {
+    let office = Office::open();
+    let check = async |body: String, status: StatusCode, code: &str| {
+        let (found, problem) = office.ask(ANA, "POST", "/v1/revocations", &body).await;
+        assert_eq!(
+            (found, text(&problem, "code")),
+            (status, code),
+            "{problem:?}"
+        );
+        fits("Problem", &problem);
+    };
+    let bad = StatusCode::BAD_REQUEST;
+    check(String::new(), bad, "body_invalid").await;
+    check("[]".to_owned(), bad, "body_invalid").await;
+    check(
+        r#"{"reason":"a","reason":"b"}"#.to_owned(),
+        bad,
+        "body_invalid",
+    )
+    .await;
+    let extra = r#"{"target":{"kind":"agent","id":"a"},"reason":"r","force":true}"#;
+    check(extra.to_owned(), bad, "body_invalid").await;
+    check(
+        r#"{"target":{"kind":"all","id":"a"},"reason":"r"}"#.to_owned(),
+        bad,
+        "body_invalid",
+    )
+    .await;
+    check(" ".repeat(BODY_BYTES_MAX), bad, "body_invalid").await;
+    check(
+        " ".repeat(BODY_BYTES_MAX + 1),
+        StatusCode::PAYLOAD_TOO_LARGE,
+        "body_too_large",
+    )
+    .await;
+    for (header, value) in [("content-type", "text/plain"), ("content-encoding", "gzip")] {
+        let request = Request::post("/v1/revocations")
+            .header(header, value)
+            .header("content-type", "application/json")
+            .extension(PeerCredentials {
+                uid: ANA,
+                gid: ANA,
+                pid: None,
+            });
+        let request = request.body(Body::from("{}")).unwrap();
+        let (status, _) = office.send(people_router(&office.doors), request).await;
+        assert_eq!(status, StatusCode::UNSUPPORTED_MEDIA_TYPE, "{header}");
+    }
+    let (status, problem) = office.ask(ANA, "GET", "/v1/nothing", "").await;
+    assert_eq!(
+        (status, text(&problem, "code")),
+        (StatusCode::NOT_FOUND, "not_found")
+    );
+    let (status, problem) = office.ask(ANA, "PUT", "/v1/tasks", "").await;
+    assert_eq!(
+        (status, text(&problem, "code")),
+        (StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed")
+    );
+    for count in ["0", "1025", "x"] {
+        let path = format!("/v1/log/records?count={count}");
+        assert!(
+            office.ask(ANA, "GET", &path, "").await.0.is_client_error(),
+            "{count}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_task_ends_with_its_runners_connection() {
+    let office = Office::open();
+    let task = office.start().await;
+    let caller = office.caller(&task);
+    let enter = || {
+        let request = Request::get("/v1/presence")
+            .extension(caller.clone())
+            .body(Body::empty());
+        instance_router(&office.doors).oneshot(request.unwrap())
+    };
+    let mut present = enter().await.unwrap();
+    assert_eq!(present.status(), StatusCode::OK);
+    let beat = present.body_mut().frame().await.unwrap().unwrap();
+    assert_eq!(beat.into_data().unwrap(), "{}\n");
+    assert_eq!(
+        enter().await.unwrap().status(),
+        StatusCode::CONFLICT,
+        "one runner"
+    );
+    drop(present);
+    let id: ambit_core::TaskId = text(&task, "task").parse().unwrap();
+    office.world.handle.task_ended(id).await;
+    let path = format!("/v1/log/trace/{id}");
+    let (_, trace) = office.ask(ANA, "GET", &path, "").await;
+    assert_eq!(
+        text(&trace, "state"),
+        "cancelled",
+        "{}",
+        text(&trace, "text")
+    );
+}
+
+#[tokio::test]
+async fn a_runner_says_that_its_task_is_complete() {
+    let office = Office::open();
+    let task = office.start().await;
+    let request = Request::post("/v1/task/complete").extension(office.caller(&task));
+    let request = request.body(Body::empty()).unwrap();
+    let (status, ended) = office.send(instance_router(&office.doors), request).await;
+    assert_eq!(status, StatusCode::OK, "{ended:?}");
+    fits("EndedTask", &ended);
+    assert_eq!(text(&ended, "state"), "completed");
+}
+
+#[tokio::test]
+async fn operators_see_numbers_only() {
+    let office = Office::open();
+    for route in ROUTES.iter().filter(|it| it.door == Door::Operations) {
+        assert_eq!(route.asks, Asks::Nothing);
+        let request = Request::get(route.path).body(Body::empty()).unwrap();
+        let (status, answer) = office.send(operations_router(&office.doors), request).await;
+        assert_eq!(status, StatusCode::OK, "{route:?}");
+        for name in ["clerk", "tickets", "ana"] {
+            assert!(!answer.as_str().unwrap().contains(name), "{answer:?}");
+        }
+    }
+}
+
+#[test]
+fn routes_and_schemas_belong_together() {
+    let names: BTreeSet<&str> = ROUTES.iter().map(|it| it.name).collect();
+    assert_eq!(names.len(), ROUTES.len());
+    let document = openapi();
+    let schemas = document["components"]["schemas"].as_object().unwrap();
+    let text = document.to_string();
+    for (name, _) in schemas {
+        assert!(
+            text.contains(&format!("#/components/schemas/{name}\"")),
+            "nobody uses {name}"
+        );
+    }
+    for route in ROUTES {
+        let named = route
+            .request
+            .into_iter()
+            .chain([route.answer])
+            .filter(|it| !it.contains('/'));
+        for name in named {
+            assert!(schemas.contains_key(name), "{route:?} names {name}");
+        }
+    }
+}
+
+#[test]
+fn the_checked_in_document_is_this_one() {
+    let checked_in = include_str!("../../../../docs/reference/openapi.json");
+    let document = serde_json::to_string_pretty(&openapi()).unwrap();
+    assert!(
+        checked_in.trim_end() == document,
+        "run `cargo run -p ambit-control --example openapi > docs/reference/openapi.json`"
+    );
+}

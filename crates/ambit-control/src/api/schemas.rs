@@ -1,0 +1,321 @@
+//! The shapes of requests and answers, as the OpenAPI document tells them. A test holds real answers against them.
+
+/// The shape of one object.
+pub(super) struct Schema {
+    pub(super) name: &'static str,
+    pub(super) members: &'static [Member],
+}
+
+/// One member: its name, its shape, whether it is always there.
+pub(super) struct Member(pub(super) &'static str, pub(super) Shape, pub(super) Need);
+
+/// The shape of a value.
+pub(super) enum Shape {
+    Text,
+    Time,
+    Count,
+    Texts,
+    Object,
+    Anything,
+    Word(&'static [&'static str]),
+    Of(&'static str),
+    ListOf(&'static str),
+    TextOrNull,
+}
+
+/// Whether a member is always there.
+#[derive(Clone, Copy, Eq, PartialEq)]
+pub(super) enum Need {
+    Always,
+    Maybe,
+}
+
+use Need::{Always, Maybe};
+use Shape::{Anything, Count, ListOf, Object, Of, Text, TextOrNull, Texts, Time, Word};
+
+const STATES: Shape = Word(&["active", "completed", "cancelled", "expired", "revoked"]);
+const CONTAINED: Shape = Word(&["namespaces", "none"]);
+const VERDICTS: Shape = Word(&["approved", "refused"]);
+const MARKS: Shape = Word(&["allowed", "held", "denied", "unknown", "given", "ended"]);
+
+/// Every shape.
+pub(super) const SCHEMAS: &[Schema] = &[
+    Schema {
+        name: "StartTask",
+        members: &[
+            Member("template", Text, Always),
+            Member("agent", Text, Always),
+            Member("parameters", Object, Maybe),
+            Member("contained", CONTAINED, Always),
+            Member("csr", Text, Always),
+        ],
+    },
+    Schema {
+        name: "StartedTask",
+        members: &[
+            Member("task", Text, Always),
+            Member("instance", Text, Always),
+            Member("spiffe_id", Text, Always),
+            Member("svid", Text, Always),
+            Member("bundle", Text, Always),
+            Member("authorization_details", Anything, Always),
+            Member("authority", Text, Always),
+            Member("expires_at", Time, Always),
+            Member("gateway", Text, Always),
+        ],
+    },
+    Schema {
+        name: "Tasks",
+        members: &[Member("tasks", ListOf("Task"), Always)],
+    },
+    Schema {
+        name: "Task",
+        members: &[
+            Member("task", Text, Always),
+            Member("state", STATES, Always),
+            Member("template", Text, Always),
+            Member("version", Count, Always),
+            Member("agent", Text, Always),
+            Member("instance", Text, Always),
+            Member("spiffe_id", Text, Always),
+            Member("subject", Text, Always),
+            Member("parameters", Object, Always),
+            Member("contained", CONTAINED, Always),
+            Member("started_at", Time, Always),
+            Member("expires_at", Time, Always),
+            Member("calls", Count, Always),
+            Member("labels", Texts, Always),
+        ],
+    },
+    Schema {
+        name: "EndTask",
+        members: &[Member("end", Word(&["completed", "cancelled"]), Always)],
+    },
+    Schema {
+        name: "EndedTask",
+        members: &[
+            Member("task", Text, Always),
+            Member("state", STATES, Always),
+        ],
+    },
+    Schema {
+        name: "Approvals",
+        members: &[Member("approvals", ListOf("Approval"), Always)],
+    },
+    Schema {
+        name: "Approval",
+        members: &[
+            Member("approval", Text, Always),
+            Member(
+                "state",
+                Word(&["pending", "approved", "refused", "spent", "expired"]),
+                Always,
+            ),
+            Member("task", Text, Always),
+            Member("decision", Text, Always),
+            Member("action", Text, Always),
+            Member("reason", Text, Always),
+            Member("requested_at", Time, Always),
+            Member("agent", Text, Maybe),
+            Member("template", Text, Maybe),
+            Member("subject", Text, Maybe),
+            Member("server", Text, Maybe),
+            Member("tool", Text, Maybe),
+            Member("expires_at", Time, Maybe),
+            Member("by", Text, Maybe),
+            Member("spent_by", Text, Maybe),
+            Member("shown", Text, Maybe),
+            Member("act", Object, Maybe),
+        ],
+    },
+    Schema {
+        name: "DecideApproval",
+        members: &[Member("verdict", VERDICTS, Always)],
+    },
+    Schema {
+        name: "DecidedApproval",
+        members: &[
+            Member("approval", Text, Always),
+            Member("task", Text, Always),
+            Member("verdict", VERDICTS, Always),
+            Member("state", Text, Always),
+        ],
+    },
+    Schema {
+        name: "Revoke",
+        members: &[
+            Member("target", Of("Target"), Always),
+            Member("reason", Text, Always),
+        ],
+    },
+    Schema {
+        name: "Target",
+        members: &[
+            Member(
+                "kind",
+                Word(&["task", "instance", "agent", "person", "server"]),
+                Always,
+            ),
+            Member("id", Text, Always),
+        ],
+    },
+    Schema {
+        name: "Revocation",
+        members: &[
+            Member("revocation", Text, Always),
+            Member("target", Text, Always),
+            Member("ended", Texts, Always),
+            Member("crossed", Texts, Always),
+            Member("took_ms", Count, Always),
+        ],
+    },
+    Schema {
+        name: "Estate",
+        members: &[Member("archive", Text, Always)],
+    },
+    Schema {
+        name: "Plan",
+        members: &[
+            Member("from", TextOrNull, Always),
+            Member("to", Text, Always),
+            Member("widens", Count, Always),
+            Member("alters", Count, Always),
+            Member("narrows", Count, Always),
+            Member("subjects", ListOf("PlanSubject"), Always),
+            Member("text", Text, Always),
+        ],
+    },
+    Schema {
+        name: "PlanSubject",
+        members: &[
+            Member("subject", Text, Always),
+            Member("changes", ListOf("PlanChange"), Always),
+        ],
+    },
+    Schema {
+        name: "PlanChange",
+        members: &[
+            Member("direction", Word(&["widens", "alters", "narrows"]), Always),
+            Member("text", Text, Always),
+        ],
+    },
+    Schema {
+        name: "AppliedEstate",
+        members: &[
+            Member("estate", Text, Always),
+            Member("before", TextOrNull, Always),
+            Member("cases", Count, Always),
+        ],
+    },
+    Schema {
+        name: "Proposal",
+        members: &[
+            Member("server", Text, Always),
+            Member("toml", Text, Always),
+            Member("tools_json", Text, Always),
+        ],
+    },
+    Schema {
+        name: "Secret",
+        members: &[Member("secret", Text, Always)],
+    },
+    Schema {
+        name: "SealedSecret",
+        members: &[
+            Member("secret", Text, Always),
+            Member("state", Word(&["sealed"]), Always),
+        ],
+    },
+    Schema {
+        name: "Records",
+        members: &[
+            Member("size", Count, Always),
+            Member("records", ListOf("LogRecord"), Always),
+        ],
+    },
+    Schema {
+        name: "LogRecord",
+        members: &[
+            Member("index", Count, Always),
+            Member("at", Time, Always),
+            Member("kind", Text, Always),
+            Member("summary", Text, Always),
+            Member("record", Object, Always),
+        ],
+    },
+    Schema {
+        name: "Trace",
+        members: &[
+            Member("task", Text, Always),
+            Member("headline", Text, Always),
+            Member("state", STATES, Always),
+            Member("unknown", ListOf("TraceLine"), Always),
+            Member("lines", ListOf("TraceLine"), Always),
+            Member("text", Text, Always),
+        ],
+    },
+    Schema {
+        name: "TraceLine",
+        members: &[
+            Member("index", Count, Always),
+            Member("time", Time, Always),
+            Member("mark", MARKS, Always),
+            Member("text", Text, Always),
+        ],
+    },
+    Schema {
+        name: "Why",
+        members: &[
+            Member("decision", Text, Always),
+            Member("index", Count, Always),
+            Member("time", Time, Always),
+            Member("task", TextOrNull, Always),
+            Member("sentence", Text, Always),
+            Member("answer", Word(&["allow", "hold", "deny"]), Always),
+            Member("reason", TextOrNull, Always),
+            Member("remedy", TextOrNull, Always),
+            Member("change", TextOrNull, Always),
+            Member("rules", Texts, Always),
+            Member("estate", TextOrNull, Always),
+            Member("facts", Anything, Always),
+            Member("text", Text, Always),
+        ],
+    },
+    Schema {
+        name: "Status",
+        members: &[
+            Member("version", Text, Always),
+            Member("time", Time, Always),
+            Member("trust_domain", Text, Always),
+            Member("authority_expires_at", Time, Always),
+            Member("gateway", Text, Always),
+            Member("estate", Text, Always),
+            Member("agents", Count, Always),
+            Member("servers", Count, Always),
+            Member("tasks", Count, Always),
+            Member("log_size", Count, Always),
+            Member("open_acts", Texts, Always),
+        ],
+    },
+    Schema {
+        name: "Problem",
+        members: &[
+            Member("type", Text, Always),
+            Member("title", Text, Always),
+            Member("status", Count, Always),
+            Member("code", Text, Always),
+            Member("detail", Text, Maybe),
+            Member("decision", Text, Maybe),
+            Member("problems", ListOf("EstateProblem"), Maybe),
+        ],
+    },
+    Schema {
+        name: "EstateProblem",
+        members: &[
+            Member("path", Text, Always),
+            Member("line", Count, Always),
+            Member("column", Count, Always),
+            Member("message", Text, Always),
+        ],
+    },
+];
