@@ -13,6 +13,7 @@ use super::{
     ESTATE_BODY_BYTES_MAX, Shared,
     body::{Answer, Json},
     caller::{Onlooker, Peer, is_first},
+    log::with_text,
     problem::Problem,
     tasks::parsed,
 };
@@ -53,11 +54,7 @@ pub(super) async fn plan(
     };
     let old = book.as_ref().map(|it| it.estate().as_ref());
     let plan = plan::plan(old, checked.estate());
-    let Value::Object(mut answer) = plan.to_value() else {
-        return Ok(Answer(plan.to_value()));
-    };
-    answer.insert("text".to_owned(), plan.to_string().into());
-    Ok(Answer(Value::Object(answer)))
+    Ok(with_text(plan.to_value(), plan.to_string()))
 }
 
 pub(super) async fn apply(

@@ -125,14 +125,12 @@ pub(super) async fn why(
     Ok(with_text(told.to_value(), told.to_string()))
 }
 
-fn with_text(value: Value, text: String) -> Answer {
-    match value {
-        Value::Object(mut members) => {
-            members.insert("text".to_owned(), text.into());
-            Answer(Value::Object(members))
-        }
-        value => Answer(value),
+/// Adds the text for people to the story for programs.
+pub(super) fn with_text(mut value: Value, text: String) -> Answer {
+    if let Value::Object(members) = &mut value {
+        members.insert("text".to_owned(), text.into());
     }
+    Answer(value)
 }
 
 /// Reads the store away from the threads that answer others.

@@ -23,16 +23,16 @@ pub(super) async fn readyz(State(shared): State<Arc<Shared>>) -> Result<&'static
         .handle
         .book()
         .map(|_| "ready\n")
-        .map_err(not_ready)
+        .map_err(|it| not_ready(&it))
 }
 
-fn not_ready(error: EngineError) -> Problem {
+fn not_ready(error: &EngineError) -> Problem {
     Problem::new(
         StatusCode::SERVICE_UNAVAILABLE,
         "not_ready",
         "Ambit can't decide anything now",
     )
-    .because(crate::check::chain(&error))
+    .because(crate::check::chain(error))
 }
 
 /// Prometheus text (version 0.0.4).

@@ -161,11 +161,17 @@ impl From<ambit_engine::ArchiveError> for Problem {
     }
 }
 
-const fn status_of(reason: Reason) -> StatusCode {
-    match reason {
-        Reason::NotFound | Reason::TaskUnknown => StatusCode::NOT_FOUND,
-        Reason::WrongState | Reason::TaskEnded | Reason::TaskExpired => StatusCode::CONFLICT,
-        Reason::Overloaded => StatusCode::SERVICE_UNAVAILABLE,
-        _ => StatusCode::FORBIDDEN,
+fn status_of(reason: Reason) -> StatusCode {
+    if matches!(reason, Reason::NotFound | Reason::TaskUnknown) {
+        StatusCode::NOT_FOUND
+    } else if matches!(
+        reason,
+        Reason::WrongState | Reason::TaskEnded | Reason::TaskExpired
+    ) {
+        StatusCode::CONFLICT
+    } else if reason == Reason::Overloaded {
+        StatusCode::SERVICE_UNAVAILABLE
+    } else {
+        StatusCode::FORBIDDEN
     }
 }

@@ -214,9 +214,11 @@ async fn every_route_of_people_asks_for_a_decision() {
         assert_eq!(text(&problem, "code"), "role_missing", "{route:?}");
         fits("Problem", &problem);
         let records = office.world.records();
-        let denied = records[before..].iter().find_map(|it| match &it.body {
-            ambit_core::record::Body::Decided(it) => Some(it.action.clone()),
-            _ => None,
+        let denied = records[before..].iter().find_map(|it| {
+            let ambit_core::record::Body::Decided(it) = &it.body else {
+                return None;
+            };
+            Some(it.action.clone())
         });
         assert_eq!(denied.as_deref(), Some(action), "{route:?}");
     }

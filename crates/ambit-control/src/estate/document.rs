@@ -130,9 +130,10 @@ impl<'a> Section<'a> {
         value: &'a Spanned<DeValue<'a>>,
     ) -> Field<'a> {
         // A table's span covers its whole body; its header is where people look.
-        let start = match value.get_ref() {
-            DeValue::Table(_) => key.span().start,
-            _ => value.span().start,
+        let start = if value.get_ref().is_table() {
+            key.span().start
+        } else {
+            value.span().start
         };
         Field {
             source: self.source,
@@ -255,7 +256,7 @@ impl<'a> Field<'a> {
     }
 
     /// Returns the items of the list.
-    pub(super) fn items(&self) -> Option<Vec<Field<'a>>> {
+    pub(super) fn items(&self) -> Option<Vec<Self>> {
         let items = self.wanted(self.value.as_array(), "a list in `[` and `]`")?;
         let item = |it: &'a Spanned<DeValue<'a>>| Field {
             source: self.source,
@@ -268,7 +269,7 @@ impl<'a> Field<'a> {
 
     /// Returns the labels of the list.
     pub(super) fn labels(&self) -> Option<Labels> {
-        let labels: Vec<Label> = self.items()?.iter().filter_map(Field::parsed).collect();
+        let labels: Vec<Label> = self.items()?.iter().filter_map(Self::parsed).collect();
         match Labels::new(labels) {
             Ok(labels) => Some(labels),
             Err(error) => {

@@ -65,7 +65,7 @@ fn server(
     let transport = transport::read(&mut root);
     let definitions = tools::definitions(&name, files, problems);
     let tools = root.optional("tools").and_then(|it| it.section("`tools`"));
-    let tools = tools::read(tools, &name, definitions.as_ref(), source);
+    let tools = tools::read(tools.as_ref(), &name, definitions.as_ref(), source);
     root.finish();
     Some(Server {
         name,

@@ -39,10 +39,10 @@ pub(super) fn integer(value: &DeValue<'_>) -> Option<i64> {
 
 /// Returns the number, when the value is a finite one.
 pub(super) fn number(value: &DeValue<'_>) -> Option<f64> {
-    let number = match value {
-        DeValue::Float(number) => number.as_str().parse().ok()?,
-        _ => return integer(value).and_then(exact),
+    let DeValue::Float(number) = value else {
+        return integer(value).and_then(exact);
     };
+    let number = number.as_str().parse().ok()?;
     f64::is_finite(number).then_some(number)
 }
 

@@ -9,7 +9,7 @@ use ambit_core::{
     DecisionId, RevocationId, ServerName, TaskId, Timestamp,
     act::Target,
     json::Value,
-    record::{Answer, Body, Performed, Status},
+    record::{Answer, Body, Decided, Performed, Status},
     task::{End, Task, TaskState},
 };
 
@@ -63,9 +63,11 @@ pub enum Mark {
 
 /// Tells the story of `task` as of `now`, or nothing when the log does not know it.
 pub fn trace(entries: &[Entry], names: &Names, task: TaskId, now: Timestamp) -> Option<Trace> {
-    let started = entries.iter().find_map(|it| match &it.record.body {
-        Body::TaskStarted { task: it, .. } if it.id == task => Some(it.as_ref()),
-        _ => None,
+    let started = entries.iter().find_map(|it| {
+        let Body::TaskStarted { task: it, .. } = &it.record.body else {
+            return None;
+        };
+        (it.id == task).then_some(it.as_ref())
     })?;
     let context = Context::gather(entries, started);
     let lines: Vec<Line> = entries
@@ -120,26 +122,33 @@ impl<'a> Context<'a> {
 
     fn learn(&mut self, body: &'a Body, at: Timestamp) {
         let over = self.state != TaskState::Active || self.task.expires_at <= at;
-        match body {
-            Body::Performed(it) if it.task == self.task.id => {
-                self.outcomes.insert(it.decision, it);
+        if let Body::Performed(it) = body
+            && it.task == self.task.id
+        {
+            self.outcomes.insert(it.decision, it);
+        }
+        if let Body::Decided(it) = body
+            && it.task == Some(self.task.id)
+        {
+            self.servers.extend(&it.server);
+        }
+        if let Body::TaskEnded { task, end, .. } = body
+            && *task == self.task.id
+            && !over
+        {
+            self.state = TaskState::Ended(*end);
+        }
+        if let Body::Revoked {
+            revocation, target, ..
+        } = body
+            && !over
+            && self.is_hit(target)
+        {
+            self.revocations.insert(*revocation);
+            // A server's revocation leaves the task itself alive.
+            if !matches!(target, Target::Server(_)) {
+                self.state = TaskState::Ended(End::Revoked);
             }
-            Body::Decided(it) if it.task == Some(self.task.id) => {
-                self.servers.extend(&it.server);
-            }
-            Body::TaskEnded { task, end, .. } if *task == self.task.id && !over => {
-                self.state = TaskState::Ended(*end);
-            }
-            Body::Revoked {
-                revocation, target, ..
-            } if !over && self.is_hit(target) => {
-                self.revocations.insert(*revocation);
-                // A server's revocation leaves the task itself alive.
-                if !matches!(target, Target::Server(_)) {
-                    self.state = TaskState::Ended(End::Revoked);
-                }
-            }
-            _ => {}
         }
     }
 
@@ -155,37 +164,10 @@ impl<'a> Context<'a> {
 
     fn line(&self, entry: &Entry, names: &Names) -> Option<Line> {
         let body = &entry.record.body;
-        let (mark, text) = match body {
-            Body::Decided(it) if it.task == Some(self.task.id) => {
-                let outcome = self.outcomes.get(&it.decision).copied();
-                let mark = match &it.answer {
-                    Answer::Allow { .. } if is_unknown(outcome) => Mark::Unknown,
-                    Answer::Allow { .. } => Mark::Allowed,
-                    Answer::Hold { .. } => Mark::Held,
-                    Answer::Deny { .. } => Mark::Denied,
-                };
-                (mark, words::decided(it, outcome))
-            }
-            Body::TaskStarted { task, .. } if task.id == self.task.id => {
-                (Mark::Given, words::body(body, names))
-            }
-            Body::InstanceCertified { task, .. } | Body::ApprovalDecided { task, .. }
-                if *task == self.task.id =>
-            {
-                (Mark::Given, words::body(body, names))
-            }
-            Body::TaskEnded { task, .. } if *task == self.task.id => {
-                (Mark::Ended, words::body(body, names))
-            }
-            Body::Revoked { revocation, .. } | Body::RevocationEffective { revocation, .. }
-                if self.revocations.contains(revocation) =>
-            {
-                (Mark::Ended, words::body(body, names))
-            }
-            Body::RefusalsCoalesced { task, .. } if *task == Some(self.task.id) => {
-                (Mark::Denied, words::body(body, names))
-            }
-            _ => return None,
+        let (mark, text) = if let Body::Decided(it) = body {
+            self.decided(it)?
+        } else {
+            (self.mark(body)?, words::body(body, names))
         };
         Some(Line {
             index: entry.index,
@@ -193,6 +175,44 @@ impl<'a> Context<'a> {
             mark,
             text: visible(&text),
         })
+    }
+
+    fn decided(&self, decided: &Decided) -> Option<(Mark, String)> {
+        if decided.task != Some(self.task.id) {
+            return None;
+        }
+        let outcome = self.outcomes.get(&decided.decision).copied();
+        let mark = match &decided.answer {
+            Answer::Allow { .. } if is_unknown(outcome) => Mark::Unknown,
+            Answer::Allow { .. } => Mark::Allowed,
+            Answer::Hold { .. } => Mark::Held,
+            Answer::Deny { .. } => Mark::Denied,
+        };
+        Some((mark, words::decided(decided, outcome)))
+    }
+
+    /// Says what kind of thing a record is, when it belongs to the task.
+    fn mark(&self, body: &Body) -> Option<Mark> {
+        let (task, mark) = match body {
+            Body::TaskStarted { task, .. } => (Some(task.id), Mark::Given),
+            Body::InstanceCertified { task, .. } | Body::ApprovalDecided { task, .. } => {
+                (Some(*task), Mark::Given)
+            }
+            Body::TaskEnded { task, .. } => (Some(*task), Mark::Ended),
+            Body::RefusalsCoalesced { task, .. } => (*task, Mark::Denied),
+            Body::Revoked { revocation, .. } | Body::RevocationEffective { revocation, .. } => {
+                return self.revocations.contains(revocation).then_some(Mark::Ended);
+            }
+            Body::LogOpened { .. }
+            | Body::PersonKnown { .. }
+            | Body::EstateApplied { .. }
+            | Body::Decided(_)
+            | Body::Performed(_)
+            | Body::ToolSeen { .. }
+            | Body::CredentialSealed { .. }
+            | Body::StateDigest { .. } => return None,
+        };
+        (task == Some(self.task.id)).then_some(mark)
     }
 }
 

@@ -47,15 +47,14 @@ pub fn why(
     decision: DecisionId,
     explain: impl Fn(&Decided) -> Option<String>,
 ) -> Option<Why> {
-    let found = entries.iter().find_map(|entry| {
+    entries.iter().find_map(|entry| {
         let body = &entry.record.body;
         if let Body::Decided(it) = body {
             return (it.decision == decision).then(|| of_act(entry, it, entries, &explain));
         }
         let warrant = warrant_of(body).filter(|it| it.decision == decision)?;
         Some(of_person(entry, warrant, names))
-    });
-    found
+    })
 }
 
 fn of_act(
@@ -64,9 +63,11 @@ fn of_act(
     entries: &[Entry],
     explain: &impl Fn(&Decided) -> Option<String>,
 ) -> Why {
-    let outcome = entries.iter().find_map(|it| match &it.record.body {
-        Body::Performed(it) if it.decision == decided.decision => Some(it.as_ref()),
-        _ => None,
+    let outcome = entries.iter().find_map(|it| {
+        let Body::Performed(it) = &it.record.body else {
+            return None;
+        };
+        (it.decision == decided.decision).then_some(it.as_ref())
     });
     let (answer, reason) = match &decided.answer {
         Answer::Allow { .. } => ("allow", None),
@@ -90,10 +91,12 @@ fn of_act(
 }
 
 fn of_person(entry: &Entry, warrant: &Warrant, names: &Names) -> Why {
-    let task = match &entry.record.body {
-        Body::TaskStarted { task, .. } => Some(task.id),
-        Body::ApprovalDecided { task, .. } => Some(*task),
-        _ => None,
+    let task = if let Body::TaskStarted { task, .. } = &entry.record.body {
+        Some(task.id)
+    } else if let Body::ApprovalDecided { task, .. } = &entry.record.body {
+        Some(*task)
+    } else {
+        None
     };
     Why {
         decision: warrant.decision,

@@ -1,6 +1,9 @@
 //! Records in words.
 
-use ambit_core::record::{Answer, Body, Decided, Performed, Status};
+use ambit_core::{
+    record::{Answer, Body, Decided, Performed, Status},
+    task::Task,
+};
 
 use super::Names;
 
@@ -71,16 +74,7 @@ pub(super) fn body(body: &Body, names: &Names) -> String {
         Body::EstateApplied { estate, warrant } => {
             format!("{} applied estate {estate}", names.person(warrant.by))
         }
-        Body::TaskStarted { task, warrant, .. } => format!(
-            "{} started {} version {} for {} as {}, until {}, containment {}",
-            names.person(warrant.by),
-            task.template,
-            task.template_version,
-            task.agent,
-            task.instance,
-            task.expires_at,
-            task.contained.as_str()
-        ),
+        Body::TaskStarted { task, warrant, .. } => started(task, &names.person(warrant.by)),
         Body::InstanceCertified {
             instance,
             expires_at,
@@ -135,4 +129,16 @@ pub(super) fn body(body: &Body, names: &Names) -> String {
         ),
         Body::StateDigest { digest } => format!("the folded state is {digest}"),
     }
+}
+
+fn started(task: &Task, by: &str) -> String {
+    format!(
+        "{by} started {} version {} for {} as {}, until {}, containment {}",
+        task.template,
+        task.template_version,
+        task.agent,
+        task.instance,
+        task.expires_at,
+        task.contained.as_str()
+    )
 }

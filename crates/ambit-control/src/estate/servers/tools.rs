@@ -64,12 +64,12 @@ pub(super) fn definitions(
 
 /// Reads the tools, each against its definition. `definitions` is nothing when they could not be read.
 pub(super) fn read(
-    section: Option<Section<'_>>,
+    section: Option<&Section<'_>>,
     server: &ServerName,
     definitions: Option<&Definitions>,
     source: &Source<'_>,
 ) -> Option<BTreeMap<ToolName, Tool>> {
-    let fields: Vec<Field<'_>> = section.iter().flat_map(Section::fields).collect();
+    let fields: Vec<Field<'_>> = section.into_iter().flat_map(Section::fields).collect();
     let read = |it| tool(it, server, definitions).map(|it| (it.name.clone(), it));
     let tools: Vec<Option<(ToolName, Tool)>> = fields.iter().map(read).collect();
     for name in definitions.into_iter().flat_map(BTreeMap::keys) {
