@@ -158,8 +158,12 @@ impl State {
         self.open.values()
     }
 
-    /// Forgets a task that has ended, with its approvals. Their rows stay in the store.
+    /// Forgets a task that has ended, with its approvals. Their rows stay in the store. One that ended in this very
+    /// batch stays until its rows were taken.
     pub(crate) fn forget(&mut self, task: TaskId) {
+        if self.touched.contains(&rows::RowKey::Task(task)) {
+            return;
+        }
         let Some(entry) = self.tasks.remove(&task) else {
             return;
         };

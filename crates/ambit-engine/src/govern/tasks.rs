@@ -120,11 +120,10 @@ impl Handle {
     ) -> Result<(), EngineError> {
         let (task, instance) = (task.id, task.instance);
         self.turn(move |desk| {
-            let alive = desk
-                .live
-                .state
-                .task(task)
-                .is_some_and(|it| it.state == TaskState::Active);
+            let at = desk.at();
+            let acting = |it: &TaskEntry| it.state.standing(it.task.expires_at, at);
+            let standing = desk.live.state.task(task).map(acting);
+            let alive = standing == Some(TaskState::Active);
             let body = Body::InstanceCertified {
                 instance,
                 task,
