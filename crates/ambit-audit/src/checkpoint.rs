@@ -7,7 +7,7 @@ use aws_lc_rs::signature::{self, Ed25519KeyPair, KeyPair, UnparsedPublicKey};
 use base64::{Engine, engine::general_purpose::STANDARD};
 
 /// The longest signed checkpoint that is read, in bytes.
-const CHECKPOINT_BYTES_MAX: usize = 64 * 1024;
+pub(crate) const CHECKPOINT_BYTES_MAX: usize = 64 * 1024;
 /// The most signatures of one checkpoint: the log's own and those of witnesses.
 const SIGNATURES_MAX: usize = 64;
 /// The signature type of Ed25519 (C2SP signed-note).

@@ -1,13 +1,17 @@
 //! A log as files, as C2SP tlog-tiles lays them out: what `export` writes and `Directory` reads.
 
 use std::{
-    fs, io,
+    fs::{self, File},
+    io::{self, Read},
     path::{Path, PathBuf},
 };
 
 use crate::{
-    checkpoint::{Checkpoint, CheckpointError},
-    tile::{BundleError, TILE_WIDTH, TilePath, decode_bundle, encode_bundle},
+    checkpoint::{CHECKPOINT_BYTES_MAX, Checkpoint, CheckpointError},
+    tile::{
+        BUNDLE_BYTES_MAX, BundleError, TILE_BYTES, TILE_WIDTH, TilePath, decode_bundle,
+        encode_bundle,
+    },
     verify::{SourceError, TileSource},
 };
 
@@ -109,9 +113,15 @@ impl Directory {
         Self { path: path.into() }
     }
 
-    fn read(&self, relative: &str) -> Result<Option<Vec<u8>>, SourceError> {
+    /// Reads a file of at most `bytes_max` bytes; one more is read of a longer one, so that it is refused as malformed.
+    fn read(&self, relative: &str, bytes_max: usize) -> Result<Option<Vec<u8>>, SourceError> {
         let path = self.path.join(relative);
-        match fs::read(&path) {
+        let read = File::open(&path).and_then(|file| {
+            let mut bytes = Vec::new();
+            let limit = bytes_max as u64 + 1;
+            file.take(limit).read_to_end(&mut bytes).map(|_| bytes)
+        });
+        match read {
             Ok(bytes) => Ok(Some(bytes)),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(SourceError::read(path.display().to_string(), error)),
@@ -121,7 +131,7 @@ impl Directory {
 
 impl TileSource for Directory {
     fn checkpoint(&self) -> Result<Option<String>, SourceError> {
-        let bytes = self.read("checkpoint")?;
+        let bytes = self.read("checkpoint", CHECKPOINT_BYTES_MAX)?;
         let text = bytes.map(String::from_utf8).transpose();
         text.map_err(|error| SourceError::read("checkpoint", error))
     }
@@ -132,12 +142,12 @@ impl TileSource for Directory {
             index,
             width,
         };
-        self.read(&path.to_string())
+        self.read(&path.to_string(), TILE_BYTES)
     }
 
     fn entries(&self, index: u64, width: u16) -> Result<Option<Vec<Vec<u8>>>, SourceError> {
         let path = TilePath::Entries { index, width };
-        let bundle = self.read(&path.to_string())?;
+        let bundle = self.read(&path.to_string(), BUNDLE_BYTES_MAX)?;
         let leaves = bundle.map(|it| decode_bundle(&it)).transpose();
         leaves.map_err(|source| SourceError::Bundle { index, source })
     }

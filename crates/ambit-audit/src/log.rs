@@ -375,19 +375,33 @@ impl Batch {
     /// # Errors
     /// The batch is full, or the record too long or too deep. Nothing is added then.
     pub fn add<T: Recordable>(&mut self, value: T) -> Result<Pending<T>, LogError> {
+        self.add_folded(value, |_, _| Ok(()))
+    }
+
+    /// Adds the record of `value` and lets `fold` see it with its index, so that nobody makes the record twice.
+    ///
+    /// # Errors
+    /// As for [`Batch::add`], and whatever `fold` says. Nothing is added then.
+    pub fn add_folded<T: Recordable, E: From<LogError>>(
+        &mut self,
+        value: T,
+        fold: impl FnOnce(u64, &Record) -> Result<(), E>,
+    ) -> Result<Pending<T>, E> {
         if self.leaves.len() >= BATCH_RECORDS_MAX {
-            return Err(LogError::BatchFull);
+            return Err(LogError::BatchFull.into());
         }
         let body = value.body();
         if !facts_of(&body).is_none_or(|facts| is_readable(facts, FACTS_DEPTH_MAX)) {
-            return Err(LogError::FactsUnreadable);
+            return Err(LogError::FactsUnreadable.into());
         }
-        let leaf = encode(&Record { at: self.at, body });
+        let record = Record { at: self.at, body };
+        let leaf = encode(&record);
         let bytes = leaf.len();
         if bytes > LEAF_BYTES_MAX {
-            return Err(LogError::LeafTooLong { bytes });
+            return Err(LogError::LeafTooLong { bytes }.into());
         }
         let index = self.first_index + self.leaves.len() as u64;
+        fold(index, &record)?;
         self.leaves.push(leaf);
         Ok(Pending {
             index,

@@ -11,6 +11,8 @@ pub const TILE_WIDTH: u16 = 256;
 pub(crate) const TILE_HEIGHT: u32 = 8;
 pub(crate) const HASH_BYTES: usize = 32;
 pub(crate) const TILE_BYTES: usize = TILE_WIDTH as usize * HASH_BYTES;
+/// The longest entry bundle, in bytes.
+pub(crate) const BUNDLE_BYTES_MAX: usize = TILE_WIDTH as usize * (2 + LEAF_BYTES_MAX);
 
 /// A full hash tile.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -142,7 +144,7 @@ pub fn decode_bundle(bundle: &[u8]) -> Result<Vec<Vec<u8>>, BundleError> {
 /// Returns the first `width` hashes of the tile `index` at `level`, made from what lies below it.
 ///
 /// `leaves(first, count)` gives leaves, `tile(level, index)` the bytes of a full tile. `None` when something of it is
-/// not there.
+/// not there, or `width` is not 1 to [`TILE_WIDTH`].
 ///
 /// # Errors
 /// Whatever the two give.
@@ -153,7 +155,9 @@ pub fn partial_tile<E>(
     mut leaves: impl FnMut(u64, usize) -> Result<Vec<Vec<u8>>, E>,
     mut tile: impl FnMut(u8, u64) -> Result<Option<Vec<u8>>, E>,
 ) -> Result<Option<Vec<u8>>, E> {
-    let Some(first) = index.checked_mul(u64::from(TILE_WIDTH)) else {
+    let first = index.checked_mul(u64::from(TILE_WIDTH));
+    let first = first.filter(|_| (1..=TILE_WIDTH).contains(&width));
+    let Some(first) = first else {
         return Ok(None);
     };
     let mut hashes = Vec::with_capacity(usize::from(width) * HASH_BYTES);

@@ -5,6 +5,7 @@
 //!
 //! **Architecture invariant:** nothing outside this crate knows SQL, and nothing here decides anything.
 
+mod bare;
 mod error;
 mod mark;
 mod memory;
@@ -12,6 +13,7 @@ mod sqlite;
 mod tiles;
 
 pub use crate::{
+    bare::BareRows,
     error::StoreError,
     mark::Mark,
     memory::{MemoryArchive, MemoryWriter, memory},

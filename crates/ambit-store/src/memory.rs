@@ -170,7 +170,7 @@ impl Archive for MemoryArchive {
 
     fn tile(&self, level: u8, index: u64, width: u16) -> Result<Option<Vec<u8>>, ArchiveError> {
         let full = |level, index| Ok(self.kept().tiles.get(&(level, index)).cloned());
-        if width >= TILE_WIDTH {
+        if width == TILE_WIDTH {
             return full(level, index);
         }
         let leaves = |first, count| self.leaves(first, count);

@@ -4,6 +4,7 @@ mod archive;
 mod schema;
 
 use std::{
+    collections::BTreeMap,
     fs::{self, File, OpenOptions, TryLockError},
     os::unix::fs::{OpenOptionsExt, PermissionsExt},
     path::{Path, PathBuf},
@@ -311,24 +312,29 @@ fn put_tiles(transaction: &Transaction<'_>, tiles: &[Tile]) -> rusqlite::Result<
     Ok(())
 }
 
+/// Only the last change of a row within a commit is written, and rows in the order of their keys: fewer pages change.
 fn put_rows(
     transaction: &Transaction<'_>,
     tables: &Tables,
     rows: &[RowChange],
 ) -> Result<(), StoreError> {
     let failed = |error| StoreError::sqlite("writing folded rows", error);
+    let mut last = BTreeMap::<_, BTreeMap<_, _>>::new();
     for row in rows {
-        let sql = tables.statements(row.table)?;
-        let statement = match row.value {
-            Some(_) => &sql.put,
-            None => &sql.delete,
-        };
-        let mut statement = transaction.prepare_cached(statement).map_err(failed)?;
-        match &row.value {
-            Some(value) => statement.execute(params![row.key, value]),
-            None => statement.execute(params![row.key]),
+        let table = last.entry(row.table).or_default();
+        table.insert(row.key.as_str(), row.value.as_deref());
+    }
+    for (table, rows) in last {
+        let sql = tables.statements(table)?;
+        let mut put = transaction.prepare_cached(&sql.put).map_err(failed)?;
+        let mut delete = transaction.prepare_cached(&sql.delete).map_err(failed)?;
+        for (key, value) in rows {
+            match value {
+                Some(value) => put.execute(params![key, value]),
+                None => delete.execute(params![key]),
+            }
+            .map_err(failed)?;
         }
-        .map_err(failed)?;
     }
     Ok(())
 }

@@ -54,7 +54,7 @@ fn sqlite_keeps_the_contract() {
 }
 
 fn contract<D: Durable, A: Archive>(mut store: impl FnMut() -> Store<D, A>) {
-    an_empty_store_has_nothing(store());
+    an_empty_store_has_nothing(&store());
     what_is_committed_is_read(store());
     the_last_change_of_a_row_counts(store());
     attachments_are_kept(store());
@@ -62,7 +62,7 @@ fn contract<D: Durable, A: Archive>(mut store: impl FnMut() -> Store<D, A>) {
     rows_are_replaced_as_a_whole(store());
 }
 
-fn an_empty_store_has_nothing<D, A: Archive>(store: Store<D, A>) {
+fn an_empty_store_has_nothing<D, A: Archive>(store: &Store<D, A>) {
     let archive = &store.archive;
     assert_eq!(archive.size().unwrap(), 0);
     assert!(archive.leaves(0, 10).unwrap().is_empty());
@@ -94,6 +94,8 @@ fn what_is_committed_is_read<D: Durable, A: Archive>(store: Store<D, A>) {
     assert!(archive.tile(0, 2, 253).unwrap().is_none());
     assert!(archive.tile(1, 0, 2).unwrap().is_some());
     assert!(archive.tile(1, 0, 3).unwrap().is_none());
+    assert!(archive.tile(0, 0, 0).unwrap().is_none());
+    assert!(archive.tile(0, 0, 257).unwrap().is_none());
     assert!(archive.tile(0, u64::MAX, 1).unwrap().is_none());
     let verified = verify(&ArchiveTiles(archive), &verifier(), None).unwrap();
     assert_eq!(verified.checkpoint, log.checkpoint());

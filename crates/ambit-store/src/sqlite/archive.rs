@@ -70,7 +70,7 @@ impl Archive for SqliteArchive {
 
     fn tile(&self, level: u8, index: u64, width: u16) -> Result<Option<Vec<u8>>, ArchiveError> {
         let full = |level, index| self.full_tile(level, index);
-        if width >= TILE_WIDTH {
+        if width == TILE_WIDTH {
             return Ok(full(level, index)?);
         }
         let leaves = |first, count| self.some_leaves(first, count);
