@@ -10,12 +10,13 @@
 
 mod clock;
 mod office;
+pub mod sim;
 mod torn_disk;
 mod world;
 
 pub use crate::{
     clock::TestClock,
     office::office,
-    torn_disk::TornDisk,
+    torn_disk::{Fault, TornDisk},
     world::{Opened, World},
 };

@@ -25,6 +25,17 @@ pub struct TornDisk {
     vfs: String,
 }
 
+/// How a disk fails that keeps its power.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Fault {
+    /// Nothing more fits on it.
+    Full,
+    /// What was written can't be made durable.
+    Sync,
+    /// Nothing can be opened to be written.
+    ReadOnly,
+}
+
 #[derive(Debug)]
 struct Disk {
     files: BTreeMap<String, TornFile>,
@@ -32,6 +43,7 @@ struct Disk {
     /// How many more writes and syncs there are before the power fails.
     fuse: Option<u64>,
     failed: bool,
+    fault: Option<Fault>,
 }
 
 #[derive(Debug, Default)]
@@ -66,6 +78,7 @@ impl TornDisk {
             chance: Chance(seed),
             fuse: None,
             failed: false,
+            fault: None,
         }));
         sqlite_vfs::register(&vfs, Shared(Arc::clone(&disk)), false)?;
         Ok(Self { disk, vfs })
@@ -102,6 +115,16 @@ impl TornDisk {
     /// Cuts the power now, so that what is open cannot write any more.
     pub fn cut(&self) {
         held(&self.disk).failed = true;
+    }
+
+    /// Says whether the power is off.
+    pub fn is_off(&self) -> bool {
+        held(&self.disk).failed
+    }
+
+    /// Lets the disk fail in this way from now on, or work again.
+    pub fn set_fault(&self, fault: Option<Fault>) {
+        held(&self.disk).fault = fault;
     }
 }
 
@@ -200,6 +223,9 @@ impl Vfs for Shared {
     fn open(&self, name: &str, options: OpenOptions) -> Result<Opened, Error> {
         let mut disk = held(&self.0);
         disk.powered()?;
+        if disk.fault == Some(Fault::ReadOnly) && options.access != OpenAccess::Read {
+            return Err(ErrorKind::PermissionDenied.into());
+        }
         let makes = matches!(options.access, OpenAccess::Create | OpenAccess::CreateNew);
         if !disk.files.contains_key(name) {
             if !makes {
@@ -270,6 +296,9 @@ impl DatabaseHandle for Opened {
 
     fn write_all_at(&mut self, bytes: &[u8], offset: u64) -> Result<(), Error> {
         let mut disk = held(&self.disk);
+        if disk.fault == Some(Fault::Full) {
+            return Err(ErrorKind::WriteZero.into());
+        }
         let done = disk.step();
         let change = Change::Write {
             offset: offset as usize,
@@ -283,6 +312,9 @@ impl DatabaseHandle for Opened {
     fn sync(&mut self, _data_only: bool) -> Result<(), Error> {
         let mut disk = held(&self.disk);
         disk.step()?;
+        if disk.fault == Some(Fault::Sync) {
+            return Err(Error::other("input/output error"));
+        }
         disk.file(&self.name)?.sync();
         Ok(())
     }
@@ -319,17 +351,17 @@ fn held(disk: &Mutex<Disk>) -> MutexGuard<'_, Disk> {
 
 /// Chance from a seed (SplitMix64).
 #[derive(Debug)]
-struct Chance(u64);
+pub(crate) struct Chance(pub(crate) u64);
 
 impl Chance {
-    fn next(&mut self) -> u64 {
+    pub(crate) fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mixed = (self.0 ^ self.0 >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         let mixed = (mixed ^ mixed >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
         mixed ^ mixed >> 31
     }
 
-    fn below(&mut self, bound: u64) -> u64 {
+    pub(crate) fn below(&mut self, bound: u64) -> u64 {
         self.next() % bound.max(1)
     }
 }

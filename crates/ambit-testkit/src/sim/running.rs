@@ -1,0 +1,203 @@
+//! What was asked of the engine and is not answered yet, and what the answers promise.
+
+use std::{
+    future::Future,
+    pin::{Pin, pin},
+    task::{Context, Poll, Waker},
+};
+
+use ambit_core::{ApprovalId, DecisionId, Digest, InstanceId, TaskId, record::Verdict};
+use ambit_engine::{
+    Answer, EngineError, Handle, Passage, Refusal, RevocationReport, Started, Step,
+};
+
+use super::{
+    Agent, Claim, Simulation,
+    laws::{Broken, ensure},
+    whole::words,
+};
+
+/// Something that was asked of the engine.
+pub(super) struct Running(Pin<Box<dyn Future<Output = Result<Done, Trouble>>>>);
+
+/// What was done.
+pub(super) enum Done {
+    Answered(InstanceId, Answer),
+    Started(&'static str, Box<Started>),
+    Decided(ApprovalId, Verdict),
+    Revoked(RevocationReport),
+    Over(TaskId),
+    Applied(Digest),
+    Certified(Digest),
+    Ended(DecisionId),
+    Else,
+}
+
+/// Why it was not done.
+pub(super) enum Trouble {
+    Engine(EngineError),
+    Denied(DecisionId),
+    Invalid,
+}
+
+impl From<EngineError> for Trouble {
+    fn from(error: EngineError) -> Self {
+        Self::Engine(error)
+    }
+}
+
+impl From<Refusal> for Trouble {
+    fn from(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::Failed(error) => Self::Engine(error),
+            Refusal::Denied { denied, .. } => Self::Denied(denied.decision),
+            Refusal::Invalid(_) => Self::Invalid,
+        }
+    }
+}
+
+/// Says whether the door of `passage` was told to stop.
+pub(super) fn is_cut(passage: &Passage) -> bool {
+    let mut context = Context::from_waker(Waker::noop());
+    pin!(passage.cancelled()).poll(&mut context).is_ready()
+}
+
+impl Simulation {
+    /// Asks something of the engine. What it asks waits until the sequencer works.
+    pub(super) fn launch<F>(&mut self, ask: impl FnOnce(Handle) -> F) -> Result<(), Broken>
+    where
+        F: Future<Output = Result<Done, Trouble>> + 'static,
+    {
+        let handle = self.machine.engine()?.handle.clone();
+        self.running.push(Running(Box::pin(ask(handle))));
+        self.poll()
+    }
+
+    /// Lets the sequencer take one batch, and hears the answers.
+    pub(super) fn work(&mut self) -> Result<Step, Broken> {
+        let step = self.machine.engine()?.sequencer.step();
+        self.poll()?;
+        Ok(step)
+    }
+
+    /// Lets the sequencer take everything that waits. What then still waits, waits for doors to let go.
+    pub(super) fn settle(&mut self) -> Result<(), Broken> {
+        while self.work()? == Step::Taken {}
+        if self.machine.disk.is_off() {
+            return self.crash();
+        }
+        Ok(())
+    }
+
+    fn poll(&mut self) -> Result<(), Broken> {
+        let mut context = Context::from_waker(Waker::noop());
+        let mut answers = Vec::new();
+        self.running
+            .retain_mut(|running| match running.0.as_mut().poll(&mut context) {
+                Poll::Ready(answer) => {
+                    answers.push(answer);
+                    false
+                }
+                Poll::Pending => true,
+            });
+        if answers.is_empty() {
+            return Ok(());
+        }
+        self.absorb()?;
+        for answer in answers {
+            match answer {
+                Ok(done) => self.done(done)?,
+                Err(Trouble::Denied(decision)) => self.unproved.push(Claim::Denied(decision)),
+                Err(Trouble::Invalid) => {}
+                Err(Trouble::Engine(error)) => self.trouble(&error)?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Notes what an answer promises.
+    fn done(&mut self, done: Done) -> Result<(), Broken> {
+        match done {
+            Done::Answered(instance, answer) => self.answered(instance, answer)?,
+            Done::Started(alias, started) => {
+                self.unproved.push(Claim::TaskStarted(started.task.id));
+                self.people.insert(alias, started.task.subject);
+                let caller = self.machine.site.instance(&started.task);
+                self.agents.push(Agent {
+                    task: (*started.task).clone(),
+                    caller,
+                });
+            }
+            Done::Decided(approval, verdict) => {
+                self.unproved.push(Claim::Verdict(approval, verdict));
+            }
+            Done::Revoked(report) => {
+                self.unproved.push(Claim::Revoked(report.revocation));
+                self.unproved.push(Claim::Effective(report.revocation));
+            }
+            Done::Over(task) => self.unproved.push(Claim::TaskOver(task)),
+            Done::Applied(estate) => self.unproved.push(Claim::Applied(estate)),
+            Done::Certified(certificate) => self.unproved.push(Claim::Certified(certificate)),
+            Done::Ended(decision) => self.unproved.push(Claim::Ended(decision)),
+            Done::Else => {}
+        }
+        Ok(())
+    }
+
+    fn answered(&mut self, instance: InstanceId, answer: Answer) -> Result<(), Broken> {
+        match answer {
+            Answer::Allowed(permit) => {
+                self.note("allow", permit.value().decision());
+                if let Some(approval) = permit.value().spends() {
+                    self.note("spend", approval);
+                }
+                self.unproved
+                    .push(Claim::Allowed(permit.value().decision()));
+                self.permits.push(permit);
+            }
+            Answer::Held(held) => {
+                self.note("hold", held.approval);
+                self.unproved
+                    .push(Claim::Held(held.decision, held.approval));
+                self.approvals.push(held.approval);
+            }
+            Answer::Denied(denied) => {
+                self.note("deny", denied.reason);
+                let claim = Claim::Denied(denied.decision);
+                if self.laws.holds(&claim.to_string()) || self.machine.disk.is_off() {
+                    return Ok(());
+                }
+                // Only a flood is counted rather than written.
+                let asked = self.asked.get(&instance).copied().unwrap_or(0);
+                let flood = asked > FLOOD_MIN;
+                ensure(flood, || format!("`{claim}` is not in the log"))?;
+                self.unwritten += 1;
+            }
+        }
+        Ok(())
+    }
+
+    /// Bears what may go wrong: the disk, and a clock that jumped. Nothing else.
+    fn trouble(&mut self, error: &EngineError) -> Result<(), Broken> {
+        let text = words(error);
+        let borne = match error {
+            EngineError::Busy | EngineError::NoTask => true,
+            EngineError::Log(_) => text.contains("the clock reads"),
+            EngineError::Stopped(_)
+            | EngineError::NoEstate
+            | EngineError::EstateMissing(_)
+            | EngineError::Archive(_)
+            | EngineError::Custody(_)
+            | EngineError::Row(_)
+            | EngineError::Fold(_)
+            | EngineError::Scope(_) => false,
+        };
+        self.note("trouble", text.get(..80).unwrap_or(&text));
+        ensure(borne || self.machine.disk.is_off(), || {
+            format!("the engine fails: {text}")
+        })
+    }
+}
+
+/// How many refusals of one caller are written one by one at least.
+const FLOOD_MIN: u64 = 50;
