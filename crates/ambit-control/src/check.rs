@@ -203,6 +203,18 @@ mod tests {
     }
 
     #[test]
+    fn the_workshop_estate_holds() {
+        let dir = concat!(env!("CARGO_MANIFEST_DIR"), "/../../estates/workshop");
+        let problems = check(Path::new(dir))
+            .map(|it| it.cases())
+            .map_err(|problems| {
+                let lines: Vec<String> = problems.iter().map(ToString::to_string).collect();
+                lines.join("\n")
+            });
+        assert_eq!(problems, Ok(8));
+    }
+
+    #[test]
     fn tables_gate() {
         check_with(
             "templates/answer-ticket.toml",
