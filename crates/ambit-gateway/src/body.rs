@@ -71,7 +71,7 @@ pub(crate) struct EventStream<T> {
     first: Option<Bytes>,
     rest: mpsc::Receiver<T>,
     render: Box<dyn Fn(T) -> Bytes + Send + Sync>,
-    last: Option<oneshot::Receiver<String>>,
+    last: Option<oneshot::Receiver<(StatusCode, String)>>,
 }
 
 impl<T> EventStream<T> {
@@ -80,7 +80,7 @@ impl<T> EventStream<T> {
         first: Option<Bytes>,
         rest: mpsc::Receiver<T>,
         render: impl Fn(T) -> Bytes + Send + Sync + 'static,
-        last: Option<oneshot::Receiver<String>>,
+        last: Option<oneshot::Receiver<(StatusCode, String)>>,
     ) -> Self {
         Self {
             first,
@@ -112,7 +112,7 @@ impl<T> HttpBody for EventStream<T> {
         };
         let text = ready!(Pin::new(last).poll(context));
         self.last = None;
-        Poll::Ready(text.ok().map(|it| Ok(Frame::data(event(&it)))))
+        Poll::Ready(text.ok().map(|(_, it)| Ok(Frame::data(event(&it)))))
     }
 }
 
@@ -135,7 +135,7 @@ mod tests {
         let (end, last) = oneshot::channel();
         sender.send(event("1")).await.unwrap();
         drop(sender);
-        end.send("2".to_owned()).unwrap();
+        end.send((StatusCode::OK, "2".to_owned())).unwrap();
         let stream = EventStream::new(Some(event("0")), rest, |it| it, Some(last));
         let text = stream.collect().await.unwrap().to_bytes();
         let expected: Vec<_> = ["0", "1", "2"].iter().map(|it| event(it)).collect();

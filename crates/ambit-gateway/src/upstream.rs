@@ -322,7 +322,8 @@ impl Upstream {
             meta.push((META_VERSION, self.version.as_str().into()));
             meta.push((META_CAPABILITIES, Value::object([])));
             meta.push((META_CLIENT, implementation()));
-            meta.extend(call.log_level.map(|it| (META_LOG_LEVEL, it.into())));
+            let heard = call.log_level.filter(|_| call.notices.is_some());
+            meta.extend(heard.map(|it| (META_LOG_LEVEL, it.into())));
         }
         if call.progress {
             meta.push(("progressToken", Value::Integer(id)));

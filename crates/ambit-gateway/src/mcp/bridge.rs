@@ -7,7 +7,7 @@ use ambit_core::{ServerName, json::Value};
 use super::{
     era::{Era, META_SERVER},
     methods::Decided,
-    wire::{INVALID_PARAMS, RESOURCE_NOT_FOUND, RpcError},
+    wire::{INVALID_PARAMS, MISSING_CLIENT_CAPABILITY, RESOURCE_NOT_FOUND, RpcError},
 };
 use crate::upstream::{UpstreamError, implementation};
 
@@ -68,20 +68,32 @@ pub(crate) fn complete(members: &mut BTreeMap<String, Value>, cacheable: bool) {
     }
 }
 
-/// Turns an error of an upstream into one for an agent of `era`: one sentence of it, without data.
+/// Turns an error of an upstream into one for an agent of `era`: one sentence of it, without data but the names of
+/// the capabilities that a modern server misses.
 pub(crate) fn error(error: &RpcError, era: Era) -> RpcError {
-    let code = match (error.code, era) {
-        (RESOURCE_NOT_FOUND, Era::Modern) => INVALID_PARAMS,
-        (code, _) => code,
+    let message: String = error.message.chars().take(ERROR_CHARACTERS_MAX).collect();
+    match (error.code, era) {
+        (RESOURCE_NOT_FOUND, Era::Modern) => RpcError::new(INVALID_PARAMS, message),
+        (MISSING_CLIENT_CAPABILITY, Era::Modern) => {
+            RpcError::new(MISSING_CLIENT_CAPABILITY, message).with(missing(error.data.as_ref()))
+        }
+        (code, _) => RpcError::new(code, message),
+    }
+}
+
+/// Returns which of the capabilities that MCP names are missed.
+fn missing(data: Option<&Value>) -> Value {
+    let required = data.and_then(|it| it.get("requiredCapabilities"));
+    let named = |it: &&str| match required {
+        Some(Value::Object(members)) => members.contains_key(*it),
+        Some(Value::Array(items)) => items.iter().any(|item| item.as_str() == Some(*it)),
+        _ => false,
     };
-    RpcError::new(
-        code,
-        error
-            .message
-            .chars()
-            .take(ERROR_CHARACTERS_MAX)
-            .collect::<String>(),
-    )
+    let named = CLIENT_CAPABILITIES.into_iter().filter(|it| named(&it));
+    Value::object([(
+        "requiredCapabilities",
+        Value::object(named.map(|it| (it, Value::object([])))),
+    )])
 }
 
 /// Returns `text` of `server` as the door with many servers shows it.
@@ -178,6 +190,8 @@ fn remove_server_name(members: &mut BTreeMap<String, Value>) {
     }
 }
 
+/// What a modern client may declare.
+const CLIENT_CAPABILITIES: [&str; 3] = ["elicitation", "roots", "sampling"];
 /// How much of an upstream's error an agent reads, in characters.
 const ERROR_CHARACTERS_MAX: usize = 512;
 

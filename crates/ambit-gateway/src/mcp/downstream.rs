@@ -21,8 +21,8 @@ use super::{
     perform::{Conclusion, Wishes, perform},
     refusal::Refusal,
     wire::{
-        self, HEADER_MISMATCH, INVALID_PARAMS, METHOD_NOT_FOUND, Message, Request, RpcError,
-        UNSUPPORTED_VERSION,
+        self, HEADER_MISMATCH, INVALID_PARAMS, METHOD_NOT_FOUND, MISSING_CLIENT_CAPABILITY,
+        Message, Request, RpcError, UNSUPPORTED_VERSION,
     },
 };
 use crate::{
@@ -133,7 +133,7 @@ async fn decided(
         shared_door: visit.door == Door::All,
         notices: None,
         progress: false,
-        log_level: log_level(&params),
+        log_level: log_level(era, &params),
     };
     let token = params
         .get("_meta")
@@ -185,10 +185,14 @@ async fn run(
             };
             perform(&visit.doors, &visit.caller, act, &wishes, gone).await
         };
+        let status = match &conclusion {
+            Conclusion::Error(error) => http_status(wishes.era, error.code),
+            Conclusion::Done(_) | Conclusion::Refused(_) => StatusCode::OK,
+        };
         let text = rendered(&request, &wishes, conclusion, structured);
         // The stream of notices must have ended when its last event comes.
         drop(wishes);
-        let _agent_left = end.send(text);
+        let _agent_left = end.send((status, text));
     });
     tokio::select! {
         // What the upstream said on the way comes before its answer, also when both are there already.
@@ -199,7 +203,7 @@ async fn run(
             body::events(EventStream::new(Some(first), noticed, render, Some(ended)))
         }
         text = &mut ended => match text {
-            Ok(text) => body::json(StatusCode::OK, text),
+            Ok((status, text)) => body::json(status, text),
             Err(_) => body::empty(StatusCode::INTERNAL_SERVER_ERROR),
         },
     }
@@ -297,13 +301,20 @@ pub(super) fn reply(
     match outcome {
         Ok(result) => body::json(StatusCode::OK, wire::result_text(&request.id, &result)),
         Err(error) => {
-            let status = match (era, error.code) {
-                (Era::Modern, METHOD_NOT_FOUND) => StatusCode::NOT_FOUND,
-                (Era::Modern, HEADER_MISMATCH | UNSUPPORTED_VERSION) => StatusCode::BAD_REQUEST,
-                _ => StatusCode::OK,
-            };
+            let status = http_status(era, error.code);
             fail(status, request, &error)
         }
+    }
+}
+
+/// Returns the HTTP status that goes with an error's code: the modern era asks for more than 200.
+const fn http_status(era: Era, code: i64) -> StatusCode {
+    match (era, code) {
+        (Era::Modern, METHOD_NOT_FOUND) => StatusCode::NOT_FOUND,
+        (Era::Modern, HEADER_MISMATCH | MISSING_CLIENT_CAPABILITY | UNSUPPORTED_VERSION) => {
+            StatusCode::BAD_REQUEST
+        }
+        _ => StatusCode::OK,
     }
 }
 
@@ -338,9 +349,16 @@ fn has_output_schema(visit: &Visit, act: &Act) -> bool {
     tool.is_some_and(|it| it.definition.get("outputSchema").is_some())
 }
 
-fn log_level(params: &BTreeMap<String, Value>) -> Option<&'static str> {
-    let wanted = era::meta(params, META_LOG_LEVEL)?.as_str()?;
-    LOG_LEVELS.into_iter().find(|it| *it == wanted)
+/// Returns the least level of log messages wanted. A legacy agent is told what the server thinks worth telling, since
+/// Ambit keeps nothing between its requests.
+fn log_level(era: Era, params: &BTreeMap<String, Value>) -> Option<&'static str> {
+    match era {
+        Era::Legacy => Some(LEGACY_LOG_LEVEL),
+        Era::Modern => {
+            let wanted = era::meta(params, META_LOG_LEVEL)?.as_str()?;
+            LOG_LEVELS.into_iter().find(|it| *it == wanted)
+        }
+    }
 }
 
 /// Returns a notice as an event; progress carries the agent's own token.
@@ -354,6 +372,8 @@ fn shown(notice: Notice, token: Option<&Value>) -> Bytes {
     body::event(&wire::notification_of(notice.method, params))
 }
 
+/// What a modern server is told when the agent is a legacy one.
+const LEGACY_LOG_LEVEL: &str = "info";
 /// The levels of log messages (RFC 5424, as MCP names them).
 const LOG_LEVELS: [&str; 8] = [
     "debug",
