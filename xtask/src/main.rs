@@ -9,6 +9,8 @@
     reason = "chores read the clock and the environment"
 )]
 
+mod bench;
+mod crash;
 mod failure;
 mod house;
 mod step;
@@ -38,6 +40,16 @@ const CHORES: &[Chore] = &[
         name: "house",
         about: "check the floor plan and the house rules",
         run: house::run,
+    },
+    Chore {
+        name: "bench",
+        about: "measure Ambit on this machine [--quick: in under two minutes]",
+        run: bench::run,
+    },
+    Chore {
+        name: "crash",
+        about: "play the simulator, lose power and kill, often [SEEDS: 1000]",
+        run: crash::run,
     },
     Chore {
         name: "tools",

@@ -3,7 +3,7 @@
 use ambit_audit::{Attachment, Batch, Committed, Pending};
 use ambit_core::{
     Timestamp,
-    record::{Body, Record, Recordable},
+    record::{Body, Recordable},
 };
 
 use crate::{EngineError, live::Live};
@@ -49,31 +49,31 @@ impl<'a> Desk<'a> {
     /// # Errors
     /// A record that is too long is refused and changes nothing. A record that does not fold stops the engine.
     pub(crate) fn write<T: Recordable>(&mut self, value: T) -> Result<Pending<T>, EngineError> {
-        let record = Record {
-            at: self.batch.at(),
-            body: value.body(),
-        };
-        let pending = self.batch.add(value)?;
-        if let Err(error) = self.live.state.apply(pending.index(), &record) {
-            let error = EngineError::from(error);
-            self.fatal = Some(error.clone());
-            return Err(error);
-        }
-        self.after(&record.body);
-        Ok(pending)
+        let (live, fatal) = (&mut *self.live, &mut self.fatal);
+        self.batch.add_folded(value, |index, record| {
+            if let Err(error) = live.state.apply(index, record) {
+                let error = EngineError::from(error);
+                *fatal = Some(error.clone());
+                return Err(error);
+            }
+            live.announce(&record.body);
+            Ok(())
+        })
     }
 
     /// Gives up the attachments, or the reason why the engine must stop.
     pub(crate) fn finish(self) -> Result<Vec<Attachment>, EngineError> {
         self.fatal.map_or(Ok(self.attachments), Err)
     }
+}
 
+impl Live {
     /// Keeps what is derived from the fold in step with it.
-    fn after(&mut self, body: &Body) {
+    fn announce(&self, body: &Body) {
         match body {
             Body::TaskEnded { task, .. } => self.announce_end(*task),
             Body::Revoked { .. } => {
-                let ended: Vec<_> = self.live.runtime.keys().copied().collect();
+                let ended: Vec<_> = self.runtime.keys().copied().collect();
                 for task in ended {
                     self.announce_end(task);
                 }
@@ -94,13 +94,12 @@ impl<'a> Desk<'a> {
         }
     }
 
-    fn announce_end(&mut self, task: ambit_core::TaskId) {
+    fn announce_end(&self, task: ambit_core::TaskId) {
         let ended = self
-            .live
             .state
             .task(task)
             .is_none_or(|it| it.state != ambit_core::task::TaskState::Active);
-        if ended && let Some(runtime) = self.live.runtime.get(&task) {
+        if ended && let Some(runtime) = self.runtime.get(&task) {
             runtime.ended.send_replace(true);
         }
     }
