@@ -9,6 +9,7 @@
 //! [`Pending::settle`].
 
 mod checkpoint;
+mod durable;
 mod encoding;
 mod export;
 mod log;
@@ -20,12 +21,10 @@ mod verify;
 
 pub use crate::{
     checkpoint::{Checkpoint, CheckpointError, KeyError, LogKey, VerifierKey},
+    durable::{Attachment, Commit, Durable, DurableError, RowChange},
     encoding::{DecodeError, decode, encode},
     export::{Directory, ExportError, export},
-    log::{
-        Attachment, Batch, Commit, Committed, Durable, DurableError, Log, LogError, Pending,
-        Recorded, RowChange,
-    },
+    log::{Batch, Committed, Log, LogError, Pending, Recorded},
     proof::{Proof, ProofError, prove_consistency, prove_inclusion},
     resume::{Resume, ResumeError},
     tile::{BundleError, TILE_WIDTH, Tile, TilePath, decode_bundle, encode_bundle, partial_tile},

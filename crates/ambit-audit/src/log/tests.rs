@@ -1,10 +1,10 @@
 use std::sync::{Arc, Mutex};
 
-use ambit_core::{id::Id, record::Decided};
+use ambit_core::{Digest, id::Id, record::Decided};
 use proptest::prelude::*;
 
 use super::*;
-use crate::{CheckpointError, TILE_WIDTH, prove_consistency, prove_inclusion};
+use crate::{CheckpointError, ResumeError, TILE_WIDTH, Tile, prove_consistency, prove_inclusion};
 
 /// The leaves and full tiles of a log, and a way to fail.
 #[derive(Clone, Debug, Default)]
@@ -67,8 +67,6 @@ impl Kept {
         })
     }
 }
-
-use crate::ResumeError;
 
 fn key() -> LogKey {
     LogKey::from_seed(&[3; 32]).unwrap()
