@@ -67,8 +67,20 @@ pub enum StoreError {
         /// What SQLite says.
         source: rusqlite::Error,
     },
+    /// The disk failed.
+    #[error(
+        "the disk failed, found while {attempted}: {source}; look at the system's log, mend or replace the disk, and restart ambit"
+    )]
+    Disk {
+        /// What was attempted.
+        attempted: &'static str,
+        /// What SQLite says.
+        source: rusqlite::Error,
+    },
     /// SQLite failed otherwise.
-    #[error("the database failed while {attempted}: {source}")]
+    #[error(
+        "the database failed while {attempted}: {source}; restart ambit, and report this if it happens again"
+    )]
     Sqlite {
         /// What was attempted.
         attempted: &'static str,
@@ -145,6 +157,7 @@ impl StoreError {
                 Self::Corrupt { attempted, source }
             }
             Some(ErrorCode::DiskFull) => Self::Full { attempted, source },
+            Some(ErrorCode::SystemIoFailure) => Self::Disk { attempted, source },
             Some(ErrorCode::ReadOnly) => Self::ReadOnly { attempted, source },
             _ => Self::Sqlite { attempted, source },
         }

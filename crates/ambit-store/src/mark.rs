@@ -12,6 +12,7 @@ use std::{
 };
 
 use ambit_audit::{Checkpoint, VerifierKey};
+use ambit_core::Digest;
 
 use crate::StoreError;
 
@@ -59,10 +60,25 @@ impl Mark {
         };
         let text = String::from_utf8_lossy(&bytes);
         let note = text.trim_end_matches(PADDING);
+        if note == EMPTY {
+            return Ok(Some(Checkpoint {
+                origin: key.name().to_owned(),
+                size: 0,
+                root: Digest::of(b""),
+            }));
+        }
         key.open(note).map(Some).map_err(|source| {
             let path = self.path.clone();
             StoreError::MarkCorrupt { path, source }
         })
+    }
+
+    /// Writes durably that the log has not begun, so that a crash after its first commit leaves no log without a mark.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    pub(crate) fn write_empty(&mut self) -> Result<(), StoreError> {
+        self.write_durable(EMPTY)
     }
 
     /// Writes the mark over, without waiting for the disk.
@@ -113,6 +129,8 @@ impl Mark {
     }
 }
 
+/// The mark of a log that has not begun. It is not signed: like any older mark, it promises only that records may come.
+const EMPTY: &str = "ambit: this log has not begun\n";
 /// What fills the file behind the checkpoint, so that a shorter one leaves nothing of a longer one.
 const PADDING: char = ' ';
 
@@ -126,7 +144,6 @@ fn padded(note: &str) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use ambit_audit::LogKey;
-    use ambit_core::Digest;
 
     use super::*;
 
@@ -146,6 +163,8 @@ mod tests {
         let key = key.verifier("example.org/log").unwrap();
         let mut mark = Mark::at(directory.path().join("mark"));
         assert!(mark.read(&key).unwrap().is_none());
+        mark.write_empty().unwrap();
+        assert_eq!(mark.read(&key).unwrap().unwrap().size, 0);
         for size in [1, 100_000, 99, 7] {
             mark.write(&note(size)).unwrap();
             assert_eq!(mark.read(&key).unwrap().unwrap().size, size);

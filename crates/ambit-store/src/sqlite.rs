@@ -88,8 +88,12 @@ pub fn create_or_open(keeping: &Keeping) -> Result<(SqliteWriter, SqliteArchive)
         tables: tables.clone(),
     };
     let size = archive.count()?;
-    let mark = Mark::at(&keeping.mark);
-    check_mark(&archive, size, mark.read(&keeping.verifier)?, mark.path())?;
+    let mut mark = Mark::at(&keeping.mark);
+    let known = mark.read(&keeping.verifier)?;
+    if size == 0 && known.is_none() {
+        mark.write_empty()?;
+    }
+    check_mark(&archive, size, known, mark.path())?;
     let mut writer = SqliteWriter {
         connection: writer,
         tables,

@@ -3,7 +3,8 @@
 #![cfg(test)]
 
 use ambit_audit::{
-    Attachment, Commit, Durable, Log, LogKey, Resume, RowChange, TILE_WIDTH, VerifierKey, verify,
+    Attachment, Commit, Directory, Durable, Log, LogKey, Resume, RowChange, TILE_WIDTH,
+    VerifierKey, export, verify,
 };
 use ambit_core::{Digest, Timestamp, id::Id, record::Body};
 use ambit_engine::Archive;
@@ -99,6 +100,10 @@ fn what_is_committed_is_read<D: Durable, A: Archive>(store: Store<D, A>) {
     assert!(archive.tile(0, u64::MAX, 1).unwrap().is_none());
     let verified = verify(&ArchiveTiles(archive), &verifier(), None).unwrap();
     assert_eq!(verified.checkpoint, log.checkpoint());
+    let files = tempfile::tempdir().unwrap();
+    export(&ArchiveTiles(archive), files.path()).unwrap();
+    let exported = verify(&Directory::new(files.path()), &verifier(), None).unwrap();
+    assert_eq!(exported, verified);
 }
 
 fn the_last_change_of_a_row_counts<D: Durable, A: Archive>(store: Store<D, A>) {

@@ -145,6 +145,16 @@ fn a_mark_that_lags_is_followed() {
 }
 
 #[test]
+fn a_crash_right_after_the_first_commit_leaves_a_log_that_opens() {
+    let place = Place::new();
+    drop(place.open().unwrap());
+    let before = fs::read(place.mark()).unwrap();
+    place.append(1, 0);
+    fs::write(place.mark(), before).unwrap();
+    place.append(1, 0);
+}
+
+#[test]
 fn a_second_writer_is_refused() {
     let place = Place::new();
     let held = place.open().unwrap();
