@@ -17,6 +17,7 @@ use ambit_core::{
     AgentName, ApprovalId, DecisionId, Digest, InstanceId, PersonId, ServerName, TaskId, Timestamp,
     ToolName,
     act::Target,
+    limits::TASKS_LIVE_MAX,
     record::{Sealed, Status},
     task::{Task, TaskState, Usage},
 };
@@ -100,6 +101,13 @@ pub(crate) struct NarrowingEpochs {
     pub(crate) servers: HashMap<ServerName, u64>,
 }
 
+/// Whether one more task may be live.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Room {
+    ForOneMore,
+    Full,
+}
+
 impl State {
     /// Returns the state before any record.
     pub fn empty() -> Self {
@@ -158,6 +166,15 @@ impl State {
         self.open.values()
     }
 
+    /// Says whether one more task may be live.
+    pub(crate) fn room(&self) -> Room {
+        if self.tasks.len() < TASKS_LIVE_MAX {
+            Room::ForOneMore
+        } else {
+            Room::Full
+        }
+    }
+
     /// Forgets a task that has ended, with its approvals. Their rows stay in the store. One that ended in this very
     /// batch stays until its rows were taken.
     pub(crate) fn forget(&mut self, task: TaskId) {
@@ -182,3 +199,6 @@ impl State {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,7 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::limits::JSON_DEPTH_MAX;
+use crate::limits::{JSON_BYTES_MAX, JSON_DEPTH_MAX};
 
 /// Reads `text` and compares its canonical form, or that it is refused.
 #[track_caller]
@@ -69,6 +69,9 @@ fn nesting_ends_at_its_maximum() {
 
 #[test]
 fn length_ends_at_its_maximum() {
+    let text = |bytes: usize| format!("\"{}\"", "x".repeat(bytes - 2));
+    assert!(parse(text(JSON_BYTES_MAX).as_bytes()).is_ok());
+    assert!(parse(text(JSON_BYTES_MAX + 1).as_bytes()).is_err());
     assert!(parse_bounded(b"[1,2]", 5).is_ok());
     assert!(matches!(
         parse_bounded(b"[1,2]", 4),

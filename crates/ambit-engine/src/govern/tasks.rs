@@ -356,7 +356,7 @@ fn startable<'a>(
             "agent `{agent}` may not run template `{name}`; its owner lists it under `templates` in agents/{agent}.toml"
         ));
     }
-    if desk.live.state.tasks().count() >= TASKS_LIVE_MAX {
+    if desk.live.state.room() == crate::state::Room::Full {
         return invalid(format!(
             "{TASKS_LIVE_MAX} tasks are live, the most that there may be; end some first"
         ));

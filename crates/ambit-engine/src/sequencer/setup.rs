@@ -94,10 +94,34 @@ pub enum SetupError {
 impl<D: Durable> Setup<D> {
     /// Opens the engine: reads back the fold, and writes down as unknown every act whose end was never written.
     pub fn open(self) -> Result<(Handle, Sequencer<D>), SetupError> {
+        self.open_with(None)
+    }
+
+    /// Opens a new log in place of one that was lost or rolled back: `lost` is its name and the last size known
+    /// of it. Nothing of its authority lives on.
+    ///
+    /// # Errors
+    /// [`SetupError::OtherLog`] when the store holds a log already.
+    pub fn open_in_place_of(
+        self,
+        lost: (String, u64),
+    ) -> Result<(Handle, Sequencer<D>), SetupError> {
+        self.open_with(Some(lost))
+    }
+
+    fn open_with(
+        self,
+        recovered: Option<(String, u64)>,
+    ) -> Result<(Handle, Sequencer<D>), SetupError> {
         let now = (self.clock)().now;
         let live = self.read_back(now)?;
         let resume = self.resume()?;
-        if let Some(found) = live.state.origin.as_ref().filter(|it| **it != self.origin) {
+        if let Some(found) = live
+            .state
+            .origin
+            .as_ref()
+            .filter(|it| **it != self.origin || recovered.is_some())
+        {
             return Err(SetupError::OtherLog {
                 found: found.clone(),
                 wanted: self.origin,
@@ -126,7 +150,7 @@ impl<D: Durable> Setup<D> {
             digest_due_at,
             seen_at: now,
         };
-        sequencer.write_first(self.origin)?;
+        sequencer.write_first(self.origin, recovered)?;
         Ok((Handle::new(shared, turns), sequencer))
     }
 
@@ -209,19 +233,20 @@ impl<D: Durable> Setup<D> {
 
 impl<D: Durable> Sequencer<D> {
     /// Opens a new log, or closes what a crash left open. Nobody else has a turn yet.
-    fn write_first(&mut self, origin: String) -> Result<(), EngineError> {
-        let mut origin = Some(origin);
+    fn write_first(
+        &mut self,
+        origin: String,
+        recovered: Option<(String, u64)>,
+    ) -> Result<(), EngineError> {
+        let mut opened = Some((origin, recovered));
         loop {
             let mut batch = self.begin()?;
             let mut live = self.shared.write()?;
             let mut desk = Desk::new(&mut live, &mut batch);
             if desk.live.state.origin.is_none()
-                && let Some(origin) = origin.take()
+                && let Some((origin, recovered)) = opened.take()
             {
-                desk.write(Body::LogOpened {
-                    origin,
-                    recovered: None,
-                })?;
+                desk.write(Body::LogOpened { origin, recovered })?;
             }
             let lost = desk.live.state.open_acts().filter(|it| it.status.is_none());
             let lost: Vec<_> = lost.take(BATCH_RECORDS_MAX / 2).cloned().collect();

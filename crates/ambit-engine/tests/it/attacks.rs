@@ -130,6 +130,45 @@ fn asi09_a_yes_is_for_one_act_only() {
     );
 }
 
+/// ASI09: two identical calls race for one yes: one wins, whatever both saw when they were decided.
+#[test]
+fn asi09_a_yes_is_spent_once_in_a_race() {
+    let (mut world, _, caller) = world();
+    let approval = held(&mut world, &caller, 500);
+    verdict(
+        &mut world,
+        "ben",
+        approval,
+        ambit_core::record::Verdict::Approved,
+    )
+    .expect("yes");
+    let calls: Vec<_> = (0..4)
+        .map(|_| {
+            let (handle, caller, moment) =
+                (world.handle.clone(), caller.clone(), world.clock.moment());
+            let act = ambit_core::act::Act::CallTool {
+                server: "tickets".parse().unwrap(),
+                tool: "refund".parse().unwrap(),
+                arguments: refund(500),
+            };
+            Box::pin(async move {
+                handle
+                    .decide(&caller, act, moment)
+                    .await
+                    .expect("an answer")
+            })
+        })
+        .collect();
+    let mut words: Vec<_> = world
+        .run(crate::path::all(calls))
+        .iter()
+        .map(word)
+        .collect();
+    words.sort();
+    let hold = "hold approval_required";
+    assert_eq!(words, ["allow", hold, hold, hold]);
+}
+
 /// ASI10: a rogue agent is revoked while it acts: its act is cut and named, and nothing more is permitted.
 #[test]
 fn asi10_a_revocation_cuts_what_is_under_way() {

@@ -2,11 +2,11 @@
 
 use ambit_core::{
     Millis, Reason,
-    limits::{ACTS_IN_FLIGHT_PER_TASK_MAX, PERMIT_ACT_BY},
+    limits::{ACTS_IN_FLIGHT_PER_TASK_MAX, PERMIT_ACT_BY, SEQUENCER_QUEUE_MAX},
     record::{Answer as Kept, Body, Status},
     task::End,
 };
-use ambit_engine::{Answer, Ender};
+use ambit_engine::{Answer, Ender, EngineError};
 use ambit_testkit::{World, office};
 
 use crate::support::{arguments, ask, done, id, pass, refund, tick};
@@ -133,7 +133,7 @@ fn calls_decided_at_the_same_time_share_one_budget() {
 }
 
 /// Polls all futures until all are done.
-async fn all<F: Future + Unpin>(mut futures: Vec<F>) -> Vec<F::Output> {
+pub(crate) async fn all<F: Future + Unpin>(mut futures: Vec<F>) -> Vec<F::Output> {
     let mut outputs: Vec<Option<F::Output>> = futures.iter().map(|_| None).collect();
     std::future::poll_fn(move |context| {
         for (future, output) in futures.iter_mut().zip(&mut outputs) {
@@ -301,4 +301,26 @@ fn a_flood_of_refusals_is_counted_and_does_not_stop_another_agent() {
         )
         .count();
     assert_eq!(denials, 50);
+}
+
+#[test]
+fn the_sequencer_s_queue_ends_at_its_maximum() {
+    let mut world = World::new(office(&[]), 1);
+    let ana = world.person("ana");
+    let mut waiting: Vec<_> = (0..=SEQUENCER_QUEUE_MAX)
+        .map(|_| {
+            let (handle, ana, moment) = (world.handle.clone(), ana.clone(), world.clock.moment());
+            Box::pin(async move { handle.may_inspect(&ana, moment).await.map(|_| ()) })
+        })
+        .collect();
+    let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+    let mut poll = |index: usize| waiting[index].as_mut().poll(&mut context);
+    for index in 0..SEQUENCER_QUEUE_MAX {
+        assert!(poll(index).is_pending());
+    }
+    let beyond = poll(SEQUENCER_QUEUE_MAX);
+    let busy = EngineError::Busy.to_string();
+    assert!(matches!(beyond, std::task::Poll::Ready(Err(it)) if it.to_string() == busy));
+    world.settle();
+    assert!(poll(0).is_ready());
 }
