@@ -10,9 +10,9 @@ mod words;
 use std::collections::BTreeMap;
 
 use ambit_core::{
-    PersonId,
+    DecisionId, PersonId, TaskId,
     json::Value,
-    record::{Actor, Record},
+    record::{Actor, Body, Record},
 };
 
 pub use self::{
@@ -56,6 +56,38 @@ impl Names {
             Actor::Nobody => "somebody unidentified".to_owned(),
         }
     }
+}
+
+/// Says whether [`trace`] of `task` needs a record. Revocations are kept whomever they hit: what they hit is known later.
+pub fn concerns_task(body: &Body, task: TaskId) -> bool {
+    match body {
+        Body::TaskStarted { task: it, .. } => it.id == task,
+        Body::InstanceCertified { task: it, .. }
+        | Body::TaskEnded { task: it, .. }
+        | Body::ApprovalDecided { task: it, .. } => *it == task,
+        Body::Decided(it) => it.task == Some(task),
+        Body::Performed(it) => it.task == task,
+        Body::RefusalsCoalesced { task: it, .. } => *it == Some(task),
+        Body::Revoked { .. } | Body::RevocationEffective { .. } => true,
+        Body::LogOpened { .. }
+        | Body::PersonKnown { .. }
+        | Body::EstateApplied { .. }
+        | Body::ToolSeen { .. }
+        | Body::CredentialSealed { .. }
+        | Body::StateDigest { .. } => false,
+    }
+}
+
+/// Says whether [`why`] of `decision` needs a record.
+pub fn concerns_decision(body: &Body, decision: DecisionId) -> bool {
+    let named = if let Body::Decided(it) = body {
+        Some(it.decision)
+    } else if let Body::Performed(it) = body {
+        Some(it.decision)
+    } else {
+        why::warrant_of(body).map(|it| it.decision)
+    };
+    named == Some(decision)
 }
 
 /// Returns one record whole, as indented JSON with nothing hidden.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use ambit_audit::{TilePath, decode, encode_bundle};
-use ambit_core::{DecisionId, TaskId, json::Value};
+use ambit_core::{DecisionId, TaskId, json::Value, record::Body};
 use ambit_engine::{Archive, ArchiveError};
 use axum::{
     extract::{Path, Query, State},
@@ -104,7 +104,7 @@ pub(super) async fn trace(
     let task: TaskId = parsed(&task)?;
     let archive = shared.control.handle.archive(&inspection);
     let names = names(&archive).await?;
-    let entries = whole(archive).await?;
+    let entries = sifted(archive, move |it| story::concerns_task(it, task)).await?;
     let now = (shared.control.clock)().now;
     let told = story::trace(&entries, &names, task, now);
     let told = told.ok_or_else(|| Problem::not_found(format!("task {task} in the log")))?;
@@ -119,7 +119,7 @@ pub(super) async fn why(
     let decision: DecisionId = parsed(&decision)?;
     let archive = shared.control.handle.archive(&inspection);
     let names = names(&archive).await?;
-    let entries = whole(archive).await?;
+    let entries = sifted(archive, move |it| story::concerns_decision(it, decision)).await?;
     let told = story::why(&entries, &names, decision, ambit_policy::explain);
     let told = told.ok_or_else(|| Problem::not_found(format!("decision {decision} in the log")))?;
     Ok(with_text(told.to_value(), told.to_string()))
@@ -150,18 +150,27 @@ async fn names(archive: &Arc<dyn Archive>) -> Result<Names, Problem> {
     ))
 }
 
-async fn whole(archive: Arc<dyn Archive>) -> Result<Vec<Entry>, Problem> {
-    let leaves = read(archive, |archive| {
-        let mut leaves = Vec::new();
+/// Goes through the whole log and keeps what a story needs.
+async fn sifted(
+    archive: Arc<dyn Archive>,
+    concerns: impl Fn(&Body) -> bool + Send + 'static,
+) -> Result<Vec<Entry>, Problem> {
+    let sift = move || -> Result<Vec<Entry>, Problem> {
+        let (mut kept, mut next) = (Vec::new(), 0);
         loop {
-            let more = archive.leaves(leaves.len() as u64, LEAVES_AT_ONCE)?;
-            if more.is_empty() {
-                return Ok(leaves);
+            let leaves = archive.leaves(next, LEAVES_AT_ONCE)?;
+            if leaves.is_empty() {
+                return Ok(kept);
             }
-            leaves.extend(more);
+            let found = entries(next, &leaves)?;
+            next += leaves.len() as u64;
+            kept.extend(found.into_iter().filter(|it| concerns(&it.record.body)));
         }
-    });
-    entries(0, &leaves.await?)
+    };
+    match tokio::task::spawn_blocking(sift).await {
+        Ok(found) => found,
+        Err(_) => Err(broken("the reading was broken off")),
+    }
 }
 
 fn entries(from: u64, leaves: &[Vec<u8>]) -> Result<Vec<Entry>, Problem> {

@@ -20,6 +20,8 @@ use super::{
 pub(super) struct Source<'a> {
     pub(super) path: &'a str,
     text: &'a str,
+    /// The byte at which each line begins: a file may have thousands of places worth naming.
+    lines: Vec<usize>,
     problems: &'a Problems,
 }
 
@@ -43,12 +45,23 @@ pub(super) struct Field<'a> {
 }
 
 impl<'a> Source<'a> {
-    pub(super) const fn new(path: &'a str, text: &'a str, problems: &'a Problems) -> Self {
+    pub(super) fn new(path: &'a str, text: &'a str, problems: &'a Problems) -> Self {
+        let breaks = text.match_indices('\n').map(|(place, _)| place + 1);
         Self {
             path,
             text,
+            lines: std::iter::once(0).chain(breaks).collect(),
             problems,
         }
+    }
+
+    /// Returns the line and column of a byte of the text.
+    fn place(&self, start: usize) -> (u32, u32) {
+        let line = self.lines.partition_point(|it| *it <= start).max(1);
+        let begins = self.lines.get(line - 1).copied().unwrap_or(0);
+        let before = self.text.get(begins..start).unwrap_or("");
+        let column = before.chars().count() + 1;
+        (super::problem::clamp(line), super::problem::clamp(column))
     }
 
     /// Parses the text. Syntax errors are noted; what could be read is returned none the less.
@@ -78,7 +91,7 @@ impl<'a> Source<'a> {
 
     /// Notes a problem at a byte of the text.
     pub(super) fn problem(&self, start: usize, message: impl Into<String>) {
-        self.problems.add(self.path, self.text, start, message);
+        self.problems.add_at(self.path, self.place(start), message);
     }
 }
 
@@ -152,7 +165,7 @@ impl<'a> Field<'a> {
 
     /// Returns the line and column of this value.
     pub(super) fn place(&self) -> (u32, u32) {
-        super::problem::place_of(self.source.text, self.start)
+        self.source.place(self.start)
     }
 
     /// Says whether this is a text.

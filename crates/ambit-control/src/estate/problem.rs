@@ -28,11 +28,6 @@ impl Problems {
         self.add_at(path, (1, 1), message);
     }
 
-    /// Notes a problem at a byte of a file's text.
-    pub(super) fn add(&self, path: &str, text: &str, offset: usize, message: impl Into<String>) {
-        self.add_at(path, place_of(text, offset), message);
-    }
-
     /// Notes a problem at a line and column.
     pub(super) fn add_at(
         &self,
@@ -87,6 +82,7 @@ pub(super) fn suggest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) 
     format!("write one of {}", listed.join(", "))
 }
 
-fn clamp(number: usize) -> u32 {
+/// Returns a line or column, which no file that is read makes too large.
+pub(super) fn clamp(number: usize) -> u32 {
     u32::try_from(number).unwrap_or(u32::MAX)
 }

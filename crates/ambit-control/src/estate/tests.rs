@@ -353,3 +353,93 @@ fn only_an_archive_of_this_form_is_read() {
             .starts_with("estate.toml:1:1: an estate begins with this file")
     );
 }
+
+#[test]
+fn everything_ends_at_its_maximum() {
+    use ambit_core::limits::{PARAMETER_BYTES_MAX, PARAMETERS_MAX, TASK_TTL_MAX};
+    let template = "templates/answer-ticket.toml";
+    let ttl = |millis: u64| format!("ttl = \"{millis}ms\"");
+    let most = TASK_TTL_MAX.as_millis();
+    check(template, "ttl = \"30m\"", &ttl(most), &[]);
+    check_count(template, "ttl = \"30m\"", &ttl(most + 1), 1);
+    // The demo's template has two parameters of its own.
+    let parameters = |count: usize| -> String {
+        let one = |it| format!("\n[parameters.p{it}]\ndescription = \"d\"\ntype = \"boolean\"\n");
+        (2..count).map(one).collect::<String>() + "\n[parameters.ticket]"
+    };
+    check_count(
+        template,
+        "[parameters.ticket]",
+        &parameters(PARAMETERS_MAX),
+        0,
+    );
+    check_count(
+        template,
+        "[parameters.ticket]",
+        &parameters(PARAMETERS_MAX + 1),
+        1,
+    );
+    let bytes = |count: usize| format!("bytes_max = {count}");
+    check_count(template, "bytes_max = 254", &bytes(PARAMETER_BYTES_MAX), 0);
+    check_count(
+        template,
+        "bytes_max = 254",
+        &bytes(PARAMETER_BYTES_MAX + 1),
+        1,
+    );
+    let case = |count: usize| {
+        let one = "[[case]]\nname = \"n\"\nagent = \"support-bot\"\ntemplate = \"answer-ticket\"\nconnect = \"a:1\"\nexpect = \"deny\"\n";
+        one.repeat(count)
+    };
+    // The demo has eight cases; a file holds fewer than all that an estate may have.
+    let files = EstateFiles::collect(&demo()).unwrap();
+    let cases = |count: usize| {
+        let (half, rest) = (case(count / 2), case(count - count / 2));
+        files
+            .clone()
+            .with_file("tests/a.toml", &half)
+            .with_file("tests/b.toml", &rest)
+            .load()
+    };
+    assert!(cases(CASES_MAX - 8).is_ok());
+    assert!(cases(CASES_MAX - 7).is_err());
+}
+
+#[test]
+fn files_end_at_their_maximum() {
+    let tables = |count: usize| {
+        let names: Vec<String> = (0..count)
+            .map(|it| format!("policies/p{it}.cedar"))
+            .collect();
+        EstateFiles::from_texts(names.iter().map(|it| (it.as_str(), ""))).is_ok()
+    };
+    assert!(tables(FILES_MAX));
+    assert!(!tables(FILES_MAX + 1));
+    let longest = "x".repeat(FILE_BYTES_MAX);
+    let policies = |count: usize, text: &str| {
+        let files = EstateFiles::collect(&demo()).unwrap();
+        let with = |files: EstateFiles, it| files.with_file(&format!("policies/p{it}.cedar"), text);
+        (0..count).fold(files, with).load().is_ok()
+    };
+    assert!(policies(1, &longest));
+    assert!(!policies(1, &format!("{longest}x")));
+    assert!(policies(ARCHIVE_BYTES_MAX / FILE_BYTES_MAX - 1, &longest));
+    assert!(!policies(ARCHIVE_BYTES_MAX / FILE_BYTES_MAX, &longest));
+}
+
+/// Expects as many problems as that, whatever they say.
+#[track_caller]
+fn check_count(path: &str, from: &str, to: &str, expected: usize) {
+    let files = EstateFiles::collect(&demo()).unwrap();
+    let text = files.text(path).unwrap();
+    assert!(text.contains(from), "{path} does not contain {from}");
+    let loaded = files
+        .clone()
+        .with_file(path, &text.replacen(from, to, 1))
+        .load();
+    assert_eq!(
+        loaded.err().map_or(0, |it| it.len()),
+        expected,
+        "{path}: {to}"
+    );
+}

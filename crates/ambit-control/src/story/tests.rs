@@ -1,10 +1,9 @@
 use std::collections::BTreeMap;
 
 use ambit_core::{
-    ApprovalId, DecisionId, Digest, InstanceId, Labels, Millis, Reason, RevocationId, TaskId,
-    Timestamp,
+    ApprovalId, Digest, InstanceId, Labels, Millis, Reason, RevocationId, Timestamp,
     act::Target,
-    record::{Answer, Body, Decided, Performed, Sealed, Status, Verdict, Warrant},
+    record::{Answer, Decided, Performed, Sealed, Status, Verdict, Warrant},
     task::{Contained, End, Task},
 };
 
@@ -169,6 +168,14 @@ fn a_trace_tells_the_task_and_what_nobody_knows_first() {
       +   1.000s  #10    revoked by ada\u{202e}
     ");
     assert_eq!(trace.unknown.len(), 2);
+    let sifted: Vec<Entry> = a_day()
+        .into_iter()
+        .filter(|it| concerns_task(&it.record.body, TASK))
+        .collect();
+    assert_eq!(
+        super::trace(&sifted, &names(), TASK, Timestamp::from_millis(2000)),
+        Some(trace.clone())
+    );
     assert_eq!(
         trace.to_value().get("state").and_then(Value::as_str),
         Some("revoked")
@@ -199,7 +206,16 @@ fn a_trace_knows_expiry_and_unknown_tasks() {
 #[test]
 fn why_names_rule_facts_and_remedy() {
     let explain = |_: &Decided| Some("`to` must be parameter customer".to_owned());
-    let of = |decision| why(&a_day(), &names(), DecisionId::from_bits(decision), explain);
+    let of = |decision| {
+        let decision = DecisionId::from_bits(decision);
+        let whole = why(&a_day(), &names(), decision, explain);
+        let sifted: Vec<Entry> = a_day()
+            .into_iter()
+            .filter(|it| concerns_decision(&it.record.body, decision))
+            .collect();
+        assert_eq!(why(&sifted, &names(), decision, explain), whole);
+        whole
+    };
     insta::assert_snapshot!(of(11).unwrap().to_string(), @r#"
     denied tickets.send_reply (dec_0000000000000000000000000b): argument_out_of_bounds, an argument lies outside the task's bounds
       when    1970-01-01T00:00:00.300Z (record 3)

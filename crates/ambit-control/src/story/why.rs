@@ -113,7 +113,7 @@ fn of_person(entry: &Entry, warrant: &Warrant, names: &Names) -> Why {
     }
 }
 
-const fn warrant_of(body: &Body) -> Option<&Warrant> {
+pub(super) const fn warrant_of(body: &Body) -> Option<&Warrant> {
     match body {
         Body::EstateApplied { warrant, .. }
         | Body::TaskStarted { warrant, .. }

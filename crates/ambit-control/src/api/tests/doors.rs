@@ -1,0 +1,200 @@
+//! An office with all its doors, and requests to them.
+
+use std::{
+    sync::{Arc, Mutex},
+    thread::JoinHandle,
+};
+
+use ambit_core::{json, json::Value as Json};
+use ambit_identity::{Authority, PeerCredentials, SvidKey};
+use ambit_testkit::{World, office};
+use axum::{
+    Router,
+    body::Body,
+    http::{Request, StatusCode},
+};
+use base64::{Engine, engine::general_purpose::STANDARD};
+use http_body_util::BodyExt;
+use tower::ServiceExt;
+
+use super::super::{Control, Doors, Route, openapi, people_router};
+use crate::estate::EstateFiles;
+
+/// An office with all its doors: ana may do everything, ben approves, eve is nobody.
+pub(super) struct Office {
+    pub(super) doors: Doors,
+    pub(super) world: World,
+    pub(super) sealed: Arc<Mutex<Vec<String>>>,
+    _sequencer: JoinHandle<()>,
+}
+
+pub(super) const ANA: u32 = 1001;
+pub(super) const BEN: u32 = 1002;
+pub(super) const EVE: u32 = 1003;
+pub(super) const STRANGER: u32 = 4711;
+
+impl Office {
+    pub(super) fn open() -> Self {
+        let mut world = World::new(office(&[]), 1);
+        let sequencer = world.take_sequencer();
+        let sequencer = std::thread::spawn(move || sequencer.run());
+        let sealed = Arc::new(Mutex::new(Vec::new()));
+        let seals = sealed.clone();
+        let authority =
+            Authority::create("example.org".parse().unwrap(), [7; 32], world.clock.now());
+        let control = Control {
+            handle: world.handle.clone(),
+            clock: world.clock.to_clock(),
+            authority: Arc::new(authority.unwrap()),
+            gateway: "https://127.0.0.1:1".to_owned(),
+            seal_credential: Arc::new(move |reference, secret, _| {
+                seals.lock().unwrap().push(reference.to_owned());
+                Ok(secret.iter().rev().copied().collect())
+            }),
+            list_tools: Arc::new(|_| {
+                let tool = json::parse(br#"{"name":"get_ticket","inputSchema":{"type":"object"}}"#);
+                Box::pin(async move { Ok(vec![tool.unwrap()]) })
+            }),
+        };
+        Self {
+            doors: Doors::new(control),
+            world,
+            sealed,
+            _sequencer: sequencer,
+        }
+    }
+
+    /// Sends a request as the local user `uid` and returns the status and the JSON answer.
+    pub(super) async fn ask(
+        &self,
+        uid: u32,
+        method: &str,
+        path: &str,
+        body: &str,
+    ) -> (StatusCode, Json) {
+        let request = Request::builder()
+            .method(method)
+            .uri(path)
+            .header("content-type", "application/json")
+            .extension(PeerCredentials {
+                uid,
+                gid: uid,
+                pid: None,
+            })
+            .body(Body::from(body.to_owned()))
+            .unwrap();
+        self.send(people_router(&self.doors), request).await
+    }
+
+    pub(super) async fn send(&self, router: Router, request: Request<Body>) -> (StatusCode, Json) {
+        let response = router.oneshot(request).await.unwrap();
+        let status = response.status();
+        let bytes = response.into_body().collect().await.unwrap().to_bytes();
+        let value = json::parse(&bytes)
+            .unwrap_or_else(|_| Json::from(String::from_utf8_lossy(&bytes).into_owned()));
+        (status, value)
+    }
+
+    /// Starts a task as ana and returns the answer.
+    pub(super) async fn start(&self) -> Json {
+        let (status, answer) = self.ask(ANA, "POST", "/v1/tasks", &start_body("T-1")).await;
+        assert_eq!(status, StatusCode::OK, "{answer:?}");
+        answer
+    }
+
+    /// Decides on an act of the task that ana started.
+    pub(super) async fn act(
+        &self,
+        task: &Json,
+        tool: &str,
+        arguments: Json,
+    ) -> ambit_engine::Answer {
+        let chain = ambit_identity::Svid::from_pem(text(task, "svid")).unwrap();
+        let domain = "example.org".parse().unwrap();
+        let bundle =
+            ambit_identity::TrustBundle::from_pem(domain, text(task, "bundle"), 0).unwrap();
+        let now = self.world.clock.now();
+        let caller = ambit_identity::identify_instance(chain.chain(), &bundle, now).unwrap();
+        let act = ambit_core::act::Act::CallTool {
+            server: "tickets".parse().unwrap(),
+            tool: tool.parse().unwrap(),
+            arguments,
+        };
+        self.world
+            .handle
+            .decide(&caller, act, self.world.clock.moment())
+            .await
+            .unwrap()
+    }
+
+    pub(super) fn caller(&self, task: &Json) -> ambit_identity::InstanceCaller {
+        let chain = ambit_identity::Svid::from_pem(text(task, "svid")).unwrap();
+        let domain = "example.org".parse().unwrap();
+        let bundle =
+            ambit_identity::TrustBundle::from_pem(domain, text(task, "bundle"), 0).unwrap();
+        ambit_identity::identify_instance(chain.chain(), &bundle, self.world.clock.now()).unwrap()
+    }
+}
+
+pub(super) fn start_body(ticket: &str) -> String {
+    let key = SvidKey::generate([5; 32]).unwrap();
+    let csr = STANDARD.encode(key.signing_request().unwrap());
+    format!(
+        r#"{{"template":"answer","agent":"clerk","contained":"namespaces","csr":"{csr}","parameters":{{"ticket":"{ticket}","customer":"kim@example.org"}}}}"#
+    )
+}
+
+pub(super) fn text<'a>(value: &'a Json, member: &str) -> &'a str {
+    value
+        .get(member)
+        .and_then(Json::as_str)
+        .unwrap_or_else(|| panic!("no {member} in {value:?}"))
+}
+
+/// Holds an answer against the schema that the OpenAPI document has for it.
+#[track_caller]
+pub(super) fn fits(schema: &str, answer: &Json) {
+    let mut document = openapi();
+    document["$ref"] = serde_json::json!(format!("#/components/schemas/{schema}"));
+    let answer: serde_json::Value = serde_json::from_str(&answer.to_canonical()).unwrap();
+    let validator = jsonschema::validator_for(&document).unwrap();
+    let errors: Vec<String> = validator
+        .iter_errors(&answer)
+        .map(|it| it.to_string())
+        .collect();
+    assert!(errors.is_empty(), "{schema}: {errors:?}\n{answer:#}");
+}
+
+/// Returns a request to each route of people that is well formed, so that only the decision is left.
+pub(super) fn well_formed(route: &Route) -> (String, String) {
+    let id = |prefix: &str| format!("{prefix}_{}", "0".repeat(26));
+    let path = route
+        .path
+        .replace("{task}", &id("task"))
+        .replace("{approval}", &id("apr"))
+        .replace("{decision}", &id("dec"))
+        .replace("{server}", "tickets")
+        .replace("{reference}", "tickets")
+        .replace("{*tile}", "0/000");
+    let body = match route.request {
+        None => String::new(),
+        Some("StartTask") => start_body("T-1"),
+        Some("EndTask") => r#"{"end":"cancelled"}"#.to_owned(),
+        Some("DecideApproval") => r#"{"verdict":"approved"}"#.to_owned(),
+        Some("Revoke") => r#"{"target":{"kind":"agent","id":"clerk"},"reason":"test"}"#.to_owned(),
+        Some("Estate") => estate_body(),
+        Some("Secret") => r#"{"secret":"hunter2"}"#.to_owned(),
+        Some(other) => panic!("write a request for {other}"),
+    };
+    (path, body)
+}
+
+pub(super) fn estate_body() -> String {
+    let dir = concat!(env!("CARGO_MANIFEST_DIR"), "/../../estates/demo");
+    let files = EstateFiles::collect(std::path::Path::new(dir)).unwrap();
+    let archive = files
+        .with_person("ana", ANA, &ambit_core::estate::PersonRole::ALL)
+        .archive();
+    let archive = String::from_utf8(archive).unwrap();
+    Json::object([("archive", archive.into())]).to_canonical()
+}
