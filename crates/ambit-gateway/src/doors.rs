@@ -17,7 +17,7 @@ use tokio::{sync::watch, time::timeout};
 
 use crate::{
     limits::{READY_PATIENCE, STREAMS_PER_TASK_MAX, TOOLS_SHOWN_MAX, UPSTREAM_START_TIMEOUT},
-    upstream::{Means, Upstream, UpstreamError},
+    upstream::{Check, Means, Upstream, UpstreamError},
 };
 
 /// What all doors share.
@@ -86,28 +86,23 @@ impl Doors {
             };
             Arc::clone(upstream)
         };
-        if upstream.is_closed() || !self.is_current(&upstream) {
-            return None;
-        }
-        if upstream.wants_check(self.now()) {
-            let (doors, upstream) = (Arc::clone(self), Arc::clone(&upstream));
-            tokio::spawn(async move { doors.compare_again(&upstream).await });
-        }
-        Some(upstream)
+        (!upstream.is_closed() && self.is_current(&upstream)).then_some(upstream)
     }
 
     /// Opens the conversation of `caller` with `server`, unless it stands or the task was not given that server, and
     /// waits a little: a hold must be answered soon, whatever the upstream does.
-    pub(crate) async fn warm(self: &Arc<Self>, caller: &InstanceCaller, server: &ServerName) {
-        if self.standing(caller, server).is_some() {
-            return;
+    pub(crate) async fn warm(
+        self: &Arc<Self>,
+        caller: &InstanceCaller,
+        server: &ServerName,
+    ) -> Option<Arc<Upstream>> {
+        if let Some(upstream) = self.standing(caller, server) {
+            self.keep_checked(&upstream).await;
+            return Some(upstream);
         }
-        let Ok(offers) = self.handle.offers(caller, self.now()) else {
-            return;
-        };
-        if let Some(link) = self.link(caller, server, &offers) {
-            let _still_cold = timeout(READY_PATIENCE, settled(link)).await;
-        }
+        let offers = self.handle.offers(caller, self.now()).ok()?;
+        let link = self.link(caller, server, &offers)?;
+        timeout(READY_PATIENCE, settled(link)).await.ok()?.ok()
     }
 
     /// Opens conversations with all that `offers` has, and waits a little.
@@ -224,9 +219,22 @@ impl Doors {
         Ok(())
     }
 
-    async fn compare_again(&self, upstream: &Upstream) {
-        if let Err(error) = self.compare(upstream).await {
-            tracing::warn!(%error, server = %upstream.server().name, "tools could not be compared with their pins");
+    /// Compares tools with their pins when it is time. A change that the server announced is looked at before the next
+    /// call is decided; otherwise the call goes on meanwhile.
+    async fn keep_checked(self: &Arc<Self>, upstream: &Arc<Upstream>) {
+        let check = upstream.check_wanted(self.now());
+        if check == Check::Fresh {
+            return;
+        }
+        let (doors, upstream) = (Arc::clone(self), Arc::clone(upstream));
+        let comparing = tokio::spawn(async move {
+            if let Err(error) = doors.compare(&upstream).await {
+                tracing::warn!(%error, server = %upstream.server().name, "tools could not be compared with their pins");
+                upstream.distrust();
+            }
+        });
+        if check == Check::Announced {
+            let _still_busy = timeout(READY_PATIENCE, comparing).await;
         }
     }
 
@@ -275,7 +283,7 @@ impl Doors {
             let name = server.name.clone();
             let opened = async {
                 let upstream = Upstream::open(server, &doors.means).await?;
-                upstream.wants_check(doors.now());
+                upstream.check_wanted(doors.now());
                 doors.compare(&upstream).await?;
                 Ok(Arc::new(upstream))
             };

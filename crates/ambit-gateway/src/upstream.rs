@@ -37,7 +37,7 @@ use self::{
 };
 use crate::{
     Secrets,
-    limits::{LIST_PAGES_MAX, LISTED_ITEMS_MAX},
+    limits::{LIST_PAGES_MAX, LISTED_ITEMS_MAX, PINS_CHECKED_EVERY_MILLISECONDS},
     mcp::{
         era::{Era, META_CAPABILITIES, META_CLIENT, META_LOG_LEVEL, META_VERSION},
         wire::{self, METHOD_NOT_FOUND, RpcError},
@@ -110,8 +110,21 @@ pub(crate) struct Upstream {
     changed: Arc<AtomicBool>,
     /// When its tools were last compared with their pins.
     checked_at: AtomicU64,
+    /// Its tools could not be compared with their pins: a new conversation must show them first.
+    distrusted: AtomicBool,
     /// The tools that it showed otherwise than pinned.
     differing: Mutex<Vec<ToolName>>,
+}
+
+/// Whether the tools of a server must be compared with their pins.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Check {
+    /// They were, a moment ago.
+    Fresh,
+    /// It is time.
+    Due,
+    /// The server said that they changed.
+    Announced,
 }
 
 #[derive(Debug)]
@@ -188,28 +201,40 @@ impl Upstream {
 
     /// Says whether the conversation can't go on.
     pub(crate) fn is_closed(&self) -> bool {
+        if self.distrusted.load(Ordering::Acquire) {
+            return true;
+        }
         match &self.channel {
             Channel::Http(_) => false,
             Channel::Stdio(channel) => channel.is_closed(),
         }
     }
 
-    /// Says whether its tools must be compared with their pins again; at most one caller hears yes.
-    pub(crate) fn wants_check(&self, now: Timestamp) -> bool {
+    /// Says whether its tools must be compared with their pins again; at most one caller hears of it.
+    pub(crate) fn check_wanted(&self, now: Timestamp) -> Check {
         let checked = self.checked_at.load(Ordering::Acquire);
-        let due = now.as_millis().saturating_sub(checked)
-            >= crate::limits::PINS_CHECKED_EVERY_MILLISECONDS;
-        let changed = self.changed.swap(false, Ordering::AcqRel);
-        (due || changed)
-            && self
-                .checked_at
-                .compare_exchange(
-                    checked,
-                    now.as_millis(),
-                    Ordering::AcqRel,
-                    Ordering::Relaxed,
-                )
+        if self.changed.swap(false, Ordering::AcqRel) {
+            self.checked_at.store(now.as_millis(), Ordering::Release);
+            return Check::Announced;
+        }
+        let age = now.as_millis().saturating_sub(checked);
+        let due = age >= PINS_CHECKED_EVERY_MILLISECONDS;
+        let (after, relaxed) = (Ordering::AcqRel, Ordering::Relaxed);
+        let mine = || {
+            self.checked_at
+                .compare_exchange(checked, now.as_millis(), after, relaxed)
                 .is_ok()
+        };
+        if due && mine() {
+            Check::Due
+        } else {
+            Check::Fresh
+        }
+    }
+
+    /// Gives the conversation up: the next call opens another.
+    pub(crate) fn distrust(&self) {
+        self.distrusted.store(true, Ordering::Release);
     }
 
     /// Remembers which tools it showed otherwise than pinned; says whether that is news.

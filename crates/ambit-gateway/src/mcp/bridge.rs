@@ -89,7 +89,7 @@ fn missing(data: Option<&Value>) -> Value {
         Some(Value::Array(items)) => items.iter().any(|item| item.as_str() == Some(*it)),
         _ => false,
     };
-    let named = CLIENT_CAPABILITIES.into_iter().filter(|it| named(&it));
+    let named = CLIENT_CAPABILITIES.into_iter().filter(named);
     Value::object([(
         "requiredCapabilities",
         Value::object(named.map(|it| (it, Value::object([])))),

@@ -63,9 +63,10 @@ pub(crate) async fn perform(
 ) -> Conclusion {
     // The same bytes are decided and sent: they are made once, from the value that is decided.
     let prepared = Prepared::new(&act);
-    if let Some(server) = act.server() {
-        doors.warm(caller, server).await;
-    }
+    let standing = match act.server() {
+        Some(server) => doors.warm(caller, server).await,
+        None => None,
+    };
     let permit = match doors.handle.decide(caller, act, (doors.clock)()).await {
         Ok(Answer::Allowed(permit)) => permit,
         Ok(Answer::Held(held)) => return Conclusion::Refused(Refusal::held(held)),
@@ -82,7 +83,7 @@ pub(crate) async fn perform(
         biased;
         () = passage.cancelled() => Sent::cut(),
         () = gone => Sent::cut(),
-        sent = send(doors, caller, &passage, &prepared, wishes) => sent,
+        sent = send((doors, caller), standing, &passage, &prepared, wishes) => sent,
     };
     record(doors, passage, began, decision, sent).await
 }
@@ -200,8 +201,8 @@ impl Sent {
 }
 
 async fn send(
-    doors: &Arc<Doors>,
-    caller: &InstanceCaller,
+    (doors, caller): (&Arc<Doors>, &InstanceCaller),
+    standing: Option<Arc<Upstream>>,
     passage: &Passage,
     prepared: &Prepared,
     wishes: &Wishes,
@@ -209,9 +210,12 @@ async fn send(
     let Some(server) = passage.act().server() else {
         return Sent::failed(Arc::new(UpstreamError::Incompatible), 0);
     };
-    let upstream = match doors.upstream(caller, server).await {
-        Ok(upstream) => upstream,
-        Err(error) => return Sent::failed(error, 0),
+    let upstream = match standing.filter(|it| !it.is_closed()) {
+        Some(upstream) => upstream,
+        None => match doors.upstream(caller, server).await {
+            Ok(upstream) => upstream,
+            Err(error) => return Sent::failed(error, 0),
+        },
     };
     // The conversation may have been opened after the decision: what it showed is not in the decision yet.
     if passage.act().tool().is_some_and(|it| upstream.differs(it)) {

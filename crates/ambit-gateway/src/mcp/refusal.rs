@@ -130,8 +130,12 @@ impl Refusal {
     /// Returns the result of `tools/call` that says so. With `structured` the members are in `structuredContent` too:
     /// some clients check that against the tool's output schema even when the result is an error.
     pub(crate) fn to_result(&self, structured: bool) -> Value {
-        let members = self.members();
-        let text = Value::object([("type", "text".into()), ("text", self.text().into())]);
+        let (text, mut members) = (self.text(), self.members());
+        // Some clients show a model only the structured form: the words are in both.
+        if let Value::Object(members) = &mut members {
+            members.insert("message".into(), text.as_str().into());
+        }
+        let text = Value::object([("type", "text".into()), ("text", text.into())]);
         let mut result = vec![
             ("content", Value::Array(vec![text])),
             ("isError", true.into()),
@@ -173,7 +177,7 @@ impl Refusal {
     }
 
     fn text(&self) -> String {
-        let mut text = format!("{}: {}.", self.standing.heading(), self.why);
+        let mut text = format!("{} ({}): {}.", self.standing.heading(), self.code, self.why);
         if let Some((approval, expires_at)) = self.approval {
             text.push_str(&format!(
                 " Do not retry now: once a person has approved {approval}, call again with identical arguments \
@@ -183,14 +187,11 @@ impl Refusal {
             text.push(' ');
             text.push_str(advice(self.standing, self.remedy));
         }
-        match (self.approval, self.decision) {
-            (Some((approval, _)), _) => {
-                text.push_str(&format!(" For people: `ambit approvals show {approval}`."))
-            }
-            (None, Some(decision)) => {
-                text.push_str(&format!(" For people: `ambit log why {decision}`."))
-            }
-            (None, None) => {}
+        let approval = self.approval.map(|(it, _)| format!("`ambit approvals show {it}`"));
+        let decision = self.decision.map(|it| format!("`ambit log why {it}`"));
+        let commands: Vec<String> = approval.into_iter().chain(decision).collect();
+        if !commands.is_empty() {
+            text.push_str(&format!(" For people: {}.", commands.join(", ")));
         }
         text
     }
@@ -247,8 +248,12 @@ mod tests {
             Some(&"tool_not_granted".into())
         );
         let text = refusal.text();
+        assert_eq!(
+            result.get("structuredContent").unwrap().get("message"),
+            Some(&text.as_str().into())
+        );
         assert!(
-            text.starts_with("Refused: the task does not name this tool. Do not retry"),
+            text.starts_with("Refused (tool_not_granted): the task does not name this tool. Do not retry"),
             "{text}"
         );
         assert!(

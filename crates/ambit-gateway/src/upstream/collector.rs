@@ -1,5 +1,7 @@
 //! Sorting what an upstream sends while a request is under way.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use ambit_core::json::Value;
 use tokio::sync::mpsc;
 
@@ -18,6 +20,7 @@ pub(crate) struct Collector<'a> {
     id: i64,
     era: Era,
     notices: Option<&'a mpsc::Sender<Notice>>,
+    changed: &'a AtomicBool,
     seen: usize,
 }
 
@@ -33,12 +36,18 @@ pub(crate) enum Taken {
 }
 
 impl<'a> Collector<'a> {
-    /// Returns a sorter for the request `id`.
-    pub(crate) fn new(id: i64, era: Era, notices: Option<&'a mpsc::Sender<Notice>>) -> Self {
+    /// Returns a sorter for the request `id`. Sets `changed` when the server says that its tools changed.
+    pub(crate) fn new(
+        id: i64,
+        era: Era,
+        notices: Option<&'a mpsc::Sender<Notice>>,
+        changed: &'a AtomicBool,
+    ) -> Self {
         Self {
             id,
             era,
             notices,
+            changed,
             seen: 0,
         }
     }
@@ -63,6 +72,9 @@ impl<'a> Collector<'a> {
             }
             Message::Notification { method, params } => {
                 self.count()?;
+                if method == TOOLS_CHANGED {
+                    self.changed.store(true, Ordering::Release);
+                }
                 if let (Some(notices), Some(notice)) = (
                     self.notices,
                     notice(self.id, &method, Value::Object(params)),
@@ -109,14 +121,18 @@ pub(super) fn notice(id: i64, method: &str, params: Value) -> Option<Notice> {
     Some(Notice { method, params })
 }
 
+/// What a server says when its tools changed.
+pub(super) const TOOLS_CHANGED: &str = "notifications/tools/list_changed";
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn check(era: Era, text: &str, expected: &str) {
         let (sender, mut receiver) = mpsc::channel(4);
-        let taken =
-            Collector::new(7, era, Some(&sender)).take(wire::read(text.as_bytes()).unwrap());
+        let changed = AtomicBool::new(false);
+        let taken = Collector::new(7, era, Some(&sender), &changed)
+            .take(wire::read(text.as_bytes()).unwrap());
         let got = match taken {
             Ok(Taken::Nothing) => format!("{:?}", receiver.try_recv().ok().map(|it| it.method)),
             Ok(Taken::Reply(text)) => text,
@@ -178,7 +194,8 @@ mod tests {
 
     #[test]
     fn a_flood_ends_the_request() {
-        let mut collector = Collector::new(1, Era::Legacy, None);
+        let changed = AtomicBool::new(false);
+        let mut collector = Collector::new(1, Era::Legacy, None, &changed);
         let notification =
             || wire::read(br#"{"jsonrpc":"2.0","method":"notifications/message"}"#).unwrap();
         for _ in 0..UPSTREAM_NOTIFICATIONS_MAX {

@@ -5,7 +5,7 @@
 
 use std::{
     fmt,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError, atomic::AtomicBool},
     time::Duration,
 };
 
@@ -37,6 +37,7 @@ pub(crate) struct HttpChannel {
     credential: Option<CredentialUse>,
     secrets: Secrets,
     session: Mutex<Option<HeaderValue>>,
+    changed: Arc<AtomicBool>,
 }
 
 /// What goes into the head of one request.
@@ -70,12 +71,14 @@ impl HttpChannel {
         pool: Arc<Pool>,
         credential: Option<CredentialUse>,
         secrets: Secrets,
+        changed: Arc<AtomicBool>,
     ) -> Self {
         Self {
             pool,
             credential,
             secrets,
             session: Mutex::default(),
+            changed,
         }
     }
 
@@ -111,7 +114,7 @@ impl HttpChannel {
         if call.method == "initialize" {
             self.remember_session(&parts.headers);
         }
-        let mut collector = Collector::new(id, head.era, call.notices);
+        let mut collector = Collector::new(id, head.era, call.notices, &self.changed);
         match content_type(&parts.headers) {
             "application/json" => Ok(self.read_json(body, sender, (id, injected)).await?),
             "text/event-stream" => Ok(self

@@ -46,8 +46,12 @@ impl Upstream {
         let (channel, url) = match &server.transport {
             Transport::Http { url, credential } => {
                 let pool = means.pool(url)?;
-                let channel =
-                    HttpChannel::new(pool, credential.clone(), Arc::clone(&means.secrets));
+                let channel = HttpChannel::new(
+                    pool,
+                    credential.clone(),
+                    Arc::clone(&means.secrets),
+                    Arc::clone(&changed),
+                );
                 (Channel::Http(channel), Some(url.clone()))
             }
             Transport::Stdio { .. } => {
@@ -69,6 +73,7 @@ impl Upstream {
             answer_timeout: means.answer_timeout,
             changed,
             checked_at: AtomicU64::new(0),
+            distrusted: AtomicBool::new(false),
             differing: Mutex::default(),
         };
         let known = url.as_deref().and_then(|it| means.known_era(it));

@@ -195,7 +195,7 @@ impl Shared {
                 Ok(Some(collector::reply_to(&request.id, &request.method)))
             }
             Message::Notification { method, params } => {
-                if method == "notifications/tools/list_changed" {
+                if method == collector::TOOLS_CHANGED {
                     self.changed.store(true, Ordering::Release);
                 }
                 if !self.notify(&method, Value::Object(params)) {

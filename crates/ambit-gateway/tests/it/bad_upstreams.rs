@@ -85,3 +85,16 @@ async fn progress_reaches_the_agent_under_its_own_token() {
         "done"
     );
 }
+
+#[tokio::test]
+async fn a_listing_without_end_is_refused() {
+    let stand = Stand::new(true).await;
+    let list = r#"{"jsonrpc":"2.0","id":1,"method":"resources/list"}"#;
+    for behaviour in [Behaviour::EndlessPages, Behaviour::EndlessItems] {
+        stand.upstream.behave(behaviour);
+        let came = stand.post("/s/tickets/mcp", list).await;
+        assert_eq!(came.gist(), "answer_too_long", "{behaviour:?}");
+    }
+    let pages = stand.upstream.seen("resources/list").len();
+    assert_eq!(pages, ambit_gateway::limits::LIST_PAGES_MAX + 1);
+}

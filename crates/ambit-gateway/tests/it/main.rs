@@ -17,4 +17,5 @@ mod methods;
 mod raw;
 mod stand;
 mod stdio;
+mod tls;
 mod upstream;

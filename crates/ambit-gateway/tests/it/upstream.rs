@@ -42,6 +42,10 @@ pub enum Behaviour {
     Error,
     ToolError,
     LoseSessionOnce,
+    AnnounceChange,
+    EndlessPages,
+    EndlessItems,
+    HangAtOnce,
 }
 
 /// What the server remembers of one request.
@@ -139,6 +143,7 @@ impl Upstream {
             return Ok(error(400, &id, -32000, "no session"));
         }
         Ok(match method.as_str() {
+            _ if self.script().behaviour == Behaviour::HangAtOnce => std::future::pending().await,
             "server/discover" if modern => result(
                 &id,
                 r#"{"supportedVersions":["2026-07-28"],"capabilities":{},"resultType":"complete","ttlMs":0,"cacheScope":"public"}"#,
@@ -150,23 +155,29 @@ impl Upstream {
             }
             "tools/call" => self.call(&id, &parts.headers, &message).await,
             "resources/read" => result(&id, r#"{"contents":[{"uri":"file:///a","text":"a"}]}"#),
-            "resources/list"
-                if message
-                    .get("params")
-                    .and_then(|it| it.get("cursor"))
-                    .is_none() =>
-            {
-                result(
-                    &id,
-                    r#"{"resources":[{"uri":"file:///a","name":"a"}],"nextCursor":"2"}"#,
-                )
-            }
-            "resources/list" => result(&id, r#"{"resources":[{"uri":"file:///b","name":"b"}]}"#),
+            "resources/list" => self.list(&id, &message),
             "prompts/list" => result(&id, r#"{"prompts":[{"name":"p"}]}"#),
             "prompts/get" => result(&id, r#"{"messages":[]}"#),
             "completion/complete" => result(&id, r#"{"completion":{"values":["x"]}}"#),
             _ => error(200, &id, -32601, "no such method"),
         })
+    }
+
+    fn list(&self, id: &Value, message: &Value) -> Response<Body> {
+        let cursor = message.get("params").and_then(|it| it.get("cursor"));
+        match (self.script().behaviour, cursor) {
+            (Behaviour::EndlessPages, _) => result(id, r#"{"resources":[],"nextCursor":"x"}"#),
+            (Behaviour::EndlessItems, _) => {
+                let count = ambit_gateway::limits::LISTED_ITEMS_MAX + 1;
+                let items = vec![r#"{"uri":"file:///a","name":"a"}"#; count].join(",");
+                result(id, &format!(r#"{{"resources":[{items}]}}"#))
+            }
+            (_, None) => result(
+                id,
+                r#"{"resources":[{"uri":"file:///a","name":"a"}],"nextCursor":"2"}"#,
+            ),
+            (_, Some(_)) => result(id, r#"{"resources":[{"uri":"file:///b","name":"b"}]}"#),
+        }
     }
 
     fn initialize(&self, id: &Value) -> Response<Body> {
@@ -208,6 +219,10 @@ impl Upstream {
             ),
             Behaviour::Hang => std::future::pending().await,
             Behaviour::CloseEarly => broken(good.as_bytes()[..20].to_vec(), "application/json"),
+            Behaviour::AnnounceChange => {
+                let news = r#"{"jsonrpc":"2.0","method":"notifications/tools/list_changed"}"#;
+                text(200, "text/event-stream", event(news) + &event(&good))
+            }
             Behaviour::CutStream => text(200, "text/event-stream", progress(1)),
             Behaviour::OtherId => result(&Value::Integer(9999), "{}"),
             Behaviour::TwoAnswers => text(

@@ -1,0 +1,133 @@
+//! The accept loop: who proves to be an instance is served, nobody else.
+
+use std::sync::Arc;
+
+use ambit_core::{Millis, TrustDomain};
+use ambit_gateway::{Face, Fallback, Gateway, GatewayConfig, SandboxPolicy};
+use ambit_identity::{Authority, Issuance, SvidKey, TlsClock, tls};
+use ambit_testkit::{World, office};
+use http_body_util::BodyExt;
+use rustls::ClientConfig;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpListener, TcpStream},
+    sync::oneshot,
+};
+use tokio_rustls::TlsConnector;
+
+struct Party {
+    authority: Authority,
+    world: World,
+}
+
+impl Party {
+    fn new(chance: u8) -> Self {
+        let world = World::new(office(&[]), 1);
+        let trust_domain: TrustDomain = "example.org".parse().unwrap();
+        let authority = Authority::create(trust_domain, [chance; 32], world.clock.now()).unwrap();
+        Self { authority, world }
+    }
+
+    fn clock(&self) -> TlsClock {
+        let clock = self.world.clock.clone();
+        TlsClock::new(move || clock.now())
+    }
+
+    fn chance(&self) -> [u8; 16] {
+        *self.world.clock.chance().first_chunk().unwrap()
+    }
+
+    fn face(&self) -> Face {
+        let key = SvidKey::generate(self.world.clock.chance()).unwrap();
+        let now = self.world.clock.now();
+        let expires_at = now.plus(Millis::from_seconds(600));
+        let svid = self
+            .authority
+            .gateway_svid(&key, now, expires_at, self.chance())
+            .unwrap();
+        let bundle = Arc::new(self.authority.bundle().clone());
+        let tls = tls::gateway_config(&svid, &key, Arc::clone(&bundle), self.clock()).unwrap();
+        Face {
+            tls: Arc::new(tls),
+            bundle,
+        }
+    }
+
+    fn runner(&mut self) -> ClientConfig {
+        let (started, _) = self.world.start();
+        let key = SvidKey::generate(self.world.clock.chance()).unwrap();
+        let svid = self.authority.issue(&Issuance {
+            key: &key.proved().unwrap(),
+            spiffe_id: &started.task.spiffe_id,
+            now: self.world.clock.now(),
+            expires_at: self.world.clock.now().plus(Millis::from_seconds(600)),
+            chance: self.chance(),
+        });
+        let bundle = Arc::new(self.authority.bundle().clone());
+        tls::runner_config(&svid.unwrap(), &key, bundle, self.clock()).unwrap()
+    }
+}
+
+async fn ask(
+    config: ClientConfig,
+    address: std::net::SocketAddr,
+    path: &str,
+) -> std::io::Result<String> {
+    let stream = TcpStream::connect(address).await?;
+    let mut stream = TlsConnector::from(Arc::new(config))
+        .connect(tls::server_name(), stream)
+        .await?;
+    let ping = r#"{"jsonrpc":"2.0","id":1,"method":"ping"}"#;
+    let head = format!(
+        "POST {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{ping}",
+        ping.len()
+    );
+    stream.write_all(head.as_bytes()).await?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await?;
+    Ok(answer)
+}
+
+#[tokio::test]
+async fn only_an_instance_of_the_trust_domain_is_served() {
+    let (mut home, mut abroad) = (Party::new(1), Party::new(2));
+    let (runner, stranger) = (home.runner(), abroad.runner());
+    let mut config = GatewayConfig::new(SandboxPolicy::Refused);
+    let fallback: Fallback = Arc::new(|_, caller| {
+        Box::pin(async move {
+            let text = http_body_util::Full::from(format!("caller {}", caller.spiffe_id()));
+            http::Response::new(text.boxed())
+        })
+    });
+    config.fallback = Some(fallback);
+    let (handle, clock) = (home.world.handle.clone(), home.world.clock.to_clock());
+    let gateway = Gateway::new(config, handle, clock, Arc::new(|_| None));
+    let sequencer = home.world.take_sequencer();
+    std::thread::spawn(move || sequencer.run());
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let (stop, stopped) = oneshot::channel::<()>();
+    let face = home.face();
+    let serving = tokio::spawn(async move {
+        let stop = async {
+            let _stop = stopped.await;
+        };
+        gateway
+            .serve_tls(listener, Arc::new(move || face.clone()), stop)
+            .await;
+    });
+    let answer = ask(runner.clone(), address, "/mcp").await.unwrap();
+    assert!(
+        answer.starts_with("HTTP/1.1 200") && answer.ends_with("\"result\":{}}"),
+        "{answer}"
+    );
+    let answer = ask(runner, address, "/v1/presence").await.unwrap();
+    assert!(
+        answer.contains("caller spiffe://example.org/agent/clerk/"),
+        "{answer}"
+    );
+    // Another authority of the same name is another authority.
+    assert!(ask(stranger, address, "/mcp").await.is_err());
+    stop.send(()).unwrap();
+    serving.await.unwrap();
+}
