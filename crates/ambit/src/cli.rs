@@ -19,7 +19,7 @@ use crate::{
     config::{Environment, StateDirectory},
     output::{Format, Output, complain},
     problem::{Exit, Problem},
-    run::InnerArguments,
+    run::{InnerArguments, RunError},
 };
 
 const EXIT_CODES: &str = "\
@@ -65,8 +65,30 @@ pub(crate) struct Common {
     output: Format,
 }
 
+/// What can be asked for: what is done at once, and work that waits for others.
 #[derive(Debug, Subcommand)]
 enum Command {
+    #[command(flatten)]
+    Work(Work),
+    /// Checks an estate directory and runs its decision tables
+    #[command(after_help = "Example:\n  ambit check ./estate")]
+    Check(estate::EstateArguments),
+    /// Prints completions for a shell
+    #[command(
+        after_help = "Example:\n  ambit completions bash > ~/.local/share/bash-completion/completions/ambit"
+    )]
+    Completions {
+        /// The shell
+        shell: Shell,
+    },
+    /// The first process inside a container
+    #[command(hide = true)]
+    Inner(InnerArguments),
+}
+
+/// What waits for servers, processes or people.
+#[derive(Debug, Subcommand)]
+enum Work {
     /// Shows all of Ambit in seconds: offline, without root, in an empty directory
     #[command(after_help = "Example:\n  ambit demo")]
     Demo(crate::demo::DemoArguments),
@@ -86,9 +108,6 @@ enum Command {
     /// Lists, shows and decides what waits for a person
     #[command(subcommand)]
     Approvals(approvals::ApprovalsCommand),
-    /// Checks an estate directory and runs its decision tables
-    #[command(after_help = "Example:\n  ambit check ./estate")]
-    Check(estate::EstateArguments),
     /// Says in words what applying an estate directory would change
     #[command(after_help = "Example:\n  ambit plan ./estate")]
     Plan(estate::EstateArguments),
@@ -110,17 +129,6 @@ enum Command {
     /// Says how the server is
     #[command(after_help = "Example:\n  ambit status -o json")]
     Status,
-    /// Prints completions for a shell
-    #[command(
-        after_help = "Example:\n  ambit completions bash > ~/.local/share/bash-completion/completions/ambit"
-    )]
-    Completions {
-        /// The shell
-        shell: Shell,
-    },
-    /// The first process inside a container
-    #[command(hide = true)]
-    Inner(InnerArguments),
     /// The scripted agent of the demo
     #[command(hide = true)]
     DemoAgent(crate::demo::AgentArguments),
@@ -180,37 +188,39 @@ pub(crate) fn main() -> ExitCode {
 }
 
 fn dispatch(session: &Session, command: Command) -> Result<u8, Problem> {
-    match command {
+    let work = match command {
         Command::Inner(arguments) => {
-            Ok(crate::run::inner(&arguments).map_err(crate::run::RunError::from)?)
+            return Ok(crate::run::inner(&arguments).map_err(RunError::from)?);
         }
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "ambit", &mut std::io::stdout());
-            Ok(Exit::Ok as u8)
+            return Ok(Exit::Ok as u8);
         }
-        Command::Check(arguments) => done(estate::check(session, &arguments)),
-        command => block_on(dispatch_async(session, command)),
-    }
+        Command::Check(arguments) => return done(estate::check(session, &arguments)),
+        Command::Work(work) => work,
+    };
+    block_on(session.do_work(work))
 }
 
-async fn dispatch_async(session: &Session, command: Command) -> Result<u8, Problem> {
-    match command {
-        Command::Run(arguments) => run::run(session, arguments).await,
-        Command::Demo(arguments) => crate::demo::demo(session, &arguments).await,
-        Command::DemoAgent(arguments) => crate::demo::agent(&arguments).await,
-        Command::Dev(arguments) => done(crate::serve::dev(session, &arguments).await),
-        Command::Serve(arguments) => done(crate::serve::serve(session, &arguments).await),
-        Command::Recover(arguments) => done(crate::serve::recover(&arguments)),
-        Command::Task(command) => done(tasks::task(session, command).await),
-        Command::Revoke(arguments) => done(tasks::revoke(session, &arguments).await),
-        Command::Approvals(command) => done(approvals::approvals(session, command).await),
-        Command::Plan(arguments) => done(estate::plan(session, &arguments).await),
-        Command::Apply(arguments) => done(estate::apply(session, &arguments).await),
-        Command::Server(command) => done(estate::server(session, &command).await),
-        Command::Secret(command) => done(secrets::secret(session, &command).await),
-        Command::Log(command) => done(log::log(session, command).await),
-        Command::Status => done(status::status(session).await),
-        Command::Check(_) | Command::Inner(_) | Command::Completions { .. } => Ok(Exit::Ok as u8),
+impl Session {
+    async fn do_work(&self, work: Work) -> Result<u8, Problem> {
+        match work {
+            Work::Run(arguments) => run::run(self, arguments).await,
+            Work::Demo(arguments) => crate::demo::demo(self, &arguments).await,
+            Work::DemoAgent(arguments) => crate::demo::agent(&arguments).await,
+            Work::Dev(arguments) => done(crate::serve::dev(self, &arguments).await),
+            Work::Serve(arguments) => done(crate::serve::serve(self, &arguments).await),
+            Work::Task(command) => done(tasks::task(self, command).await),
+            Work::Revoke(arguments) => done(tasks::revoke(self, &arguments).await),
+            Work::Approvals(command) => done(approvals::approvals(self, command).await),
+            Work::Plan(arguments) => done(estate::plan(self, &arguments).await),
+            Work::Apply(arguments) => done(estate::apply(self, &arguments).await),
+            Work::Server(command) => done(estate::server(self, &command).await),
+            Work::Secret(command) => done(secrets::secret(self, &command).await),
+            Work::Log(command) => done(log::log(self, command).await),
+            Work::Recover(arguments) => done(crate::serve::recover(self, &arguments).await),
+            Work::Status => done(status::status(self).await),
+        }
     }
 }
 

@@ -1,6 +1,6 @@
 //! The client of the control API, over the server's Unix socket.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use ambit_core::json::{JsonError, Value, parse_bounded};
 use bytes::Bytes;
@@ -57,11 +57,6 @@ impl Client {
     /// Returns a client of the server whose control socket is at `socket`.
     pub(crate) fn new(socket: PathBuf) -> Self {
         Self { socket }
-    }
-
-    /// Returns where the socket is.
-    pub(crate) fn socket(&self) -> &Path {
-        &self.socket
     }
 
     /// Reads `path`.
@@ -131,16 +126,17 @@ impl ApiError {
         match self {
             Self::Unreachable { .. } | Self::Broken(_) => Exit::Unreachable,
             Self::Form(_) => Exit::Failure,
-            Self::Refused { status, problem } => match status {
-                _ if problem.get("code").and_then(Value::as_str) == Some("check_failed") => {
-                    Exit::CheckFailed
+            Self::Refused { status, problem } => {
+                match (problem.get("code").and_then(Value::as_str), status) {
+                    (Some("check_failed"), _) => Exit::CheckFailed,
+                    (Some("approval_required"), _) => Exit::Held,
+                    (_, 401) => Exit::NotSignedIn,
+                    (_, 403) => Exit::Denied,
+                    (_, 400 | 422) => Exit::Usage,
+                    (_, 502..=504) => Exit::Unreachable,
+                    _ => Exit::Failure,
                 }
-                401 => Exit::NotSignedIn,
-                403 => Exit::Denied,
-                400 | 422 => Exit::Usage,
-                502..=504 => Exit::Unreachable,
-                _ => Exit::Failure,
-            },
+            }
         }
     }
 }

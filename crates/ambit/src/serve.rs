@@ -5,6 +5,7 @@ mod doors;
 pub(crate) mod engine;
 pub(crate) mod keys;
 mod listen;
+mod recover;
 mod server;
 
 use std::path::PathBuf;
@@ -18,6 +19,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
 use self::engine::lines;
+pub(crate) use self::recover::{RecoverArguments, recover};
 pub(crate) use self::server::{Plan, ServeError, Server};
 use crate::{
     cli::Session,
@@ -44,14 +46,6 @@ pub(crate) struct ServeArguments {
         env = "AMBIT_CONFIG"
     )]
     config: PathBuf,
-}
-
-/// Options of `ambit recover`.
-#[derive(clap::Args, Debug)]
-pub(crate) struct RecoverArguments {
-    /// Why; kept with the record
-    #[arg(long)]
-    reason: String,
 }
 
 /// Serves an estate directory to this user.
@@ -102,13 +96,6 @@ pub(crate) async fn serve(session: &Session, arguments: &ServeArguments) -> Resu
         search_path: session.environment.path.clone(),
     };
     until_told(session, plan).await
-}
-
-/// Opens a new log after a rollback or a loss. Not built yet: it must never look as if it had been done.
-pub(crate) fn recover(_: &RecoverArguments) -> Result<(), Problem> {
-    Err(Problem::Usage(
-        "this version can't recover a log yet; nothing was changed; keep a copy of the state directory".to_owned(),
-    ))
 }
 
 /// Reads the estate; whoever runs this gets every role when the estate does not name them.

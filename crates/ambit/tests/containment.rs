@@ -2,6 +2,11 @@
 //!
 //! Every test runs as whoever runs the tests. Root's tests are run again as an ordinary user.
 
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test that finds something else than it expects must stop"
+)]
+
 mod common;
 
 use std::{fs, process::Stdio, time::Duration};

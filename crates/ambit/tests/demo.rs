@@ -1,5 +1,11 @@
 //! `ambit demo`, run as its user would: in an empty directory, and its every promise looked for.
 
+#![expect(
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test that finds something else than it expects must stop"
+)]
+
 use std::{
     fs,
     process::{Command, Output},

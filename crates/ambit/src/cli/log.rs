@@ -138,7 +138,10 @@ async fn tail(session: &Session, lines: u64, follow: bool) -> Result<(), Problem
     let mut found = records(session, next, lines).await?;
     next += found.len() as u64;
     session.output.rows(&COLUMNS, &found, "The log is empty.")?;
-    while follow {
+    if !follow {
+        return Ok(());
+    }
+    loop {
         tokio::time::sleep(FOLLOW_PAUSE).await;
         found = records(session, next, RECORDS_MAX).await?;
         next += found.len() as u64;
@@ -152,7 +155,6 @@ async fn tail(session: &Session, lines: u64, follow: bool) -> Result<(), Problem
             session.output.line(&line)?;
         }
     }
-    Ok(())
 }
 
 async fn size(session: &Session) -> Result<u64, Problem> {

@@ -53,12 +53,13 @@ pub(crate) enum EngineStartError {
     Thread(#[source] std::io::Error),
 }
 
-/// Opens the engine in `state`. The receiver resolves when the sequencer has ended and the store is closed.
+/// Opens the engine in `state`; `instead_of` names the log that a new one replaces, and its last known size. The receiver resolves when the sequencer has ended and the store is closed.
 pub(crate) fn open(
     state: &StateDirectory,
     mark: &Path,
     trust_domain: Option<&str>,
     clock: &Clock,
+    instead_of: Option<(String, u64)>,
 ) -> Result<(Running, oneshot::Receiver<()>), EngineStartError> {
     let Keys {
         log,
@@ -87,7 +88,10 @@ pub(crate) fn open(
         origin,
         compile: compile(),
     };
-    let (handle, sequencer) = setup.open()?;
+    let (handle, sequencer) = match instead_of {
+        Some(lost) => setup.open_in_place_of(lost)?,
+        None => setup.open()?,
+    };
     let (over, ended) = oneshot::channel();
     thread::Builder::new()
         .name("sequencer".to_owned())

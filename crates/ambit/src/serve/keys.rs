@@ -16,6 +16,8 @@ const LOG_KEY: &str = "log";
 const SEALING_KEY: &str = "sealing";
 const AUTHORITY: &str = "authority.pem";
 const DOMAIN: &str = "trust-domain";
+/// Only there once a log was replaced by another.
+const ORIGIN: &str = "origin";
 
 /// All keys of one server.
 #[derive(Debug)]
@@ -96,14 +98,14 @@ pub(crate) fn open(
         log: LogKey::from_seed(seed.expose())?,
         custody: FileCustody::open_file(&directory.join(SEALING_KEY))?,
         authority: Authority::from_pem(domain, &text)?,
-        origin: origin_of(&found),
+        origin: read_origin(&directory, &found)?,
     })
 }
 
 /// Opens the verifier key of the log in `state`, for reading it beside a running server.
 pub(crate) fn verifier(state: &StateDirectory) -> Result<VerifierKey, KeysError> {
     let directory = state.keys();
-    let origin = origin_of(&read_domain(&directory)?);
+    let origin = read_origin(&directory, &read_domain(&directory)?)?;
     let seed = keyfiles::read_key(&directory.join(LOG_KEY))?;
     Ok(LogKey::from_seed(seed.expose())?.verifier(&origin)?)
 }
@@ -111,8 +113,59 @@ pub(crate) fn verifier(state: &StateDirectory) -> Result<VerifierKey, KeysError>
 /// The trust domain of embedded servers.
 const EMBEDDED_DOMAIN: &str = "ambit.internal";
 
-fn origin_of(domain: &str) -> String {
-    format!("{domain}/log")
+/// What a recovery takes away, so that nothing signed or certified before it counts afterwards.
+pub(crate) const ROTATED: [&str; 3] = [LOG_KEY, AUTHORITY, ORIGIN];
+
+/// Makes another log key, authority and origin, after the old ones were taken away. What is sealed stays readable.
+pub(crate) fn rotate(
+    state: &StateDirectory,
+    old_origin: &str,
+    now: Timestamp,
+) -> Result<(), KeysError> {
+    let directory = state.keys();
+    let domain = domain(&read_domain(&directory)?)?;
+    keyfiles::create_key(&directory.join(LOG_KEY), chance()?)?;
+    keyfiles::create_text(
+        &directory.join(AUTHORITY),
+        &new_authority(domain, now)?.to_pem(),
+    )?;
+    Ok(keyfiles::create_text(
+        &directory.join(ORIGIN),
+        &format!("{}\n", next_origin(old_origin)),
+    )?)
+}
+
+/// Returns the name of the log in `state`.
+pub(crate) fn origin(state: &StateDirectory) -> Result<String, KeysError> {
+    let directory = state.keys();
+    read_origin(&directory, &read_domain(&directory)?)
+}
+
+fn read_origin(directory: &Path, domain: &str) -> Result<String, KeysError> {
+    let path = directory.join(ORIGIN);
+    if path.exists() {
+        return Ok(keyfiles::read_text(&path)?.trim_end().to_owned());
+    }
+    Ok(format!("{domain}/log"))
+}
+
+/// `example.org/log` is followed by `example.org/log/2`, and so on.
+fn next_origin(old: &str) -> String {
+    let numbered = old
+        .rsplit_once("/log/")
+        .and_then(|(domain, number)| Some((domain, number.parse::<u64>().ok()?)));
+    match numbered {
+        Some((domain, number)) => format!("{domain}/log/{}", number.saturating_add(1)),
+        None => format!("{old}/2"),
+    }
+}
+
+fn new_authority(domain: TrustDomain, now: Timestamp) -> Result<Authority, KeysError> {
+    // One draw in 2^32 is no key; a second one is enough.
+    if let Ok(authority) = Authority::create(domain.clone(), chance()?, now) {
+        return Ok(authority);
+    }
+    Ok(Authority::create(domain, chance()?, now)?)
 }
 
 fn domain(name: &str) -> Result<TrustDomain, KeysError> {
@@ -138,11 +191,7 @@ fn create(directory: &Path, name: &str, now: Timestamp) -> Result<(), KeysError>
     }
     keyfiles::create_key(&directory.join(LOG_KEY), chance()?)?;
     FileCustody::create_file(&directory.join(SEALING_KEY), chance()?)?;
-    let authority = match Authority::create(domain.clone(), chance()?, now) {
-        Ok(authority) => authority,
-        // One draw in 2^32 is no key; a second one is enough.
-        Err(_) => Authority::create(domain, chance()?, now)?,
-    };
+    let authority = new_authority(domain, now)?;
     keyfiles::create_text(&directory.join(AUTHORITY), &authority.to_pem())?;
     Ok(keyfiles::create_text(
         &directory.join(DOMAIN),
@@ -153,6 +202,14 @@ fn create(directory: &Path, name: &str, now: Timestamp) -> Result<(), KeysError>
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn logs_are_numbered() {
+        let check = |old, new: &str| assert_eq!(next_origin(old), new);
+        check("a/log", "a/log/2");
+        check("a/log/2", "a/log/3");
+        check("a.log/log", "a.log/log/2");
+    }
 
     #[test]
     fn keys_are_made_once_and_stay() {

@@ -21,6 +21,7 @@ use super::{
     doors,
     engine::{self, EngineStartError, Running, tick},
     listen::{ControlSocket, health},
+    recover,
 };
 use crate::{
     clock::Clock,
@@ -65,6 +66,9 @@ pub(crate) enum ServeError {
     /// The state directory can't be used.
     #[error(transparent)]
     State(#[from] ConfigError),
+    /// A recovery was interrupted.
+    #[error("a recovery of this state was begun and not finished; run `ambit recover` again")]
+    Recovering,
     /// The engine does not run.
     #[error(transparent)]
     Engine(#[from] EngineStartError),
@@ -92,8 +96,11 @@ impl Server {
     /// Opens the engine and the doors.
     pub(crate) async fn start(plan: Plan, clock: &Clock) -> Result<Self, ServeError> {
         plan.state.prepare()?;
+        if recover::is_under_way(&plan.state) {
+            return Err(ServeError::Recovering);
+        }
         let domain = plan.trust_domain.as_deref();
-        let (running, ended) = engine::open(&plan.state, &plan.mark, domain, clock)?;
+        let (running, ended) = engine::open(&plan.state, &plan.mark, domain, clock, None)?;
         if let Some(checked) = plan.estate {
             put_in_force(&running, checked).await?;
         }

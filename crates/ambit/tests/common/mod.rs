@@ -14,23 +14,23 @@ use tempfile::TempDir;
 
 /// A server in a process of its own, with its upstream.
 #[derive(Debug)]
-pub struct World {
-    pub directory: TempDir,
-    pub upstream: Upstream,
+pub(crate) struct World {
+    pub(crate) directory: TempDir,
+    pub(crate) upstream: Upstream,
     server: Child,
     user: Option<u32>,
 }
 
 /// A small MCP server that counts what reaches it and remembers the headers that came along.
 #[derive(Clone, Debug)]
-pub struct Upstream {
-    pub address: SocketAddr,
-    pub heads: Arc<Mutex<Vec<String>>>,
+pub(crate) struct Upstream {
+    pub(crate) address: SocketAddr,
+    pub(crate) heads: Arc<Mutex<Vec<String>>>,
 }
 
 impl World {
     /// Starts a server for the local user `user`, or for whoever runs the tests.
-    pub fn start(user: Option<u32>) -> Self {
+    pub(crate) fn start(user: Option<u32>) -> Self {
         let directory = tempfile::Builder::new()
             .prefix("ambit-test-")
             .tempdir()
@@ -42,19 +42,7 @@ impl World {
         if let Some(user) = user {
             hand_over(root, user);
         }
-        let mut command = as_user(user, Path::new(env!("CARGO_BIN_EXE_ambit")));
-        command
-            .arg("--state")
-            .arg(root.join("state"))
-            .arg("dev")
-            .arg(root.join("estate"));
-        let mut server = command.stdout(Stdio::piped()).spawn().unwrap();
-        let mut line = String::new();
-        // The server prints where it serves once all of its doors are open.
-        BufReader::new(server.stdout.as_mut().unwrap())
-            .read_line(&mut line)
-            .unwrap();
-        assert!(line.contains("Ambit serves"), "{line}");
+        let server = serve(root, user).unwrap();
         Self {
             directory,
             upstream,
@@ -63,13 +51,26 @@ impl World {
         }
     }
 
+    /// Stops the server, as an operator would.
+    pub(crate) fn stop(&mut self) {
+        let id = rustix::process::Pid::from_child(&self.server);
+        rustix::process::kill_process(id, rustix::process::Signal::TERM).unwrap();
+        assert!(self.server.wait().unwrap().success());
+    }
+
+    /// Starts the server again, or returns what it said instead.
+    pub(crate) fn start_again(&mut self) -> Result<(), String> {
+        self.server = serve(self.directory.path(), self.user)?;
+        Ok(())
+    }
+
     /// Returns the state directory.
-    pub fn state(&self) -> PathBuf {
+    pub(crate) fn state(&self) -> PathBuf {
         self.directory.path().join("state")
     }
 
     /// Returns `ambit ARGUMENTS`, ready to be run in the working directory.
-    pub fn command(&self, arguments: &[&str]) -> Command {
+    pub(crate) fn command(&self, arguments: &[&str]) -> Command {
         let mut command = as_user(self.user, Path::new(env!("CARGO_BIN_EXE_ambit")));
         command.arg("--state").arg(self.state()).args(arguments);
         command.current_dir(self.directory.path().join("work"));
@@ -77,12 +78,12 @@ impl World {
     }
 
     /// Runs `ambit ARGUMENTS`.
-    pub fn ambit(&self, arguments: &[&str]) -> Output {
+    pub(crate) fn ambit(&self, arguments: &[&str]) -> Output {
         self.command(arguments).output().unwrap()
     }
 
     /// Runs `script` by a shell inside a task, and returns what it printed and its exit code.
-    pub fn inside(&self, script: &str) -> (String, i32) {
+    pub(crate) fn inside(&self, script: &str) -> (String, i32) {
         let run = [
             "run",
             "--quiet",
@@ -101,9 +102,40 @@ impl World {
     }
 
     /// Returns the identifier of the server's process.
-    pub fn server_process(&self) -> u32 {
+    pub(crate) fn server_process(&self) -> u32 {
         self.server.id()
     }
+}
+
+/// Starts the server in `root` and waits until all of its doors are open.
+fn serve(root: &Path, user: Option<u32>) -> Result<Child, String> {
+    let mut command = as_user(user, Path::new(env!("CARGO_BIN_EXE_ambit")));
+    command
+        .arg("--state")
+        .arg(root.join("state"))
+        .arg("dev")
+        .arg(root.join("estate"));
+    let mut server = command
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut line = String::new();
+    BufReader::new(server.stdout.as_mut().unwrap())
+        .read_line(&mut line)
+        .unwrap();
+    if line.contains("Ambit serves") {
+        return Ok(server);
+    }
+    let mut said = String::new();
+    server
+        .stderr
+        .take()
+        .unwrap()
+        .read_to_string(&mut said)
+        .unwrap();
+    server.wait().unwrap();
+    Err(said)
 }
 
 impl Drop for World {
@@ -122,7 +154,7 @@ impl Upstream {
         thread::spawn(move || {
             for stream in listener.incoming() {
                 let kept = Arc::clone(&kept);
-                thread::spawn(move || serve(&mut stream.unwrap(), &kept));
+                thread::spawn(move || talk(&mut stream.unwrap(), &kept));
             }
         });
         Self { address, heads }
@@ -130,9 +162,9 @@ impl Upstream {
 }
 
 /// The one tool's definition, as the server shows it and the estate pins it.
-pub const TOOL: &str = r#"{"description":"Returns a note.","inputSchema":{"additionalProperties":false,"properties":{},"type":"object"},"name":"note"}"#;
+pub(crate) const TOOL: &str = r#"{"description":"Returns a note.","inputSchema":{"additionalProperties":false,"properties":{},"type":"object"},"name":"note"}"#;
 
-fn serve(stream: &mut std::net::TcpStream, heads: &Mutex<Vec<String>>) {
+fn talk(stream: &mut std::net::TcpStream, heads: &Mutex<Vec<String>>) {
     let mut reader = BufReader::new(stream.try_clone().unwrap());
     loop {
         let mut head = String::new();

@@ -1,0 +1,122 @@
+//! A database that was rolled back is noticed, and the way on is open.
+
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test that finds something else than it expects must stop"
+)]
+
+mod common;
+
+use std::{fs, path::Path};
+
+use common::World;
+
+fn copy_database(from: &Path, to: &Path) {
+    for name in ["db.sqlite", "db.sqlite-wal", "db.sqlite-shm"] {
+        let _ = fs::remove_file(to.join(name));
+        if from.join(name).exists() {
+            fs::copy(from.join(name), to.join(name)).unwrap();
+        }
+    }
+}
+
+fn text(bytes: Vec<u8>) -> String {
+    String::from_utf8(bytes).unwrap()
+}
+
+#[test]
+fn a_rolled_back_log_is_refused_and_replaced() {
+    let mut world = World::start(None);
+    let state = world.state();
+    let backup = world.directory.path().join("backup");
+    fs::create_dir(&backup).unwrap();
+    let output = world.ambit(&["recover", "--reason", "too early"]);
+    assert!(
+        text(output.stderr).contains("stop it first"),
+        "a running server is left alone"
+    );
+
+    world.stop();
+    copy_database(&state, &backup);
+    world.start_again().unwrap();
+    let (_, code) = world.inside("true");
+    assert_eq!(code, 0);
+    let before = fs::read(state.join("keys/authority.pem")).unwrap();
+    world.stop();
+    copy_database(&backup, &state);
+    let said = world.start_again().unwrap_err();
+    assert!(
+        said.contains("rolled back") && said.contains("ambit recover"),
+        "{said}"
+    );
+
+    let output = world.ambit(&["recover", "--reason", "restored from a backup"]);
+    let (said, errors) = (text(output.stdout), text(output.stderr));
+    assert_eq!(output.status.code(), Some(0), "{said}{errors}");
+    assert!(
+        said.contains("in place of ambit.internal/log at size"),
+        "{said}"
+    );
+    assert_ne!(
+        fs::read(state.join("keys/authority.pem")).unwrap(),
+        before,
+        "keys are rotated"
+    );
+
+    world.start_again().unwrap();
+    let tail = text(world.ambit(&["log", "tail"]).stdout);
+    assert!(
+        tail.contains("ambit.internal/log/2 opened in place of ambit.internal/log"),
+        "{tail}"
+    );
+    let (said, code) = world.inside("echo works");
+    assert_eq!((said.trim(), code), ("works", 0));
+    for command in ["verify", "rebuild"] {
+        let output = world.ambit(&["log", command]);
+        assert_eq!(
+            output.status.code(),
+            Some(0),
+            "{command}: {}",
+            text(output.stderr)
+        );
+    }
+    let mark = fs::read_dir(&state).unwrap().filter_map(Result::ok);
+    let aside = mark
+        .map(|it| it.path())
+        .find(|it| it.to_string_lossy().contains("lost-"))
+        .unwrap();
+    assert_eq!(
+        fs::read_to_string(aside.join("reason")).unwrap(),
+        "restored from a backup\n"
+    );
+    assert!(aside.join("db.sqlite").exists() && aside.join("mark").exists());
+}
+
+#[test]
+fn a_recovery_that_was_interrupted_keeps_the_server_from_starting() {
+    let mut world = World::start(None);
+    world.stop();
+    let note = world.state().join("keys/recovering");
+    ambit_broker::keyfiles::create_text(&note, "lost-1\nambit.internal/log\n3\n").unwrap();
+    let said = world.start_again().unwrap_err();
+    assert!(
+        said.contains("not finished") && said.contains("ambit recover"),
+        "{said}"
+    );
+    let output = world.ambit(&["recover", "--reason", "again"]);
+    assert_eq!(output.status.code(), Some(0), "{}", text(output.stderr));
+    assert!(!note.exists());
+    world.start_again().unwrap();
+}
+
+#[test]
+fn a_lost_mark_stops_everything() {
+    let mut world = World::start(None);
+    world.stop();
+    fs::remove_file(world.state().join("mark")).unwrap();
+    let said = world.start_again().unwrap_err();
+    assert!(
+        said.contains("mark") && said.contains("ambit recover"),
+        "{said}"
+    );
+}
