@@ -41,7 +41,7 @@ func (l testLog) write(entries []string) string {
 		must(l.t, err)
 		stored.hashes = append(stored.hashes, hashes...)
 	}
-	for _, tile := range tlog.NewTiles(tileHeight, 0, size) {
+	for _, tile := range publishedTiles(size) {
 		data, err := tlog.ReadTileData(tile, stored)
 		must(l.t, err)
 		save(l.t, filepath.Join(dir, layout(tile)), data)

@@ -1,10 +1,11 @@
 """The server that the MCP conformance suite expects, on the Python MCP SDK: both revisions.
 
-    python conformance_server.py [--port PORT]
+    python conformance_server.py [--port PORT] [--era both|legacy]
 
 It prints one line, LISTENING http://127.0.0.1:PORT/mcp, and serves until it is killed. It has the
 tools, resources and prompts that the suite calls by name, except those by which a server asks its
-client for input in revision 2026-07-28 (test_input_required_*).
+client for input in revision 2026-07-28 (test_input_required_*). In era legacy it answers requests of
+revision 2026-07-28 as the servers do that were written before it.
 """
 
 import argparse
@@ -273,13 +274,33 @@ for method, parameters in [
     server._lowlevel_server.add_request_handler(method, parameters, accept)
 
 
+class OnlyLegacy:
+    """A server that knows no revision after 2025-11-25: it refuses an unknown version header."""
+
+    def __init__(self, application):
+        self.application = application
+
+    async def __call__(self, scope, receive, send):
+        version = dict(scope.get("headers", [])).get(b"mcp-protocol-version", b"")
+        if version <= b"2025-11-25":
+            return await self.application(scope, receive, send)
+        body = b'{"jsonrpc":"2.0","id":"server-error","error":{"code":-32600,"message":"Bad Request: Unsupported protocol version"}}'
+        headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
+        await send({"type": "http.response.start", "status": 400, "headers": headers})
+        await send({"type": "http.response.body", "body": body})
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--port", type=int, default=0, help="default: any that is free")
+    parser.add_argument("--era", choices=["both", "legacy"], default="both")
     options = parser.parse_args()
+    application = server.streamable_http_app()
+    if options.era == "legacy":
+        application = OnlyLegacy(application)
     listener = socket.create_server(("127.0.0.1", options.port))
     print(f"LISTENING http://127.0.0.1:{listener.getsockname()[1]}/mcp", flush=True)
-    config = uvicorn.Config(server.streamable_http_app(), log_level="error")
+    config = uvicorn.Config(application, log_level="error")
     asyncio.run(uvicorn.Server(config).serve(sockets=[listener]))
 
 
