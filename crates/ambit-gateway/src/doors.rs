@@ -295,7 +295,7 @@ impl Doors {
             let next = match result {
                 Ok(upstream) => Stage::Ready(upstream),
                 Err(error) => {
-                    tracing::warn!(server = %name, %error, "no conversation with a server");
+                    tracing::warn!(server = %name, error = %crate::causes(&error), "no conversation with a server");
                     Stage::Failed(Arc::new(error))
                 }
             };

@@ -210,7 +210,9 @@ impl Gateway {
         tokio::spawn(async move {
             match gateway.identify(stream, &face).await {
                 Ok((stream, caller)) => gateway.serve_connection(stream, caller).await,
-                Err(error) => tracing::info!(%peer, %error, "a connection was refused"),
+                Err(error) => {
+                    tracing::info!(%peer, error = %crate::causes(&error), "a connection was refused");
+                }
             }
             drop(seat);
         });

@@ -15,8 +15,8 @@ use crate::{
 #[derive(Debug, thiserror::Error)]
 pub enum InspectError {
     /// It gave no answer.
-    #[error("{0}")]
-    Upstream(#[source] Box<dyn std::error::Error + Send + Sync>),
+    #[error(transparent)]
+    Upstream(Box<dyn std::error::Error + Send + Sync>),
     /// It refused.
     #[error("the server refused to list its tools: {0}")]
     Refused(String),

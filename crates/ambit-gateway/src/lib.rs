@@ -31,3 +31,15 @@ pub use crate::{
 
 /// Gives the credential that is sealed under a name; none when there is none.
 pub type Secrets = Arc<dyn Fn(&str) -> Option<Secret> + Send + Sync>;
+
+/// Returns an error and its causes in one line, for the log of this process.
+fn causes(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        cause = error.source();
+    }
+    text
+}

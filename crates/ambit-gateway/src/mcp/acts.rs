@@ -30,7 +30,7 @@ pub(crate) enum Wanted {
     ListOfAll(Listing),
 }
 
-/// Reads what `method` with `params` wants done.
+/// Reads what `method` with `params` wants done; they were read from a body of `body_bytes` bytes.
 ///
 /// # Errors
 /// The reason that is recorded: a member is missing, unknown, of the wrong kind or too long, or names no server.
@@ -38,13 +38,14 @@ pub(crate) fn read(
     method: Decided,
     door: &Door,
     mut params: BTreeMap<String, Value>,
+    body_bytes: usize,
 ) -> Result<Wanted, Reason> {
     params.remove("_meta");
     let wanted = match method {
         Decided::CallTool => {
             let (server, tool) = named(door, &text(&mut params, "name")?, bridge::split)?;
             let tool: ToolName = tool.parse().map_err(|_| Reason::ToolUnknown)?;
-            let arguments = arguments(&mut params)?;
+            let arguments = arguments(&mut params, body_bytes)?;
             Wanted::Act(Act::CallTool {
                 server,
                 tool,
@@ -57,14 +58,14 @@ pub(crate) fn read(
         }
         Decided::GetPrompt => {
             let (server, prompt) = named(door, &text(&mut params, "name")?, bridge::split)?;
-            let arguments = arguments(&mut params)?;
+            let arguments = arguments(&mut params, body_bytes)?;
             Wanted::Act(Act::GetPrompt {
                 server,
                 prompt,
                 arguments,
             })
         }
-        Decided::Complete => Wanted::Act(complete(door, &mut params)?),
+        Decided::Complete => Wanted::Act(complete(door, &mut params, body_bytes)?),
         Decided::ListResources => listing(door, Listing::Resources, &mut params)?,
         Decided::ListResourceTemplates => listing(door, Listing::ResourceTemplates, &mut params)?,
         Decided::ListPrompts => listing(door, Listing::Prompts, &mut params)?,
@@ -95,7 +96,11 @@ fn listing(
     })
 }
 
-fn complete(door: &Door, params: &mut BTreeMap<String, Value>) -> Result<Act, Reason> {
+fn complete(
+    door: &Door,
+    params: &mut BTreeMap<String, Value>,
+    body_bytes: usize,
+) -> Result<Act, Reason> {
     let Some(Value::Object(mut reference)) = params.remove("ref") else {
         return Err(Reason::ArgumentsInvalid);
     };
@@ -122,7 +127,7 @@ fn complete(door: &Door, params: &mut BTreeMap<String, Value>) -> Result<Act, Re
             Some(_) => return Err(Reason::ArgumentsInvalid),
         }
     }
-    let parameters = bounded(Value::Object(parameters))?;
+    let parameters = bounded(Value::Object(parameters), body_bytes)?;
     Ok(Act::Complete { server, parameters })
 }
 
@@ -147,21 +152,24 @@ fn text(params: &mut BTreeMap<String, Value>, member: &str) -> Result<String, Re
     }
 }
 
-fn arguments(params: &mut BTreeMap<String, Value>) -> Result<Value, Reason> {
+fn arguments(params: &mut BTreeMap<String, Value>, body_bytes: usize) -> Result<Value, Reason> {
     match params.remove("arguments") {
         None => Ok(Value::object([])),
-        Some(arguments @ Value::Object(_)) => bounded(arguments),
+        Some(arguments @ Value::Object(_)) => bounded(arguments, body_bytes),
         Some(_) => Err(Reason::ArgumentsInvalid),
     }
 }
 
-fn bounded(value: Value) -> Result<Value, Reason> {
-    if value.to_canonical().len() <= ARGUMENTS_BYTES_MAX {
-        Ok(value)
-    } else {
-        Err(Reason::ArgumentsInvalid)
+fn bounded(value: Value, body_bytes: usize) -> Result<Value, Reason> {
+    let is_short = body_bytes.saturating_mul(CANONICAL_GROWTH_MAX) <= ARGUMENTS_BYTES_MAX;
+    if is_short || value.to_canonical().len() <= ARGUMENTS_BYTES_MAX {
+        return Ok(value);
     }
+    Err(Reason::ArgumentsInvalid)
 }
+
+/// How much longer than what was read its canonical form can be: `9e15` becomes sixteen digits.
+const CANONICAL_GROWTH_MAX: usize = 8;
 
 #[cfg(test)]
 mod tests {
@@ -172,7 +180,7 @@ mod tests {
         let Value::Object(params) = json::parse(text.as_bytes()).unwrap() else {
             panic!("no object")
         };
-        match read(method, door, params) {
+        match read(method, door, params, text.len()) {
             Ok(Wanted::Act(act)) => Ok(act.to_value().to_canonical()),
             Ok(Wanted::ListOfAll(what)) => Ok(format!("all {}", what.as_str())),
             Err(reason) => Err(reason.code()),

@@ -52,7 +52,9 @@ pub(crate) async fn answer(
     body: &Bytes,
 ) -> Response<Body> {
     match wire::read(body) {
-        Ok(Message::Request(request)) => answer_request(visit, headers, accepts, request).await,
+        Ok(Message::Request(request)) => {
+            answer_request(visit, (headers, body.len()), accepts, request).await
+        }
         Ok(Message::Notification { method, .. }) => notified(visit, &method).await,
         // Nothing is ever asked of an agent, so it has nothing to answer.
         Ok(Message::Response(_)) => refuse_quietly(visit, "response").await,
@@ -68,7 +70,7 @@ pub(crate) async fn answer(
 
 async fn answer_request(
     visit: &Visit,
-    headers: &HeaderMap,
+    (headers, body_bytes): (&HeaderMap, usize),
     accepts: Accepts,
     request: Request,
 ) -> Response<Body> {
@@ -97,7 +99,14 @@ async fn answer_request(
     }
     match methods::find(&request.method, era).map(|it| it.treatment) {
         Some(Treatment::Decided(method)) => {
-            decided(visit, headers, accepts, era, (method, request)).await
+            decided(
+                visit,
+                (headers, body_bytes),
+                accepts,
+                era,
+                (method, request),
+            )
+            .await
         }
         Some(Treatment::Listed) => reply(&request, era, listing::tools(visit, era, &request).await),
         Some(Treatment::Local(Local::Listen)) => changes::listen(visit, accepts, &request).await,
@@ -121,7 +130,7 @@ async fn answer_request(
 
 async fn decided(
     visit: &Visit,
-    headers: &HeaderMap,
+    (headers, body_bytes): (&HeaderMap, usize),
     accepts: Accepts,
     era: Era,
     (method, mut request): (Decided, Request),
@@ -139,7 +148,7 @@ async fn decided(
         .get("_meta")
         .and_then(|it| it.get("progressToken"))
         .cloned();
-    let wanted = match acts::read(method, &visit.door, params) {
+    let wanted = match acts::read(method, &visit.door, params, body_bytes) {
         Ok(wanted) => wanted,
         Err(reason) => return refused(visit, &request, &wishes, reason).await,
     };

@@ -187,7 +187,9 @@ impl Refusal {
             text.push(' ');
             text.push_str(advice(self.standing, self.remedy));
         }
-        let approval = self.approval.map(|(it, _)| format!("`ambit approvals show {it}`"));
+        let approval = self
+            .approval
+            .map(|(it, _)| format!("`ambit approvals show {it}`"));
         let decision = self.decision.map(|it| format!("`ambit log why {it}`"));
         let commands: Vec<String> = approval.into_iter().chain(decision).collect();
         if !commands.is_empty() {
@@ -253,7 +255,9 @@ mod tests {
             Some(&text.as_str().into())
         );
         assert!(
-            text.starts_with("Refused (tool_not_granted): the task does not name this tool. Do not retry"),
+            text.starts_with(
+                "Refused (tool_not_granted): the task does not name this tool. Do not retry"
+            ),
             "{text}"
         );
         assert!(

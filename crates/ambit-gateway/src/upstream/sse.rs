@@ -24,14 +24,23 @@ impl EventReader {
             return Err(UpstreamError::TooLong);
         }
         let mut events = Vec::new();
-        for &byte in bytes {
-            let after = std::mem::replace(&mut self.after_carriage_return, byte == b'\r');
-            match byte {
-                b'\n' if after => {}
-                b'\n' | b'\r' => events.extend(self.line()),
-                byte => self.pending.push(byte),
+        let mut rest = bytes;
+        while let Some(place) = rest.iter().position(|it| matches!(it, b'\n' | b'\r')) {
+            let Some((line, tail)) = rest.split_at_checked(place) else {
+                break;
+            };
+            let ended_by_return = tail.first() == Some(&b'\r');
+            // The second half of a line break of two bytes ends nothing.
+            let is_second_half = self.after_carriage_return && line.is_empty() && !ended_by_return;
+            self.after_carriage_return = ended_by_return;
+            self.pending.extend_from_slice(line);
+            if !is_second_half {
+                events.extend(self.line());
             }
+            rest = tail.get(1..).unwrap_or_default();
         }
+        self.after_carriage_return &= rest.is_empty();
+        self.pending.extend_from_slice(rest);
         if self.pending.len() + self.data.len() > UPSTREAM_ANSWER_BYTES_MAX + FIELD_BYTES_MAX {
             return Err(UpstreamError::TooLong);
         }

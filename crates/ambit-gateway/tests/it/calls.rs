@@ -289,6 +289,30 @@ async fn a_server_with_too_many_tools_is_not_trusted() {
     }
 }
 
+#[tokio::test]
+async fn tasks_share_no_conversation() {
+    let mut stand = Stand::new(false).await;
+    assert_eq!(stand.call(READ.0, READ.1).await.gist(), "done");
+    std::mem::swap(&mut stand.caller, &mut stand.other);
+    assert_eq!(stand.call(READ.0, READ.1).await.gist(), "done");
+    let seen = stand.upstream.seen("tools/call");
+    assert_ne!(
+        seen[0].headers["mcp-session-id"],
+        seen[1].headers["mcp-session-id"]
+    );
+    // The end of one leaves the other alone.
+    let ana = stand.world.person("ana");
+    let moment = stand.world.clock.moment();
+    let (handle, task) = (&stand.world.handle, stand.task);
+    handle
+        .end_task(Ender::Person(&ana), task, End::Cancelled, moment)
+        .await
+        .unwrap();
+    assert_eq!(stand.call(READ.0, READ.1).await.gist(), "done");
+    std::mem::swap(&mut stand.caller, &mut stand.other);
+    assert_eq!(stand.call(READ.0, READ.1).await.gist(), "task_ended");
+}
+
 /// Returns the definitions with one that asks the model for something.
 fn poisoned() -> Vec<Value> {
     let mut tools = definitions(&ambit_testkit::office(&[]));

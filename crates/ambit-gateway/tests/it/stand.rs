@@ -25,6 +25,8 @@ pub struct Stand {
     pub world: World,
     pub gateway: Gateway,
     pub caller: InstanceCaller,
+    /// Another task's instance.
+    pub other: InstanceCaller,
     pub task: TaskId,
     pub upstream: Upstream,
 }
@@ -59,6 +61,7 @@ impl Stand {
         change(&mut estate);
         let mut world = World::new(estate, 1);
         let (started, caller) = world.start();
+        let (_, other) = world.start();
         let sequencer = world.take_sequencer();
         std::thread::spawn(move || sequencer.run());
         let sandbox = SandboxPolicy::Bubblewrap {
@@ -66,7 +69,7 @@ impl Stand {
             estate: "/".into(),
         };
         let mut config = GatewayConfig::new(sandbox);
-        config.upstream_answer_timeout = Duration::from_millis(500);
+        config.upstream_answer_timeout = Duration::from_secs(2);
         config.stdio_processes_max = 1;
         let secrets = Arc::new(|name: &str| {
             (name == "tickets").then(|| Secret::new(CREDENTIAL.as_bytes()).unwrap())
@@ -81,6 +84,7 @@ impl Stand {
             world,
             gateway,
             caller,
+            other,
             task: started.task.id,
             upstream,
         }
