@@ -29,7 +29,7 @@ pub const PRESENCES_MAX: usize = 10_000;
 
 /// The runners that are present.
 #[derive(Default)]
-pub(super) struct Presences(Mutex<HashMap<InstanceId, TaskId>>);
+pub(super) struct Presences(pub(super) Mutex<HashMap<InstanceId, TaskId>>);
 
 /// The runner's presence: dropped when its connection ends, for whatever reason.
 struct Presence {

@@ -2,7 +2,7 @@ mod doors;
 
 use std::collections::BTreeSet;
 
-use ambit_core::json::Value as Json;
+use ambit_core::{InstanceId, TaskId, json::Value as Json};
 use ambit_identity::PeerCredentials;
 use axum::{
     body::Body,
@@ -387,6 +387,27 @@ async fn a_task_ends_with_its_runners_connection() {
         "{}",
         text(&trace, "text")
     );
+}
+
+#[tokio::test]
+async fn runners_end_at_their_maximum() {
+    let office = Office::open();
+    let caller = office.caller(&office.start().await);
+    let enter = || {
+        let request = Request::get("/v1/presence").extension(caller.clone());
+        instance_router(&office.doors).oneshot(request.body(Body::empty()).unwrap())
+    };
+    let present = || office.doors.0.presences.0.lock().unwrap();
+    for bits in 0..PRESENCES_MAX as u128 {
+        let (instance, task) = (InstanceId::from_bits(bits), TaskId::from_bits(bits));
+        present().insert(instance, task);
+    }
+    assert_eq!(
+        enter().await.unwrap().status(),
+        StatusCode::SERVICE_UNAVAILABLE
+    );
+    present().remove(&InstanceId::from_bits(0));
+    assert_eq!(enter().await.unwrap().status(), StatusCode::OK);
 }
 
 #[tokio::test]

@@ -5,6 +5,9 @@ mod transport;
 
 use std::collections::{BTreeMap, BTreeSet};
 
+#[cfg(test)]
+pub(super) use self::transport::{COMMAND_WORDS_MAX, MOUNTS_MAX};
+
 use ambit_core::{
     Labels, ServerName,
     estate::{Server, Trust},

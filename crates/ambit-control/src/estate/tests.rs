@@ -406,6 +406,31 @@ fn everything_ends_at_its_maximum() {
 }
 
 #[test]
+fn commands_and_mounts_end_at_their_maximum() {
+    use super::servers::{COMMAND_WORDS_MAX, MOUNTS_MAX};
+    let server = |words: usize, mounts: usize| {
+        let command = vec!["\"x\""; words].join(", ");
+        let mount = "{ source = \"a\", target = \"/a\", access = \"read_only\" }";
+        let mounts = vec![mount; mounts].join(", ");
+        format!("[stdio]\ncommand = [{command}]\nmounts = [{mounts}]\n")
+    };
+    let http = "[http]\nurl = \"http://127.0.0.1:8932/mcp\"\n";
+    check_count(
+        "servers/mail.toml",
+        http,
+        &server(COMMAND_WORDS_MAX, MOUNTS_MAX),
+        0,
+    );
+    check_count(
+        "servers/mail.toml",
+        http,
+        &server(COMMAND_WORDS_MAX + 1, 1),
+        1,
+    );
+    check_count("servers/mail.toml", http, &server(1, MOUNTS_MAX + 1), 1);
+}
+
+#[test]
 fn files_end_at_their_maximum() {
     let tables = |count: usize| {
         let names: Vec<String> = (0..count)

@@ -10,9 +10,9 @@ use axum::http::{HeaderName, Uri};
 use super::super::document::{Field, Section};
 
 /// The most words of a command line.
-const COMMAND_WORDS_MAX: usize = 256;
+pub(in crate::estate) const COMMAND_WORDS_MAX: usize = 256;
 /// The most mounts of a stdio server.
-const MOUNTS_MAX: usize = 64;
+pub(in crate::estate) const MOUNTS_MAX: usize = 64;
 
 /// Reads the transport; exactly one must be there.
 pub(super) fn read(root: &mut Section<'_>) -> Option<Transport> {
