@@ -4,7 +4,7 @@ use super::Value;
 
 /// Encodes `value` as RFC 8785 says.
 pub(super) fn encode(value: &Value) -> String {
-    let mut out = String::with_capacity(128);
+    let mut out = String::with_capacity(1024);
     write_value(&mut out, value);
     out
 }
