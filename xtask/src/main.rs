@@ -13,6 +13,7 @@ mod bench;
 mod crash;
 mod failure;
 mod house;
+mod openapi;
 mod step;
 mod test;
 mod tools;
@@ -50,6 +51,11 @@ const CHORES: &[Chore] = &[
         name: "crash",
         about: "play the simulator, lose power and kill, often [SEEDS: 1000]",
         run: crash::run,
+    },
+    Chore {
+        name: "openapi",
+        about: "write the OpenAPI document of the control API",
+        run: openapi::run,
     },
     Chore {
         name: "tools",

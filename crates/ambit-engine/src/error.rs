@@ -64,6 +64,9 @@ pub enum Refusal {
         /// For the person: the rule, and what would change it.
         explanation: String,
     },
+    /// The thing that the person named is not there; nothing was decided.
+    #[error("{0}")]
+    NotFound(String),
     /// The request itself makes no sense; nothing was decided.
     #[error("{0}")]
     Invalid(String),

@@ -127,6 +127,10 @@ impl From<Refusal> for Problem {
                 problem.members.push(("decision", decision.into()));
                 problem
             }
+            Refusal::NotFound(detail) => {
+                Self::new(StatusCode::NOT_FOUND, "not_found", "there is no such thing")
+                    .because(detail)
+            }
             Refusal::Invalid(detail) => Self::invalid(detail),
             Refusal::Failed(error) => error.into(),
         }

@@ -116,6 +116,6 @@ fn check(desk: &Desk<'_>, target: &Target) -> Result<(), Refusal> {
     if there {
         Ok(())
     } else {
-        Err(Refusal::Invalid(format!("there is no live {target}")))
+        Err(Refusal::NotFound(format!("there is no live {target}")))
     }
 }
