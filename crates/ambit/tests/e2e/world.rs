@@ -17,6 +17,8 @@ use tempfile::TempDir;
 pub(crate) struct World {
     pub(crate) directory: TempDir,
     pub(crate) upstream: Upstream,
+    /// Where health is told.
+    pub(crate) health: SocketAddr,
     server: Child,
     user: Option<u32>,
 }
@@ -42,10 +44,11 @@ impl World {
         if let Some(user) = user {
             hand_over(root, user);
         }
-        let server = serve(root, user).unwrap();
+        let (server, health) = serve(root, user).unwrap();
         Self {
             directory,
             upstream,
+            health,
             server,
             user,
         }
@@ -60,7 +63,7 @@ impl World {
 
     /// Starts the server again, or returns what it said instead.
     pub(crate) fn start_again(&mut self) -> Result<(), String> {
-        self.server = serve(self.directory.path(), self.user)?;
+        (self.server, self.health) = serve(self.directory.path(), self.user)?;
         Ok(())
     }
 
@@ -80,6 +83,23 @@ impl World {
     /// Runs `ambit ARGUMENTS`.
     pub(crate) fn ambit(&self, arguments: &[&str]) -> Output {
         self.command(arguments).output().unwrap()
+    }
+
+    /// Seals `secret` under `name`, as an operator would.
+    pub(crate) fn seal(&self, name: &str, secret: &str) {
+        let mut sealing = self.command(&["secret", "set", name]);
+        let mut sealing = sealing
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        sealing
+            .stdin
+            .take()
+            .unwrap()
+            .write_all(secret.as_bytes())
+            .unwrap();
+        assert!(sealing.wait().unwrap().success());
     }
 
     /// Runs `script` by a shell inside a task, and returns what it printed and its exit code.
@@ -108,7 +128,7 @@ impl World {
 }
 
 /// Starts the server in `root` and waits until all of its doors are open.
-fn serve(root: &Path, user: Option<u32>) -> Result<Child, String> {
+fn serve(root: &Path, user: Option<u32>) -> Result<(Child, SocketAddr), String> {
     let mut command = as_user(user, Path::new(env!("CARGO_BIN_EXE_ambit")));
     command
         .arg("--state")
@@ -120,12 +140,13 @@ fn serve(root: &Path, user: Option<u32>) -> Result<Child, String> {
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
-    let mut line = String::new();
-    BufReader::new(server.stdout.as_mut().unwrap())
-        .read_line(&mut line)
-        .unwrap();
-    if line.contains("Ambit serves") {
-        return Ok(server);
+    let lines = BufReader::new(server.stdout.take().unwrap())
+        .lines()
+        .map_while(Result::ok);
+    let health = lines.filter_map(|line| line.trim().strip_prefix("health").map(str::to_owned));
+    let health = health.map(|line| line.trim().replace("http://", "").replace("/healthz", ""));
+    if let Some(health) = health.take(1).last() {
+        return Ok((server, health.parse().unwrap()));
     }
     let mut said = String::new();
     server

@@ -1,15 +1,8 @@
 //! A database that was rolled back is noticed, and the way on is open.
 
-#![expect(
-    clippy::unwrap_used,
-    reason = "a test that finds something else than it expects must stop"
-)]
-
-mod common;
-
 use std::{fs, path::Path};
 
-use common::World;
+use crate::world::World;
 
 fn copy_database(from: &Path, to: &Path) {
     for name in ["db.sqlite", "db.sqlite-wal", "db.sqlite-shm"] {

@@ -2,17 +2,10 @@
 //!
 //! Every test runs as whoever runs the tests. Root's tests are run again as an ordinary user.
 
-#![expect(
-    clippy::unwrap_used,
-    reason = "a test that finds something else than it expects must stop"
-)]
-
-mod common;
-
 use std::{fs, process::Stdio, time::Duration};
 
+use crate::world::World;
 use ambit_core::json::{self, Value};
-use common::World;
 
 /// `nobody`, where distributions have it.
 const ORDINARY_USER: u32 = 65_534;
@@ -234,14 +227,7 @@ fn the_door_serves_the_command_and_nobody_in_its_name() {
 #[test]
 fn a_call_goes_through_the_door_and_no_secret_comes_back() {
     for_each_user(|world| {
-        let mut sealing = world.command(&["secret", "set", "notes-token"]);
-        let mut sealing = sealing
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        std::io::Write::write_all(&mut sealing.stdin.take().unwrap(), CANARY.as_bytes()).unwrap();
-        assert!(sealing.wait().unwrap().success());
+        world.seal("notes-token", CANARY);
         let call = r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"note","arguments":{}}}"#;
         fs::write(world.directory.path().join("work/call.json"), call).unwrap();
         let script = "curl -s -m 10 \

@@ -1,0 +1,284 @@
+//! A day with Ambit at the command line: check, plan, apply, start, look, end, revoke, explain, verify.
+
+use std::{
+    fs,
+    io::{Read, Write},
+    net::TcpStream,
+};
+
+use ambit_core::json::{self, Value};
+
+use crate::world::World;
+
+/// Runs `ambit ARGUMENTS`, which must end with `code` and print all of `parts`; returns what it printed.
+fn check(world: &World, arguments: &[&str], code: i32, parts: &[&str]) -> String {
+    let output = world.ambit(arguments);
+    let text = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
+    assert_eq!(output.status.code(), Some(code), "{arguments:?}: {text}");
+    for part in parts {
+        assert!(text.contains(part), "{arguments:?}: no `{part}` in: {text}");
+    }
+    text
+}
+
+fn value(world: &World, arguments: &[&str]) -> Value {
+    let output = world.ambit(&[arguments, &["-o", "json"]].concat());
+    assert!(output.status.success(), "{arguments:?}");
+    json::parse(&output.stdout).unwrap()
+}
+
+fn member<'a>(value: &'a Value, name: &str) -> &'a str {
+    value.get(name).and_then(Value::as_str).unwrap()
+}
+
+/// A template that needs no containment, so that tasks can be started without a runner.
+const FREE: &str = "version = 1\nowner = \"ada\"\npurpose = \"Look freely\"\nreads = [\"notes\"]\n\
+    calls_max = 20\nttl = \"10m\"\nstarters = \"any_starter\"\napprover = \"anyone\"\n\
+    containment = \"optional\"\n";
+
+fn with_free_template(world: &World) -> String {
+    let estate = world.directory.path().join("estate");
+    fs::write(estate.join("templates/free.toml"), FREE).unwrap();
+    let agent = estate.join("agents/reader.toml");
+    let text = fs::read_to_string(&agent).unwrap();
+    fs::write(&agent, text.replace("[\"look\"]", "[\"look\", \"free\"]")).unwrap();
+    // Whoever applies must stay named, or nobody may afterwards.
+    let uid = rustix::process::getuid().as_raw();
+    let people = format!(
+        "[people.ada]\nunix_uid = {uid}\nroles = [\"starter\", \"approver\", \"operator\", \
+         \"auditor\", \"administrator\"]\n"
+    );
+    fs::write(estate.join("estate.toml"), people).unwrap();
+    estate.display().to_string()
+}
+
+#[test]
+fn an_estate_is_checked_planned_and_applied() {
+    let world = World::start(None);
+    let estate = with_free_template(&world);
+    check(&world, &["check", &estate], 0, &["ok", "sha256:"]);
+    check(
+        &world,
+        &["plan", &estate],
+        0,
+        &["agent reader", "free", "+", "widen"],
+    );
+    let applied = check(&world, &["apply", &estate], 0, &["in force"]);
+    check(&world, &["plan", &estate], 0, &["Nothing changes."]);
+    let digest = applied.split_whitespace().last().unwrap();
+    check(&world, &["status"], 0, &[digest, "gateway"]);
+    fs::write(format!("{estate}/templates/free.toml"), "version = \"one\"").unwrap();
+    check(
+        &world,
+        &["apply", &estate],
+        7,
+        &["templates/free.toml:1:", "problems in"],
+    );
+    check(&world, &["status"], 0, &[digest]);
+}
+
+#[test]
+fn a_task_is_started_looked_at_ended_and_explained() {
+    let world = World::start(None);
+    check(&world, &["apply", &with_free_template(&world)], 0, &[]);
+    let start = ["task", "start", "free", "--for", "reader"];
+    let kept = value(&world, &[&start[..], &["--svid", "svid"]].concat());
+    let task = member(&kept, "task");
+    for file in ["key.pem", "svid.pem", "bundle.pem"] {
+        let path = world.directory.path().join("work/svid").join(file);
+        let mode =
+            std::os::unix::fs::PermissionsExt::mode(&fs::metadata(path).unwrap().permissions());
+        assert_eq!(mode & 0o777, 0o600, "{file}");
+    }
+    check(
+        &world,
+        &[&start[..], &["--svid", "svid"]].concat(),
+        1,
+        &["name a new directory"],
+    );
+    check(&world, &start, 0, &["began", "not kept", "--svid DIR"]);
+    check(
+        &world,
+        &["task", "list"],
+        0,
+        &["TASK", "STATE", task, "active"],
+    );
+    check(
+        &world,
+        &["task", "show", task],
+        0,
+        &["spiffe://ambit.internal/agent/reader/", "none"],
+    );
+    check(
+        &world,
+        &["task", "end", task, "--as", "completed"],
+        0,
+        &["is completed"],
+    );
+    check(&world, &["log", "trace", task], 0, &["completed by"]);
+    check(
+        &world,
+        &["task", "show", "task_00000000000000000000000000"],
+        1,
+        &["there is no"],
+    );
+    check(&world, &["task", "show", "x"], 2, &["`task_`"]);
+    check(
+        &world,
+        &["task", "start", "nope", "--for", "reader"],
+        2,
+        &["nope"],
+    );
+    check(
+        &world,
+        &["approvals", "list"],
+        0,
+        &["Nothing waits for a person."],
+    );
+}
+
+#[test]
+fn a_revocation_says_what_it_ended() {
+    let world = World::start(None);
+    check(&world, &["apply", &with_free_template(&world)], 0, &[]);
+    let started = value(&world, &["task", "start", "free", "--for", "reader"]);
+    let task = member(&started, "task");
+    let revoke = ["revoke", "agent", "reader", "--reason", "odd calls"];
+    check(
+        &world,
+        &revoke,
+        0,
+        &["1 task ended", "in effect after", task],
+    );
+    let again = ["task", "start", "free", "--for", "reader"];
+    let denied = check(&world, &again, 2, &["agent `reader`"]);
+    assert!(denied.contains("revoked"), "{denied}");
+    check(
+        &world,
+        &["log", "tail", "-n", "5"],
+        0,
+        &["INDEX", "revoked"],
+    );
+    check(
+        &world,
+        &["log", "show", "0"],
+        0,
+        &["log.opened", "ambit.internal/log"],
+    );
+    check(&world, &["log", "show", "9999"], 2, &["no record 9999"]);
+}
+
+#[test]
+fn a_refused_call_is_explained_to_people() {
+    let world = World::start(None);
+    let call = "{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"tools/call\",\
+         \"params\":{\"name\":\"burn\",\"arguments\":{}}}";
+    fs::write(world.directory.path().join("work/call.json"), call).unwrap();
+    let (text, _) = world.inside(
+        "curl -s -m 10 -H 'content-type: application/json' \
+         -H 'accept: application/json, text/event-stream' -H 'mcp-protocol-version: 2025-11-25' \
+         --data-binary @call.json ${AMBIT_MCP_URL%/mcp}/s/notes/mcp",
+    );
+    let at = text.find("dec_").unwrap();
+    let decision: String = text.chars().skip(at).take(30).collect();
+    check(
+        &world,
+        &["log", "why", &decision],
+        0,
+        &["burn", "tool_unknown"],
+    );
+    check(&world, &["log", "verify"], 0, &["OK ambit.internal/log"]);
+    check(&world, &["log", "rebuild"], 0, &["byte for byte"]);
+    let exported = world.directory.path().join("exported");
+    let exported = exported.to_str().unwrap();
+    check(&world, &["log", "export", exported], 0, &["verifier key"]);
+    check(
+        &world,
+        &["log", "verify", exported],
+        0,
+        &["OK ambit.internal/log"],
+    );
+    let bundle = fs::read_dir(format!("{exported}/tile/entries"))
+        .unwrap()
+        .next()
+        .unwrap();
+    let mut path = bundle.unwrap().path();
+    while path.is_dir() {
+        path = fs::read_dir(&path).unwrap().next().unwrap().unwrap().path();
+    }
+    let mut bytes = fs::read(&path).unwrap();
+    *bytes.last_mut().unwrap() ^= 1;
+    fs::write(&path, bytes).unwrap();
+    check(
+        &world,
+        &["log", "verify", exported],
+        7,
+        &["damaged", "record"],
+    );
+}
+
+#[test]
+fn a_server_is_asked_for_its_tools() {
+    let world = World::start(None);
+    check(
+        &world,
+        &["server", "inspect", "notes"],
+        6,
+        &["`notes-token` is not sealed", "ambit secret set"],
+    );
+    world.seal("notes-token", "a-token");
+    check(
+        &world,
+        &["server", "inspect", "notes"],
+        0,
+        &["[tools.note]", "inputSchema"],
+    );
+    let estate = world.directory.path().join("estate");
+    let out = [
+        "server",
+        "inspect",
+        "notes",
+        "--out",
+        estate.to_str().unwrap(),
+    ];
+    check(&world, &out, 0, &["notes.toml.proposed"]);
+    check(
+        &world,
+        &["server", "inspect", "nope"],
+        1,
+        &["there is no server `nope`"],
+    );
+}
+
+#[test]
+fn a_second_server_on_one_state_is_refused() {
+    let world = World::start(None);
+    let estate = world.directory.path().join("estate");
+    check(
+        &world,
+        &["dev", estate.to_str().unwrap()],
+        1,
+        &["in use by another ambit"],
+    );
+    check(&world, &["status"], 0, &["gateway"]);
+}
+
+#[test]
+fn health_is_told_on_the_loopback() {
+    let world = World::start(None);
+    for (path, part) in [
+        ("/healthz", "200 OK"),
+        ("/readyz", "200 OK"),
+        ("/metrics", "# TYPE"),
+    ] {
+        let mut stream = TcpStream::connect(world.health).unwrap();
+        let request = format!(
+            "GET {path} HTTP/1.1\r\nhost: {}\r\nconnection: close\r\n\r\n",
+            world.health
+        );
+        stream.write_all(request.as_bytes()).unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        assert!(answer.contains(part), "{path}: {answer}");
+    }
+}

@@ -1,0 +1,11 @@
+//! The program as its users run it: a real server, a real upstream, real containers.
+
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test that finds something else than it expects must stop"
+)]
+
+mod containment;
+mod life;
+mod recover;
+mod world;
