@@ -148,12 +148,12 @@ impl Handle {
                 )
                 .await;
         };
-        let epochs = snapshot.epochs;
+        let basis = snapshot.basis();
         let answer = ask.judge(&book, &snapshot, act, moment.now)?;
         if let Some(denied) = self.counted(caller, &answer, moment.now) {
             return Ok(Answer::Denied(denied));
         }
-        self.turn(move |desk| ask.settle(desk, answer, epochs))
+        self.turn(move |desk| ask.settle(desk, answer, basis))
             .await?
     }
 
@@ -386,6 +386,9 @@ impl Handle {
             sealed,
             blob,
             asked_at: now,
+            custody: self.shared.custody.clone(),
+            second_nonce: chance.draw(),
+            sealed_under: book.estate().digest,
         })
     }
 

@@ -4,18 +4,18 @@ use std::sync::Arc;
 
 use ambit_audit::{Attachment, Committed, Pending};
 use ambit_core::{
-    ApprovalId, DecisionId, Reason, Timestamp,
+    ApprovalId, DecisionId, Digest, Reason, Timestamp,
     act::Act,
     json::Value,
     record::{Actor, Sealed},
     task::{Task, TaskState},
 };
 use ambit_identity::InstanceCaller;
-use ambit_policy::{Decision, Denial, Epochs, Hold, Permit, PolicyBook, Request};
+use ambit_policy::{ApprovalState, Decision, Denial, Epochs, Hold, Permit, PolicyBook, Request};
 
 use super::{Answer, Held, Reply};
 use crate::{
-    Denied, EngineError,
+    Custody, Denied, EngineError,
     desk::Desk,
     live::{Snapshot, TaskRuntime},
 };
@@ -29,6 +29,18 @@ pub(super) struct Ask {
     pub(super) sealed: Sealed,
     pub(super) blob: Option<Attachment>,
     pub(super) asked_at: Timestamp,
+    /// Seals the act again when another estate came into force meanwhile.
+    pub(super) custody: Arc<dyn Custody>,
+    pub(super) second_nonce: [u8; 12],
+    /// The estate whose pins and credentials the sealed form names.
+    pub(super) sealed_under: Digest,
+}
+
+/// What an answer was based upon and may have changed since.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) struct Basis {
+    pub(super) epochs: Epochs,
+    pub(super) approval: ApprovalState,
 }
 
 impl Ask {
@@ -64,9 +76,9 @@ impl Ask {
         mut self,
         desk: &mut Desk<'_>,
         answer: Decision,
-        epochs: Epochs,
+        basis: Basis,
     ) -> Reply<Result<Answer, EngineError>> {
-        let written = self.write(desk, answer, epochs);
+        let written = self.write(desk, answer, basis);
         if written.is_ok() {
             desk.attachments.extend(self.blob.take());
         }
@@ -77,12 +89,12 @@ impl Ask {
     }
 
     fn write(
-        &self,
+        &mut self,
         desk: &mut Desk<'_>,
         answer: Decision,
-        epochs: Epochs,
+        basis: Basis,
     ) -> Result<PendingAnswer, EngineError> {
-        let answer = self.once_more(desk, answer, epochs)?;
+        let answer = self.once_more(desk, answer, basis)?;
         Ok(match answer {
             Decision::Allow(permit) => PendingAnswer::Allow(desk.write(permit)?),
             Decision::Hold(hold) => PendingAnswer::Hold(desk.write(hold)?),
@@ -91,10 +103,10 @@ impl Ask {
     }
 
     fn once_more(
-        &self,
+        &mut self,
         desk: &Desk<'_>,
         answer: Decision,
-        epochs: Epochs,
+        basis: Basis,
     ) -> Result<Decision, EngineError> {
         let (live, at) = (&desk.live, desk.at().max(self.asked_at));
         let act = match &answer {
@@ -102,11 +114,15 @@ impl Ask {
             Decision::Hold(hold) => hold.act(),
             Decision::Deny(_) => return Ok(answer),
         };
+        let book = live.book()?;
+        let same_estate = book.estate().digest == self.sealed_under;
+        if !same_estate {
+            self.seal_again(&book, act)?;
+        }
         let task = &self.runtime.task;
         let Some(snapshot) = live.snapshot(task, act, self.sealed.commitment, at) else {
-            return self.deny(live.book()?.as_ref(), act.action(), Reason::TaskEnded, at);
+            return self.deny(book.as_ref(), act.action(), Reason::TaskEnded, at);
         };
-        let book = live.book()?;
         let charged = match &answer {
             Decision::Allow(permit) => {
                 let scope = self.runtime.scope(&book)?;
@@ -114,7 +130,8 @@ impl Ask {
             }
             Decision::Hold(_) | Decision::Deny(_) => true,
         };
-        if charged && snapshot.epochs == epochs && snapshot.state == TaskState::Active {
+        let same = same_estate && snapshot.basis() == basis;
+        if charged && same && snapshot.state == TaskState::Active {
             return Ok(answer);
         }
         let act = match answer {
@@ -123,6 +140,22 @@ impl Ask {
             Decision::Deny(_) => return Ok(answer),
         };
         self.judge(&book, &snapshot, act, at)
+    }
+
+    /// An approval names the pins and credentials of its estate: under another one, the act is another act.
+    fn seal_again(&mut self, book: &PolicyBook, act: &Act) -> Result<(), EngineError> {
+        let task = &self.runtime.task;
+        let text = approved_form(task, book, act).to_canonical();
+        let nonce = self.second_nonce;
+        let wrapped = &self.runtime.wrapped_key;
+        let (sealed, bytes) = self
+            .custody
+            .seal(wrapped, task.id, text.as_bytes(), nonce)?;
+        let task = Some(task.id);
+        self.sealed = sealed;
+        self.blob = sealed.blob.map(|id| Attachment::Blob { id, task, bytes });
+        self.sealed_under = book.estate().digest;
+        Ok(())
     }
 
     fn deny(
@@ -144,6 +177,16 @@ impl Ask {
             action,
             reason,
         )))
+    }
+}
+
+impl Snapshot {
+    /// Returns what an answer on it is based upon.
+    pub(super) const fn basis(&self) -> Basis {
+        Basis {
+            epochs: self.epochs,
+            approval: self.approval,
+        }
     }
 }
 
