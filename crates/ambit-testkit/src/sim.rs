@@ -82,13 +82,12 @@ struct Simulation {
     running: Vec<Running>,
     agents: Vec<Agent>,
     people: BTreeMap<&'static str, PersonId>,
-    approvals: Vec<ApprovalId>,
+    /// What was asked for, and by which question.
+    approvals: Vec<(ApprovalId, Asking)>,
     permits: Vec<Recorded<Permit>>,
     passages: Vec<Passage>,
     admitted: BTreeSet<DecisionId>,
     asked: BTreeMap<InstanceId, u64>,
-    /// What was asked so far.
-    asks: Vec<Asking>,
     unwritten: u64,
     steps: Vec<String>,
     tally: Tally,
@@ -120,7 +119,6 @@ impl Simulation {
             passages: Vec::new(),
             admitted: BTreeSet::new(),
             asked: BTreeMap::new(),
-            asks: Vec::new(),
             unwritten: 0,
             steps: Vec::new(),
             tally: Tally::default(),

@@ -1,7 +1,7 @@
 //! What a simulation does: each step is drawn from chance.
 
 use ambit_core::{
-    DecisionId, Digest, Labels, Millis, ServerName,
+    ApprovalId, DecisionId, Digest, Labels, Millis, ServerName,
     act::{Act, Listing, Target},
     json::Value,
     record::{Status, Verdict},
@@ -42,6 +42,8 @@ impl Simulation {
             84 => self.flood(),
             85 => self.fuse(),
             86..88 => self.crash(),
+            88..90 => self.waver(),
+            90..92 => self.race(),
             _ => self.settle(),
         }?;
         // What is launched together is decided on one snapshot and taken in one batch.
@@ -79,17 +81,21 @@ impl Simulation {
             return Ok(());
         };
         let (caller, instance) = (agent.caller.clone(), agent.task.instance);
-        let asking = (caller, instance, act);
-        self.asks.push(asking.clone());
-        self.put(asking)
+        self.put((caller, instance, act))
     }
 
-    /// Asks for a refund that was asked for before: a human may have said yes meanwhile.
+    /// Asks what was held: a human may have said yes meanwhile.
     fn ask_again(&mut self) -> Result<(), Broken> {
-        let back = self.pick(8);
-        let held = |(_, _, act): &&Asking| act.tool().is_some_and(|it| it.as_str() == "refund");
-        let same = self.asks.iter().rev().filter(held).nth(back);
-        same.cloned().map_or(Ok(()), |asking| self.put(asking))
+        let held = self.held();
+        held.map_or(Ok(()), |(_, asking)| self.put(asking))
+    }
+
+    /// Returns one of the newest holds.
+    fn held(&mut self) -> Option<(ApprovalId, Asking)> {
+        let newest = self.approvals.len().min(3);
+        let back = 1 + self.pick(newest as u64);
+        let index = self.approvals.len().checked_sub(back)?;
+        self.approvals.get(index).cloned()
     }
 
     fn put(&mut self, (caller, instance, act): Asking) -> Result<(), Broken> {
@@ -100,8 +106,8 @@ impl Simulation {
         );
         let moment = self.machine.clock.moment();
         self.launch(|handle| async move {
-            let answer = handle.decide(&caller, act, moment).await?;
-            Ok(Done::Answered(instance, answer))
+            let answer = handle.decide(&caller, act.clone(), moment).await?;
+            Ok(Done::Answered(Box::new(((caller, instance, act), answer))))
         })
     }
 
@@ -139,10 +145,7 @@ impl Simulation {
     }
 
     fn verdict(&mut self) -> Result<(), Broken> {
-        let newest = self.approvals.len().min(4);
-        let back = 1 + self.pick(newest as u64);
-        let index = self.approvals.len().checked_sub(back);
-        let Some(approval) = index.and_then(|it| self.approvals.get(it)).copied() else {
+        let Some((approval, _)) = self.held() else {
             return Ok(());
         };
         let alias = self.one_of(&["ben", "ben", "ben", "ben", "ben", "cat", "ana", "eve"]);
@@ -322,6 +325,25 @@ impl Simulation {
         Ok(())
     }
 
+    /// The clock runs ahead and is set back: what had ended by the log's time has ended.
+    fn waver(&mut self) -> Result<(), Broken> {
+        let span = Millis::new(self.chance.below(20 * 60 * 1000));
+        self.machine.clock.advance(span);
+        self.ask()?;
+        self.settle()?;
+        self.machine.clock.turn_back(span);
+        self.note("waver", span);
+        self.ask_again()
+    }
+
+    /// Another estate comes into force while the same is asked again.
+    fn race(&mut self) -> Result<(), Broken> {
+        let version = self.chance.below(self.machine.site.estates.count());
+        self.apply(version)?;
+        self.ask_again()?;
+        self.ask_again()
+    }
+
     fn certify(&mut self) -> Result<(), Broken> {
         let certificate = Digest::of(&self.chance.next().to_be_bytes());
         let Some(agent) = self.agent() else {
@@ -371,8 +393,8 @@ impl Simulation {
             };
             let moment = self.machine.clock.moment();
             self.launch(|handle| async move {
-                let answer = handle.decide(&caller, act, moment).await?;
-                Ok(Done::Answered(instance, answer))
+                let answer = handle.decide(&caller, act.clone(), moment).await?;
+                Ok(Done::Answered(Box::new(((caller, instance, act), answer))))
             })?;
         }
         self.settle()

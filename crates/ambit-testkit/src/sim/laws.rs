@@ -233,7 +233,10 @@ impl Laws {
                 charged,
                 spends,
             } => {
-                ensure(*act_by <= at.plus(PERMIT_ACT_BY), || {
+                // A batch may have begun a moment before the question, so the two seconds count from the later one.
+                let asked_at = (decided.decision.bits() >> 80) as u64;
+                let asked_at = Timestamp::from_millis(asked_at);
+                ensure(*act_by <= at.max(asked_at).plus(PERMIT_ACT_BY), || {
                     format!("{} lives too long", decided.decision)
                 })?;
                 self.allowed(at, decided, *spends)?;

@@ -6,13 +6,13 @@ use std::{
     task::{Context, Poll, Waker},
 };
 
-use ambit_core::{ApprovalId, DecisionId, Digest, InstanceId, TaskId, record::Verdict};
+use ambit_core::{ApprovalId, DecisionId, Digest, TaskId, record::Verdict};
 use ambit_engine::{
     Answer, EngineError, Handle, Passage, Refusal, RevocationReport, Started, Step,
 };
 
 use super::{
-    Agent, Claim, Simulation,
+    Agent, Asking, Claim, Simulation,
     laws::{Broken, ensure},
     whole::words,
 };
@@ -22,7 +22,7 @@ pub(super) struct Running(Pin<Box<dyn Future<Output = Result<Done, Trouble>>>>);
 
 /// What was done.
 pub(super) enum Done {
-    Answered(InstanceId, Answer),
+    Answered(Box<(Asking, Answer)>),
     Started(&'static str, Box<Started>),
     Decided(ApprovalId, Verdict),
     Revoked(RevocationReport),
@@ -51,7 +51,7 @@ impl From<Refusal> for Trouble {
         match refusal {
             Refusal::Failed(error) => Self::Engine(error),
             Refusal::Denied { denied, .. } => Self::Denied(denied.decision),
-            Refusal::Invalid(_) => Self::Invalid,
+            Refusal::NotFound(_) | Refusal::Invalid(_) => Self::Invalid,
         }
     }
 }
@@ -118,7 +118,10 @@ impl Simulation {
     /// Notes what an answer promises.
     fn done(&mut self, done: Done) -> Result<(), Broken> {
         match done {
-            Done::Answered(instance, answer) => self.answered(instance, answer)?,
+            Done::Answered(answered) => {
+                let (asking, answer) = *answered;
+                self.answered(asking, answer)?;
+            }
             Done::Started(alias, started) => {
                 self.unproved.push(Claim::TaskStarted(started.task.id));
                 self.people.insert(alias, started.task.subject);
@@ -144,7 +147,7 @@ impl Simulation {
         Ok(())
     }
 
-    fn answered(&mut self, instance: InstanceId, answer: Answer) -> Result<(), Broken> {
+    fn answered(&mut self, asking: Asking, answer: Answer) -> Result<(), Broken> {
         match answer {
             Answer::Allowed(permit) => {
                 self.note("allow", permit.value().decision());
@@ -159,7 +162,7 @@ impl Simulation {
                 self.note("hold", held.approval);
                 self.unproved
                     .push(Claim::Held(held.decision, held.approval));
-                self.approvals.push(held.approval);
+                self.approvals.push((held.approval, asking));
             }
             Answer::Denied(denied) => {
                 self.note("deny", denied.reason);
@@ -168,7 +171,7 @@ impl Simulation {
                     return Ok(());
                 }
                 // Only a flood is counted rather than written.
-                let asked = self.asked.get(&instance).copied().unwrap_or(0);
+                let asked = self.asked.get(&asking.1).copied().unwrap_or(0);
                 let flood = asked > FLOOD_MIN;
                 ensure(flood, || format!("`{claim}` is not in the log"))?;
                 self.unwritten += 1;
