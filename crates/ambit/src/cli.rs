@@ -53,6 +53,15 @@ pub(crate) struct Common {
         hide_env_values = true
     )]
     state: Option<PathBuf>,
+    /// The server's control socket [default: control.sock in the state directory]
+    #[arg(
+        long,
+        global = true,
+        value_name = "SOCKET",
+        env = "AMBIT_CONTROL",
+        hide_env_values = true
+    )]
+    control: Option<PathBuf>,
     /// How to print
     #[arg(
         short,
@@ -147,6 +156,8 @@ pub(crate) struct Session {
     pub(crate) environment: Environment,
     /// The state directory that was named, if any.
     pub(crate) state: Option<PathBuf>,
+    /// The control socket that was named, if any.
+    pub(crate) control: Option<PathBuf>,
 }
 
 impl Session {
@@ -159,7 +170,10 @@ impl Session {
 
     /// Returns a client of the server.
     pub(crate) fn client(&self) -> Result<Client, Problem> {
-        Ok(Client::new(self.state()?.control_socket()))
+        match &self.control {
+            Some(socket) => Ok(Client::new(socket.clone())),
+            None => Ok(Client::new(self.state()?.control_socket())),
+        }
     }
 }
 
@@ -173,6 +187,7 @@ pub(crate) fn main() -> ExitCode {
         clock: Clock::new(),
         environment,
         state: common.state,
+        control: common.control,
     };
     match dispatch(&session, command) {
         Ok(code) => ExitCode::from(code),

@@ -23,6 +23,7 @@ use std::{
 };
 
 use http_body_util::BodyExt;
+use hyper::body::Incoming;
 use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit};
 use tokio::net::TcpListener;
 
@@ -205,10 +206,7 @@ impl Runner<'_> {
         let started = start(self.client, self.clock, &run.wanted, view.is_some()).await?;
         let uplink = Uplink::new(started.gateway, Arc::clone(&started.tls));
         let presence = uplink.ask(http::Method::GET, "/v1/presence").await?;
-        let watching = tokio::spawn(async move {
-            let mut body = presence.into_body();
-            while let Some(Ok(_)) = body.frame().await {}
-        });
+        let watching = tokio::spawn(watch(presence.into_body(), run.voice));
         self.announce(run, &started, view.is_some());
         let report = match (&bubblewrap, &view) {
             (Some(bubblewrap), Some(view)) => {
@@ -298,6 +296,14 @@ async fn run_uncontained(run: &Run, directory: &Path, uplink: Uplink) -> Result<
     };
     serving.abort();
     report
+}
+
+/// Holds the presence, by which the server knows that the runner is there. Its end is the task's end.
+async fn watch(mut presence: Incoming, voice: Voice) {
+    while let Some(Ok(_)) = presence.frame().await {}
+    if voice == Voice::Spoken {
+        complain("ambit: the task has ended; what the command asks for now is refused");
+    }
 }
 
 /// Leaves no core file with keys in it, and lets no other process of the same user look inside.

@@ -65,6 +65,7 @@ pub(crate) async fn run(session: &Session, arguments: RunArguments) -> Result<u8
     let of_ambit = [
         Some(state.root().to_owned()),
         session.environment.runtime.clone(),
+        session.control.clone(),
     ];
     let runner = Runner {
         client: &client,

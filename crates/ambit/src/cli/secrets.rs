@@ -2,14 +2,15 @@
 
 use std::io::{self, IsTerminal, Read};
 
+use ambit_broker::SECRET_BYTES_MAX;
 use ambit_core::json::Value;
 use clap::Subcommand;
 
 use super::{Session, tasks::segment};
 use crate::problem::Problem;
 
-/// The longest secret, in bytes.
-const SECRET_BYTES_MAX: u64 = 16 * 1024;
+/// The end of a line, which files have and secrets don't, in bytes.
+const LINE_END_BYTES: u64 = 2;
 
 /// What to do with credentials.
 #[derive(Debug, Subcommand)]
@@ -33,11 +34,11 @@ pub(crate) async fn secret(session: &Session, command: &SecretCommand) -> Result
     }
     let mut secret = String::new();
     io::stdin()
-        .take(SECRET_BYTES_MAX + 1)
+        .take(SECRET_BYTES_MAX as u64 + LINE_END_BYTES + 1)
         .read_to_string(&mut secret)
         .map_err(|error| Problem::io("read the secret from standard input", error))?;
     let trimmed = secret.trim_end_matches(['\n', '\r']);
-    if trimmed.is_empty() || secret.len() as u64 > SECRET_BYTES_MAX {
+    if trimmed.is_empty() || trimmed.len() > SECRET_BYTES_MAX {
         return Err(Problem::Usage(format!(
             "a secret has 1 to {SECRET_BYTES_MAX} bytes; standard input had {}",
             trimmed.len()

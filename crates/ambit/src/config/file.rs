@@ -120,6 +120,27 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_file_beyond_the_maximum_is_not_read() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("ambit.toml");
+        let check = |bytes: u64, wanted: Result<(), &str>| {
+            let text = "trust_domain = \"a\"\n#";
+            let padding = "x".repeat(usize::try_from(bytes).unwrap() - text.len());
+            fs::write(&path, format!("{text}{padding}")).unwrap();
+            let found = ServeConfig::read(&path)
+                .map(drop)
+                .map_err(|error| error.to_string());
+            match (found, wanted) {
+                (Ok(()), Ok(())) => (),
+                (Err(error), Err(part)) => assert!(error.contains(part), "{error}"),
+                (found, _) => panic!("{bytes}: {found:?}"),
+            }
+        };
+        check(FILE_BYTES_MAX, Ok(()));
+        check(FILE_BYTES_MAX + 1, Err("at most 262144"));
+    }
+
+    #[test]
     fn a_file_says_what_it_means_or_is_refused() {
         let check = |text: &str, wanted: Result<u16, &str>| match (ServeConfig::parse(text), wanted)
         {

@@ -282,3 +282,49 @@ fn health_is_told_on_the_loopback() {
         assert!(answer.contains(part), "{path}: {answer}");
     }
 }
+
+#[test]
+fn a_secret_has_bounds_and_a_place_of_its_own() {
+    let world = World::start(None);
+    let set = |bytes: usize| {
+        let mut command = world.command(&["secret", "set", "notes-token"]);
+        let path = world.directory.path().join("secret");
+        fs::write(&path, "x".repeat(bytes)).unwrap();
+        let output = command
+            .stdin(fs::File::open(path).unwrap())
+            .output()
+            .unwrap();
+        (
+            output.status.code(),
+            String::from_utf8(output.stderr).unwrap(),
+        )
+    };
+    let most = ambit_broker::SECRET_BYTES_MAX;
+    assert_eq!(set(most).0, Some(0));
+    let (code, text) = set(most + 1);
+    assert!(code == Some(2) && !text.contains("xxx"), "{text}");
+    assert_eq!(set(0).0, Some(2));
+}
+
+#[test]
+fn the_control_socket_can_be_named() {
+    let world = World::start(None);
+    let socket = world.state().join("control.sock");
+    let elsewhere = world.directory.path().join("nowhere");
+    let named = [
+        "--control",
+        socket.to_str().unwrap(),
+        "--state",
+        elsewhere.to_str().unwrap(),
+    ];
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_ambit"));
+    assert!(
+        command
+            .args(named)
+            .arg("status")
+            .output()
+            .unwrap()
+            .status
+            .success()
+    );
+}

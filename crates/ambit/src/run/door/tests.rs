@@ -1,5 +1,7 @@
 use std::net::{Ipv4Addr, SocketAddr};
 
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
 use super::*;
 
 fn door(secret: Option<&str>) -> Arc<Door> {
@@ -125,4 +127,45 @@ fn headers_of_one_connection_stay_there() {
     strip(&mut headers);
     let left: Vec<_> = headers.keys().map(HeaderName::as_str).collect();
     assert_eq!(left, ["mcp-session-id"]);
+}
+
+/// Sends a request that the door refuses by itself, and reads that it did.
+async fn is_answered(stream: &mut TcpStream) {
+    stream
+        .write_all(b"GET /elsewhere HTTP/1.1\r\nhost: a\r\n\r\n")
+        .await
+        .unwrap();
+    read_refusal(stream).await;
+}
+
+async fn read_refusal(stream: &mut TcpStream) {
+    let mut start = [0; 12];
+    stream.read_exact(&mut start).await.unwrap();
+    assert_eq!(&start, b"HTTP/1.1 403");
+}
+
+#[tokio::test]
+async fn one_connection_too_many_waits_for_another_s_end() {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let serving = tokio::spawn(door(None).serve(listener));
+    let mut streams = Vec::new();
+    for _ in 0..CONNECTIONS_MAX {
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        is_answered(&mut stream).await;
+        streams.push(stream);
+    }
+    let mut beyond = TcpStream::connect(address).await.unwrap();
+    beyond
+        .write_all(b"GET /elsewhere HTTP/1.1\r\nhost: a\r\n\r\n")
+        .await
+        .unwrap();
+    let early = tokio::time::timeout(Duration::from_millis(100), beyond.readable()).await;
+    assert!(
+        early.is_err(),
+        "it is not served while all places are taken"
+    );
+    drop(streams.pop());
+    read_refusal(&mut beyond).await;
+    serving.abort();
 }
