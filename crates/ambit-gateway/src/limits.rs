@@ -49,6 +49,8 @@ pub const UPSTREAM_IDLE_CONNECTIONS_MAX: usize = 64;
 pub const STDIO_REQUESTS_WAITING_MAX: usize = 256;
 /// How much of a stdio server's last words is kept for its owner, in bytes.
 pub const STDIO_COMPLAINT_BYTES_MAX: usize = 2048;
+/// How long the end of a killed process is waited for.
+pub const STDIO_KILL_TIMEOUT: Duration = Duration::from_secs(2);
 /// The most stdio server processes at once, unless the operator sets another cap.
 pub const STDIO_PROCESSES_MAX: usize = 64;
 /// The most pages of one listing.

@@ -106,32 +106,31 @@ fn stream(
     let (sender, receiver) = mpsc::channel(4);
     let visit = visit.clone();
     tokio::spawn(async move {
-        tokio::select! {
-            () = visit.doors.handle.task_ended(task) => {
-                if let Some(last) = subscription.last() {
-                    let _agent_left = sender.send(last).await;
-                }
-            }
-            () = watch(&visit, &sender, &subscription) => {}
+        let over = tokio::select! {
+            () = visit.doors.handle.task_ended(task) => Over::Task,
+            over = watch(&visit, &sender, &subscription) => over,
+        };
+        if let (Over::Task, Some(last)) = (over, subscription.last()) {
+            let _agent_left = sender.send(last).await;
         }
         drop(seat);
     });
     body::events(EventStream::new(first, receiver, |it| it, None))
 }
 
-/// Sends signs of life and changes until the agent goes away.
-async fn watch(visit: &Visit, sender: &mpsc::Sender<Bytes>, subscription: &Subscription) {
+/// Sends signs of life and changes until the agent goes away or its task ends.
+async fn watch(visit: &Visit, sender: &mpsc::Sender<Bytes>, subscription: &Subscription) -> Over {
     let mut beat = interval(STREAM_HEARTBEAT);
     let mut news = visit.doors.shown.subscribe();
     let mut before = None;
     loop {
         tokio::select! {
-            () = sender.closed() => return,
+            () = sender.closed() => return Over::Agent,
             _ = beat.tick() => {}
             _ = news.changed() => {}
         }
         let Ok(offers) = visit.doors.handle.offers(&visit.caller, visit.doors.now()) else {
-            return;
+            return Over::Task;
         };
         let now = Some(listing::shown(visit, &offers));
         let changed = before.is_some() && before != now;
@@ -142,9 +141,18 @@ async fn watch(visit: &Visit, sender: &mpsc::Sender<Bytes>, subscription: &Subsc
             HEARTBEAT
         };
         if sender.send(next).await.is_err() {
-            return;
+            return Over::Agent;
         }
     }
+}
+
+/// Why a stream is over.
+#[derive(Clone, Copy, Debug)]
+enum Over {
+    /// The agent went away.
+    Agent,
+    /// The task ended.
+    Task,
 }
 
 impl Subscription {

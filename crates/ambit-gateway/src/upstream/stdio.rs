@@ -15,13 +15,14 @@ use tokio::{
     io::{AsyncBufRead, AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
     process::{Child, ChildStderr, ChildStdin, ChildStdout},
     sync::{Notify, OwnedSemaphorePermit, mpsc, oneshot},
+    time::timeout,
 };
 
 use super::{Answered, Call, Notice, UpstreamError, collector};
 use crate::{
     limits::{
-        STDIO_COMPLAINT_BYTES_MAX, STDIO_REQUESTS_WAITING_MAX, UPSTREAM_ANSWER_BYTES_MAX,
-        UPSTREAM_NOTIFICATIONS_MAX, UPSTREAM_STRAY_MESSAGES_MAX,
+        STDIO_COMPLAINT_BYTES_MAX, STDIO_KILL_TIMEOUT, STDIO_REQUESTS_WAITING_MAX,
+        UPSTREAM_ANSWER_BYTES_MAX, UPSTREAM_NOTIFICATIONS_MAX, UPSTREAM_STRAY_MESSAGES_MAX,
     },
     mcp::wire::{self, Id, Message, RpcError},
 };
@@ -78,9 +79,10 @@ impl StdioChannel {
                 error = read(BufReader::new(stdout), &driver, &replies) => error,
                 () = driver.end.notified() => UpstreamError::Closed,
             };
-            driver.close(&ended);
-            let _gone = child.kill().await;
+            // The slot is free before anybody hears of the end: whoever then asks again finds it.
+            let _gone = timeout(STDIO_KILL_TIMEOUT, child.kill()).await;
             drop(slot);
+            driver.close(&ended);
         });
         Ok(Self { outbox, shared })
     }
