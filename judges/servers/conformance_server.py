@@ -129,7 +129,10 @@ def test_error_handling() -> CallToolResult:
 async def test_sampling(prompt: str, context: Context) -> CallToolResult:
     """Asks the client's model."""
     message = SamplingMessage(role="user", content=text(prompt))
-    answer = await context.session.create_message(messages=[message], max_tokens=100)
+    # It belongs to this call, so it goes with its stream.
+    answer = await context.session.create_message(
+        messages=[message], max_tokens=100, related_request_id=context.request_id
+    )
     return result(text(f"LLM response: {getattr(answer.content, 'text', '')}"))
 
 

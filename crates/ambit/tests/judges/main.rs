@@ -1,0 +1,15 @@
+//! Programs that Ambit's authors did not write judge the whole of Ambit: real servers, real clients, real containment.
+//!
+//! `cargo xtask tools` installs them; `judges/README.md` says which they are.
+
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test that finds something else than it expects must stop"
+)]
+
+mod canary;
+mod clients;
+mod conformance;
+mod log;
+mod servers;
+mod world;
