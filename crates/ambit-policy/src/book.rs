@@ -11,6 +11,7 @@ use crate::{
     people::PeopleRules,
     rules::ActRules,
     schemas::ArgumentSchemas,
+    screen::mentions,
     tenant::{read_fixed, read_tenant},
     vocabulary::Vocabulary,
 };
@@ -78,7 +79,7 @@ impl PolicyBook {
         let taken: Vec<&str> = fixed.iter().map(|(_, it)| it.name.as_ref()).collect();
         let tenant = read_tenant(&estate, &schema, &taken, problems);
         let labels_in_tenant_policies =
-            if estate.policies.iter().any(|it| it.text.contains("labels")) {
+            if tenant.iter().any(|(policy, _)| mentions(policy, "labels")) {
                 Sensitivity::Sensitive
             } else {
                 Sensitivity::Blind

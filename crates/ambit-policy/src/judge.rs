@@ -7,7 +7,7 @@ use crate::{
     ApprovalState, PolicyBook,
     entities::text,
     facts::{Facts, Resource},
-    rules::{Findings, RULES_NAMED_MAX, names},
+    rules::{Findings, RULES_NAMED_MAX, Reading, names},
     vocabulary::uid,
 };
 
@@ -53,10 +53,20 @@ pub(crate) fn judge_again(book: &PolicyBook, facts: &Facts) -> Judged {
     }
 }
 
-/// Returns the request as policies see it, and the server behind a tool.
+/// Returns the request as policies see it, and the server behind a tool. The time is left out when no policy reads
+/// it: Cedar parses a time anew at each use, at the price of several policies.
 pub(crate) fn cedar_request(
     book: &PolicyBook,
     facts: &Facts,
+) -> Option<(CedarRequest, Option<EntityUid>)> {
+    whole_request(book, facts, book.acts.time)
+}
+
+/// Returns the request with or without the time.
+pub(crate) fn whole_request(
+    book: &PolicyBook,
+    facts: &Facts,
+    time: Reading,
 ) -> Option<(CedarRequest, Option<EntityUid>)> {
     let vocabulary = &book.vocabulary;
     let (resource, server) = match &facts.resource {
@@ -71,7 +81,7 @@ pub(crate) fn cedar_request(
         uid(&vocabulary.task, &facts.who.task.to_string()),
         uid(&vocabulary.action, facts.action.as_str()),
         resource,
-        context(facts)?,
+        context(facts, time)?,
         // Built in code to fit the schema, which a test checks: a check at every act would double the cost.
         None,
     )
@@ -79,7 +89,7 @@ pub(crate) fn cedar_request(
     Some((request, server))
 }
 
-fn context(facts: &Facts) -> Option<Context> {
+fn context(facts: &Facts, time: Reading) -> Option<Context> {
     let words = facts
         .words
         .iter()
@@ -93,16 +103,14 @@ fn context(facts: &Facts) -> Option<Context> {
         let items = labels.iter().map(|it| text(it.as_str()));
         (name.to_owned(), RestrictedExpression::new_set(items))
     });
-    let numbers = [
-        (
-            "now".to_owned(),
-            RestrictedExpression::new_datetime(facts.at.to_string()),
-        ),
-        (
-            "calls_left".to_owned(),
-            RestrictedExpression::new_long(facts.calls_left.into()),
-        ),
-    ];
+    let calls_left = RestrictedExpression::new_long(facts.calls_left.into());
+    let now = (time == Reading::Read).then(|| {
+        let now = RestrictedExpression::new_datetime(facts.at.to_string());
+        ("now".to_owned(), now)
+    });
+    let numbers = [("calls_left".to_owned(), calls_left)]
+        .into_iter()
+        .chain(now);
     Context::from_pairs(words.chain(sets).chain(numbers)).ok()
 }
 

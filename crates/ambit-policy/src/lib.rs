@@ -26,6 +26,7 @@ mod request;
 mod rules;
 mod schemas;
 mod scope;
+mod screen;
 mod tenant;
 mod try_out;
 mod vocabulary;

@@ -10,11 +10,12 @@ use std::{collections::HashMap, fmt, hash::Hash, sync::Arc};
 use ambit_core::Reason;
 use cedar_policy::{
     ActionConstraint, AuthorizationError, Authorizer, Decision, Entities, EntityUid, Policy,
-    PolicyId, PolicySet, Request, ResourceConstraint, Schema,
+    PolicyId, PolicySet, Request, ResourceConstraint, Response, Schema,
 };
 
 use crate::{
     PolicyProblem,
+    screen::{Slice, is_screen, mentions},
     vocabulary::{ActAction, Vocabulary, uid},
 };
 
@@ -40,12 +41,23 @@ pub(crate) enum Lift {
 /// The policies on agents' acts.
 pub(crate) struct ActRules {
     rules: HashMap<PolicyId, Rule>,
-    fixed: HashMap<ActAction, PolicySet>,
+    fixed: HashMap<ActAction, Slice>,
     /// Only forbids: the tenant's, and the fixed ones that an approval lifts.
-    general: HashMap<ActAction, PolicySet>,
+    general: HashMap<ActAction, Slice>,
     /// Only forbids whose scope names one resource.
-    special: HashMap<(ActAction, EntityUid), PolicySet>,
+    special: HashMap<(ActAction, EntityUid), Slice>,
+    /// Whether any of them reads the time.
+    pub(crate) time: Reading,
     authorizer: Authorizer,
+}
+
+/// Whether policies read something.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Reading {
+    /// Some may.
+    Read,
+    /// None does.
+    Unread,
 }
 
 /// What the rules said about one request.
@@ -77,8 +89,13 @@ impl ActRules {
             fixed: HashMap::new(),
             general: HashMap::new(),
             special: HashMap::new(),
+            time: Reading::Unread,
             authorizer: Authorizer::new(),
         };
+        let mut all = fixed.iter().chain(&tenant);
+        if all.any(|(policy, _)| mentions(policy, "now")) {
+            sliced.time = Reading::Read;
+        }
         for (policy, rule) in fixed {
             for action in matching(&policy, &groups, vocabulary) {
                 let slices = match rule.lift {
@@ -101,6 +118,10 @@ impl ActRules {
             }
             sliced.rules.insert(policy.id().clone(), rule);
         }
+        let slices = sliced.fixed.values_mut().chain(sliced.general.values_mut());
+        for slice in slices.chain(sliced.special.values_mut()) {
+            slice.screen()?;
+        }
         Ok(sliced)
     }
 
@@ -114,7 +135,7 @@ impl ActRules {
     ) -> Findings<'_> {
         let mut findings = Findings::default();
         for slice in self.slices(action, request, server) {
-            let response = self.authorizer.is_authorized(request, slice, entities);
+            let response = self.respond(request, slice, entities);
             let allowed = response.decision() == Decision::Allow;
             for id in response.diagnostics().reason() {
                 findings.take(self.rules.get(id), allowed, id);
@@ -128,6 +149,19 @@ impl ActRules {
         findings
     }
 
+    /// Evaluates one slice: each of its policies only when the screen does not clear them all at once.
+    fn respond(&self, request: &Request, slice: &Slice, entities: &Entities) -> Response {
+        if let Some(screened) = &slice.screened {
+            let response = self.authorizer.is_authorized(request, screened, entities);
+            let diagnostics = response.diagnostics();
+            if !diagnostics.reason().any(is_screen) && diagnostics.errors().next().is_none() {
+                return response;
+            }
+        }
+        self.authorizer
+            .is_authorized(request, &slice.whole, entities)
+    }
+
     /// Returns the union of the slices that [`Self::evaluate`] reads.
     pub(crate) fn slice(
         &self,
@@ -137,7 +171,7 @@ impl ActRules {
     ) -> Option<PolicySet> {
         let mut union = PolicySet::new();
         for slice in self.slices(action, request, server) {
-            for policy in slice.policies() {
+            for policy in slice.whole.policies() {
                 union.add(policy.clone()).ok()?;
             }
         }
@@ -151,7 +185,7 @@ impl ActRules {
         let slices = self.fixed.values().chain(self.general.values());
         for policy in slices
             .chain(self.special.values())
-            .flat_map(PolicySet::policies)
+            .flat_map(|it| it.whole.policies())
         {
             if all.policy(policy.id()).is_none() {
                 all.add(policy.clone()).unwrap();
@@ -165,7 +199,7 @@ impl ActRules {
         action: ActAction,
         request: &Request,
         server: Option<&EntityUid>,
-    ) -> impl Iterator<Item = &PolicySet> {
+    ) -> impl Iterator<Item = &Slice> {
         let special = |it: Option<&EntityUid>| {
             // Most estates name few resources in scopes: no key is built for nothing.
             if self.special.is_empty() {
@@ -240,15 +274,11 @@ fn name_of(id: &PolicyId) -> String {
 }
 
 fn add<K: Eq + Hash>(
-    slices: &mut HashMap<K, PolicySet>,
+    slices: &mut HashMap<K, Slice>,
     key: K,
     policy: &Policy,
 ) -> Result<(), PolicyProblem> {
-    slices
-        .entry(key)
-        .or_default()
-        .add(policy.clone())
-        .map_err(|it| PolicyProblem::inside(&it))
+    slices.entry(key).or_default().add(policy)
 }
 
 fn matching(policy: &Policy, groups: &Entities, vocabulary: &Vocabulary) -> Vec<ActAction> {
