@@ -17,7 +17,7 @@ use crate::{
     clock::Stopwatch,
     config::{DoorsConfig, StateDirectory},
     problem::Problem,
-    serve::{Plan, Server, engine::lines},
+    serve::{Plan, Server, When, engine::lines},
 };
 
 /// Options of `ambit demo`.
@@ -48,7 +48,7 @@ pub(crate) async fn demo(session: &Session, _: &DemoArguments) -> Result<u8, Pro
         state: state.clone(),
         trust_domain: None,
         doors: DoorsConfig::anywhere(),
-        estate: Some(checked),
+        estate: Some((checked, When::Changed)),
         // The demo's servers are HTTP servers; nothing is started by the estate.
         estate_directory: directory.path().to_owned(),
         search_path: session.environment.path.clone(),

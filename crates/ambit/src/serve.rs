@@ -20,7 +20,7 @@ use tracing_subscriber::EnvFilter;
 
 use self::engine::lines;
 pub(crate) use self::recover::{RecoverArguments, recover};
-pub(crate) use self::server::{Plan, ServeError, Server};
+pub(crate) use self::server::{Plan, ServeError, Server, When};
 use crate::{
     cli::Session,
     config::{DoorsConfig, ServeConfig, StateDirectory, variable},
@@ -62,7 +62,7 @@ pub(crate) async fn dev(session: &Session, arguments: &DevArguments) -> Result<(
         state,
         trust_domain: None,
         doors: DoorsConfig::anywhere(),
-        estate: Some(checked_for_this_user(&dir)?),
+        estate: Some((checked_for_this_user(&dir)?, When::Changed)),
         estate_directory: dir,
         search_path: session.environment.path.clone(),
     };
@@ -80,18 +80,14 @@ pub(crate) async fn serve(session: &Session, arguments: &ServeArguments) -> Resu
         .estate
         .clone()
         .unwrap_or_else(|| state.root().to_owned());
-    let first = !state.database().exists();
-    let estate = match &config.estate {
-        // Afterwards the estate in force is the log's, and `ambit apply` changes it.
-        Some(dir) if first => Some(check(dir).map_err(|it| Problem::CheckFailed(lines(&it)))?),
-        _ => None,
-    };
+    let read = |dir: &PathBuf| check(dir).map_err(|it| Problem::CheckFailed(lines(&it)));
+    let estate = config.estate.as_ref().map(read).transpose()?;
     let plan = Plan {
         mark: config.mark.unwrap_or_else(|| state.mark()),
         state,
         trust_domain: Some(config.trust_domain),
         doors: config.doors,
-        estate,
+        estate: estate.map(|checked| (checked, When::NoneYet)),
         estate_directory,
         search_path: session.environment.path.clone(),
     };

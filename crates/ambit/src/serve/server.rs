@@ -42,12 +42,21 @@ pub(crate) struct Plan {
     pub(crate) trust_domain: Option<String>,
     /// Where it listens.
     pub(crate) doors: DoorsConfig,
-    /// The estate to put in force, when it differs from the one that is.
-    pub(crate) estate: Option<Checked>,
+    /// The estate to put in force.
+    pub(crate) estate: Option<(Checked, When)>,
     /// Where relative paths of stdio servers begin.
     pub(crate) estate_directory: PathBuf,
     /// Where programs are looked for.
     pub(crate) search_path: Option<OsString>,
+}
+
+/// When an estate is put in force at the start.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum When {
+    /// Whenever it differs from the one in force.
+    Changed,
+    /// Only as long as none is in force: afterwards `ambit apply` decides.
+    NoneYet,
 }
 
 /// A server that serves. Dropped, it stops at once.
@@ -101,8 +110,8 @@ impl Server {
         }
         let domain = plan.trust_domain.as_deref();
         let (running, ended) = engine::open(&plan.state, &plan.mark, domain, clock, None)?;
-        if let Some(checked) = plan.estate {
-            put_in_force(&running, checked).await?;
+        if let Some((checked, when)) = plan.estate {
+            put_in_force(&running, checked, when).await?;
         }
         let gateway = listen(plan.doors.gateway).await?;
         let health_door = listen(plan.doors.health).await?;
@@ -160,9 +169,9 @@ impl Server {
 }
 
 /// Applies the estate as the person whose user runs this process, unless it is in force already.
-async fn put_in_force(running: &Running, checked: Checked) -> Result<(), ServeError> {
+async fn put_in_force(running: &Running, checked: Checked, when: When) -> Result<(), ServeError> {
     let in_force = running.handle.book().ok().map(|book| book.estate().digest);
-    if in_force == Some(checked.digest()) {
+    if in_force == Some(checked.digest()) || (in_force.is_some() && when == When::NoneYet) {
         return Ok(());
     }
     let peer = PeerCredentials {

@@ -328,3 +328,64 @@ fn the_control_socket_can_be_named() {
             .success()
     );
 }
+
+#[test]
+fn a_first_estate_that_names_nobody_can_be_mended() {
+    let directory = tempfile::tempdir().unwrap();
+    let root = directory.path();
+    let path = |name: &str| root.join(name).display().to_string();
+    fs::create_dir(path("estate")).unwrap();
+    let config = format!(
+        "trust_domain = \"example.org\"\nstate = \"{}\"\nestate = \"{}\"\n[doors]\n\
+         gateway = \"127.0.0.1:0\"\nhealth = \"127.0.0.1:0\"\n",
+        path("state"),
+        path("estate")
+    );
+    fs::write(path("ambit.toml"), config).unwrap();
+    let serve = || {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_ambit"));
+        command
+            .args(["serve", "--config", &path("ambit.toml")])
+            .env_remove("AMBIT_STATE");
+        command
+    };
+    fs::write(
+        path("estate/estate.toml"),
+        "[people.ada]\nroles = [\"administrator\"]\n",
+    )
+    .unwrap();
+    let output = serve().output().unwrap();
+    let text = String::from_utf8(output.stderr).unwrap();
+    assert!(
+        output.status.code() == Some(1) && text.contains("write `unix_uid"),
+        "{text}"
+    );
+
+    let uid = rustix::process::getuid().as_raw();
+    let people =
+        format!("[people.ada]\nunix_uid = {uid}\nroles = [\"administrator\", \"auditor\"]\n");
+    fs::write(path("estate/estate.toml"), people).unwrap();
+    let mut server = serve()
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = std::io::BufRead::lines(std::io::BufReader::new(server.stdout.take().unwrap()));
+    assert!(lines.next().unwrap().unwrap().contains("Ambit serves"));
+    let mut status = std::process::Command::new(env!("CARGO_BIN_EXE_ambit"));
+    let output = status
+        .args(["--state", &path("state"), "status"])
+        .output()
+        .unwrap();
+    server.kill().unwrap();
+    server.wait().unwrap();
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    assert!(
+        String::from_utf8(output.stdout)
+            .unwrap()
+            .contains("example.org")
+    );
+}

@@ -6,6 +6,7 @@
 )]
 
 mod containment;
+mod kill;
 mod life;
 mod recover;
 mod world;

@@ -6,7 +6,10 @@ use std::{
     net::{SocketAddr, TcpListener},
     path::{Path, PathBuf},
     process::{Child, Command, Output, Stdio},
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU64, Ordering},
+    },
     thread,
 };
 
@@ -28,6 +31,8 @@ pub(crate) struct World {
 pub(crate) struct Upstream {
     pub(crate) address: SocketAddr,
     pub(crate) heads: Arc<Mutex<Vec<String>>>,
+    /// How often its tool was called.
+    pub(crate) calls: Arc<AtomicU64>,
 }
 
 impl World {
@@ -59,6 +64,12 @@ impl World {
         let id = rustix::process::Pid::from_child(&self.server);
         rustix::process::kill_process(id, rustix::process::Signal::TERM).unwrap();
         assert!(self.server.wait().unwrap().success());
+    }
+
+    /// Kills the server.
+    pub(crate) fn kill(&mut self) {
+        self.server.kill().unwrap();
+        self.server.wait().unwrap();
     }
 
     /// Starts the server again, or returns what it said instead.
@@ -170,22 +181,26 @@ impl Upstream {
     fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
-        let heads = Arc::new(Mutex::new(Vec::new()));
-        let kept = Arc::clone(&heads);
+        let upstream = Self {
+            address,
+            heads: Arc::default(),
+            calls: Arc::default(),
+        };
+        let kept = upstream.clone();
         thread::spawn(move || {
             for stream in listener.incoming() {
-                let kept = Arc::clone(&kept);
+                let kept = kept.clone();
                 thread::spawn(move || talk(&mut stream.unwrap(), &kept));
             }
         });
-        Self { address, heads }
+        upstream
     }
 }
 
 /// The one tool's definition, as the server shows it and the estate pins it.
 pub(crate) const TOOL: &str = r#"{"description":"Returns a note.","inputSchema":{"additionalProperties":false,"properties":{},"type":"object"},"name":"note"}"#;
 
-fn talk(stream: &mut std::net::TcpStream, heads: &Mutex<Vec<String>>) {
+fn talk(stream: &mut std::net::TcpStream, upstream: &Upstream) {
     let mut reader = BufReader::new(stream.try_clone().unwrap());
     loop {
         let mut head = String::new();
@@ -202,8 +217,11 @@ fn talk(stream: &mut std::net::TcpStream, heads: &Mutex<Vec<String>>) {
         });
         let mut body = vec![0; length.unwrap_or(0)];
         reader.read_exact(&mut body).unwrap();
-        heads.lock().unwrap().push(head);
-        let answer = answer(&String::from_utf8(body).unwrap());
+        upstream.heads.lock().unwrap().push(head);
+        let body = String::from_utf8(body).unwrap();
+        let is_call = body.contains("\"tools/call\"");
+        upstream.calls.fetch_add(is_call.into(), Ordering::SeqCst);
+        let answer = answer(&body);
         let status = if answer.is_empty() {
             "202 Accepted"
         } else {

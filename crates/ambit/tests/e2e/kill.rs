@@ -1,0 +1,108 @@
+//! The server is killed while agents act: what was answered is in the log, and the next server goes on.
+
+use std::{
+    fs,
+    io::{BufRead, BufReader},
+    process::{Child, Stdio},
+    sync::{atomic::Ordering, mpsc},
+    thread,
+};
+
+use ambit_core::json::{self, Value};
+
+use crate::world::World;
+
+/// How often the server is killed.
+const KILLS: usize = 3;
+/// How many agents act at once.
+const AGENTS: usize = 3;
+
+/// Calls the tool without an end: within the task's budget it is answered, then it is denied.
+const LOAD: &str = "while true; do curl -s -m 10 -H 'content-type: application/json' \
+    -H 'accept: application/json, text/event-stream' -H 'mcp-protocol-version: 2025-11-25' \
+    --data-binary @call.json ${AMBIT_MCP_URL%/mcp}/s/notes/mcp || exit; echo; done";
+
+#[test]
+fn a_killed_server_lost_no_answer() {
+    let mut world = World::start(None);
+    let call =
+        r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"note","arguments":{}}}"#;
+    fs::write(world.directory.path().join("work/call.json"), call).unwrap();
+    world.seal("notes-token", "a-token");
+    let mut answers = Vec::new();
+    for kill in 0..KILLS {
+        answers.extend(answered_until_killed(&mut world, 20 + 17 * kill));
+        world.start_again().unwrap();
+        check(&world, &answers);
+    }
+    let (said, code) = world.inside("echo works");
+    assert_eq!((said.trim(), code), ("works", 0));
+    world.stop();
+    let output = world.ambit(&["log", "rebuild"]);
+    assert!(output.status.success(), "{output:?}");
+}
+
+/// Lets agents act until so many answers came, and kills the server. Returns the answers.
+fn answered_until_killed(world: &mut World, enough: usize) -> Vec<Value> {
+    let (sender, answers) = mpsc::channel();
+    let mut agents: Vec<_> = (0..AGENTS).map(|_| agent(world, &sender)).collect();
+    drop(sender);
+    let mut heard: Vec<String> = answers.iter().take(enough).collect();
+    assert_eq!(heard.len(), enough, "the agents were answered: {heard:?}");
+    world.kill();
+    for agent in &mut agents {
+        agent.kill().unwrap();
+        agent.wait().unwrap();
+    }
+    heard.extend(answers);
+    let whole = heard.iter().map(|it| json::parse(it.as_bytes()));
+    // The last answer of each agent may have been cut off.
+    whole.filter_map(Result::ok).collect()
+}
+
+fn agent(world: &World, sender: &mpsc::Sender<String>) -> Child {
+    let run = [
+        "run", "--quiet", "--task", "look", "--for", "reader", "--", "sh", "-c", LOAD,
+    ];
+    let mut command = world.command(&run);
+    let mut agent = command
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let output = BufReader::new(agent.stdout.take().unwrap());
+    let sender = sender.clone();
+    thread::spawn(move || {
+        let lines = output.lines().map_while(Result::ok);
+        lines.for_each(|line| drop(sender.send(line)));
+    });
+    agent
+}
+
+/// Checks what was answered, and what reached the upstream, against the log.
+fn check(world: &World, answers: &[Value]) {
+    let output = world.ambit(&["log", "verify"]);
+    assert!(output.status.success(), "{output:?}");
+    let output = world.ambit(&["log", "tail", "-n", "1000", "-o", "jsonl"]);
+    let log = String::from_utf8(output.stdout).unwrap();
+    let mut done = 0;
+    for answer in answers {
+        let text = answer.to_canonical();
+        if text.contains("the note itself") {
+            done += 1;
+        } else if let Some(decision) = decision(answer) {
+            assert!(log.contains(decision), "{text} is not in the log: {log}");
+        }
+    }
+    let permits = log.lines().filter(|it| it.contains("allow")).count() as u64;
+    let calls = world.upstream.calls.load(Ordering::SeqCst);
+    assert!(
+        done > 0 && done <= calls && calls <= permits,
+        "{done} answers, {calls} calls, {permits} permits: {log}"
+    );
+}
+
+fn decision(answer: &Value) -> Option<&str> {
+    let structured = answer.get("result")?.get("structuredContent")?;
+    structured.get("decision").and_then(Value::as_str)
+}
