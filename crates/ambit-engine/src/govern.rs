@@ -10,10 +10,10 @@ use std::collections::BTreeSet;
 
 use ambit_audit::Attachment;
 use ambit_core::{
-    DecisionId, PersonId,
+    DecisionId, PersonId, Reason,
     act::{Governance, Target},
     estate::{PersonRole, Template},
-    record::Body,
+    record::{Actor, Body},
 };
 use ambit_identity::PersonCaller;
 use ambit_policy::{PersonDecision, PersonPermit, PersonRequest, PolicyBook};
@@ -137,6 +137,38 @@ impl Asked {
                 })
             }
         }
+    }
+}
+
+impl Asked {
+    /// Writes down a refusal that needs no policy, and returns it.
+    pub(crate) fn refuse(
+        &mut self,
+        desk: &mut Desk<'_>,
+        action: &str,
+        reason: Reason,
+        explanation: String,
+    ) -> Result<Refusal, Refusal> {
+        let person = self.person(desk)?;
+        let (estate, actor) = (desk.live.book()?.estate().digest, Actor::Person(person));
+        let denied = Denied {
+            decision: self.decision,
+            reason,
+        };
+        let at = desk.at();
+        desk.write(ambit_policy::refuse(
+            self.decision,
+            at,
+            actor,
+            None,
+            estate,
+            action,
+            reason,
+        ))?;
+        Ok(Refusal::Denied {
+            denied,
+            explanation,
+        })
     }
 }
 

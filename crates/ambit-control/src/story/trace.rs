@@ -188,7 +188,7 @@ impl<'a> Context<'a> {
             Answer::Hold { .. } => Mark::Held,
             Answer::Deny { .. } => Mark::Denied,
         };
-        Some((mark, words::decided(decided, outcome)))
+        Some((mark, words::decided(decided, outcome.into())))
     }
 
     /// Says what kind of thing a record is, when it belongs to the task.

@@ -80,7 +80,7 @@ fn of_act(
         index: entry.index,
         at: entry.record.at,
         task: decided.task,
-        sentence: visible(&words::decided(decided, outcome)),
+        sentence: visible(&words::decided(decided, outcome.into())),
         answer,
         reason,
         change: change.map(|it| visible(&it)),

@@ -16,8 +16,25 @@ pub(super) fn asked(decided: &Decided) -> String {
     }
 }
 
+/// What is known of the end of an allowed act.
+#[derive(Clone, Copy)]
+pub(super) enum End<'a> {
+    /// Another record says it, if any does: it was not looked for.
+    Elsewhere,
+    /// No record says it.
+    NotWritten,
+    /// This record says it.
+    Written(&'a Performed),
+}
+
+impl<'a> From<Option<&'a Performed>> for End<'a> {
+    fn from(performed: Option<&'a Performed>) -> Self {
+        performed.map_or(Self::NotWritten, Self::Written)
+    }
+}
+
 /// Says what was answered and, when it is known, how the act ended.
-pub(super) fn decided(decided: &Decided, performed: Option<&Performed>) -> String {
+pub(super) fn decided(decided: &Decided, end: End<'_>) -> String {
     let what = format!("{} ({})", asked(decided), decided.decision);
     match &decided.answer {
         Answer::Allow {
@@ -30,8 +47,14 @@ pub(super) fn decided(decided: &Decided, performed: Option<&Performed>) -> Strin
             if charged.count() > 0 {
                 text.push_str(&format!(", may read {charged} data"));
             }
-            text.push_str(": ");
-            text.push_str(&outcome(performed));
+            match end {
+                End::Elsewhere => {}
+                End::NotWritten => text.push_str(": outcome not written: under way, or unknown"),
+                End::Written(performed) => {
+                    text.push_str(": ");
+                    text.push_str(&outcome(performed));
+                }
+            }
             text
         }
         Answer::Hold {
@@ -47,10 +70,7 @@ pub(super) fn decided(decided: &Decided, performed: Option<&Performed>) -> Strin
 }
 
 /// Says how an act ended.
-pub(super) fn outcome(performed: Option<&Performed>) -> String {
-    let Some(performed) = performed else {
-        return "outcome not written: under way, or unknown".to_owned();
-    };
+pub(super) fn outcome(performed: &Performed) -> String {
     let took = performed.took;
     match performed.status {
         Status::Done => format!("done in {took}, {} bytes back", performed.received_bytes),
@@ -83,8 +103,8 @@ pub(super) fn body(body: &Body, names: &Names) -> String {
         Body::TaskEnded { end, by, .. } => {
             format!("{} by {}", end.as_str(), names.actor(*by))
         }
-        Body::Decided(it) => decided(it, None),
-        Body::Performed(it) => format!("{}: {}", it.decision, outcome(Some(it))),
+        Body::Decided(it) => decided(it, End::Elsewhere),
+        Body::Performed(it) => format!("{}: {}", it.decision, outcome(it)),
         Body::ApprovalDecided {
             approval,
             verdict,

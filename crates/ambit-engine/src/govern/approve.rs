@@ -5,6 +5,7 @@ use ambit_core::{
     act::Governance,
     json::{self, Value},
     record::{Body, Verdict},
+    task::TaskState,
 };
 use ambit_identity::PersonCaller;
 
@@ -70,8 +71,8 @@ impl Handle {
     fn approval_summary(&self, approval: Approval, now: Timestamp) -> ApprovalSummary {
         let act = self.open(approval.task, &approval.act).ok().flatten();
         let act = act.and_then(|bytes| json::parse(&bytes).ok());
-        let subject = self.subject(approval.task);
-        let counts = if approval.is_in_force(now) && subject.is_some() {
+        let (subject, active) = self.subject(approval.task);
+        let counts = if approval.is_in_force(now) && active {
             Counts::Yes
         } else {
             Counts::NoLonger
@@ -84,10 +85,14 @@ impl Handle {
         }
     }
 
-    fn subject(&self, task: TaskId) -> Option<PersonId> {
-        let live = self.shared.read().ok()?;
-        let entry = live.state.task(task)?;
-        (entry.state == ambit_core::task::TaskState::Active).then_some(entry.task.subject)
+    /// Returns on whose behalf a task runs, when it is known still, and whether it is active.
+    fn subject(&self, task: TaskId) -> (Option<PersonId>, bool) {
+        let Ok(live) = self.shared.read() else {
+            return (None, false);
+        };
+        let entry = live.state.task(task);
+        let active = entry.is_some_and(|it| it.state == TaskState::Active);
+        (entry.map(|it| it.task.subject), active)
     }
 }
 
@@ -131,9 +136,11 @@ fn decide(
             return Err(invalid(approval, "it was spent already"));
         }
     }
-    let ended = desk.live.state.task(entry.task).is_none_or(|it| {
-        it.state.standing(it.task.expires_at, at) != ambit_core::task::TaskState::Active
-    });
+    let ended = desk
+        .live
+        .state
+        .task(entry.task)
+        .is_none_or(|it| it.state.standing(it.task.expires_at, at) != TaskState::Active);
     if ended {
         return Err(invalid(approval, Reason::TaskEnded.for_agent()));
     }

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use ambit_audit::Attachment;
 use ambit_core::{
-    AgentName, Digest, InstanceId, PersonId, SpiffeId, TaskId, TemplateName, Timestamp,
+    AgentName, Digest, InstanceId, PersonId, Reason, SpiffeId, TaskId, TemplateName, Timestamp,
     act::{Governance, Target},
     estate::{Containment, Estate, Template},
     json::Value,
@@ -271,6 +271,7 @@ fn start(
     let book = desk.live.book()?;
     let estate = book.estate();
     let template = startable(desk, estate, &ask)?;
+    refuse_unfit(desk, asked, &ask, template)?;
     let parameters = ambit_policy::check_parameters(template, &ask.parameters)
         .map_err(|problem| Refusal::Invalid(problem.to_string()))?;
     let act = Governance::StartTask {
@@ -337,6 +338,27 @@ fn start(
     })
 }
 
+/// Refuses, on the record, an agent that was revoked or that would run less contained than its task wants.
+fn refuse_unfit(
+    desk: &mut Desk<'_>,
+    asked: &mut Asked,
+    ask: &StartTask,
+    template: &Template,
+) -> Result<(), Refusal> {
+    let (agent, name) = (&ask.agent, &ask.template);
+    if desk.live.state.standing(&Target::Agent(agent.clone())) == Standing::Revoked {
+        let explanation = format!("agent `{agent}` was revoked");
+        return Err(asked.refuse(desk, "start_task", Reason::AgentRevoked, explanation)?);
+    }
+    if template.containment == Containment::Required && ask.contained == Contained::None {
+        let explanation = format!(
+            "template `{name}` wants its agent contained; install bubblewrap (`apt install bubblewrap`) and start it with `ambit run`"
+        );
+        return Err(asked.refuse(desk, "start_task", Reason::ContainmentRequired, explanation)?);
+    }
+    Ok(())
+}
+
 /// Returns the template when there is room for the task and the estate lets the agent run it.
 fn startable<'a>(
     desk: &Desk<'_>,
@@ -346,28 +368,15 @@ fn startable<'a>(
     let invalid = |text: String| Err(Refusal::Invalid(text));
     let (agent, name) = (&ask.agent, &ask.template);
     let found = estate.agents.get(agent).zip(estate.templates.get(name));
-    let Some((declared, template)) = found else {
+    let Some((_, template)) = found else {
         return invalid(format!(
             "the estate has no agent `{agent}` or no template `{name}`; see `ambit plan`"
         ));
     };
-    if !declared.templates.contains(name) {
-        return invalid(format!(
-            "agent `{agent}` may not run template `{name}`; its owner lists it under `templates` in agents/{agent}.toml"
-        ));
-    }
     if desk.live.state.room() == crate::state::Room::Full {
         return invalid(format!(
             "{TASKS_LIVE_MAX} tasks are live, the most that there may be; end some first"
         ));
-    }
-    if template.containment == Containment::Required && ask.contained == Contained::None {
-        return invalid(format!(
-            "template `{name}` wants its agent contained; install bubblewrap (`apt install bubblewrap`) and run it with `ambit run`"
-        ));
-    }
-    if desk.live.state.standing(&Target::Agent(agent.clone())) == Standing::Revoked {
-        return invalid(format!("agent `{agent}` was revoked"));
     }
     Ok(template)
 }
