@@ -413,7 +413,7 @@ fn a_template_that_wants_containment_gets_it() {
     ];
     let output = world.ambit(&run);
     let text = String::from_utf8(output.stderr).unwrap();
-    assert_eq!(output.status.code(), Some(2), "{text}");
+    assert_eq!(output.status.code(), Some(3), "{text}");
     assert!(text.contains("wants its agent contained"), "{text}");
 }
 

@@ -151,7 +151,7 @@ fn a_revocation_says_what_it_ended() {
         &["1 task ended", "in effect after", task],
     );
     let again = ["task", "start", "free", "--for", "reader"];
-    let denied = check(&world, &again, 2, &["agent `reader`"]);
+    let denied = check(&world, &again, 3, &["denied", "agent `reader`"]);
     assert!(denied.contains("revoked"), "{denied}");
     check(
         &world,
