@@ -42,7 +42,7 @@ pub enum DecodeError {
 
 /// Returns the leaf of `record`.
 pub fn encode(record: &Record) -> Vec<u8> {
-    write::record(record).to_canonical().into_bytes()
+    write::record(record).into_bytes()
 }
 
 /// Returns the record of `leaf`. `encode` gives exactly `leaf` again.

@@ -39,6 +39,11 @@ impl Value {
         canonical::encode(self)
     }
 
+    /// Appends the canonical bytes to `out`.
+    pub fn write_canonical(&self, out: &mut String) {
+        canonical::write_value(out, self);
+    }
+
     /// Returns an object with `members`; a name given twice keeps its last value.
     pub fn object<'a>(members: impl IntoIterator<Item = (&'a str, Self)>) -> Self {
         Self::Object(

@@ -12,17 +12,17 @@ use ambit_core::{
 
 use super::{VERSION, kind};
 
-/// Returns the object of `record`.
-pub(super) fn record(record: &Record) -> Value {
+/// Returns the canonical text of `record`.
+pub(super) fn record(record: &Record) -> String {
     let (kind, members) = body(&record.body);
     members
         .add("v", VERSION)
         .add("kind", kind)
         .add("at", time(record.at))
-        .done()
+        .text_of_all()
 }
 
-fn body(body: &Body) -> (&'static str, Members) {
+fn body(body: &Body) -> (&'static str, Members<'_>) {
     match body {
         Body::LogOpened { origin, recovered } => {
             (kind::LOG_OPENED, log_opened(origin, recovered.as_ref()))
@@ -89,7 +89,7 @@ fn body(body: &Body) -> (&'static str, Members) {
 }
 
 /// The kinds that people's acts and Ambit's own observations leave.
-fn governance(body: &Body) -> (&'static str, Members) {
+fn governance(body: &Body) -> (&'static str, Members<'_>) {
     match body {
         Body::ApprovalDecided {
             approval,
@@ -159,7 +159,7 @@ fn governance(body: &Body) -> (&'static str, Members) {
     }
 }
 
-fn log_opened(origin: &str, recovered: Option<&(String, u64)>) -> Members {
+fn log_opened(origin: &str, recovered: Option<&(String, u64)>) -> Members<'static> {
     let recovered = recovered.map(|(origin, size)| {
         let members = members().add("origin", origin.as_str());
         members.add("size", *size).done()
@@ -169,7 +169,7 @@ fn log_opened(origin: &str, recovered: Option<&(String, u64)>) -> Members {
         .maybe("recovered", recovered)
 }
 
-fn decided(decided: &Decided) -> Members {
+fn decided(decided: &Decided) -> Members<'_> {
     members()
         .text("decision", &decided.decision)
         .add("actor", actor(decided.actor))
@@ -180,7 +180,7 @@ fn decided(decided: &Decided) -> Members {
         .maybe_text("pin", decided.pin.as_ref())
         .maybe("act", decided.act.as_ref().map(sealed))
         .text("estate", &decided.estate)
-        .add("facts", decided.facts.clone())
+        .lent("facts", &decided.facts)
         .add("answer", answer(&decided.answer))
         .add("rules", texts(&decided.rules))
 }
@@ -210,7 +210,7 @@ fn answer(answer: &Answer) -> Value {
     .done()
 }
 
-fn performed(performed: &Performed) -> Members {
+fn performed(performed: &Performed) -> Members<'_> {
     members()
         .text("decision", &performed.decision)
         .text("task", &performed.task)
@@ -288,34 +288,72 @@ fn time(at: Timestamp) -> Value {
 }
 
 /// The members of an object under way.
-struct Members(BTreeMap<String, Value>);
+struct Members<'a>(BTreeMap<&'static str, Part<'a>>);
 
-const fn members() -> Members {
+/// A member. Facts are the largest part of a record: they are lent, not copied.
+enum Part<'a> {
+    Own(Value),
+    Lent(&'a Value),
+}
+
+const fn members() -> Members<'static> {
     Members(BTreeMap::new())
 }
 
-impl Members {
-    fn add(mut self, name: &str, value: impl Into<Value>) -> Self {
-        self.0.insert(name.to_owned(), value.into());
+impl<'a> Members<'a> {
+    fn add(mut self, name: &'static str, value: impl Into<Value>) -> Self {
+        self.0.insert(name, Part::Own(value.into()));
         self
     }
 
-    fn text(self, name: &str, value: &impl ToString) -> Self {
+    fn lent<'b>(self, name: &'static str, value: &'b Value) -> Members<'b>
+    where
+        'a: 'b,
+    {
+        let mut members = self.0;
+        members.insert(name, Part::Lent(value));
+        Members(members)
+    }
+
+    fn text(self, name: &'static str, value: &impl ToString) -> Self {
         self.add(name, value.to_string())
     }
 
-    fn maybe(self, name: &str, value: Option<Value>) -> Self {
+    fn maybe(self, name: &'static str, value: Option<Value>) -> Self {
         match value {
             Some(value) => self.add(name, value),
             None => self,
         }
     }
 
-    fn maybe_text(self, name: &str, value: Option<&impl ToString>) -> Self {
+    fn maybe_text(self, name: &'static str, value: Option<&impl ToString>) -> Self {
         self.maybe(name, value.map(|it| it.to_string().into()))
     }
 
     fn done(self) -> Value {
-        Value::Object(self.0)
+        Value::object(self.0.into_iter().map(|(name, part)| match part {
+            Part::Own(value) => (name, value),
+            Part::Lent(value) => (name, value.clone()),
+        }))
+    }
+
+    /// Returns the canonical text of the object. The names are plain ASCII, in the order of their bytes.
+    fn text_of_all(self) -> String {
+        let mut text = String::with_capacity(TEXT_BYTES);
+        for (name, part) in self.0 {
+            text.push(if text.is_empty() { '{' } else { ',' });
+            text.push('"');
+            text.push_str(name);
+            text.push_str("\":");
+            match part {
+                Part::Own(value) => value.write_canonical(&mut text),
+                Part::Lent(value) => value.write_canonical(&mut text),
+            }
+        }
+        text.push('}');
+        text
     }
 }
+
+/// More than most records have, in bytes.
+const TEXT_BYTES: usize = 2048;
