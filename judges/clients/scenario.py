@@ -87,7 +87,7 @@ def main(client, drive):
         scenario.check()
     except Exception as problem:
         traceback.print_exc(file=sys.stderr)
-        error = f"{type(problem).__name__}: {problem}"
+        error = describe(problem)
     report = {
         "client": client,
         "scenario": scenario.name,
@@ -98,6 +98,13 @@ def main(client, drive):
     }
     print(json.dumps(report), flush=True)
     sys.exit(0 if error is None else 1)
+
+
+def describe(problem):
+    """The problem in words, without the groups that frameworks put around it."""
+    if isinstance(problem, BaseExceptionGroup):
+        return "; ".join(describe(inner) for inner in problem.exceptions)
+    return f"{type(problem).__name__}: {problem}"
 
 
 def parse():

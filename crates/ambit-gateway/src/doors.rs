@@ -16,6 +16,7 @@ use ambit_identity::InstanceCaller;
 use tokio::{sync::watch, time::timeout};
 
 use crate::{
+    last_shown::LastShown,
     limits::{READY_PATIENCE, STREAMS_PER_TASK_MAX, TOOLS_SHOWN_MAX, UPSTREAM_START_TIMEOUT},
     upstream::{Check, Means, Upstream, UpstreamError},
 };
@@ -31,6 +32,8 @@ pub(crate) struct Doors {
     tables: Mutex<HashMap<InstanceId, Table>>,
     /// Counts what may change listings, so that streams look again.
     pub shown: watch::Sender<u64>,
+    /// What agents saw last.
+    pub last_shown: LastShown,
 }
 
 /// What one instance has open.
@@ -64,6 +67,7 @@ impl Doors {
             means: Arc::new(means),
             tables: Mutex::default(),
             shown: watch::Sender::new(0),
+            last_shown: LastShown::default(),
         }
     }
 

@@ -11,6 +11,7 @@ mod doors;
 mod edge;
 mod gateway;
 mod inspect;
+mod last_shown;
 pub mod limits;
 mod mcp;
 mod sandbox;

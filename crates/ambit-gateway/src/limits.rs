@@ -22,6 +22,8 @@ pub const METHOD_BYTES_MAX: usize = 128;
 pub const ITEM_NAME_BYTES_MAX: usize = 8 * 1024;
 /// The most streams of changes that one task may keep open.
 pub const STREAMS_PER_TASK_MAX: usize = 8;
+/// The most agents whose last list of tools is remembered, so that it can be shown after their task's end.
+pub const LAST_SHOWN_MAX: usize = 1024;
 /// How often a stream of changes shows that it is alive and looks for changes.
 pub const STREAM_HEARTBEAT: Duration = Duration::from_secs(15);
 /// The most notifications that wait for one agent to read them; more are dropped.

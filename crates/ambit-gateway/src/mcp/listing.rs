@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 
 use ambit_core::{
-    ServerName,
+    Reason, ServerName,
     act::{Act, Listing},
+    estate::Estate,
     json::{self, Value},
 };
-use ambit_engine::Offers;
+use ambit_engine::{EngineError, Offer, Offers};
 use tokio::task::JoinSet;
 
 use super::{
@@ -17,13 +18,16 @@ use super::{
     era::Era,
     local,
     perform::{Conclusion, Wishes, perform},
+    refusal::Refusal,
     wire::{INVALID_PARAMS, Request, RpcError},
 };
 
 /// Answers `tools/list`: the accepted definitions of the tools that the task could call.
 ///
+/// An agent whose task is over sees what it saw before, so that its model is told so by the next call.
+///
 /// # Errors
-/// The task is not live, or was not given the door's server.
+/// The task is not live and showed nothing before, or it was not given the door's server.
 pub(super) async fn tools(visit: &Visit, era: Era, request: &Request) -> Result<Value, RpcError> {
     if request.params.keys().any(|it| it != "_meta") {
         return Err(RpcError::new(
@@ -31,18 +35,40 @@ pub(super) async fn tools(visit: &Visit, era: Era, request: &Request) -> Result<
             "the list is whole; it takes no cursor",
         ));
     }
-    let offers = local::offers(visit, &request.method).await?;
-    // A tool that changed is no longer shown once its server was asked.
-    local::warm(visit, &offers).await;
-    let offers = local::offers(visit, &request.method).await?;
+    let offers = match live(visit, request).await {
+        Ok(offers) => offers,
+        Err(error) => last_shown(visit, &error).ok_or(error)?,
+    };
+    let Ok(book) = visit.doors.handle.book() else {
+        return Err(Refusal::engine(&EngineError::NoEstate).to_error());
+    };
     let mut members = BTreeMap::from([(
         "tools".to_owned(),
-        Value::Array(definitions(visit, &offers)),
+        Value::Array(definitions(visit, book.estate(), &offers)),
     )]);
     if era == Era::Modern {
         bridge::complete(&mut members, true);
     }
     Ok(Value::Object(members))
+}
+
+async fn live(visit: &Visit, request: &Request) -> Result<Vec<Offer>, RpcError> {
+    let offers = local::offers(visit, &request.method).await?;
+    // A tool that changed is no longer shown once its server was asked.
+    local::warm(visit, &offers).await;
+    let offers = local::offers(visit, &request.method).await?;
+    let instance = visit.caller.instance();
+    visit.doors.last_shown.keep(instance, &offers.servers);
+    Ok(offers.servers)
+}
+
+/// Returns what an agent saw before its task ended. That it asked again is recorded as refused.
+fn last_shown(visit: &Visit, error: &RpcError) -> Option<Vec<Offer>> {
+    let code = error.data.as_ref().and_then(|it| it.get("code")?.as_str());
+    if code != Some(Reason::TaskEnded.code()) {
+        return None;
+    }
+    visit.doors.last_shown.of(visit.caller.instance())
 }
 
 /// Returns the names of the tools that the door shows, so that a stream can tell when they change.
@@ -135,14 +161,9 @@ fn joined(texts: impl Iterator<Item = String>, what: Listing, era: Era) -> Value
     Value::Object(members)
 }
 
-fn definitions(visit: &Visit, offers: &Offers) -> Vec<Value> {
-    let estate = offers.book.estate();
+fn definitions(visit: &Visit, estate: &Estate, offers: &[Offer]) -> Vec<Value> {
     let mut definitions = Vec::new();
-    for offer in offers
-        .servers
-        .iter()
-        .filter(|it| leads_to(&visit.door, &it.server))
-    {
+    for offer in offers.iter().filter(|it| leads_to(&visit.door, &it.server)) {
         for name in &offer.tools {
             let Some(tool) = estate.tool(&offer.server, name) else {
                 continue;

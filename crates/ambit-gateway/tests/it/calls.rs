@@ -171,7 +171,25 @@ async fn the_end_of_the_task_cuts_the_call_and_closes_the_doors() {
     let listed = stand
         .post("/mcp", r#"{"jsonrpc":"2.0","id":1,"method":"tools/list"}"#)
         .await;
-    assert_eq!(listed.gist(), "task_ended");
+    assert_eq!(listed.gist(), "task_ended", "nothing was shown before");
+}
+
+#[tokio::test]
+async fn after_the_task_its_list_stays_and_its_calls_are_refused() {
+    let stand = Stand::new(false).await;
+    let list = r#"{"jsonrpc":"2.0","id":1,"method":"tools/list"}"#;
+    let before = stand.post("/mcp", list).await;
+    let ana = stand.world.person("ana");
+    let moment = stand.world.clock.moment();
+    stand
+        .world
+        .handle
+        .end_task(Ender::Person(&ana), stand.task, End::Completed, moment)
+        .await
+        .unwrap();
+    assert!(before.text.contains("\"name\":"), "{}", before.text);
+    assert_eq!(stand.post("/mcp", list).await.text, before.text);
+    assert_eq!(stand.call(READ.0, READ.1).await.gist(), "task_ended");
 }
 
 #[tokio::test]
