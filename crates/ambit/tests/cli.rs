@@ -11,7 +11,7 @@ use std::{
     process::{Command, Output},
 };
 
-const COMMANDS: [&str; 31] = [
+const COMMANDS: [&str; 32] = [
     "",
     "demo",
     "dev",
@@ -39,6 +39,7 @@ const COMMANDS: [&str; 31] = [
     "log why",
     "log verify",
     "log rebuild",
+    "log replay",
     "log export",
     "recover",
     "status",

@@ -83,6 +83,9 @@ pub(crate) enum LogCommand {
     /// Folds the whole log again and compares the tables, byte for byte
     #[command(after_help = "Example:\n  ambit log rebuild")]
     Rebuild,
+    /// Derives every decision again from its recorded facts and policies
+    #[command(after_help = "Example:\n  ambit log replay")]
+    Replay,
     /// Writes the log as files (C2SP tlog-tiles), with its verifier key
     #[command(
         after_help = "Example:\n  ambit log export ./exported && ambit log verify ./exported"
@@ -119,6 +122,7 @@ pub(crate) async fn log(session: &Session, command: LogCommand) -> Result<(), Pr
         }
         LogCommand::Verify { dir, key } => offline::check(session, dir, key),
         LogCommand::Rebuild => offline::rebuild(session),
+        LogCommand::Replay => offline::replay(session),
         LogCommand::Export { dir } => offline::write(session, &dir),
     }
 }

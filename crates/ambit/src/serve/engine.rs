@@ -153,7 +153,7 @@ pub(crate) fn lines(problems: &[EstateProblem]) -> String {
         .join("\n")
 }
 
-fn compile() -> CompileEstate {
+pub(crate) fn compile() -> CompileEstate {
     Arc::new(|archive| {
         let loaded = read_archive(archive).map_err(|problems| lines(&problems))?;
         let book = PolicyBook::compile(Arc::new(loaded.estate)).map_err(|problems| {

@@ -189,6 +189,7 @@ fn a_refused_call_is_explained_to_people() {
     );
     check(&world, &["log", "verify"], 0, &["OK ambit.internal/log"]);
     check(&world, &["log", "rebuild"], 0, &["byte for byte"]);
+    check(&world, &["log", "replay"], 0, &["follow again"]);
     let exported = world.directory.path().join("exported");
     let exported = exported.to_str().unwrap();
     check(&world, &["log", "export", exported], 0, &["verifier key"]);

@@ -1,14 +1,14 @@
 //! What needs no server: verifying, exporting and rebuilding a log from files.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fs,
     path::{Path, PathBuf},
 };
 
-use ambit_audit::{Directory, TileSource, VerifierKey, VerifyError, decode, export, verify};
+use ambit_audit::{Directory, TileSource, VerifierKey, VerifyError, export, verify};
 use ambit_core::json::Value;
-use ambit_engine::{Archive, State, TABLES};
+use ambit_engine::{Archive, RebuildError, TABLES};
 use ambit_store::{ArchiveTiles, SqliteArchive, open_to_read};
 
 use super::Session;
@@ -16,13 +16,11 @@ use crate::{
     config::StateDirectory,
     output::{Tone, cell},
     problem::Problem,
-    serve::keys,
+    serve::{engine::compile, keys},
 };
 
 /// The file of the verifier key in an exported log.
 const KEY_FILE: &str = "log.vkey";
-/// How many leaves are read at once.
-const LEAVES_AT_ONCE: usize = 1024;
 
 /// Verifies the log in `directory`, or the one in the state directory.
 pub(crate) fn check(
@@ -80,23 +78,17 @@ pub(crate) fn write(session: &Session, to: &Path) -> Result<(), Problem> {
 /// Folds the whole log again and compares the tables.
 pub(crate) fn rebuild(session: &Session) -> Result<(), Problem> {
     let archive = database(&session.state()?)?;
+    let rebuilt = ambit_engine::rebuild(&archive).map_err(unfounded)?;
     let failed = |error| Problem::failed("read the log", error);
-    let size = archive.size().map_err(failed)?;
-    let folded = fold(&archive, size)?;
-    let mut differing = Vec::new();
+    let mut differing = BTreeSet::new();
     let mut rows = 0;
-    for table in TABLES {
+    for (table, again) in &rebuilt.tables {
         let kept: BTreeMap<_, _> = archive.rows(table).map_err(failed)?.into_iter().collect();
         rows += kept.len();
-        let again = folded.get(*table).cloned().unwrap_or_default();
-        let keys = kept
-            .keys()
-            .chain(again.keys())
-            .filter(|key| kept.get(*key) != again.get(*key));
+        let keys = kept.keys().chain(again.keys());
+        let keys = keys.filter(|key| kept.get(*key) != again.get(*key));
         differing.extend(keys.map(|key| format!("{table}: {key}")));
     }
-    differing.sort();
-    differing.dedup();
     for line in &differing {
         session.output.line(line)?;
     }
@@ -107,44 +99,44 @@ pub(crate) fn rebuild(session: &Session) -> Result<(), Problem> {
         )));
     }
     let answer = Value::object([
-        ("records", Value::from(size)),
+        ("records", Value::from(rebuilt.records)),
         ("rows", (rows as u64).into()),
+        ("digest", rebuilt.digest.to_string().into()),
     ]);
     let ok = session.output.paint(Tone::Good, "ok");
-    let text = format!("{ok} {size} records give the same {rows} rows, byte for byte");
+    let text = format!(
+        "{ok} {} records give the same {rows} rows, byte for byte",
+        rebuilt.records
+    );
     session.output.thing(&answer, &text)
 }
 
-type Tables = BTreeMap<&'static str, BTreeMap<String, Vec<u8>>>;
-
-fn fold(archive: &dyn Archive, size: u64) -> Result<Tables, Problem> {
-    let mut state = State::empty();
-    let mut tables = Tables::new();
-    let mut index = 0;
-    while index < size {
-        let leaves = archive
-            .leaves(index, LEAVES_AT_ONCE)
-            .map_err(|error| Problem::failed("read the log", error))?;
-        if leaves.is_empty() {
-            return Err(Problem::CheckFailed(format!("record {index} is missing")));
-        }
-        for leaf in leaves {
-            let record = decode(&leaf)
-                .map_err(|error| Problem::failed(format!("read record {index}"), error))?;
-            state
-                .apply(index, &record)
-                .map_err(|error| Problem::failed(format!("fold record {index}"), error))?;
-            index += 1;
-        }
-        for change in state.take_rows() {
-            let table = tables.entry(change.table).or_default();
-            match change.value {
-                Some(value) => table.insert(change.key, value),
-                None => table.remove(&change.key),
-            };
-        }
+/// Derives every decision again from the facts in its record and the policies that it names.
+pub(crate) fn replay(session: &Session) -> Result<(), Problem> {
+    let archive = database(&session.state()?)?;
+    let report = ambit_engine::replay_all(&archive, &compile()).map_err(unfounded)?;
+    for index in &report.different {
+        session.output.line(&format!(
+            "record {index}: another answer follows; see `ambit log show {index}`"
+        ))?;
     }
-    Ok(tables)
+    if !report.different.is_empty() {
+        let count = report.different.len();
+        return Err(Problem::CheckFailed(format!(
+            "{count} decisions do not follow from their facts"
+        )));
+    }
+    let answer = Value::object([("decisions", Value::from(report.same))]);
+    let ok = session.output.paint(Tone::Good, "ok");
+    let text = format!(
+        "{ok} {} decisions follow again from their recorded facts",
+        report.same
+    );
+    session.output.thing(&answer, &text)
+}
+
+fn unfounded(error: RebuildError) -> Problem {
+    Problem::failed("derive anything from the log", error)
 }
 
 fn told(session: &Session, source: &impl TileSource, key: &VerifierKey) -> Result<(), Problem> {
