@@ -9,7 +9,7 @@ use std::{
 use crate::{
     checkpoint::{CHECKPOINT_BYTES_MAX, Checkpoint, CheckpointError},
     tile::{
-        BUNDLE_BYTES_MAX, BundleError, TILE_BYTES, TILE_WIDTH, TilePath, decode_bundle,
+        BUNDLE_BYTES_MAX, BundleError, TILE_BYTES, TILE_WIDTH, TilePath, decode_with_surplus,
         encode_bundle,
     },
     verify::{SourceError, TileSource},
@@ -148,7 +148,7 @@ impl TileSource for Directory {
     fn entries(&self, index: u64, width: u16) -> Result<Option<Vec<Vec<u8>>>, SourceError> {
         let path = TilePath::Entries { index, width };
         let bundle = self.read(&path.to_string(), BUNDLE_BYTES_MAX)?;
-        let leaves = bundle.map(|it| decode_bundle(&it)).transpose();
+        let leaves = bundle.map(|it| decode_with_surplus(&it)).transpose();
         leaves.map_err(|source| SourceError::Bundle { index, source })
     }
 }

@@ -124,13 +124,23 @@ pub fn encode_bundle(leaves: &[Vec<u8>]) -> Result<Vec<u8>, BundleError> {
 /// # Errors
 /// A leaf is cut off, or there are more than [`TILE_WIDTH`].
 pub fn decode_bundle(bundle: &[u8]) -> Result<Vec<Vec<u8>>, BundleError> {
+    let leaves = decode_with_surplus(bundle)?;
+    if leaves.len() > usize::from(TILE_WIDTH) {
+        return Err(BundleError::TooMany);
+    }
+    Ok(leaves)
+}
+
+/// Returns the leaves of an entry bundle, and of those that are too many the first: a verifier tells by the hashes
+/// which one does not belong.
+///
+/// # Errors
+/// A leaf is cut off.
+pub(crate) fn decode_with_surplus(bundle: &[u8]) -> Result<Vec<Vec<u8>>, BundleError> {
     let mut leaves = Vec::new();
     let mut rest = bundle;
-    while !rest.is_empty() {
+    while !rest.is_empty() && leaves.len() <= usize::from(TILE_WIDTH) {
         let place = leaves.len();
-        if place >= usize::from(TILE_WIDTH) {
-            return Err(BundleError::TooMany);
-        }
         let cut = BundleError::Cut { place };
         let (length, after) = rest.split_first_chunk::<2>().ok_or(cut)?;
         let length = usize::from(u16::from_be_bytes(*length));
