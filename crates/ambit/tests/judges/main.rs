@@ -4,6 +4,9 @@
 
 #![expect(
     clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::print_stderr,
     reason = "a test that finds something else than it expects must stop"
 )]
 

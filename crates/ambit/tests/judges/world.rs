@@ -36,6 +36,15 @@ impl World {
     /// Starts a server, has it inspect each upstream, accepts what it found, and applies `grants`: the lines of the
     /// template that say what its tasks may do.
     pub(crate) fn start(upstreams: &[Upstream], grants: &str) -> Self {
+        Self::start_prepared(upstreams, grants, |_| ())
+    }
+
+    /// Does the same, and has `prepare` do what the upstreams need before they are asked for their tools.
+    pub(crate) fn start_prepared(
+        upstreams: &[Upstream],
+        grants: &str,
+        prepare: impl FnOnce(&Self),
+    ) -> Self {
         let directory = tempfile::Builder::new().prefix("ambit-").tempdir().unwrap();
         let root = directory.path();
         // The second person reaches the control socket, which is not in the state directory.
@@ -46,6 +55,7 @@ impl World {
         write_estate(&root.join("estate"), upstreams);
         let server = spawn(root);
         let world = Self { directory, server };
+        prepare(&world);
         for upstream in upstreams {
             world.accept_tools(upstream.name);
         }
@@ -161,6 +171,13 @@ impl Upstream {
     /// Names an upstream at `url`.
     pub(crate) fn http(name: &'static str, url: &str) -> Self {
         let transport = format!("[http]\nurl = \"{url}\"\n");
+        Self { name, transport }
+    }
+
+    /// Names an upstream at `url` that wants the credential `secret`.
+    pub(crate) fn http_with_secret(name: &'static str, url: &str, secret: &str) -> Self {
+        let transport =
+            format!("[http]\nurl = \"{url}\"\ncredential = {{ secret = \"{secret}\" }}\n");
         Self { name, transport }
     }
 
