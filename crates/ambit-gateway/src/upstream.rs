@@ -269,7 +269,7 @@ impl Upstream {
         if let Channel::Http(channel) = &self.channel {
             channel.forget_session();
         }
-        self.initialize().await?;
+        Box::pin(self.initialize()).await?;
         self.exchange(call).await.map_err(failed)
     }
 

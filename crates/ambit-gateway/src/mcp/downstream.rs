@@ -183,7 +183,8 @@ async fn run(
         wishes.progress = token.is_some();
     }
     let (mut end, mut ended) = oneshot::channel();
-    tokio::spawn(async move {
+    // Boxed: the runtime moves what it is given several times, and this is several kilobytes.
+    tokio::spawn(Box::pin(async move {
         let structured = !has_output_schema(&visit, &act);
         let conclusion = {
             let gone = async {
@@ -202,7 +203,7 @@ async fn run(
         // The stream of notices must have ended when its last event comes.
         drop(wishes);
         let _agent_left = end.send((status, text));
-    });
+    }));
     tokio::select! {
         // What the upstream said on the way comes before its answer, also when both are there already.
         biased;

@@ -233,7 +233,7 @@ async fn send(
         .collect();
     let sent_bytes = prepared.params.iter().map(|it| it.1.len()).sum::<usize>() as u64;
     if let Act::List { what, .. } = passage.act() {
-        return listed(&upstream, *what, wishes, server).await;
+        return Box::pin(listed(&upstream, *what, wishes, server)).await;
     }
     let call = Call {
         name: prepared.name.as_deref(),
