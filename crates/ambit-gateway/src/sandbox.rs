@@ -67,7 +67,7 @@ pub(crate) fn start(transport: &Transport, policy: &SandboxPolicy) -> Result<Chi
             let mut started = Command::new(program);
             started
                 .args(confinement(environment, mounts, *network, estate))
-                .arg("--")
+                .args(["--", "/bin/sh", "-c", LIMITED, "ambit-stdio"])
                 .args(command);
             started.env_clear();
             started
@@ -159,6 +159,9 @@ fn shown(policy: &SandboxPolicy, program: &str) -> String {
     }
 }
 
+/// Sets the limits of a server, then becomes it: no core files (they would hold what it read), 1,024 open files, and
+/// no file beyond 4 GiB (the unit is 512 bytes).
+const LIMITED: &str = "ulimit -c 0 && ulimit -n 1024 && ulimit -f 8388608 && exec \"$@\"";
 /// The home of a server: empty, gone with it.
 const HOME: &str = "/tmp/home";
 /// Programs and libraries, read-only.
@@ -256,6 +259,16 @@ mod tests {
         };
         assert_eq!(run(StdioNetwork::None).await, "alone\n");
         assert_eq!(run(StdioNetwork::Host).await, "reached\n");
+    }
+
+    /// Root inside must not write the kernel's settings: those files check the user and no capability.
+    #[tokio::test]
+    async fn a_server_has_limits_and_no_power_over_the_machine() {
+        let script = "ulimit -c; ulimit -n; ulimit -f; grep CapEff /proc/self/status; \
+            test -w /proc/sys/kernel/core_pattern && echo writable; exit 0";
+        let transport = check(&["/bin/sh", "-c", script], Vec::new(), StdioNetwork::None);
+        let seen = output(&transport, Path::new("/")).await;
+        assert_eq!(seen, "0\n1024\n8388608\nCapEff:\t0000000000000000\n");
     }
 
     #[test]
