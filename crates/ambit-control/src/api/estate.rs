@@ -2,7 +2,12 @@
 
 use std::sync::Arc;
 
-use ambit_core::{ServerName, json::Value};
+use ambit_core::{
+    ServerName,
+    estate::{Estate, PersonRole},
+    json::Value,
+};
+use ambit_identity::PersonCaller;
 use axum::{
     extract::{Path, State},
     http::StatusCode,
@@ -65,7 +70,15 @@ pub(super) async fn apply(
     let control = &shared.control;
     let checked = checked(asked).await?;
     let caller = match control.handle.book() {
-        Ok(book) => peer.identify(book.estate())?,
+        Ok(book) => {
+            let caller = peer.identify(book.estate())?;
+            let goes = peer.identify(checked.estate()).is_err();
+            // Others are refused below, and that is recorded.
+            if goes && is_administrator(book.estate(), &caller) {
+                return Err(locked_out(&caller));
+            }
+            caller
+        }
         Err(error) if is_first(&error) => peer.identify(checked.estate())?,
         Err(error) => return Err(error.into()),
     };
@@ -110,6 +123,21 @@ pub(super) async fn inspect(
         ("toml", proposal.toml.into()),
         ("tools_json", proposal.tools_json.into()),
     ])))
+}
+
+fn is_administrator(estate: &Estate, caller: &PersonCaller) -> bool {
+    let person = estate.people.get(caller.alias());
+    person.is_some_and(|it| it.roles.contains(&PersonRole::Administrator))
+}
+
+/// Whoever applies an estate is somebody in it: otherwise the last person could lock everybody out.
+fn locked_out(caller: &PersonCaller) -> Problem {
+    let title = "the estate names nobody for the local user who applies it";
+    let detail = format!(
+        "write `unix_uid = {}` for one person of estate.toml, or have another administrator apply it",
+        caller.unix_uid()
+    );
+    Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "locked_out", title).because(detail)
 }
 
 /// Checks the estate away from the threads that answer others: policies take a while to compile.

@@ -252,6 +252,17 @@ async fn an_estate_is_planned_and_applied() {
         "approval = \\\\\\\"free\\\\\\\"",
     );
     assert_ne!(broken, estate_body());
+    let without = estate_body().replace(
+        &format!("unix_uid = {ANA}"),
+        &format!("unix_uid = {}", ANA + 7),
+    );
+    assert_ne!(without, estate_body());
+    let (_, problem) = office.ask(ANA, "POST", "/v1/estate/apply", &without).await;
+    assert_eq!(
+        text(&problem, "code"),
+        "locked_out",
+        "nobody locks themselves out"
+    );
     let (status, problem) = office.ask(ANA, "POST", "/v1/estate/apply", &broken).await;
     assert_eq!(
         (status, text(&problem, "code")),
