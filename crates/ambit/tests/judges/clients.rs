@@ -55,6 +55,21 @@ struct Scenario {
     texts: &'static [&'static [&'static str]],
 }
 
+/// A door of the gateway, and what stands before the names of the server's tools there.
+struct Door {
+    path: &'static str,
+    prefix: &'static str,
+}
+
+const OWN_DOOR: Door = Door {
+    path: "/s/everything/mcp",
+    prefix: "",
+};
+const SHARED_DOOR: Door = Door {
+    path: "/mcp",
+    prefix: "everything__",
+};
+
 const GRANTS: &str = "\
 [tools.everything.echo]
 arguments = { message = { one_of = [\"hello\"] } }
@@ -107,30 +122,30 @@ const SCENARIOS: [Scenario; 4] = [
 
 #[test]
 fn the_python_sdk_goes_on() {
-    check("mcp_client.py", "auto");
+    check("mcp_client.py", "auto", &OWN_DOOR);
 }
 
 #[test]
 fn the_python_sdk_of_the_legacy_era_goes_on() {
-    check("mcp_client.py", "legacy");
+    check("mcp_client.py", "legacy", &SHARED_DOOR);
 }
 
 #[test]
 fn pydantic_ai_goes_on() {
-    check("pydantic_ai_client.py", "auto");
+    check("pydantic_ai_client.py", "auto", &OWN_DOOR);
 }
 
 #[test]
 fn openai_agents_goes_on() {
-    check("openai_agents_client.py", "auto");
+    check("openai_agents_client.py", "auto", &SHARED_DOOR);
 }
 
 /// Runs `client` through every scenario, each in a task of its own.
-fn check(client: &str, era: &str) {
+fn check(client: &str, era: &str, door: &Door) {
     let upstream = Upstream::stdio("everything", &["stdio"], "");
     let world = World::start(&[upstream], GRANTS);
     for scenario in &SCENARIOS {
-        let mut run = start(&world, client, era, scenario);
+        let mut run = start(&world, (client, era), door, scenario);
         let report = converse(&world, &mut run, scenario);
         let mut errors = String::new();
         run.stderr
@@ -155,14 +170,16 @@ fn check(client: &str, era: &str) {
     }
 }
 
-fn start(world: &World, client: &str, era: &str, scenario: &Scenario) -> Child {
+fn start(world: &World, (client, era): (&str, &str), door: &Door, scenario: &Scenario) -> Child {
     let (python, client) = (tool("python"), judge("clients").join(client));
+    let tool = format!("{}{}", door.prefix, scenario.tool);
     let arguments = [
         python.to_str().unwrap(),
         client.to_str().unwrap(),
+        door.path,
         scenario.name,
         "--tool",
-        scenario.tool,
+        &tool,
         "--arguments",
         scenario.arguments,
         "--era",
@@ -176,8 +193,8 @@ fn start(world: &World, client: &str, era: &str, scenario: &Scenario) -> Child {
     command.spawn().unwrap()
 }
 
-const CALL: &str = "python=$1; client=$2; shift 2; \
-    exec \"$python\" \"$client\" \"${AMBIT_MCP_URL%/mcp}/s/everything/mcp\" \"$@\"";
+const CALL: &str = "python=$1; client=$2; url=${AMBIT_MCP_URL%/mcp}$3; shift 3; \
+    exec \"$python\" \"$client\" \"$url\" \"$@\"";
 
 /// Reads what the client prints; at its pause, does what the scenario wants done.
 fn converse(world: &World, run: &mut Child, scenario: &Scenario) -> Report {
