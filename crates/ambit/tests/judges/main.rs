@@ -13,6 +13,7 @@
 mod canary;
 mod clients;
 mod conformance;
+mod docs;
 mod log;
 mod servers;
 mod world;

@@ -255,7 +255,8 @@ pub(crate) fn succeed(output: &Output, what: &[&str]) -> String {
     text
 }
 
-fn tools() -> PathBuf {
+/// Returns where the judges are installed.
+pub(crate) fn tools() -> PathBuf {
     let told = std::env::var_os("AMBIT_TOOLS").map(PathBuf::from);
     let tools = told.unwrap_or_else(|| workspace().join("target/tools"));
     assert!(
