@@ -43,6 +43,10 @@ pub enum Reason {
     BudgetExhausted,
     /// The host is not among the agent's declared model endpoints.
     EndpointNotListed,
+    /// The request can't be read, or could be read in two ways.
+    Malformed,
+    /// The request is longer than its door takes.
+    TooLarge,
     /// Ambit knows no decision for this method.
     MethodNotAllowed,
     /// A policy of the organisation forbids it.
@@ -92,7 +96,7 @@ pub enum Remedy {
 
 impl Reason {
     /// Every reason, in the order of declaration.
-    pub const ALL: [Self; 33] = [
+    pub const ALL: [Self; 35] = [
         Self::TaskUnknown,
         Self::TaskEnded,
         Self::TaskExpired,
@@ -112,6 +116,8 @@ impl Reason {
         Self::LabelMayNotLeave,
         Self::BudgetExhausted,
         Self::EndpointNotListed,
+        Self::Malformed,
+        Self::TooLarge,
         Self::MethodNotAllowed,
         Self::PolicyForbids,
         Self::NoPolicyPermits,
@@ -217,6 +223,16 @@ impl Reason {
                 "endpoint_not_listed",
                 AskOwner,
                 "this host is not declared for the agent",
+            ),
+            Self::Malformed => (
+                "malformed",
+                ChangeArguments,
+                "the request can't be read, or could be read in two ways",
+            ),
+            Self::TooLarge => (
+                "too_large",
+                ChangeArguments,
+                "the request is longer than is taken",
             ),
             Self::MethodNotAllowed => ("method_not_allowed", None, "this method is not offered"),
             Self::PolicyForbids => ("policy_forbids", AskOwner, "a policy forbids it"),

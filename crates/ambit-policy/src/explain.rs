@@ -97,6 +97,8 @@ fn of_act(reason: Reason, facts: &Facts) -> Option<String> {
         | Reason::PersonRevoked
         | Reason::ServerRevoked
         | Reason::InstanceRevoked
+        | Reason::Malformed
+        | Reason::TooLarge
         | Reason::MethodNotAllowed
         | Reason::PolicyForbids
         | Reason::NoPolicyPermits
