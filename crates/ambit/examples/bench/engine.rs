@@ -32,7 +32,7 @@ pub(crate) fn report(options: &Options, _: &Sync) -> Result<(), Failure> {
             let (mut rates, mut costs) = (Vec::new(), Vec::new());
             for _ in 0..options.rounds {
                 let directory = fresh(&options.directory.join("engine"))?;
-                let (rate, cost) = once_measured(&directory, is_durable, flight)?;
+                let (rate, cost) = once_measured(&directory, is_durable, flight, options.calls)?;
                 rates.push(rate);
                 costs.push(cost);
             }
@@ -66,7 +66,12 @@ pub(crate) fn once(arguments: &[String]) -> Result<(), Failure> {
     }
 }
 
-fn once_measured(directory: &Path, is_durable: bool, flight: usize) -> Result<(f64, f64), Failure> {
+fn once_measured(
+    directory: &Path,
+    is_durable: bool,
+    flight: usize,
+    calls_in_all: usize,
+) -> Result<(f64, f64), Failure> {
     let runtime = tokio::runtime::Builder::new_multi_thread().build()?;
     runtime.block_on(async {
         let kept = if is_durable {
@@ -75,7 +80,7 @@ fn once_measured(directory: &Path, is_durable: bool, flight: usize) -> Result<(f
             Kept::Memory
         };
         let whole = Whole::open(&kept, whole::estate(10, 1)?).await?;
-        let each = (CALLS / flight).min(CALLS_EACH_MAX);
+        let each = (calls_in_all / flight).min(CALLS_EACH_MAX);
         let (begun, used) = (Instant::now(), processor_time(std::process::id())?);
         calls(&whole, flight, each).await?;
         let spent = processor_time(std::process::id())? - used;
@@ -145,8 +150,6 @@ pub(crate) fn ticking(whole: &Arc<Whole>) {
     });
 }
 
-/// How many calls one round makes.
-const CALLS: usize = 16_384;
 /// How many of them one task makes at most.
 const CALLS_EACH_MAX: usize = 2000;
 /// As often as the program tells the engine the time.

@@ -36,6 +36,9 @@ use options::Options;
 /// Whatever stops a measurement.
 type Failure = Box<dyn std::error::Error + Send + Sync>;
 
+/// A part of the report: measures and prints.
+type Part = fn(&Options, &machine::Sync) -> Result<(), Failure>;
+
 fn main() -> ExitCode {
     let mut arguments: Vec<String> = std::env::args().skip(1).collect();
     let role = match arguments.first() {
@@ -72,7 +75,7 @@ fn report(arguments: &[String]) -> Result<(), Failure> {
     machine::describe(&options)?;
     let sync = machine::measure_sync(&options)?;
     println!("\nF, one fdatasync after an append of 512 B: {sync} µs");
-    let parts: [(&str, fn(&Options, &machine::Sync) -> Result<(), Failure>); 6] = [
+    let parts: [(&str, Part); 6] = [
         ("decision", decision::report),
         ("append", append::report),
         ("engine", engine::report),

@@ -15,6 +15,8 @@ pub(crate) struct Options {
     pub(crate) span: Duration,
     /// How many records the log of the start has.
     pub(crate) records: u64,
+    /// How many calls one round of the engine makes.
+    pub(crate) calls: usize,
     /// How many tasks are live.
     pub(crate) tasks: usize,
     /// How many revocations are timed.
@@ -30,6 +32,7 @@ impl Options {
             rounds: 5,
             span: Duration::from_millis(1500),
             records: 1_000_000,
+            calls: 16_384,
             tasks: 10_000,
             revocations: 60,
             only: Vec::new(),
@@ -41,6 +44,7 @@ impl Options {
                     options.rounds = 3;
                     options.span = Duration::from_millis(300);
                     options.records = 100_000;
+                    options.calls = 4096;
                     options.tasks = 1000;
                     options.revocations = 12;
                 }
