@@ -3,7 +3,9 @@
 use ambit_audit::{Attachment, Batch, Committed, Pending};
 use ambit_core::{
     Timestamp,
+    limits::BATCH_RECORDS_MAX,
     record::{Body, Recordable},
+    task::Contained,
 };
 
 use crate::{EngineError, live::Live};
@@ -44,6 +46,11 @@ impl<'a> Desk<'a> {
         self.batch.len()
     }
 
+    /// Returns how many more records the batch takes.
+    pub(crate) fn room(&self) -> usize {
+        BATCH_RECORDS_MAX.saturating_sub(self.batch.len())
+    }
+
     /// Writes the record of `value` and folds it.
     ///
     /// # Errors
@@ -69,7 +76,7 @@ impl<'a> Desk<'a> {
 
 impl Live {
     /// Keeps what is derived from the fold in step with it.
-    fn announce(&self, body: &Body) {
+    fn announce(&mut self, body: &Body) {
         match body {
             Body::TaskEnded { task, .. } => self.announce_end(*task),
             Body::Revoked { .. } => {
@@ -77,6 +84,9 @@ impl Live {
                 for task in ended {
                     self.announce_end(task);
                 }
+            }
+            Body::TaskStarted { task, .. } if task.contained == Contained::None => {
+                self.loose.insert(task.subject);
             }
             Body::LogOpened { .. }
             | Body::PersonKnown { .. }

@@ -7,12 +7,14 @@ use std::{
 };
 
 use ambit_core::{
-    AgentName, DecisionId, Labels, Millis, PersonId, ServerName, TaskId, Timestamp,
+    AgentName, DecisionId, Labels, Millis, PersonId, ServerName, TaskId, Timestamp, ToolName,
     act::{Act, Target},
-    limits::PERMIT_ACT_BY,
+    estate::Endpoint,
+    limits::{ACTS_IN_FLIGHT_PER_TASK_MAX, PERMIT_ACT_BY},
     record::Status,
     task::Task,
 };
+use ambit_policy::Offering;
 use tokio::sync::{Notify, watch};
 
 /// The longest result that is kept sealed beside the log, in bytes. Of longer ones only the commitment is.
@@ -84,9 +86,23 @@ struct Flight {
     agent: AgentName,
     person: PersonId,
     server: Option<ServerName>,
+    tool: Option<ToolName>,
+    endpoint: Option<Endpoint>,
     cut: watch::Sender<bool>,
     cut_at: Option<Timestamp>,
 }
+
+/// Where an act under way goes.
+#[derive(Clone, Copy)]
+pub(crate) enum Door<'a> {
+    Tool(&'a ServerName, &'a ToolName),
+    Server(&'a ServerName),
+    Endpoint(&'a Endpoint),
+}
+
+/// A task has as many acts under way as it may have.
+#[derive(Debug)]
+pub(crate) struct Crowded;
 
 /// Strikes the flight off when it is dropped.
 struct FlightGuard {
@@ -104,26 +120,49 @@ impl Flights {
         }
     }
 
-    /// Lists an act as under way.
-    pub(crate) fn depart(self: &Arc<Self>, decision: DecisionId, task: &Task, act: Act) -> Passage {
+    /// Lists an act as under way, or refuses when the task has too many under way already.
+    pub(crate) fn depart(
+        self: &Arc<Self>,
+        decision: DecisionId,
+        task: &Task,
+        act: Act,
+    ) -> Result<Passage, Crowded> {
         let (cut, receiver) = watch::channel(false);
+        let endpoint = match &act {
+            Act::Connect { host, port } => Some(Endpoint {
+                host: host.clone(),
+                port: *port,
+            }),
+            Act::CallTool { .. }
+            | Act::ReadResource { .. }
+            | Act::GetPrompt { .. }
+            | Act::Complete { .. }
+            | Act::List { .. } => None,
+        };
         let flight = Flight {
             task: task.id,
             instance: task.instance,
             agent: task.agent.clone(),
             person: task.subject,
             server: act.server().cloned(),
+            tool: act.tool().cloned(),
+            endpoint,
             cut,
             cut_at: None,
         };
-        self.lock().insert(decision, flight);
+        let mut listed = self.lock();
+        if listed.values().filter(|it| it.task == task.id).count() >= ACTS_IN_FLIGHT_PER_TASK_MAX {
+            return Err(Crowded);
+        }
+        listed.insert(decision, flight);
+        drop(listed);
         let flight = FlightGuard {
             decision,
             task: task.id,
             cut: receiver,
             flights: self.clone(),
         };
-        Passage { act, flight }
+        Ok(Passage { act, flight })
     }
 
     /// Counts the acts of `task` under way.
@@ -141,6 +180,30 @@ impl Flights {
         let mut crossed = Vec::new();
         for (decision, flight) in self.lock().iter_mut() {
             if flight.hangs_on(target) {
+                flight.cut_at.get_or_insert(now);
+                flight.cut.send_replace(true);
+                crossed.push(*decision);
+            }
+        }
+        crossed.sort_unstable();
+        crossed
+    }
+
+    /// Cuts the acts of which `withdrawn` says that nothing permits them any more; returns their decisions in order.
+    pub(crate) fn cut_withdrawn(
+        &self,
+        now: Timestamp,
+        withdrawn: impl Fn(TaskId, Door<'_>) -> Offering,
+    ) -> Vec<DecisionId> {
+        let mut crossed = Vec::new();
+        for (decision, flight) in self.lock().iter_mut() {
+            let door = match (&flight.server, &flight.tool, &flight.endpoint) {
+                (Some(server), Some(tool), _) => Door::Tool(server, tool),
+                (Some(server), None, _) => Door::Server(server),
+                (None, _, Some(endpoint)) => Door::Endpoint(endpoint),
+                (None, _, None) => continue,
+            };
+            if withdrawn(flight.task, door) == Offering::Withheld {
                 flight.cut_at.get_or_insert(now);
                 flight.cut.send_replace(true);
                 crossed.push(*decision);

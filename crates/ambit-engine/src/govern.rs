@@ -120,7 +120,7 @@ impl Asked {
             act,
             subject: touched.subject,
             template: touched.template,
-            weak_binding: desk.live.weak_binding(person, at),
+            weak_binding: desk.live.weak_binding(person),
         });
         match decided {
             PersonDecision::Allow(permit) => Ok(permit),

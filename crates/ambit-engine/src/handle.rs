@@ -180,36 +180,40 @@ impl Handle {
     pub fn admit(&self, permit: Recorded<Permit>, now: Timestamp) -> Result<Passage, Denied> {
         let permit = permit.spend();
         let decision = permit.decision();
-        let stale = Denied {
-            decision,
-            reason: Reason::PermitStale,
-        };
         let Some(task) = permit.task() else {
-            return Err(stale);
+            return Err(Denied {
+                decision,
+                reason: Reason::PermitStale,
+            });
         };
-        let departed = self.shared.read().ok().and_then(|live| {
-            let runtime = live.runtime.get(&task)?;
-            let entry = live.state.task(task)?;
-            let active = entry.state.standing(entry.task.expires_at, now) == TaskState::Active;
-            let epochs = live.epochs(&runtime.task, permit.act().server());
-            let narrowed = Epochs {
-                task: epochs.task,
-                ..permit.epochs()
-            } != epochs;
-            if !active || narrowed || permit.act_by() <= now || self.shared.running().is_err() {
-                return None;
-            }
-            // Under the lock: a revocation that comes later finds this act listed.
-            Some(
-                self.shared
-                    .flights
-                    .depart(decision, &runtime.task, permit.into_act()),
-            )
-        });
-        departed.ok_or_else(|| {
+        let departed = self.depart(permit, task, now);
+        departed.map_err(|reason| {
             self.write_later(Body::Performed(Box::new(not_sent(decision, task))));
-            stale
+            Denied { decision, reason }
         })
+    }
+
+    fn depart(&self, permit: Permit, task: TaskId, now: Timestamp) -> Result<Passage, Reason> {
+        let stale = Reason::PermitStale;
+        let live = self.shared.read().map_err(|_| stale)?;
+        let runtime = live.runtime.get(&task).ok_or(stale)?;
+        let entry = live.state.task(task).ok_or(stale)?;
+        let active = entry.state.standing(entry.task.expires_at, now) == TaskState::Active;
+        let epochs = live.epochs(&runtime.task, permit.act().server());
+        let narrowed = Epochs {
+            task: epochs.task,
+            ..permit.epochs()
+        } != epochs;
+        if !active || narrowed || permit.act_by() <= now || self.shared.running().is_err() {
+            return Err(stale);
+        }
+        let decision = permit.decision();
+        // Under the lock: a revocation that comes later finds this act listed.
+        let departed = self
+            .shared
+            .flights
+            .depart(decision, &runtime.task, permit.into_act());
+        departed.map_err(|_| Reason::Overloaded)
     }
 
     /// Writes down how an act ended. Labels found only in the result are durable on return; everything else is

@@ -1,7 +1,7 @@
 //! What the engine holds in memory: the fold, the policies in force, and what live tasks need to act.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     sync::{Arc, Mutex, PoisonError},
 };
 
@@ -23,6 +23,8 @@ pub(crate) struct Live {
     pub(crate) books: HashMap<Digest, Arc<PolicyBook>>,
     pub(crate) runtime: HashMap<TaskId, Arc<TaskRuntime>>,
     pub(crate) aliases: HashMap<PersonId, String>,
+    /// The people whose agents ran without containment since the start.
+    pub(crate) loose: HashSet<PersonId>,
 }
 
 /// What a live task needs to act, beyond the fold.
@@ -169,18 +171,11 @@ impl Live {
             .map(|(id, _)| *id)
     }
 
-    /// Says whether a live task of `person` runs where it could speak for that person.
-    pub(crate) fn weak_binding(
-        &self,
-        person: PersonId,
-        now: Timestamp,
-    ) -> ambit_policy::WeakBinding {
-        let loose = |entry: &crate::TaskEntry| {
-            entry.task.subject == person
-                && entry.task.contained == ambit_core::task::Contained::None
-                && entry.state.standing(entry.task.expires_at, now) == TaskState::Active
-        };
-        if self.state.tasks().any(loose) {
+    /// Says whether an agent of `person` ran where it could speak for that person. Its task may be over; the
+    /// process may not be. Only a new start of Ambit, which the agent can't cause where Ambit runs as a user of its
+    /// own, forgets it.
+    pub(crate) fn weak_binding(&self, person: PersonId) -> ambit_policy::WeakBinding {
+        if self.loose.contains(&person) {
             return ambit_policy::WeakBinding::UncontainedAgentOnSameUser;
         }
         ambit_policy::WeakBinding::No

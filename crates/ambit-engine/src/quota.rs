@@ -87,14 +87,18 @@ impl Quotas {
         Writing::Counted
     }
 
-    /// Takes what was counted together since the last time.
-    pub(crate) fn take(&mut self, now: Timestamp) -> Vec<Coalesced> {
+    /// Takes at most `count_max` of what was counted together, oldest first. The rest stays for the next time.
+    pub(crate) fn take(&mut self, now: Timestamp, count_max: usize) -> Vec<Coalesced> {
         self.callers.retain(|_, bucket| {
             bucket.fill(now);
             bucket.left < REFUSALS_BURST_MAX
         });
-        let mut counted: Vec<_> = std::mem::take(&mut self.counted).into_values().collect();
+        let mut counted: Vec<_> = self.counted.values().cloned().collect();
         counted.sort_by_key(|it| (it.first_at, it.instance, it.reason));
+        counted.truncate(count_max);
+        for it in &counted {
+            self.counted.remove(&(it.instance, it.reason));
+        }
         counted
     }
 }
@@ -127,7 +131,7 @@ mod tests {
         assert_eq!(refuse(&mut quotas, flooding, now), Writing::Counted);
         assert_eq!(refuse(&mut quotas, flooding, now), Writing::Counted);
         assert_eq!(refuse(&mut quotas, calm, now), Writing::Alone);
-        let counted = quotas.take(now);
+        let counted = quotas.take(now, 64);
         assert_eq!(counted.len(), 1);
         assert_eq!(counted.first().map(|it| it.count), Some(2));
         let later = Timestamp::from_millis(1100);
@@ -137,5 +141,24 @@ mod tests {
             "a token came back"
         );
         assert_eq!(refuse(&mut quotas, flooding, later), Writing::Counted);
+    }
+
+    #[test]
+    fn counts_that_do_not_fit_wait_for_the_next_time() {
+        let mut quotas = Quotas::new();
+        let now = Timestamp::from_millis(1000);
+        for caller in 0..3 {
+            for _ in 0..=REFUSALS_BURST_MAX {
+                quotas.refused(
+                    InstanceId::from_bits(caller),
+                    None,
+                    Reason::ToolUnknown,
+                    now,
+                );
+            }
+        }
+        assert_eq!(quotas.take(now, 2).len(), 2);
+        assert_eq!(quotas.take(now, 2).len(), 1);
+        assert_eq!(quotas.take(now, 2).len(), 0);
     }
 }

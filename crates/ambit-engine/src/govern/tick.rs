@@ -12,8 +12,9 @@ use crate::{EngineError, Handle, Moment, desk::Desk, sequencer::unknown};
 /// How long a permitted act may be neither under way nor ended before it is unknown: longer than a permit lives.
 const LOST_AFTER: Millis = Millis::from_seconds(5);
 
-/// The most records of each kind that one tick writes.
-const TICK_RECORDS_MAX: usize = 64;
+/// The most counts of refusals that one tick writes; the rest waits for the next. With what a turn before may have
+/// written, they fit into a batch.
+const COUNTS_MAX: usize = 64;
 
 impl Handle {
     /// Does what time does. The program calls it every quarter of a second.
@@ -21,7 +22,7 @@ impl Handle {
         let now = moment.now;
         self.shared.flights.strike_off(now);
         let flights = self.shared.flights.clone();
-        let counted = self.shared.quotas().take(now);
+        let counted = self.shared.quotas().take(now, COUNTS_MAX);
         let ended = self.turn(move |desk| {
             let ended = sweep(desk, now, |decision| flights.is_listed(decision), counted);
             Box::new(move |committed| committed.and(ended))
@@ -39,7 +40,7 @@ fn sweep(
     is_under_way: impl Fn(ambit_core::DecisionId) -> bool,
     counted: Vec<crate::quota::Coalesced>,
 ) -> Result<Vec<ambit_core::TaskId>, EngineError> {
-    for it in counted.into_iter().take(TICK_RECORDS_MAX) {
+    for it in counted {
         desk.write(Body::RefusalsCoalesced {
             actor: Actor::Instance(it.instance),
             task: it.task,
@@ -52,7 +53,7 @@ fn sweep(
     let at = desk.at();
     let over = |it: &&crate::TaskEntry| it.state == TaskState::Active && it.task.expires_at <= at;
     let expired = desk.live.state.tasks().filter(over).map(|it| it.task.id);
-    let expired: Vec<_> = expired.take(TICK_RECORDS_MAX).collect();
+    let expired: Vec<_> = expired.take(desk.room() / 2).collect();
     for task in &expired {
         desk.write(Body::TaskEnded {
             task: *task,
@@ -68,7 +69,7 @@ fn sweep(
         .state
         .open_acts()
         .filter(lost)
-        .take(TICK_RECORDS_MAX)
+        .take(desk.room() / 2)
         .cloned()
         .collect();
     for act in lost {

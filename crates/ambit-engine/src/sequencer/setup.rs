@@ -1,7 +1,7 @@
 //! Opening an engine: reading back what is so, and writing down what nobody knows any more.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     fmt,
     sync::{Arc, Mutex, OnceLock, RwLock},
 };
@@ -11,7 +11,7 @@ use ambit_core::{
     Digest, Labels, Millis, Timestamp, TrustDomain, json,
     limits::{BATCH_RECORDS_MAX, SEQUENCER_QUEUE_MAX},
     record::{Body, Performed, Status},
-    task::{Task, TaskState},
+    task::{Contained, Task, TaskState},
 };
 use ambit_policy::PolicyBook;
 use tokio::sync::mpsc;
@@ -173,6 +173,7 @@ impl<D: Durable> Setup<D> {
             books: HashMap::new(),
             runtime: HashMap::new(),
             aliases: self.archive.directory()?.into_iter().collect(),
+            loose: HashSet::new(),
         };
         if let Some(estate) = live.state.estate {
             let book = self.book(estate)?;
@@ -183,6 +184,9 @@ impl<D: Durable> Setup<D> {
             |it: &&TaskEntry| it.state.standing(it.task.expires_at, now) == TaskState::Active;
         let acting: Vec<_> = live.state.tasks().filter(acting).cloned().collect();
         for entry in acting {
+            if entry.task.contained == Contained::None {
+                live.loose.insert(entry.task.subject);
+            }
             let version = entry.task.estate;
             let book = match live.books.get(&version) {
                 Some(book) => book.clone(),

@@ -130,6 +130,90 @@ fn asi09_a_yes_is_for_one_act_only() {
     );
 }
 
+/// ASI03: an agent without containment ends its own task and then speaks for its user: the user stays weak.
+#[test]
+fn asi03_ending_an_uncontained_task_does_not_make_its_user_strong() {
+    let mut estate = office(&[]);
+    for template in estate.templates.values_mut() {
+        template.approver = ambit_core::estate::Approver::Anyone;
+    }
+    let mut world = World::new(estate, 3);
+    let (started, caller) = world.start();
+    let approval = held(&mut world, &caller, 500);
+    let ask = ambit_engine::StartTask {
+        template: "answer".parse().unwrap(),
+        agent: "clerk".parse().unwrap(),
+        parameters: started.task.parameters.clone(),
+        contained: ambit_core::task::Contained::None,
+    };
+    let (handle, ana, moment) = (
+        world.handle.clone(),
+        world.person("ana"),
+        world.clock.moment(),
+    );
+    let loose = world
+        .run(async move { handle.start_task(&ana, ask, moment).await })
+        .expect("started");
+    let (handle, ana, moment) = (
+        world.handle.clone(),
+        world.person("ana"),
+        world.clock.moment(),
+    );
+    let own = loose.task.id;
+    world
+        .run(async move {
+            let by = ambit_engine::Ender::Person(&ana);
+            handle
+                .end_task(by, own, ambit_core::task::End::Completed, moment)
+                .await
+        })
+        .expect("ended");
+    let answer = verdict(
+        &mut world,
+        "ana",
+        approval,
+        ambit_core::record::Verdict::Approved,
+    );
+    let reason = match answer {
+        Err(Refusal::Denied { denied, .. }) => denied.reason,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(reason, Reason::BindingTooWeak);
+}
+
+/// ASI10: an act under way is cut when the estate in force would not let it begin any more.
+#[test]
+fn asi10_a_narrower_estate_cuts_what_is_under_way() {
+    let (mut world, _, caller) = world();
+    let read = pass(&mut world, &caller, "get_ticket", id("T-1"));
+    let write = pass(&mut world, &caller, "close_ticket", id("T-1"));
+    let mut narrower = office(&[]);
+    for template in narrower.templates.values_mut() {
+        template
+            .tools
+            .retain(|(_, tool), _| tool.as_str() != "close_ticket");
+    }
+    narrower.digest = ambit_core::Digest::of(b"narrower");
+    let book = ambit_policy::PolicyBook::compile(std::sync::Arc::new(narrower)).expect("an estate");
+    let (handle, ana, moment) = (
+        world.handle.clone(),
+        world.person("ana"),
+        world.clock.moment(),
+    );
+    let book = std::sync::Arc::new(book);
+    let applied = async move { handle.apply(&ana, book, Vec::new(), moment).await };
+    let door = async {
+        write.cancelled().await;
+        drop(write);
+    };
+    world.run(both(applied, door)).expect("applied");
+    let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+    let untouched = std::pin::pin!(read.cancelled())
+        .poll(&mut context)
+        .is_pending();
+    assert!(untouched, "what is still permitted goes on");
+}
+
 /// ASI09: two identical calls race for one yes: one wins, whatever both saw when they were decided.
 #[test]
 fn asi09_a_yes_is_spent_once_in_a_race() {

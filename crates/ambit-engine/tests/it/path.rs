@@ -167,7 +167,19 @@ fn a_task_has_so_many_acts_under_way_and_no_more() {
         ask(&mut world, &caller, "get_ticket", id("T-1")),
         "deny overloaded"
     );
+    let Answer::Denied(denied) = world.call(&caller, "get_ticket", id("T-1")) else {
+        panic!()
+    };
+    assert_eq!(denied.reason, Reason::Overloaded);
     passages.pop();
+    // Two are allowed at the same time; the door takes one.
+    let both = [0, 1].map(|_| match world.call(&caller, "get_ticket", id("T-1")) {
+        Answer::Allowed(permit) => permit,
+        other => panic!("{other:?}"),
+    });
+    let passed = both.map(|permit| world.handle.admit(permit, world.clock.now()));
+    assert_eq!(passed.iter().filter(|it| it.is_ok()).count(), 1);
+    drop(passed);
     assert_eq!(ask(&mut world, &caller, "get_ticket", id("T-1")), "allow");
 }
 
