@@ -264,3 +264,20 @@ fn no_paths_of_one_machine() {
         );
     }
 }
+
+#[test]
+fn promises_name_tests_that_are_there() {
+    check(
+        "PROMISES.md",
+        "| 1 | it holds | `no_such_test`, `crates/none.rs` |",
+        &[
+            "no test or file `crates/none.rs`",
+            "no test or file `no_such_test`",
+        ],
+    );
+    check(
+        "PROMISES.md",
+        "| 1 | it holds | the seeds of `cargo xtask crash` |",
+        &[],
+    );
+}

@@ -7,6 +7,9 @@ use super::tree::{File, Tree};
 /// Where the shared limits are kept.
 const LIMITS: &str = "crates/ambit-core/src/limits.rs";
 
+/// What is promised, with the tests.
+const PROMISES: &str = "PROMISES.md";
+
 /// Every rule of the text that is broken.
 pub(super) fn check(tree: &Tree) -> Vec<Finding> {
     let mut findings = Vec::new();
@@ -19,6 +22,7 @@ pub(super) fn check(tree: &Tree) -> Vec<Finding> {
     }
     check_limits(tree, &mut findings);
     check_map(tree, &mut findings);
+    check_promises(tree, &mut findings);
     findings
 }
 
@@ -125,6 +129,36 @@ fn check_map(tree: &Tree, findings: &mut Vec<Finding>) {
                 MAP,
                 format!("{} is not on the map", room.name),
             ));
+        }
+    }
+}
+
+/// Every test and file that a promise names is there: a promise without a test is an advertisement.
+fn check_promises(tree: &Tree, findings: &mut Vec<Finding>) {
+    let Some(text) = tree.text(PROMISES) else {
+        return;
+    };
+    for (number, line) in numbered(text).filter(|(_, line)| line.starts_with("| ")) {
+        for name in line
+            .split('`')
+            .skip(1)
+            .step_by(2)
+            .filter(|name| !name.contains(' '))
+        {
+            let is_there = if name.contains('/') {
+                let inside = format!("{name}/");
+                let holds = |file: &File| file.path == name || file.path.starts_with(&inside);
+                tree.files().iter().any(holds)
+            } else {
+                let declared = format!("fn {name}(");
+                tree.files()
+                    .iter()
+                    .any(|file| file.test_code().contains(&declared))
+            };
+            if !is_there {
+                let rule = format!("there is no test or file `{name}`");
+                findings.push(Finding::new(format!("{PROMISES}:{number}"), rule));
+            }
         }
     }
 }
