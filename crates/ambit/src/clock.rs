@@ -41,6 +41,12 @@ impl Clock {
         }
     }
 
+    /// Begins no earlier than `at`: a start after the wall clock was set back goes on where the log ended.
+    pub(crate) fn not_before(&self, at: Timestamp) {
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        last.told = last.told.max(at);
+    }
+
     /// Returns the time.
     pub(crate) fn now(&self) -> Timestamp {
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
@@ -130,5 +136,15 @@ mod tests {
         check(2_000, 25, 10_025);
         check(2_500, 525, 10_525);
         check(20_000, 526, 20_000);
+    }
+
+    #[test]
+    fn a_clock_begins_no_earlier_than_the_log_ended() {
+        let clock = Clock::new();
+        let ahead = clock.now().plus(Millis::from_seconds(3600));
+        clock.not_before(ahead);
+        assert!(clock.now() >= ahead);
+        clock.not_before(Timestamp::from_millis(1));
+        assert!(clock.now() >= ahead);
     }
 }

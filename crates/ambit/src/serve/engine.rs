@@ -4,6 +4,7 @@ use std::{path::Path, sync::Arc, thread, time::Duration};
 
 use ambit_broker::FileCustody;
 use ambit_control::estate::{EstateProblem, read_archive};
+use ambit_core::Timestamp;
 use ambit_engine::{Archive, CompileEstate, Handle, Moment, Setup, SetupError, TABLES};
 use ambit_identity::{Authority, TrustBundle};
 use ambit_policy::PolicyBook;
@@ -76,6 +77,9 @@ pub(crate) fn open(
     };
     let (durable, archive) = create_or_open(&keeping)?;
     let archive: Arc<dyn Archive> = Arc::new(archive);
+    if let Some(at) = ended_at(archive.as_ref()) {
+        clock.not_before(at);
+    }
     let custody = Arc::new(custody);
     let moments = moments(clock.clone());
     let setup = Setup {
@@ -114,6 +118,13 @@ pub(crate) fn open(
         },
         ended,
     ))
+}
+
+/// Returns the time of the log's last record. What can't be read here is refused when the engine opens.
+fn ended_at(archive: &dyn Archive) -> Option<Timestamp> {
+    let last = archive.size().ok()?.checked_sub(1)?;
+    let leaves = archive.leaves(last, 1).ok()?;
+    Some(ambit_audit::decode(leaves.first()?).ok()?.at)
 }
 
 /// Tells the engine that time passes, until dropped.
