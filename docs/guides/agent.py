@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import time
 
 from mcp import Client
 
@@ -15,7 +16,7 @@ async def call(client, tool, **arguments):
 
 async def main():
     async with Client(os.environ["AMBIT_MCP_URL"]) as client:
-        await call(client, "filesystem__write_file", path="/project/notes/today.md", content="Tidy up.\n")
+        await call(client, "filesystem__write_file", path="/project/notes/today.md", content=f"{time.ctime()}\n")
         await call(client, "filesystem__write_file", path="/project/elsewhere.md", content="Oops.\n")
         await call(client, "git__git_add", repo_path="/project", files=["notes/today.md"])
         for _ in range(60):

@@ -57,22 +57,6 @@ fn ambit(state: &Path, arguments: &[&str]) -> Output {
 }
 
 #[test]
-fn every_command_explains_itself() {
-    let directory = tempfile::tempdir().unwrap();
-    let mut all = String::new();
-    for command in COMMANDS {
-        let mut arguments: Vec<_> = command.split_whitespace().collect();
-        arguments.push("--help");
-        let output = ambit(directory.path(), &arguments);
-        assert_eq!(output.status.code(), Some(0), "{command}");
-        let text = String::from_utf8(output.stdout).unwrap();
-        assert!(command.is_empty() || !text.contains("Commands:") || text.contains("Usage:"));
-        all.push_str(&format!("# ambit {command}\n\n{text}\n"));
-    }
-    insta::assert_snapshot!("help", all);
-}
-
-#[test]
 fn every_command_of_one_s_own_shows_an_example() {
     let directory = tempfile::tempdir().unwrap();
     for command in COMMANDS {

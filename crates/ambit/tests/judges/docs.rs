@@ -240,17 +240,16 @@ impl Reader {
     /// Returns `command` for the reader's shell, which remembers where it is and what was exported.
     fn shell(&self, command: &str) -> Command {
         let here = self.here.display();
+        let program = Path::new(env!("CARGO_BIN_EXE_ambit")).parent().unwrap();
+        let program = program.display();
         let script = format!(
-            "set -eu -o pipefail\nexec 2>&1\n[ ! -f ~/.exported ] || . ~/.exported\ncd '{here}'\n\
+            "set -eu -o pipefail\nexec 2>&1\n[ ! -f ~/.exported ] || . ~/.exported\nPATH='{program}':$PATH\ncd '{here}'\n\
              {command}\nexport -p > ~/.exported\npwd > ~/.here\n"
         );
-        let program = Path::new(env!("CARGO_BIN_EXE_ambit")).parent().unwrap();
-        let path = std::env::var("PATH").unwrap();
         let (kept, go) = (tools().join("cache"), tools().join("go-cache"));
         let mut bash = Command::new("bash");
         bash.args(["-c", &script])
             .env("HOME", self.root.path().join("home"))
-            .env("PATH", format!("{}:{path}", program.display()))
             .env("npm_config_cache", kept.join("npm"))
             .env("PIP_CACHE_DIR", kept.join("pip"))
             .env("GOCACHE", go)
