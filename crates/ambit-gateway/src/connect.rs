@@ -3,14 +3,14 @@
 use std::{io, sync::Arc};
 
 use ambit_core::{Labels, Reason, Timestamp, act::Act, record::Status};
-use ambit_engine::{Answer, Effect, Passage};
+use ambit_engine::{Answer, Denied, Effect, Passage};
 use ambit_identity::InstanceCaller;
 use http::{Request, Response, StatusCode};
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
-    net::TcpStream,
+    net::{TcpStream, lookup_host},
     time::timeout,
 };
 
@@ -47,6 +47,7 @@ pub(crate) async fn answer<B>(
         }
         Err(error) => return refuse(StatusCode::SERVICE_UNAVAILABLE, &Refusal::engine(&error)),
     };
+    let (decision, act_by) = (permit.value().decision(), permit.value().act_by());
     let began = doors.now();
     let passage = match doors.handle.admit(permit, began) {
         Ok(passage) => passage,
@@ -55,12 +56,20 @@ pub(crate) async fn answer<B>(
     let opened = tokio::select! {
         biased;
         () = passage.cancelled() => Err(io::ErrorKind::ConnectionAborted.into()),
-        opened = timeout(UPSTREAM_CONNECT_TIMEOUT, TcpStream::connect((host.as_str(), port))) => {
+        opened = timeout(UPSTREAM_CONNECT_TIMEOUT, open(doors, (&host, port), act_by)) => {
             opened.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
         }
     };
     let upstream = match opened {
-        Ok(upstream) => upstream,
+        Ok(Opened::InTime(upstream)) => upstream,
+        Ok(Opened::Late) => {
+            record(doors, passage, began, Status::NotSent, Counted::default()).await;
+            let reason = Reason::PermitStale;
+            return refuse(
+                StatusCode::FORBIDDEN,
+                &Refusal::denied(Denied { decision, reason }),
+            );
+        }
         Err(error) => {
             tracing::debug!(%error, "a model endpoint can't be reached");
             record(doors, passage, began, Status::NotSent, Counted::default()).await;
@@ -74,6 +83,23 @@ pub(crate) async fn answer<B>(
     let upgrade = hyper::upgrade::on(&mut request);
     tokio::spawn(tunnel(Arc::clone(doors), passage, began, upgrade, upstream));
     body::empty(StatusCode::OK)
+}
+
+/// Whether a tunnel could be opened within its permit.
+enum Opened {
+    InTime(TcpStream),
+    Late,
+}
+
+/// Opens the connection, which is the act itself: looking the name up takes time, so the end of the permit is checked
+/// after it.
+async fn open(doors: &Doors, target: (&str, u16), act_by: Timestamp) -> io::Result<Opened> {
+    let addresses: Vec<_> = lookup_host(target).await?.collect();
+    if doors.now() >= act_by {
+        return Ok(Opened::Late);
+    }
+    let stream = TcpStream::connect(addresses.as_slice()).await?;
+    Ok(Opened::InTime(stream))
 }
 
 #[derive(Debug, Default)]

@@ -184,7 +184,7 @@ impl Doors {
     /// # Errors
     /// The list could not be had whole, or the engine could not write: the conversation can't be trusted.
     pub(crate) async fn compare(&self, upstream: &Upstream) -> Result<(), UpstreamError> {
-        let listed = upstream.list("tools/list", "tools").await?;
+        let listed = upstream.list("tools/list", "tools", None).await?;
         let listed = listed.map_err(|_| UpstreamError::Malformed("it lists no tools"))?;
         if listed.len() > TOOLS_SHOWN_MAX {
             return Err(UpstreamError::TooLong);

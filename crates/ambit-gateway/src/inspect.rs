@@ -43,7 +43,7 @@ pub async fn inspect(
     let upstream = Upstream::open(Arc::new(server), &means)
         .await
         .map_err(broken)?;
-    let listed = upstream.list("tools/list", "tools").await;
+    let listed = upstream.list("tools/list", "tools", None).await;
     upstream.close().await;
     let tools = listed
         .map_err(broken)?

@@ -21,6 +21,7 @@ use std::{
 
 use ::http::{HeaderName, HeaderValue};
 use ambit_core::{Timestamp, ToolName, estate::Server, json::Value};
+use ambit_engine::Clock;
 use tokio::{
     sync::{Semaphore, mpsc},
     time::timeout,
@@ -31,8 +32,8 @@ pub(crate) use self::{
     error::UpstreamError,
 };
 use self::{
-    http::{ExchangeError, Head, HttpChannel},
-    pool::Pool,
+    http::{Head, HttpChannel},
+    pool::{Pool, Sender},
     stdio::StdioChannel,
 };
 use crate::{
@@ -77,6 +78,26 @@ pub(crate) struct Call<'a> {
     pub progress: bool,
     /// Where notifications about this request go.
     pub notices: Option<&'a mpsc::Sender<Notice>>,
+}
+
+/// What an act needs to go out at once: a way that is open, and until when it may.
+pub(crate) struct Departure {
+    /// The open way.
+    pub line: Line,
+    /// Until when.
+    pub leave: Leave,
+}
+
+/// An open way to the upstream. Opened before the door is passed, because opening takes time.
+pub(crate) struct Line(Option<Sender>);
+
+/// Until when the first byte of an act may go out.
+#[derive(Clone)]
+pub(crate) struct Leave {
+    /// The end of its permit.
+    pub act_by: Timestamp,
+    /// Tells the time.
+    pub clock: Clock,
 }
 
 /// A notification about a request under way.
@@ -193,6 +214,19 @@ impl<'a> Call<'a> {
     }
 }
 
+impl Leave {
+    /// Says whether the first byte may still go out.
+    ///
+    /// # Errors
+    /// [`UpstreamError::Late`].
+    fn check(&self) -> Result<(), UpstreamError> {
+        if (self.clock)().now < self.act_by {
+            return Ok(());
+        }
+        Err(UpstreamError::Late)
+    }
+}
+
 impl Upstream {
     /// Returns what the estate says of the server.
     pub(crate) fn server(&self) -> &Arc<Server> {
@@ -256,24 +290,39 @@ impl Upstream {
             .contains(tool)
     }
 
-    /// Sends `call` and returns the answer.
+    /// Sends `call`, which is no act of an agent's, and returns the answer.
     ///
     /// # Errors
     /// [`UpstreamError`], whose [`UpstreamError::status`] says what is known about the outcome.
     pub(crate) async fn call(&self, call: &Call<'_>) -> Result<Answered, UpstreamError> {
-        let first = self.exchange(call).await;
-        let Err(ExchangeError::SessionLost) = first else {
-            return first.map_err(failed);
-        };
-        // The server forgot the session and did nothing; a new one is opened once.
-        if let Channel::Http(channel) = &self.channel {
-            channel.forget_session();
-        }
-        Box::pin(self.initialize()).await?;
-        self.exchange(call).await.map_err(failed)
+        self.exchange(call, None).await
     }
 
-    /// Returns all items of a listing under `member`, page after page. A server without the method has none.
+    /// Opens the way for one act. Nothing of it is sent.
+    ///
+    /// # Errors
+    /// [`UpstreamError::Unreachable`].
+    pub(crate) async fn line(&self) -> Result<Line, UpstreamError> {
+        match &self.channel {
+            Channel::Http(channel) => Ok(Line(Some(channel.connection().await?))),
+            Channel::Stdio(_) => Ok(Line(None)),
+        }
+    }
+
+    /// Sends `call` once as an act and returns the answer. It is never sent again.
+    ///
+    /// # Errors
+    /// [`UpstreamError::Late`] when it could not go out in time; otherwise as [`Upstream::call`].
+    pub(crate) async fn act(
+        &self,
+        call: &Call<'_>,
+        departure: Departure,
+    ) -> Result<Answered, UpstreamError> {
+        self.exchange(call, Some(departure)).await
+    }
+
+    /// Returns all items of a listing under `member`, page after page. A server without the method has none. As an act,
+    /// its first page departs with `departure`.
     ///
     /// # Errors
     /// [`UpstreamError::TooLong`] beyond [`LIST_PAGES_MAX`] pages or [`LISTED_ITEMS_MAX`] items.
@@ -281,12 +330,14 @@ impl Upstream {
         &self,
         method: &str,
         member: &str,
+        mut departure: Option<Departure>,
     ) -> Result<Result<Vec<Value>, RpcError>, UpstreamError> {
         let (mut items, mut cursor) = (Vec::new(), None::<String>);
         for _ in 0..LIST_PAGES_MAX {
             let quoted = cursor.as_deref().map(wire::quoted);
             let params: Vec<_> = quoted.iter().map(|it| ("cursor", it.as_str())).collect();
-            let mut page = match self.call(&Call::new(method, &params)).await?.outcome {
+            let call = Call::new(method, &params);
+            let mut page = match self.exchange(&call, departure.take()).await?.outcome {
                 Ok(Value::Object(page)) => page,
                 Ok(_) => return Err(UpstreamError::Malformed("a listing is no object")),
                 Err(error) if error.code == METHOD_NOT_FOUND => return Ok(Ok(items)),
@@ -316,21 +367,32 @@ impl Upstream {
         }
     }
 
-    async fn exchange(&self, call: &Call<'_>) -> Result<Answered, ExchangeError> {
+    async fn exchange(
+        &self,
+        call: &Call<'_>,
+        departure: Option<Departure>,
+    ) -> Result<Answered, UpstreamError> {
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
         let text = self.text(id, call);
         let exchange = async {
             match &self.channel {
                 Channel::Http(channel) => {
                     channel
-                        .exchange(self.head(call.method), id, text, call)
+                        .exchange(self.head(call.method), (id, text), call, departure)
                         .await
                 }
-                Channel::Stdio(channel) => Ok(channel.exchange(id, text, call).await?),
+                Channel::Stdio(channel) => {
+                    let leave = departure.map(|it| it.leave);
+                    channel.exchange(id, text, call, leave).await
+                }
             }
         };
         let answered = timeout(self.answer_timeout, exchange).await;
-        answered.unwrap_or(Err(ExchangeError::Failed(UpstreamError::Timeout)))
+        let answered = answered.unwrap_or(Err(UpstreamError::Timeout));
+        if matches!(answered, Err(UpstreamError::SessionLost)) {
+            self.distrust();
+        }
+        answered
     }
 
     fn head<'a>(&'a self, method: &'a str) -> Head<'a> {
@@ -374,10 +436,9 @@ pub(crate) fn implementation() -> Value {
     ])
 }
 
-fn failed(error: ExchangeError) -> UpstreamError {
-    match error {
-        ExchangeError::SessionLost => UpstreamError::Status(404),
-        ExchangeError::Failed(error) => error,
+impl std::fmt::Debug for Leave {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Leave({})", self.act_by)
     }
 }
 

@@ -1,9 +1,9 @@
 //! The one path of an act through the MCP doors: decide, admit, send, record.
 
-use std::{future::Future, sync::Arc};
+use std::{future::Future, pin::Pin, sync::Arc};
 
 use ambit_core::{
-    DecisionId, Labels, Reason, Timestamp,
+    DecisionId, Labels, Reason, ServerName, TaskId, Timestamp,
     act::{Act, Listing},
     json::Value,
     record::Status,
@@ -22,7 +22,7 @@ use super::{
 };
 use crate::{
     doors::Doors,
-    upstream::{Call, Notice, Upstream, UpstreamError},
+    upstream::{Call, Departure, Leave, Line, Notice, Upstream, UpstreamError},
 };
 
 /// How an act ended, for the agent.
@@ -63,29 +63,143 @@ pub(crate) async fn perform(
 ) -> Conclusion {
     // The same bytes are decided and sent: they are made once, from the value that is decided.
     let prepared = Prepared::new(&act);
-    let standing = match act.server() {
-        Some(server) => doors.warm(caller, server).await,
-        None => None,
+    let errand = Errand {
+        doors,
+        caller,
+        prepared: &prepared,
+        wishes,
     };
-    let permit = match doors.handle.decide(caller, act, (doors.clock)()).await {
-        Ok(Answer::Allowed(permit)) => permit,
-        Ok(Answer::Held(held)) => return Conclusion::Refused(Refusal::held(held)),
-        Ok(Answer::Denied(denied)) => return Conclusion::Refused(Refusal::denied(denied)),
-        Err(error) => return broken(&error),
-    };
-    let passage = match doors.handle.admit(permit, doors.now()) {
-        Ok(passage) => passage,
-        Err(denied) => return Conclusion::Refused(Refusal::denied(denied)),
-    };
-    let began = doors.now();
-    let decision = passage.decision();
-    let sent = tokio::select! {
-        biased;
-        () = passage.cancelled() => Sent::cut(),
-        () = gone => Sent::cut(),
-        sent = send((doors, caller), standing, &passage, &prepared, wishes) => sent,
-    };
-    record(doors, passage, began, decision, sent).await
+    tokio::pin!(gone);
+    match errand.attempt(act, gone.as_mut()).await {
+        Attempt::Over(conclusion) => conclusion,
+        // Nothing of it was done: the same act is decided anew, once, and its conversation stands by now.
+        Attempt::Undone(act, _) => match Box::pin(errand.attempt(*act, gone)).await {
+            Attempt::Over(conclusion) | Attempt::Undone(_, conclusion) => conclusion,
+        },
+    }
+}
+
+/// What stays the same when an act is decided anew.
+struct Errand<'a> {
+    doors: &'a Arc<Doors>,
+    caller: &'a InstanceCaller,
+    prepared: &'a Prepared,
+    wishes: &'a Wishes,
+}
+
+/// What came of one decision.
+enum Attempt {
+    /// This.
+    Over(Conclusion),
+    /// Nothing was done, and the record says so: the act, to be decided anew, and what to say otherwise.
+    Undone(Box<Act>, Conclusion),
+}
+
+/// Whether the conversation stands.
+enum Ready {
+    Stands(Arc<Upstream>, Line),
+    Failed(Arc<UpstreamError>),
+    Withdrawn,
+    TaskEnded,
+}
+
+impl Errand<'_> {
+    /// Decides, has the conversation stand, and only then passes the door: authority is checked again after all that
+    /// takes time, right before the first byte.
+    async fn attempt(&self, act: Act, gone: Pin<&mut impl Future<Output = ()>>) -> Attempt {
+        let (doors, mut gone) = (self.doors, gone);
+        let server = act.server().cloned();
+        let standing = match &server {
+            Some(server) => doors.warm(self.caller, server).await,
+            None => None,
+        };
+        let standing = standing.filter(|it| !it.is_closed());
+        let permit = match doors.handle.decide(self.caller, act, (doors.clock)()).await {
+            Ok(Answer::Allowed(permit)) => permit,
+            Ok(Answer::Held(held)) => return refused(Refusal::held(held)),
+            Ok(Answer::Denied(denied)) => return refused(Refusal::denied(denied)),
+            Err(error) => return Attempt::Over(broken(&error)),
+        };
+        let decision = permit.value().decision();
+        let leave = Leave {
+            act_by: permit.value().act_by(),
+            clock: Arc::clone(&doors.clock),
+        };
+        // Only who waits for a cold server may come too late without being to blame.
+        let spare = standing
+            .is_none()
+            .then(|| Box::new(permit.value().act().clone()));
+        let task = permit.value().task();
+        let ready = tokio::select! {
+            biased;
+            () = gone.as_mut() => Ready::Withdrawn,
+            () = ended(doors, task) => Ready::TaskEnded,
+            ready = self.ready(standing, server.as_ref()) => ready,
+        };
+        let passage = match doors.handle.admit(permit, doors.now()) {
+            Ok(passage) => passage,
+            Err(denied) => return too_late(ready, denied, spare),
+        };
+        let began = doors.now();
+        let sent = match ready {
+            Ready::Failed(error) => Sent::failed(error, 0),
+            Ready::Withdrawn | Ready::TaskEnded => Sent::unsent(Said::Cut),
+            Ready::Stands(upstream, line) => tokio::select! {
+                biased;
+                () = passage.cancelled() => Sent::cut(),
+                () = gone => Sent::cut(),
+                sent = self.send(&upstream, Departure { line, leave }, &passage) => sent,
+            },
+        };
+        let undone = matches!(&sent.said, Said::Failed(error) if error.leaves_undone());
+        let again = undone.then(|| Box::new(passage.act().clone()));
+        let conclusion = record(doors, passage, began, decision, sent).await;
+        match again {
+            Some(act) => Attempt::Undone(act, conclusion),
+            None => Attempt::Over(conclusion),
+        }
+    }
+
+    /// Waits until the conversation stands and a way to the server is open.
+    async fn ready(&self, standing: Option<Arc<Upstream>>, server: Option<&ServerName>) -> Ready {
+        let Some(server) = server else {
+            return Ready::Failed(Arc::new(UpstreamError::Incompatible));
+        };
+        let upstream = match standing {
+            Some(upstream) => upstream,
+            None => match self.doors.upstream(self.caller, server).await {
+                Ok(upstream) => upstream,
+                Err(error) => return Ready::Failed(error),
+            },
+        };
+        match upstream.line().await {
+            Ok(line) => Ready::Stands(upstream, line),
+            Err(error) => Ready::Failed(Arc::new(error)),
+        }
+    }
+}
+
+fn refused(refusal: Refusal) -> Attempt {
+    Attempt::Over(Conclusion::Refused(refusal))
+}
+
+/// Says what comes of a permit that the door did not let pass. That it was not used is recorded already.
+fn too_late(ready: Ready, denied: Denied, spare: Option<Box<Act>>) -> Attempt {
+    match (ready, spare) {
+        (Ready::Failed(error), _) => refused(Refusal::failed(denied.decision, &error)),
+        (Ready::Withdrawn, _) | (_, None) => refused(Refusal::denied(denied)),
+        (Ready::Stands(..) | Ready::TaskEnded, Some(act)) => {
+            Attempt::Undone(act, Conclusion::Refused(Refusal::denied(denied)))
+        }
+    }
+}
+
+/// Resolves when the task has ended.
+async fn ended(doors: &Doors, task: Option<TaskId>) {
+    match task {
+        Some(task) => doors.handle.task_ended(task).await,
+        None => std::future::pending().await,
+    }
 }
 
 /// The parameters of one act, as they go upstream.
@@ -189,6 +303,16 @@ impl Sent {
         }
     }
 
+    /// Nothing was sent.
+    const fn unsent(said: Said) -> Self {
+        Self {
+            status: Status::NotSent,
+            sent_bytes: 0,
+            received_bytes: 0,
+            said,
+        }
+    }
+
     /// Nobody knows how far it came.
     const fn cut() -> Self {
         Self {
@@ -200,85 +324,70 @@ impl Sent {
     }
 }
 
-async fn send(
-    (doors, caller): (&Arc<Doors>, &InstanceCaller),
-    standing: Option<Arc<Upstream>>,
-    passage: &Passage,
-    prepared: &Prepared,
-    wishes: &Wishes,
-) -> Sent {
-    let Some(server) = passage.act().server() else {
-        return Sent::failed(Arc::new(UpstreamError::Incompatible), 0);
-    };
-    let upstream = match standing.filter(|it| !it.is_closed()) {
-        Some(upstream) => upstream,
-        None => match doors.upstream(caller, server).await {
-            Ok(upstream) => upstream,
-            Err(error) => return Sent::failed(error, 0),
-        },
-    };
-    // The conversation may have been opened after the decision: what it showed is not in the decision yet.
-    if passage.act().tool().is_some_and(|it| upstream.differs(it)) {
-        return Sent {
-            status: Status::NotSent,
-            sent_bytes: 0,
-            received_bytes: 0,
-            said: Said::Changed,
+impl Errand<'_> {
+    /// Sends the act once.
+    async fn send(&self, upstream: &Upstream, departure: Departure, passage: &Passage) -> Sent {
+        let (prepared, wishes) = (self.prepared, self.wishes);
+        let Some(server) = passage.act().server() else {
+            return Sent::failed(Arc::new(UpstreamError::Incompatible), 0);
         };
-    }
-    let params: Vec<_> = prepared
-        .params
-        .iter()
-        .map(|(name, value)| (*name, value.as_str()))
-        .collect();
-    let sent_bytes = prepared.params.iter().map(|it| it.1.len()).sum::<usize>() as u64;
-    if let Act::List { what, .. } = passage.act() {
-        return Box::pin(listed(&upstream, *what, wishes, server)).await;
-    }
-    let call = Call {
-        name: prepared.name.as_deref(),
-        parameter_headers: parameter_headers(doors, passage.act()),
-        log_level: wishes.log_level,
-        progress: wishes.progress,
-        notices: wishes.notices.as_ref(),
-        ..Call::new(prepared.method, &params)
-    };
-    let answered = match upstream.call(&call).await {
-        Ok(answered) => answered,
-        Err(error) => return Sent::failed(Arc::new(error), sent_bytes),
-    };
-    let received_bytes = answered.received_bytes as u64;
-    let (status, said) = match answered.outcome {
-        Ok(result) => match rendered(result, wishes, server) {
-            Ok((status, text)) => (status, Said::Result(text)),
-            Err(error) => (error.status(), Said::Failed(Arc::new(error))),
-        },
-        Err(error) => (
-            Status::Failed,
-            Said::Error(bridge::error(&error, wishes.era)),
-        ),
-    };
-    Sent {
-        status,
-        sent_bytes,
-        received_bytes,
-        said,
+        // The conversation may have been opened after the decision: what it showed is not in the decision yet.
+        if passage.act().tool().is_some_and(|it| upstream.differs(it)) {
+            return Sent::unsent(Said::Changed);
+        }
+        let params: Vec<_> = prepared
+            .params
+            .iter()
+            .map(|(name, value)| (*name, value.as_str()))
+            .collect();
+        let sent_bytes = prepared.params.iter().map(|it| it.1.len()).sum::<usize>() as u64;
+        if let Act::List { what, .. } = passage.act() {
+            return Box::pin(listed(upstream, departure, (*what, wishes, server))).await;
+        }
+        let call = Call {
+            name: prepared.name.as_deref(),
+            parameter_headers: parameter_headers(self.doors, passage.act()),
+            log_level: wishes.log_level,
+            progress: wishes.progress,
+            notices: wishes.notices.as_ref(),
+            ..Call::new(prepared.method, &params)
+        };
+        let answered = match upstream.act(&call, departure).await {
+            Ok(answered) => answered,
+            Err(error) => return Sent::failed(Arc::new(error), sent_bytes),
+        };
+        let received_bytes = answered.received_bytes as u64;
+        let (status, said) = match answered.outcome {
+            Ok(result) => match rendered(result, wishes, server) {
+                Ok((status, text)) => (status, Said::Result(text)),
+                Err(error) => (error.status(), Said::Failed(Arc::new(error))),
+            },
+            Err(error) => (
+                Status::Failed,
+                Said::Error(bridge::error(&error, wishes.era)),
+            ),
+        };
+        Sent {
+            status,
+            sent_bytes,
+            received_bytes,
+            said,
+        }
     }
 }
 
 /// Fetches all pages of a listing: a cursor of an agent's is never passed on.
 async fn listed(
     upstream: &Upstream,
-    what: Listing,
-    wishes: &Wishes,
-    server: &ambit_core::ServerName,
+    departure: Departure,
+    (what, wishes, server): (Listing, &Wishes, &ServerName),
 ) -> Sent {
     let (method, member) = match what {
         Listing::Resources => ("resources/list", "resources"),
         Listing::ResourceTemplates => ("resources/templates/list", "resourceTemplates"),
         Listing::Prompts => ("prompts/list", "prompts"),
     };
-    let items = match upstream.list(method, member).await {
+    let items = match upstream.list(method, member, Some(departure)).await {
         Ok(Ok(items)) => items,
         Ok(Err(error)) => {
             let said = Said::Error(bridge::error(&error, wishes.era));
@@ -309,7 +418,7 @@ async fn listed(
 fn rendered(
     result: Value,
     wishes: &Wishes,
-    server: &ambit_core::ServerName,
+    server: &ServerName,
 ) -> Result<(Status, String), UpstreamError> {
     let mut result = bridge::result(result, wishes.era, wishes.method)?;
     if wishes.shared_door {

@@ -78,9 +78,13 @@ impl Refusal {
             Status::Done | Status::Failed | Status::NotSent => Standing::Failed,
         };
         let remedy = match (standing, error) {
-            (_, UpstreamError::TooManyProcesses | UpstreamError::Unreachable(_)) => {
-                Remedy::RetryLater
-            }
+            (
+                _,
+                UpstreamError::TooManyProcesses
+                | UpstreamError::Unreachable(_)
+                | UpstreamError::Late
+                | UpstreamError::SessionLost,
+            ) => Remedy::RetryLater,
             (Standing::Unknown, _) => Remedy::None,
             _ => Remedy::AskOwner,
         };

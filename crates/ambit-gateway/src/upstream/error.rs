@@ -2,7 +2,7 @@
 
 use std::io;
 
-use ambit_core::record::Status;
+use ambit_core::{Reason, record::Status};
 
 /// An upstream gave no answer that can be passed on.
 #[derive(Debug, thiserror::Error)]
@@ -25,6 +25,12 @@ pub(crate) enum UpstreamError {
     /// The revisions do not meet.
     #[error("the server speaks no MCP revision that Ambit speaks")]
     Incompatible,
+    /// The permit ended before the first byte could go out.
+    #[error("the permission ended before the request could be sent; call again")]
+    Late,
+    /// The legacy server no longer knows the session, and says that it did nothing.
+    #[error("the server no longer knows the session; call again")]
+    SessionLost,
     /// The connection ended before the whole answer came.
     #[error("the server closed the connection before its answer was whole")]
     Closed,
@@ -62,9 +68,10 @@ impl UpstreamError {
             | Self::Start(_)
             | Self::TooManyProcesses
             | Self::CredentialMissing(_)
+            | Self::Late
             | Self::Incompatible => Status::NotSent,
             Self::Status(status) if *status < 500 => Status::Failed,
-            Self::InputRequired => Status::Failed,
+            Self::InputRequired | Self::SessionLost => Status::Failed,
             Self::Closed
             | Self::Timeout
             | Self::TooLong
@@ -73,6 +80,11 @@ impl UpstreamError {
             | Self::Leak
             | Self::Status(_) => Status::Unknown,
         }
+    }
+
+    /// Says that nothing was done, and that the same act may be decided anew.
+    pub(crate) const fn leaves_undone(&self) -> bool {
+        matches!(self, Self::Late | Self::SessionLost)
     }
 
     /// Returns the stable code for the agent. Nothing that the upstream wrote is in it.
@@ -84,6 +96,8 @@ impl UpstreamError {
             Self::Unreachable(_) => "server_unreachable",
             Self::Start(_) => "server_not_started",
             Self::TooManyProcesses => "overloaded",
+            Self::Late => Reason::PermitStale.code(),
+            Self::SessionLost => "server_failed",
             Self::Closed => "server_closed",
             Self::Timeout => "server_timeout",
             Self::TooLong => "answer_too_long",
@@ -104,6 +118,8 @@ impl UpstreamError {
             Self::Unreachable(_) => "the server can't be reached",
             Self::Start(_) => "the server did not start",
             Self::TooManyProcesses => "too many server processes run already",
+            Self::Late => Reason::PermitStale.for_agent(),
+            Self::SessionLost => "the server lost its session and did nothing",
             Self::Closed => "the server closed the connection before its answer was whole",
             Self::Timeout => "the server did not answer in time",
             Self::TooLong => "the server's answer is too long",

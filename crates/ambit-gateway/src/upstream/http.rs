@@ -17,7 +17,7 @@ use hyper::body::Incoming;
 use tokio::time::timeout;
 
 use super::{
-    Answered, Call, Collector, UpstreamError,
+    Answered, Call, Collector, Departure, UpstreamError,
     credential::Injected,
     pool::{Pool, Sender},
     sse::EventReader,
@@ -51,20 +51,6 @@ pub(crate) struct Head<'a> {
     pub method: &'a str,
 }
 
-/// Why an exchange failed, and whether the session is to blame.
-pub(crate) enum ExchangeError {
-    /// The legacy server no longer knows the session: nothing was done, a new one helps.
-    SessionLost,
-    /// Anything else.
-    Failed(UpstreamError),
-}
-
-impl From<UpstreamError> for ExchangeError {
-    fn from(error: UpstreamError) -> Self {
-        Self::Failed(error)
-    }
-}
-
 impl HttpChannel {
     /// Returns a conversation that has not begun.
     pub(crate) fn new(
@@ -82,33 +68,38 @@ impl HttpChannel {
         }
     }
 
+    /// Returns an open connection.
+    pub(crate) async fn connection(&self) -> Result<Sender, UpstreamError> {
+        self.pool.connection().await
+    }
+
     /// Sends the request `text` named `id` and reads its answer whole.
     pub(crate) async fn exchange(
         &self,
         head: Head<'_>,
-        id: i64,
-        text: String,
+        (id, text): (i64, String),
         call: &Call<'_>,
-    ) -> Result<Answered, ExchangeError> {
+        departure: Option<Departure>,
+    ) -> Result<Answered, UpstreamError> {
         let injected = Injected::fetch(self.credential.as_ref(), &self.secrets)?;
         let injected = injected.as_ref();
         let request = self.request(head, text, call, injected)?;
-        let (response, sender) = self.pool.send(request).await?;
+        let (response, sender) = self.pool.send(request, departure).await?;
         let (parts, body) = response.into_parts();
         if parts
             .headers
             .get(header::CONTENT_ENCODING)
             .is_some_and(|it| it != "identity")
         {
-            return Err(UpstreamError::Malformed("its answer is compressed").into());
+            return Err(UpstreamError::Malformed("its answer is compressed"));
         }
         match parts.status {
             StatusCode::OK => {}
-            StatusCode::NOT_FOUND if self.has_session() => return Err(ExchangeError::SessionLost),
+            StatusCode::NOT_FOUND if self.has_session() => return Err(UpstreamError::SessionLost),
             status => {
-                return Ok(self
+                return self
                     .read_refusal(status, body, sender, (id, injected))
-                    .await?);
+                    .await;
             }
         }
         if call.method == "initialize" {
@@ -116,13 +107,14 @@ impl HttpChannel {
         }
         let mut collector = Collector::new(id, head.era, call.notices, &self.changed);
         match content_type(&parts.headers) {
-            "application/json" => Ok(self.read_json(body, sender, (id, injected)).await?),
-            "text/event-stream" => Ok(self
-                .read_stream(body, sender, (head, injected), &mut collector)
-                .await?),
-            _ => Err(
-                UpstreamError::Malformed("its answer is neither JSON nor an event stream").into(),
-            ),
+            "application/json" => self.read_json(body, sender, (id, injected)).await,
+            "text/event-stream" => {
+                self.read_stream(body, sender, (head, injected), &mut collector)
+                    .await
+            }
+            _ => Err(UpstreamError::Malformed(
+                "its answer is neither JSON nor an event stream",
+            )),
         }
     }
 
@@ -131,7 +123,7 @@ impl HttpChannel {
         let call = Call::new(head.method, &[]);
         let injected = Injected::fetch(self.credential.as_ref(), &self.secrets)?;
         let request = self.request(head, text, &call, injected.as_ref())?;
-        let (response, sender) = self.pool.send(request).await?;
+        let (response, sender) = self.pool.send(request, None).await?;
         let read = Limited::new(response.into_body(), REFUSAL_BYTES_MAX).collect();
         if matches!(timeout(DRAIN_TIMEOUT, read).await, Ok(Ok(_))) {
             self.pool.keep(sender);
@@ -152,12 +144,7 @@ impl HttpChannel {
             return;
         };
         *request.method_mut() = Method::DELETE;
-        let _ignored = timeout(CLOSE_TIMEOUT, self.pool.send(request)).await;
-    }
-
-    /// Forgets the session, so that the next request opens a new one.
-    pub(crate) fn forget_session(&self) {
-        *self.session.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        let _ignored = timeout(CLOSE_TIMEOUT, self.pool.send(request, None)).await;
     }
 
     fn has_session(&self) -> bool {

@@ -36,11 +36,6 @@ impl Upstream {
         )))
     }
 
-    /// Shakes hands as the legacy era wants.
-    pub(super) async fn initialize(&self) -> Result<(), UpstreamError> {
-        self.handshake().await.map(|_| ())
-    }
-
     async fn negotiate(server: Arc<Server>, means: &Means) -> Result<Self, UpstreamError> {
         let changed = Arc::new(AtomicBool::new(false));
         let (channel, url) = match &server.transport {
@@ -115,6 +110,7 @@ impl Upstream {
         }
     }
 
+    /// Shakes hands as the legacy era wants; returns the revision.
     async fn handshake(&self) -> Result<String, UpstreamError> {
         let capabilities = Value::object([]).to_canonical();
         let client = implementation().to_canonical();
@@ -124,7 +120,7 @@ impl Upstream {
             ("clientInfo", client.as_str()),
             ("protocolVersion", version.as_str()),
         ];
-        let answered = self.call_once(&Call::new("initialize", &params)).await?;
+        let answered = self.call(&Call::new("initialize", &params)).await?;
         let result = answered.outcome.map_err(|_| UpstreamError::Incompatible)?;
         let version = result
             .get("protocolVersion")
@@ -148,10 +144,6 @@ impl Upstream {
             Channel::Stdio(channel) => channel.tell(text).await?,
         }
         Ok(version.to_owned())
-    }
-
-    async fn call_once(&self, call: &Call<'_>) -> Result<super::Answered, UpstreamError> {
-        self.exchange(call).await.map_err(super::failed)
     }
 
     /// Puts the last words of a process that ended at once into the error, for its owner.

@@ -16,7 +16,7 @@ use hyper_util::rt::TokioIo;
 use rustls::pki_types::ServerName;
 use tokio::{net::TcpStream, time::timeout};
 
-use super::UpstreamError;
+use super::{Departure, UpstreamError};
 use crate::limits::{UPSTREAM_CONNECT_TIMEOUT, UPSTREAM_IDLE_CONNECTIONS_MAX};
 
 /// A connection that carries one request at a time.
@@ -92,16 +92,33 @@ impl Pool {
         &self.authority
     }
 
-    /// Sends `request` on a kept or new connection; returns the head of the answer and the connection, which
-    /// goes back with [`Pool::keep`] once the body was read whole.
+    /// Returns a kept or new connection.
     ///
     /// # Errors
-    /// [`UpstreamError::Unreachable`] when nothing was sent, [`UpstreamError::Closed`] when something may have been.
+    /// [`UpstreamError::Unreachable`].
+    pub(crate) async fn connection(&self) -> Result<Sender, UpstreamError> {
+        match self.take() {
+            Some(sender) => Ok(sender),
+            None => self.connect().await,
+        }
+    }
+
+    /// Sends `request` on the connection of `departure`, a kept or a new one; returns the head of the answer and the
+    /// connection, which goes back with [`Pool::keep`] once the body was read whole.
+    ///
+    /// # Errors
+    /// [`UpstreamError::Unreachable`] when nothing was sent, [`UpstreamError::Late`] when nothing may be sent any more,
+    /// [`UpstreamError::Closed`] when something may have been.
     pub(crate) async fn send(
         &self,
         mut request: Request<Full<Bytes>>,
+        departure: Option<Departure>,
     ) -> Result<(Response<Incoming>, Sender), UpstreamError> {
-        while let Some(mut sender) = self.take() {
+        let (line, leave) = departure.map(|it| (it.line.0, it.leave)).unzip();
+        let in_time = || leave.as_ref().map_or(Ok(()), super::Leave::check);
+        let mut first = line.flatten();
+        while let Some(mut sender) = first.take().or_else(|| self.take()) {
+            in_time()?;
             match sender.try_send_request(request).await {
                 Ok(response) => return Ok((response, sender)),
                 // hyper gives the message back exactly when not one byte of it was written.
@@ -112,6 +129,7 @@ impl Pool {
             }
         }
         let mut sender = self.connect().await?;
+        in_time()?;
         match sender.try_send_request(request).await {
             Ok(response) => Ok((response, sender)),
             Err(mut error) => Err(match error.take_message() {
@@ -218,5 +236,38 @@ mod tests {
         ] {
             assert!(check(url).is_err(), "{url}");
         }
+    }
+
+    #[tokio::test]
+    async fn nothing_goes_out_at_the_end_of_its_permit() {
+        use crate::upstream::{Leave, Line};
+        use ambit_core::Timestamp;
+        let check = async |now: u64| {
+            let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let url = format!("http://{}/", listener.local_addr().unwrap());
+            let pool = Pool::new(&url, None).unwrap();
+            let line = Line(Some(pool.connection().await.unwrap()));
+            let moment = move || ambit_engine::Moment {
+                now: Timestamp::from_millis(now),
+                chance: [0; 32],
+            };
+            let leave = Leave {
+                act_by: Timestamp::from_millis(10),
+                clock: Arc::new(moment),
+            };
+            let departure = Some(Departure { line, leave });
+            let answering = async {
+                let (mut stream, _) = listener.accept().await.unwrap();
+                let mut first = [0];
+                // The end of the connection, or the first byte of the request; then it is cut either way.
+                tokio::io::AsyncReadExt::read(&mut stream, &mut first)
+                    .await
+                    .unwrap()
+            };
+            let (sent, read) = tokio::join!(pool.send(Request::default(), departure), answering);
+            (sent.err().map(|it| it.code()), read)
+        };
+        assert_eq!(check(9).await, (Some("server_closed"), 1));
+        assert_eq!(check(10).await, (Some("permit_stale"), 0));
     }
 }

@@ -18,7 +18,7 @@ use tokio::{
     time::timeout,
 };
 
-use super::{Answered, Call, Notice, UpstreamError, collector};
+use super::{Answered, Call, Leave, Notice, UpstreamError, collector};
 use crate::{
     limits::{
         STDIO_COMPLAINT_BYTES_MAX, STDIO_KILL_TIMEOUT, STDIO_REQUESTS_WAITING_MAX,
@@ -30,8 +30,18 @@ use crate::{
 /// One task's conversation with a process.
 #[derive(Debug)]
 pub(crate) struct StdioChannel {
-    outbox: mpsc::Sender<String>,
+    outbox: mpsc::Sender<Letter>,
     shared: Arc<Shared>,
+}
+
+/// One message on its way to the process.
+#[derive(Debug)]
+struct Letter {
+    text: String,
+    /// The request that it carries: not written once nobody waits for its answer.
+    request: Option<i64>,
+    /// Until when it may be written.
+    leave: Option<Leave>,
 }
 
 #[derive(Debug, Default)]
@@ -75,7 +85,7 @@ impl StdioChannel {
         let driver = Arc::clone(&shared);
         tokio::spawn(async move {
             let ended = tokio::select! {
-                () = write(stdin, letters) => UpstreamError::Closed,
+                () = write(stdin, letters, &driver) => UpstreamError::Closed,
                 error = read(BufReader::new(stdout), &driver, &replies) => error,
                 () = driver.end.notified() => UpstreamError::Closed,
             };
@@ -113,6 +123,7 @@ impl StdioChannel {
         id: i64,
         text: String,
         call: &Call<'_>,
+        leave: Option<Leave>,
     ) -> Result<Answered, UpstreamError> {
         let (answer, answered) = oneshot::channel();
         let waiting = Waiting {
@@ -122,7 +133,12 @@ impl StdioChannel {
         };
         self.shared.waiting().insert(id, waiting);
         let _gone = Withdrawal { channel: self, id };
-        if self.is_closed() || self.outbox.send(text).await.is_err() {
+        let letter = Letter {
+            text,
+            request: Some(id),
+            leave,
+        };
+        if self.is_closed() || self.outbox.send(letter).await.is_err() {
             let gone = std::io::ErrorKind::BrokenPipe.into();
             return Err(UpstreamError::Unreachable(gone));
         }
@@ -132,7 +148,7 @@ impl StdioChannel {
     /// Sends a message that wants no answer.
     pub(crate) async fn tell(&self, text: String) -> Result<(), UpstreamError> {
         self.outbox
-            .send(text)
+            .send(Letter::plain(text))
             .await
             .map_err(|_| UpstreamError::Closed)
     }
@@ -142,6 +158,13 @@ impl Drop for StdioChannel {
     fn drop(&mut self) {
         self.close();
     }
+}
+
+/// Whether a letter is written.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Departs {
+    Now,
+    Never,
 }
 
 /// Forgets a request when its caller goes away, and tells the server so.
@@ -159,12 +182,42 @@ impl Drop for Withdrawal<'_> {
                 .map(|(name, value)| (*name, value.as_str()))
                 .collect();
             let text = wire::notification_text("notifications/cancelled", &params);
-            let _full = self.channel.outbox.try_send(text);
+            let _full = self.channel.outbox.try_send(Letter::plain(text));
+        }
+    }
+}
+
+impl Letter {
+    /// Returns a message that may always be written.
+    const fn plain(text: String) -> Self {
+        Self {
+            text,
+            request: None,
+            leave: None,
         }
     }
 }
 
 impl Shared {
+    /// Says whether a letter may be written now. A request that comes too late is answered, one that was withdrawn is
+    /// forgotten: neither reaches the process.
+    fn departs(&self, letter: &Letter) -> Departs {
+        let Some(id) = letter.request else {
+            return Departs::Now;
+        };
+        let mut waiting = self.waiting();
+        if !waiting.contains_key(&id) {
+            return Departs::Never;
+        }
+        let Some(Err(late)) = letter.leave.as_ref().map(Leave::check) else {
+            return Departs::Now;
+        };
+        if let Some(entry) = waiting.remove(&id) {
+            let _gone = entry.answer.send(Err(late));
+        }
+        Departs::Never
+    }
+
     fn waiting(&self) -> std::sync::MutexGuard<'_, HashMap<i64, Waiting>> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -245,10 +298,13 @@ fn deliver(waiting: Waiting, outcome: Result<Value, RpcError>, received_bytes: u
     }));
 }
 
-async fn write(mut stdin: ChildStdin, mut letters: mpsc::Receiver<String>) {
+async fn write(mut stdin: ChildStdin, mut letters: mpsc::Receiver<Letter>, shared: &Shared) {
     while let Some(mut letter) = letters.recv().await {
-        letter.push('\n');
-        if stdin.write_all(letter.as_bytes()).await.is_err() {
+        if shared.departs(&letter) == Departs::Never {
+            continue;
+        }
+        letter.text.push('\n');
+        if stdin.write_all(letter.text.as_bytes()).await.is_err() {
             return;
         }
     }
@@ -258,7 +314,7 @@ async fn write(mut stdin: ChildStdin, mut letters: mpsc::Receiver<String>) {
 async fn read(
     mut stdout: BufReader<ChildStdout>,
     shared: &Shared,
-    replies: &mpsc::WeakSender<String>,
+    replies: &mpsc::WeakSender<Letter>,
 ) -> UpstreamError {
     let (mut line, mut strays) = (Vec::new(), 0);
     loop {
@@ -274,7 +330,9 @@ async fn read(
         match shared.take(&line, &mut strays) {
             Ok(None) => {}
             Ok(Some(reply)) => {
-                let _full = replies.upgrade().map(|it| it.try_send(reply));
+                let _full = replies
+                    .upgrade()
+                    .map(|it| it.try_send(Letter::plain(reply)));
             }
             Err(error) => return error,
         }

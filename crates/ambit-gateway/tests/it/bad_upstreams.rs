@@ -49,7 +49,6 @@ async fn each_misbehaviour_has_its_answer_and_its_record() {
         (Behaviour::AskForInput, "input_not_offered", "failed"),
         (Behaviour::Error, "-32602", "failed"),
         (Behaviour::ToolError, "done", "failed"),
-        (Behaviour::LoseSessionOnce, "done", "done"),
     ] {
         check(behaviour, gist, outcome).await;
     }

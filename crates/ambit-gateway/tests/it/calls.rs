@@ -331,6 +331,64 @@ async fn tasks_share_no_conversation() {
     assert_eq!(stand.call(READ.0, READ.1).await.gist(), "task_ended");
 }
 
+/// Calls a cold server; while it starts, after the decision, `meanwhile` happens. Returns the gist of the answer.
+async fn call_cold(stand: &Stand, meanwhile: impl AsyncFnOnce()) -> String {
+    stand.upstream.behave(Behaviour::Rest);
+    let decided = || {
+        let records = stand.world.records();
+        records.iter().any(|it| matches!(it.body, Body::Decided(_)))
+    };
+    let meanwhile = async {
+        while !decided() {
+            tokio::task::yield_now().await;
+        }
+        meanwhile().await;
+        stand.upstream.behave(Behaviour::Answer);
+    };
+    let (came, ()) = tokio::join!(stand.call(READ.0, READ.1), meanwhile);
+    came.gist()
+}
+
+#[tokio::test]
+async fn a_permit_that_waited_too_long_for_its_server_is_not_used() {
+    let stand = Stand::new(false).await;
+    let pass = async || stand.world.clock.advance(ambit_core::limits::PERMIT_ACT_BY);
+    // The same call is decided anew, once the server is there.
+    assert_eq!(call_cold(&stand, pass).await, "done");
+    assert_eq!(stand.outcomes(2), ["not_sent", "done"]);
+    let decided = stand.records(2, |it| matches!(it, Body::Decided(_)).then_some(()));
+    assert_eq!(decided.len(), 2);
+    assert_eq!(stand.upstream.seen("tools/call").len(), 1);
+}
+
+#[tokio::test]
+async fn a_task_that_ends_while_its_server_starts_does_nothing() {
+    let stand = Stand::new(false).await;
+    let end = async || {
+        let (ana, moment) = (stand.world.person("ana"), stand.world.clock.moment());
+        let ended =
+            stand
+                .world
+                .handle
+                .end_task(Ender::Person(&ana), stand.task, End::Cancelled, moment);
+        ended.await.unwrap();
+    };
+    assert_eq!(call_cold(&stand, end).await, "task_ended");
+    assert_eq!(stand.outcomes(1), ["not_sent"]);
+    assert!(stand.upstream.seen("tools/call").is_empty());
+}
+
+#[tokio::test]
+async fn a_lost_session_is_another_decision_and_never_a_resend() {
+    let stand = Stand::new(false).await;
+    stand.upstream.behave(Behaviour::LoseSessionOnce);
+    assert_eq!(stand.call(READ.0, READ.1).await.gist(), "done");
+    assert_eq!(stand.outcomes(2), ["failed", "done"]);
+    let decided = stand.records(2, |it| matches!(it, Body::Decided(_)).then_some(()));
+    assert_eq!(decided.len(), 2);
+    assert_eq!(stand.upstream.seen("initialize").len(), 2);
+}
+
 /// Returns the definitions with one that asks the model for something.
 fn poisoned() -> Vec<Value> {
     let mut tools = definitions(&ambit_testkit::office(&[]));

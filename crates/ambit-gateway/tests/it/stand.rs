@@ -67,6 +67,7 @@ impl Stand {
         let sandbox = SandboxPolicy::Bubblewrap {
             program: "/usr/bin/bwrap".into(),
             estate: "/".into(),
+            protected: Vec::new(),
         };
         let mut config = GatewayConfig::new(sandbox);
         config.upstream_answer_timeout = Duration::from_secs(2);

@@ -127,6 +127,7 @@ async fn inspection_lists_the_tools_of_a_running_server() {
     let sandbox = SandboxPolicy::Bubblewrap {
         program: "/usr/bin/bwrap".into(),
         estate: "/".into(),
+        protected: Vec::new(),
     };
     let none = std::sync::Arc::new(|_: &str| None);
     let tools = inspect(server(""), none.clone(), None, sandbox.clone())

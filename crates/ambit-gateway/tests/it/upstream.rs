@@ -46,6 +46,8 @@ pub enum Behaviour {
     EndlessPages,
     EndlessItems,
     HangAtOnce,
+    /// Answers nothing until it is told to behave otherwise.
+    Rest,
 }
 
 /// What the server remembers of one request.
@@ -138,6 +140,9 @@ impl Upstream {
             .and_then(Value::as_str)
             .unwrap_or_default()
             .to_owned();
+        while self.script().behaviour == Behaviour::Rest {
+            tokio::task::yield_now().await;
+        }
         let modern = self.script().modern;
         if !modern && method != "initialize" && !parts.headers.contains_key("mcp-session-id") {
             return Ok(error(400, &id, -32000, "no session"));
