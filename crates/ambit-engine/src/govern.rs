@@ -189,7 +189,7 @@ impl From<ambit_core::json::JsonError> for Refusal {
 impl Refusal {
     pub(crate) fn not_found(what: impl std::fmt::Display) -> Self {
         Self::NotFound(format!(
-            "there is no {what}; list what there is with `ambit task list`"
+            "there is no {what}; see `ambit task list` and `ambit approvals list`"
         ))
     }
 }
