@@ -431,6 +431,26 @@ fn commands_and_mounts_end_at_their_maximum() {
 }
 
 #[test]
+fn mounts_leave_the_machine_alone() {
+    let http = "[http]\nurl = \"http://127.0.0.1:8932/mcp\"\n";
+    let mount = |source: &str, problems: usize| {
+        let stdio = format!(
+            "[stdio]\ncommand = [\"x\"]\nmounts = [{{ source = \"{source}\", target = \"/a\", access = \"read_only\" }}]\n"
+        );
+        check_count("servers/mail.toml", http, &stdio, problems);
+    };
+    for source in [
+        "/", "//", "/.", "/proc", "/proc/1/root", "/sys", "/dev", "/dev/shm", "/run", "/var/run", "/home/",
+        "/root", "//etc/.", "..", "files/../..", "/srv/../etc",
+    ] {
+        mount(source, 1);
+    }
+    for source in ["files/data", "./files", "/srv/data", "/home/ana/project", "/etc/ssl", "/devices"] {
+        mount(source, 0);
+    }
+}
+
+#[test]
 fn files_end_at_their_maximum() {
     let tables = |count: usize| {
         let names: Vec<String> = (0..count)

@@ -1,6 +1,9 @@
 //! How the gateway reaches a server: `[http]` or `[stdio]`.
 
-use std::collections::BTreeMap;
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
 
 use ambit_core::estate::{
     CredentialPlacement, CredentialUse, Mount, MountAccess, StdioNetwork, Transport,
@@ -171,7 +174,7 @@ fn mount(field: &Field<'_>) -> Option<Mount> {
     let target = section.required("target", r#"target = "/data""#);
     let access = section.required("access", r#"access = "read_only""#);
     section.finish();
-    let source = source.and_then(|it| path(&it, "relative to the estate's folder, or absolute"));
+    let source = source.and_then(|it| mount_source(&it));
     let target_at = target;
     let target = target_at.and_then(|it| path(&it, "absolute"));
     let access = access.and_then(|it| {
@@ -191,6 +194,27 @@ fn mount(field: &Field<'_>) -> Option<Mount> {
         access: access?,
     })
 }
+
+/// Reads what is mounted. Overlaps with Ambit's own files are found at the start, where those are known.
+fn mount_source(field: &Field<'_>) -> Option<String> {
+    let text = path(field, "relative to the estate's folder, or absolute")?;
+    // Components leave out `.` and doubled slashes.
+    let plain: PathBuf = Path::new(&text).components().collect();
+    let whole = NEVER_MOUNTED_WHOLE.iter().any(|it| plain == Path::new(it));
+    let below = NEVER_MOUNTED.iter().any(|it| plain.starts_with(it));
+    if whole || below {
+        field.problem(format!(
+            "`{text}` holds what belongs to the machine or to its users; mount the one folder that the server needs"
+        ));
+        return None;
+    }
+    Some(text)
+}
+
+/// What the kernel shows of the machine; nor is anything below mounted.
+const NEVER_MOUNTED: [&str; 3] = ["/proc", "/sys", "/dev"];
+/// Folders too wide to be mounted; one folder below may be.
+const NEVER_MOUNTED_WHOLE: [&str; 6] = ["/", "/run", "/var/run", "/home", "/root", "/etc"];
 
 fn path(field: &Field<'_>, rule: &str) -> Option<String> {
     let text = field.text()?;
