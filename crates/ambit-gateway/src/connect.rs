@@ -30,7 +30,7 @@ pub(crate) async fn answer<B>(
     let Some((host, port)) = target(&request) else {
         let refused = doors
             .handle
-            .refuse(caller, "connect", Reason::ArgumentsInvalid, (doors.clock)())
+            .refuse(caller, "connect", Reason::Malformed, (doors.clock)())
             .await;
         let refusal = refused.map_or_else(|error| Refusal::engine(&error), Refusal::denied);
         return refuse(StatusCode::BAD_REQUEST, &refusal);

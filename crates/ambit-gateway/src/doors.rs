@@ -7,7 +7,7 @@ use std::{
 };
 
 use ambit_core::{
-    InstanceId, ServerName, TaskId, Timestamp, ToolName,
+    InstanceId, Reason, ServerName, TaskId, Timestamp, ToolName,
     estate::{Server, Tool},
     json::Value,
 };
@@ -20,6 +20,9 @@ use crate::{
     limits::{READY_PATIENCE, STREAMS_PER_TASK_MAX, TOOLS_SHOWN_MAX, UPSTREAM_START_TIMEOUT},
     upstream::{Check, Means, Upstream, UpstreamError},
 };
+
+/// The action in the record of a request whose method is not known.
+pub(crate) const MALFORMED: &str = "malformed";
 
 /// What all doors share.
 pub(crate) struct Doors {
@@ -74,6 +77,14 @@ impl Doors {
     /// Returns the instant.
     pub(crate) fn now(&self) -> Timestamp {
         (self.clock)().now
+    }
+
+    /// Records a refusal of what never becomes an act. When that can't be written the refusal stands all the same.
+    pub(crate) async fn note(&self, caller: &InstanceCaller, action: &str, reason: Reason) {
+        let moment = (self.clock)();
+        if let Err(error) = self.handle.refuse(caller, action, reason, moment).await {
+            tracing::warn!(%error, action, "a refusal could not be recorded");
+        }
     }
 
     /// Returns the standing conversation of `caller` with `server`, when there is one. Never waits.

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use ambit_core::Reason;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, Method, Request, Response, StatusCode, header, uri::Authority};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
@@ -153,6 +154,10 @@ where
     B: HttpBody<Data = Bytes>,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
+    // Who announces too much need not send it.
+    if body.size_hint().lower() > REQUEST_BODY_BYTES_MAX as u64 {
+        return Err(too_long());
+    }
     let read = timeout(
         REQUEST_BODY_TIMEOUT,
         Limited::new(body, REQUEST_BODY_BYTES_MAX).collect(),
@@ -160,14 +165,7 @@ where
     .await;
     match read {
         Ok(Ok(collected)) => Ok(collected.to_bytes()),
-        Ok(Err(error)) if error.is::<LengthLimitError>() => {
-            let detail = format!("a message has at most {REQUEST_BODY_BYTES_MAX} bytes");
-            Err(refusal(
-                StatusCode::PAYLOAD_TOO_LARGE,
-                "body_too_long",
-                &detail,
-            ))
-        }
+        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(too_long()),
         Ok(Err(_)) => Err(refusal(
             StatusCode::BAD_REQUEST,
             "body_incomplete",
@@ -199,10 +197,25 @@ pub(crate) fn wrong_method(allowed: &[Method]) -> Response<Body> {
     response
 }
 
+/// Returns why the edge turned a request away, for the record.
+pub(crate) fn reason(status: StatusCode) -> Reason {
+    match status {
+        StatusCode::PAYLOAD_TOO_LARGE => Reason::TooLarge,
+        StatusCode::METHOD_NOT_ALLOWED => Reason::MethodNotAllowed,
+        StatusCode::TOO_MANY_REQUESTS => Reason::Overloaded,
+        _ => Reason::Malformed,
+    }
+}
+
 fn single<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
     let mut values = headers.get_all(name).iter();
     let value = values.next()?.to_str().ok()?;
     values.next().is_none().then_some(value)
+}
+
+fn too_long() -> Box<Response<Body>> {
+    let detail = format!("a message has at most {REQUEST_BODY_BYTES_MAX} bytes");
+    refusal(StatusCode::PAYLOAD_TOO_LARGE, "body_too_long", &detail)
 }
 
 fn refusal(status: StatusCode, code: &str, detail: &str) -> Box<Response<Body>> {

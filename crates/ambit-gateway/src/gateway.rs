@@ -4,7 +4,7 @@ use std::{
     convert::Infallible, fmt, future::Future, net::SocketAddr, pin::Pin, sync::Arc, time::Duration,
 };
 
-use ambit_core::ServerName;
+use ambit_core::{Reason, ServerName};
 use ambit_engine::{Clock, Handle};
 use ambit_identity::{IdentityError, InstanceCaller, TrustBundle, identify_instance};
 use bytes::Bytes;
@@ -27,7 +27,7 @@ use crate::{
     Secrets,
     body::{self, Body},
     connect,
-    doors::Doors,
+    doors::{Doors, MALFORMED},
     edge::{self, Hosts},
     limits::{
         CONNECTIONS_MAX, HANDSHAKE_TIMEOUT, REQUEST_HEAD_TIMEOUT, STDIO_PROCESSES_MAX,
@@ -133,14 +133,12 @@ impl Gateway {
             return connect::answer(&self.doors, caller, request).await;
         }
         if let Err(refusal) = self.hosts.check(&request) {
-            return *refusal;
+            return turn_away(&self.doors, caller, *refusal).await;
         }
         let Some(door) = route(request.uri().path()) else {
-            return body::problem(
-                StatusCode::NOT_FOUND,
-                "not_found",
-                "the routes are /mcp and /s/NAME/mcp",
-            );
+            let detail = "the routes are /mcp and /s/NAME/mcp";
+            let refusal = body::problem(StatusCode::NOT_FOUND, "not_found", detail);
+            return turn_away(&self.doors, caller, refusal).await;
         };
         let visit = Visit {
             doors: Arc::clone(&self.doors),
@@ -151,9 +149,15 @@ impl Gateway {
             Method::POST => post(&visit, request).await,
             Method::GET => match edge::accepts(request.headers()) {
                 Some(accepts) => changes::get(&visit, accepts).await,
-                None => edge::wrong_method(&[Method::POST]),
+                None => {
+                    let refusal = edge::wrong_method(&[Method::POST]);
+                    turn_away(&self.doors, caller, refusal).await
+                }
             },
-            _ => edge::wrong_method(&[Method::GET, Method::POST]),
+            _ => {
+                let refusal = edge::wrong_method(&[Method::GET, Method::POST]);
+                turn_away(&self.doors, caller, refusal).await
+            }
         }
     }
 
@@ -174,6 +178,14 @@ impl Gateway {
             .await;
         if let Err(error) = served {
             tracing::debug!(%error, "a connection of an instance ended");
+            // The library has answered already what can't be read as HTTP.
+            let reason = match error.is_parse_too_large() {
+                true => Some(Reason::TooLarge),
+                false => error.is_parse().then_some(Reason::Malformed),
+            };
+            if let Some(reason) = reason {
+                self.doors.note(&caller, MALFORMED, reason).await;
+            }
         }
     }
 
@@ -241,7 +253,7 @@ impl Gateway {
         match (&self.fallback, is_v1 && request.method() != Method::CONNECT) {
             (Some(fallback), true) => match self.hosts.check(&request) {
                 Ok(()) => fallback(request, caller).await,
-                Err(refusal) => *refusal,
+                Err(refusal) => turn_away(&self.doors, &caller, *refusal).await,
             },
             _ => self.answer(request, &caller).await,
         }
@@ -271,13 +283,24 @@ where
 {
     let accepts = match edge::check_post(request.headers()) {
         Ok(accepts) => accepts,
-        Err(refusal) => return *refusal,
+        Err(refusal) => return turn_away(&visit.doors, &visit.caller, *refusal).await,
     };
     let (parts, body) = request.into_parts();
     match edge::read_body(body).await {
         Ok(bytes) => downstream::answer(visit, &parts.headers, accepts, &bytes).await,
-        Err(refusal) => *refusal,
+        Err(refusal) => turn_away(&visit.doors, &visit.caller, *refusal).await,
     }
+}
+
+/// Records that the edge turned a request of a known caller away, and passes the answer on.
+async fn turn_away(
+    doors: &Doors,
+    caller: &InstanceCaller,
+    refusal: Response<Body>,
+) -> Response<Body> {
+    let reason = edge::reason(refusal.status());
+    doors.note(caller, MALFORMED, reason).await;
+    refusal
 }
 
 /// Reads the route. Nothing is decoded: a server's name needs no escapes.

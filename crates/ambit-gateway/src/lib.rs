@@ -27,7 +27,7 @@ pub use crate::{
     gateway::{AcceptError, Answering, Face, Fallback, Gateway, GatewayConfig},
     inspect::{InspectError, inspect},
     mcp::{era::Era, methods},
-    sandbox::SandboxPolicy,
+    sandbox::{SandboxPolicy, mount_overlaps},
 };
 
 /// Gives the credential that is sealed under a name; none when there is none.

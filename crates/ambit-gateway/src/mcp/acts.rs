@@ -165,7 +165,7 @@ fn bounded(value: Value, body_bytes: usize) -> Result<Value, Reason> {
     if is_short || value.to_canonical().len() <= ARGUMENTS_BYTES_MAX {
         return Ok(value);
     }
-    Err(Reason::ArgumentsInvalid)
+    Err(Reason::TooLarge)
 }
 
 /// How much longer than what was read its canonical form can be: `9e15` becomes sixteen digits.

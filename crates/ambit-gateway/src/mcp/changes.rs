@@ -2,13 +2,13 @@
 //!
 //! They tell that the list of tools changed and that the task has ended; nothing of an upstream's.
 
-use ambit_core::{TaskId, json::Value};
+use ambit_core::{Reason, TaskId, json::Value};
 use bytes::Bytes;
 use http::{Response, StatusCode};
 use tokio::{sync::mpsc, time::interval};
 
 use super::{
-    downstream::{Visit, reply},
+    downstream::{Visit, note, reply},
     era::{Era, META_SUBSCRIPTION},
     listing, local,
     wire::{self, INVALID_PARAMS, Id, Request, RpcError},
@@ -20,6 +20,9 @@ use crate::{
     limits::STREAM_HEARTBEAT,
 };
 
+/// The action in the records of refused streams.
+const LISTEN: &str = "subscriptions/listen";
+
 /// Answers `subscriptions/listen`.
 pub(super) async fn listen(visit: &Visit, accepts: Accepts, request: &Request) -> Response<Body> {
     let wanted = request
@@ -27,10 +30,12 @@ pub(super) async fn listen(visit: &Visit, accepts: Accepts, request: &Request) -
         .get("notifications")
         .filter(|it| it.as_object().is_some());
     let Some(wanted) = wanted else {
+        note(visit, LISTEN, Reason::ArgumentsInvalid).await;
         let error = RpcError::new(INVALID_PARAMS, "`notifications` must be an object");
         return reply(request, Era::Modern, Err(error));
     };
     if accepts != Accepts::Events {
+        note(visit, LISTEN, Reason::Malformed).await;
         return body::problem(
             StatusCode::NOT_ACCEPTABLE,
             "not_acceptable",
@@ -53,7 +58,7 @@ pub(super) async fn listen(visit: &Visit, accepts: Accepts, request: &Request) -
     }
     let first = wire::notification_of("notifications/subscriptions/acknowledged", params);
     let Some(seat) = visit.doors.seat(&visit.caller, offers.task.id) else {
-        return crowded();
+        return crowded(visit).await;
     };
     let subscription = Subscription {
         id: Some(request.id.clone()),
@@ -71,6 +76,7 @@ pub(super) async fn listen(visit: &Visit, accepts: Accepts, request: &Request) -
 /// Answers the GET of a legacy client.
 pub(crate) async fn get(visit: &Visit, accepts: Accepts) -> Response<Body> {
     if accepts != Accepts::Events {
+        note(visit, LISTEN, Reason::Malformed).await;
         return body::problem(
             StatusCode::NOT_ACCEPTABLE,
             "not_acceptable",
@@ -82,7 +88,7 @@ pub(crate) async fn get(visit: &Visit, accepts: Accepts) -> Response<Body> {
         Err(error) => return body::json(StatusCode::FORBIDDEN, wire::error_text(None, &error)),
     };
     let Some(seat) = visit.doors.seat(&visit.caller, offers.task.id) else {
-        return crowded();
+        return crowded(visit).await;
     };
     let subscription = Subscription {
         id: None,
@@ -182,7 +188,8 @@ fn subscribed(id: &Id) -> Value {
     Value::object([("_meta", Value::object([(META_SUBSCRIPTION, id.to_value())]))])
 }
 
-fn crowded() -> Response<Body> {
+async fn crowded(visit: &Visit) -> Response<Body> {
+    note(visit, LISTEN, Reason::Overloaded).await;
     body::problem(
         StatusCode::TOO_MANY_REQUESTS,
         "overloaded",

@@ -27,7 +27,7 @@ use super::{
 };
 use crate::{
     body::{self, Body, EventStream},
-    doors::Doors,
+    doors::{Doors, MALFORMED},
     edge::Accepts,
     limits::NOTIFICATIONS_WAITING_MAX,
     upstream::Notice,
@@ -59,7 +59,7 @@ pub(crate) async fn answer(
         // Nothing is ever asked of an agent, so it has nothing to answer.
         Ok(Message::Response(_)) => refuse_quietly(visit, "response").await,
         Err(malformed) => {
-            note(visit, "malformed", Reason::ArgumentsInvalid).await;
+            note(visit, MALFORMED, Reason::Malformed).await;
             body::json(
                 StatusCode::BAD_REQUEST,
                 wire::error_text(malformed.id.as_ref(), &malformed.to_error()),
@@ -80,7 +80,7 @@ async fn answer_request(
             note(
                 visit,
                 methods::recorded_name(&request.method),
-                Reason::ArgumentsInvalid,
+                Reason::Malformed,
             )
             .await;
             return fail(StatusCode::BAD_REQUEST, &request, &error);
@@ -91,6 +91,8 @@ async fn answer_request(
         && headers.contains_key(era::HEADER_SESSION)
     {
         // Ambit gives out no sessions: this one is somebody else's, and the client knows to begin anew.
+        let action = methods::recorded_name(&request.method);
+        note(visit, action, Reason::NotFound).await;
         return fail(
             StatusCode::NOT_FOUND,
             &request,
@@ -162,7 +164,7 @@ async fn decided(
     if era == Era::Modern
         && let Err(error) = mirrored(visit, headers, &act)
     {
-        note(visit, act.action(), Reason::ArgumentsInvalid).await;
+        note(visit, act.action(), Reason::Malformed).await;
         return fail(StatusCode::BAD_REQUEST, &request, &error);
     }
     run(visit.clone(), accepts, request, act, (wishes, token)).await
@@ -261,7 +263,9 @@ async fn refused(
         Ok(denied) => Refusal::denied(denied),
         Err(error) => Refusal::engine(&error),
     };
-    if wishes.method != Decided::CallTool && reason == Reason::ArgumentsInvalid {
+    if wishes.method != Decided::CallTool
+        && matches!(reason, Reason::ArgumentsInvalid | Reason::TooLarge)
+    {
         let error = RpcError {
             code: INVALID_PARAMS,
             ..refusal.to_error()
@@ -290,16 +294,9 @@ async fn refuse_quietly(visit: &Visit, action: &str) -> Response<Body> {
     body::json(StatusCode::BAD_REQUEST, wire::error_text(None, &error))
 }
 
-/// Records a refusal of what never becomes an act. When that can't be written the refusal stands all the same.
+/// Records a refusal of what never becomes an act.
 pub(super) async fn note(visit: &Visit, action: &str, reason: Reason) {
-    let noted = visit
-        .doors
-        .handle
-        .refuse(&visit.caller, action, reason, (visit.doors.clock)())
-        .await;
-    if let Err(error) = noted {
-        tracing::warn!(%error, action, "a refusal could not be recorded");
-    }
+    visit.doors.note(&visit.caller, action, reason).await;
 }
 
 /// Answers with a result or an error, with the HTTP status that the era wants.

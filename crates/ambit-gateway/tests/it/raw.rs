@@ -1,8 +1,12 @@
 //! What a connection carries, byte by byte: edges, streams of changes, routes that do not exist.
 
-use ambit_core::task::End;
+use ambit_core::{
+    Reason,
+    record::{Answer, Body as RecordBody},
+    task::End,
+};
 use ambit_engine::Ender;
-use ambit_gateway::limits::STREAMS_PER_TASK_MAX;
+use ambit_gateway::limits::{REQUEST_BODY_BYTES_MAX, STREAMS_PER_TASK_MAX};
 use bytes::Bytes;
 use http::Request;
 use http_body_util::{BodyExt, Full};
@@ -20,6 +24,23 @@ async fn raw(stand: &Stand, request: &str) -> String {
     String::from_utf8(answer).unwrap()
 }
 
+/// Returns the recorded refusals once there are `count`.
+async fn denials(stand: &Stand, count: usize) -> Vec<(String, Reason)> {
+    loop {
+        let found = stand.records(0, |it| match it {
+            RecordBody::Decided(decided) => match decided.answer {
+                Answer::Deny { reason, .. } => Some((decided.action.clone(), reason)),
+                _ => None,
+            },
+            _ => None,
+        });
+        if found.len() >= count {
+            return found;
+        }
+        tokio::task::yield_now().await;
+    }
+}
+
 #[tokio::test]
 async fn the_edge_refuses_what_it_must() {
     let stand = Stand::new(false).await;
@@ -30,8 +51,16 @@ async fn the_edge_refuses_what_it_must() {
             ping.len()
         )
     };
-    for (request, status) in [
-        (post("/mcp", "Host: localhost\r\n"), 200),
+    let too_long = format!(
+        "POST /mcp HTTP/1.1\r\nConnection: close\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n",
+        REQUEST_BODY_BYTES_MAX + 1
+    );
+    assert!(
+        raw(&stand, &post("/mcp", "Host: localhost\r\n"))
+            .await
+            .starts_with("HTTP/1.1 200")
+    );
+    for (number, (request, status)) in [
         (post("/mcp", "Host: evil.example\r\n"), 421),
         (
             post("/mcp", "Host: localhost\r\nOrigin: http://evil.example\r\n"),
@@ -60,12 +89,30 @@ async fn the_edge_refuses_what_it_must() {
             405,
         ),
         ("nonsense\r\n\r\n".to_owned(), 400),
-    ] {
+        (
+            "POST /mcp HTTP/1.1\r\nConnection: close\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 8\r\n\r\nnonsense".to_owned(),
+            400,
+        ),
+        (too_long, 413),
+    ]
+    .into_iter()
+    .enumerate()
+    {
         let answer = raw(&stand, &request).await;
         assert!(
             answer.starts_with(&format!("HTTP/1.1 {status}")),
-            "{request}\n{answer}"
+            "{}\n{answer}",
+            request.get(..200).unwrap_or(&request)
         );
+        // Its caller is known, so that the refusal stands in the log: once.
+        let reason = match status {
+            405 => Reason::MethodNotAllowed,
+            413 => Reason::TooLarge,
+            _ => Reason::Malformed,
+        };
+        let denied = denials(&stand, number + 1).await;
+        assert_eq!(denied.len(), number + 1, "{status}");
+        assert_eq!(denied[number], ("malformed".to_owned(), reason), "{status}");
     }
 }
 
