@@ -2,7 +2,10 @@
 
 use std::{error::Error, path::Path, sync::Arc};
 
-use ambit_core::{Digest, Timestamp, estate::Estate};
+use ambit_core::{
+    Digest, Timestamp,
+    estate::{Estate, Person, PersonRole},
+};
 use ambit_policy::{PolicyBook, PolicyProblem, Tried, TryOut};
 
 use crate::estate::{DecisionCase, DecisionTable, EstateFiles, EstateProblem, Expected, Loaded};
@@ -73,6 +76,27 @@ impl Checked {
     /// Returns the digest that names this version.
     pub fn digest(&self) -> Digest {
         self.estate().digest
+    }
+
+    /// Says whether somebody could apply the next version: an administrator with a local user.
+    ///
+    /// `apply` asks for it and [`check`] does not: `ambit dev` and `ambit demo` add whoever runs them.
+    ///
+    /// # Errors
+    /// The problem that nobody could, and what to write.
+    pub fn is_governed(&self) -> Result<(), EstateProblem> {
+        let governs =
+            |it: &Person| it.unix_uid.is_some() && it.roles.contains(&PersonRole::Administrator);
+        if self.estate().people.values().any(governs) {
+            return Ok(());
+        }
+        Err(EstateProblem {
+            path: "estate.toml".to_owned(),
+            line: 1,
+            column: 1,
+            message: "nobody could apply another version; write `unix_uid` and the role `administrator` for one person"
+                .to_owned(),
+        })
     }
 
     /// Returns how many cases of decision tables hold.
@@ -200,6 +224,22 @@ mod tests {
             check_archive(checked.archive()).unwrap().digest(),
             checked.digest()
         );
+    }
+
+    #[test]
+    fn somebody_must_be_able_to_apply_the_next_version() {
+        let check = |uid: Option<u32>, roles: &[PersonRole], governed: bool| {
+            let files = uid.map_or_else(demo, |uid| demo().with_person("you", uid, roles));
+            let found = check_files(&files).unwrap().is_governed();
+            assert_eq!(found.is_ok(), governed, "{uid:?} {roles:?} {found:?}");
+        };
+        check(None, &[], false);
+        check(
+            Some(1000),
+            &[PersonRole::Starter, PersonRole::Operator],
+            false,
+        );
+        check(Some(1000), &[PersonRole::Administrator], true);
     }
 
     #[test]

@@ -102,6 +102,11 @@ pub enum Governance {
         /// Under which name.
         reference: String,
     },
+    /// Ask a running server for its tools, with its credential.
+    InspectServer {
+        /// Which.
+        server: ServerName,
+    },
     /// Read tasks, approvals, the log.
     Inspect,
 }
@@ -239,6 +244,7 @@ impl Governance {
             Self::Revoke { .. } => "revoke",
             Self::ApplyEstate { .. } => "apply_estate",
             Self::SealCredential { .. } => "seal_credential",
+            Self::InspectServer { .. } => "inspect_server",
             Self::Inspect => "inspect",
         }
     }

@@ -20,7 +20,7 @@ use ambit_policy::{PersonDecision, PersonPermit, PersonRequest, PolicyBook};
 
 pub use self::{
     approve::{ApprovalSummary, Counts},
-    inspect::Inspection,
+    inspect::{Inspection, ServerInspection},
     revoke::RevocationReport,
     tasks::{Applied, Ender, StartTask, Started, TaskSummary},
 };

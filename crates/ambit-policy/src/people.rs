@@ -359,6 +359,7 @@ const fn touched_task(act: &Governance) -> Option<TaskId> {
         | Governance::Revoke { .. }
         | Governance::ApplyEstate { .. }
         | Governance::SealCredential { .. }
+        | Governance::InspectServer { .. }
         | Governance::Inspect => None,
     }
 }

@@ -17,13 +17,14 @@ use serde::Deserialize;
 use super::{
     ESTATE_BODY_BYTES_MAX, Shared,
     body::{Answer, Json},
-    caller::{Onlooker, Peer, is_first},
+    caller::{Peer, Person, is_first},
     log::with_text,
     problem::Problem,
     tasks::parsed,
 };
 use crate::{
     check::{Checked, check_archive},
+    estate::EstateProblem,
     inspect::propose,
     plan,
 };
@@ -77,9 +78,16 @@ pub(super) async fn apply(
             if goes && is_administrator(book.estate(), &caller) {
                 return Err(locked_out(&caller));
             }
+            if is_administrator(book.estate(), &caller) {
+                checked.is_governed().map_err(ungoverned)?;
+            }
             caller
         }
-        Err(error) if is_first(&error) => peer.identify(checked.estate())?,
+        Err(error) if is_first(&error) => {
+            let caller = peer.identify(checked.estate())?;
+            checked.is_governed().map_err(ungoverned)?;
+            caller
+        }
         Err(error) => return Err(error.into()),
     };
     let cases = checked.cases();
@@ -100,11 +108,15 @@ pub(super) async fn apply(
 
 pub(super) async fn inspect(
     State(shared): State<Arc<Shared>>,
-    Onlooker(_): Onlooker,
+    Person(caller): Person,
     Path(name): Path<String>,
 ) -> Result<Answer, Problem> {
     let control = &shared.control;
     let name: ServerName = parsed(&name)?;
+    let leave = control
+        .handle
+        .may_inspect_server(&caller, name.clone(), (control.clock)())
+        .await?;
     let book = control.handle.book()?;
     let server = book.estate().servers.get(&name);
     let server = server.ok_or_else(|| Problem::not_found(format!("server `{name}`")))?;
@@ -116,7 +128,7 @@ pub(super) async fn inspect(
         )
         .because(detail)
     };
-    let tools = (control.list_tools)(name.clone()).await.map_err(failed)?;
+    let tools = (control.list_tools)(leave.spend()).await.map_err(failed)?;
     let proposal = propose(server, &tools).map_err(|it| failed(it.to_string()))?;
     Ok(Answer(Value::object([
         ("server", name.as_str().into()),
@@ -138,6 +150,10 @@ fn locked_out(caller: &PersonCaller) -> Problem {
         caller.unix_uid()
     );
     Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "locked_out", title).because(detail)
+}
+
+fn ungoverned(problem: EstateProblem) -> Problem {
+    Problem::check_failed(&[problem])
 }
 
 /// Checks the estate away from the threads that answer others: policies take a while to compile.

@@ -173,7 +173,7 @@ pub const ROUTES: &[Route] = &[
         door: Door::People,
         method: "POST",
         path: "/v1/servers/{server}/inspect",
-        asks: Asks::Person("inspect"),
+        asks: Asks::Person("inspect_server"),
         summary: "Asks a running server for its tools and proposes its registry files.",
         request: None,
         answer: "Proposal",

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use ambit_core::{PersonId, TaskId, act::Governance, record::Sealed};
+use ambit_core::{PersonId, ServerName, TaskId, act::Governance, record::Sealed};
 use ambit_identity::PersonCaller;
 
 use super::{Asked, TaskSummary, Touched, tasks::summary};
@@ -11,6 +11,18 @@ use crate::{Archive, EngineError, Handle, Moment, OpenAct, Refusal, desk::Desk};
 /// Leave to look. Made only by [`Handle::may_inspect`].
 #[derive(Debug)]
 pub struct Inspection(());
+
+/// Leave to ask one server for its tools. Made only by [`Handle::may_inspect_server`], spent by the question.
+#[derive(Debug)]
+#[must_use]
+pub struct ServerInspection(ServerName);
+
+impl ServerInspection {
+    /// Gives up the leave for the name of the server.
+    pub fn spend(self) -> ServerName {
+        self.0
+    }
+}
 
 impl Handle {
     /// Decides whether the caller may look at tasks, approvals and the log. Only a no is written down.
@@ -23,6 +35,24 @@ impl Handle {
             asked
                 .permit(desk, Governance::Inspect, Touched::NOTHING)
                 .map(|_| Inspection(()))
+        };
+        self.govern(caller, moment, take).await
+    }
+
+    /// Decides whether the caller may ask a running server for its tools. Only a no is written down.
+    pub async fn may_inspect_server(
+        &self,
+        caller: &PersonCaller,
+        server: ServerName,
+        moment: Moment,
+    ) -> Result<ServerInspection, Refusal> {
+        let take = move |desk: &mut Desk<'_>, asked: &mut Asked| {
+            let act = Governance::InspectServer {
+                server: server.clone(),
+            };
+            asked
+                .permit(desk, act, Touched::NOTHING)
+                .map(|_| ServerInspection(server))
         };
         self.govern(caller, moment, take).await
     }

@@ -112,6 +112,9 @@ fn acts() -> Vec<Governance> {
         Governance::SealCredential {
             reference: "key".to_owned(),
         },
+        Governance::InspectServer {
+            server: "tickets".parse().unwrap(),
+        },
         Governance::Inspect,
     ]
 }
@@ -141,6 +144,7 @@ fn roles_by_acts() {
              revoke: - - allow - -
        apply_estate: - - - - allow
     seal_credential: - - - - allow
+     inspect_server: - - - - allow
             inspect: allow allow allow allow allow
     UncontainedAgentOnSameUser
          start_task: binding_too_weak binding_too_weak binding_too_weak binding_too_weak binding_too_weak
@@ -149,6 +153,7 @@ fn roles_by_acts() {
              revoke: - - allow - -
        apply_estate: binding_too_weak binding_too_weak binding_too_weak binding_too_weak binding_too_weak
     seal_credential: binding_too_weak binding_too_weak binding_too_weak binding_too_weak binding_too_weak
+     inspect_server: binding_too_weak binding_too_weak binding_too_weak binding_too_weak binding_too_weak
             inspect: allow allow allow allow allow
     ");
 }
