@@ -112,5 +112,12 @@ pub fn to_value(entry: &Entry, names: &Names) -> Value {
     ])
 }
 
+/// Returns what an explanation says beyond its first clause, which was `said` already.
+pub(crate) fn beyond(said: &str, explanation: &str) -> Option<String> {
+    let rest = explanation.strip_prefix(said).unwrap_or(explanation);
+    let rest = rest.trim_start_matches([':', ' ']);
+    (!rest.is_empty()).then(|| rest.to_owned())
+}
+
 #[cfg(test)]
 mod tests;

@@ -149,6 +149,42 @@ impl Reason {
         self.row().2
     }
 
+    /// Returns one clause for a person whose own act was refused.
+    pub const fn for_person(self) -> &'static str {
+        match self {
+            Self::PersonRevoked => "this person was revoked",
+            Self::RoleMissing => "this person lacks the role",
+            _ => self.for_agent(),
+        }
+    }
+
+    /// Returns what a person can do about it, whoever's act it was.
+    pub const fn next_step(self) -> &'static str {
+        match self {
+            Self::AgentRevoked | Self::PersonRevoked | Self::ServerRevoked => {
+                "a revocation is final; have an administrator declare a new name, if it may act again"
+            }
+            Self::InstanceRevoked => "start a new task: each has an instance of its own",
+            Self::ApprovalRequired => "look at the call and approve or refuse it",
+            Self::ApprovalRefused => {
+                "nothing, unless the refusal was a mistake: then start a new task"
+            }
+            Self::ApprovalsPendingLimit => "approve or refuse the calls that wait",
+            Self::RoleMissing => "ask somebody who has the role, or have an administrator give it",
+            Self::SamePerson => "ask another person to do it",
+            Self::BindingTooWeak => {
+                "end the task that runs without containment, or use another local user"
+            }
+            Self::NotFound => "check the spelling; lists show what there is",
+            Self::WrongState => "look at how it stands now",
+            Self::MethodNotAllowed => "nothing: Ambit has no decision for this method",
+            Self::PolicyError => {
+                "mend the policy that is named among the rules, and apply the estate"
+            }
+            _ => self.remedy().for_person(),
+        }
+    }
+
     #[expect(clippy::too_many_lines, reason = "one row for each reason")]
     const fn row(self) -> (&'static str, Remedy, &'static str) {
         use Remedy::{AskOwner, AwaitApproval, ChangeArguments, NewTask, None, RetryLater};
@@ -284,6 +320,21 @@ impl Remedy {
             Self::RetryLater => "retry_later",
         }
     }
+
+    const fn for_person(self) -> &'static str {
+        match self {
+            Self::None => "nothing: this answer stays",
+            Self::ChangeArguments => {
+                "the caller must change its arguments, or the owner the bounds"
+            }
+            Self::AwaitApproval => "a person must approve it",
+            Self::NewTask => "start a new task",
+            Self::AskOwner => {
+                "if it should be allowed, its owner must change the estate and have it applied"
+            }
+            Self::RetryLater => "try again a little later",
+        }
+    }
 }
 
 /// The text is no reason's code.
@@ -316,6 +367,11 @@ mod tests {
         assert_eq!(codes.len(), Reason::ALL.len());
         for reason in Reason::ALL {
             assert_eq!(reason.code().parse(), Ok(reason));
+        }
+        for reason in Reason::ALL {
+            let texts = [reason.for_agent(), reason.for_person(), reason.next_step()];
+            assert!(texts.iter().all(|it| !it.is_empty() && !it.ends_with('.')));
+            assert_ne!(reason.next_step(), reason.for_person());
         }
         assert!("nonsense".parse::<Reason>().is_err());
     }

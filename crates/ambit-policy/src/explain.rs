@@ -26,7 +26,11 @@ pub fn explain(decided: &Decided) -> Option<String> {
 
 /// Returns why the answer is what it is, which rules made it and what would change it.
 pub(crate) fn answer(reason: Reason, rules: &[String], seen: &Seen) -> String {
-    let mut text = reason.for_agent().to_owned();
+    let said = match seen {
+        Seen::Person(_) => reason.for_person(),
+        Seen::Act(_) | Seen::Nothing { .. } => reason.for_agent(),
+    };
+    let mut text = said.to_owned();
     let detail = match seen {
         Seen::Act(facts) => of_act(reason, facts),
         Seen::Person(facts) => of_person(reason, facts),

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use ambit_core::{ApprovalId, json::Value, record::Verdict};
+use ambit_core::{ApprovalId, Timestamp, json::Value, record::Verdict};
 use ambit_engine::{ApprovalStanding, ApprovalSummary, Counts, Inspection};
 use axum::extract::{Path, State};
 use serde::Deserialize;
@@ -75,7 +75,7 @@ pub(super) async fn decide(
         ("approval", decided.approval.id.to_string().into()),
         ("task", decided.approval.task.to_string().into()),
         ("verdict", verdict.as_str().into()),
-        ("state", state(&decided).into()),
+        ("state", state(&decided, (control.clock)().now).into()),
     ])))
 }
 
@@ -93,7 +93,7 @@ fn whole(
     let task = control.handle.task(inspection, approval.task)?;
     let mut members = vec![
         ("approval", approval.id.to_string().into()),
-        ("state", state(summary).into()),
+        ("state", state(summary, (control.clock)().now).into()),
         ("task", approval.task.to_string().into()),
         ("decision", approval.decision.to_string().into()),
         ("action", approval.action.as_str().into()),
@@ -139,10 +139,14 @@ fn whole(
     Ok(Value::object(members))
 }
 
-const fn state(summary: &ApprovalSummary) -> &'static str {
+fn state(summary: &ApprovalSummary, now: Timestamp) -> &'static str {
     match (&summary.approval.standing, summary.counts) {
         (ApprovalStanding::Refused { .. }, _) => "refused",
         (ApprovalStanding::Spent { .. }, _) => "spent",
+        (
+            ApprovalStanding::Pending { until } | ApprovalStanding::Approved { until, .. },
+            Counts::NoLonger,
+        ) if now < *until => "ended",
         (_, Counts::NoLonger) => "expired",
         (ApprovalStanding::Pending { .. }, Counts::Yes) => "pending",
         (ApprovalStanding::Approved { .. }, Counts::Yes) => "approved",

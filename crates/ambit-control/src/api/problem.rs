@@ -7,7 +7,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 
-use crate::estate::EstateProblem;
+use crate::{estate::EstateProblem, story::beyond};
 
 /// Why a request was not answered as asked.
 #[derive(Clone, Debug, PartialEq)]
@@ -120,9 +120,10 @@ impl From<Refusal> for Problem {
                 denied,
                 explanation,
             } => {
-                let title = format!("denied: {}", denied.reason.for_agent());
-                let mut problem = Self::new(status_of(denied.reason), denied.reason.code(), title)
-                    .because(explanation);
+                let said = denied.reason.for_person();
+                let title = format!("denied: {said}");
+                let mut problem = Self::new(status_of(denied.reason), denied.reason.code(), title);
+                problem.detail = beyond(said, &explanation);
                 let decision = denied.decision.to_string();
                 problem.members.push(("decision", decision.into()));
                 problem

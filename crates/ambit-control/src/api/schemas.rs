@@ -44,7 +44,7 @@ pub(super) const SCHEMAS: &[Schema] = &[
         name: "StartTask",
         members: &[
             Member("template", Text, Always),
-            Member("agent", Text, Always),
+            Member("agent", Text, Maybe),
             Member("parameters", Object, Maybe),
             Member("contained", CONTAINED, Always),
             Member("csr", Text, Always),
@@ -108,7 +108,9 @@ pub(super) const SCHEMAS: &[Schema] = &[
             Member("approval", Text, Always),
             Member(
                 "state",
-                Word(&["pending", "approved", "refused", "spent", "expired"]),
+                Word(&[
+                    "pending", "approved", "refused", "spent", "expired", "ended",
+                ]),
                 Always,
             ),
             Member("task", Text, Always),
@@ -274,6 +276,7 @@ pub(super) const SCHEMAS: &[Schema] = &[
             Member("answer", Word(&["allow", "hold", "deny"]), Always),
             Member("reason", TextOrNull, Always),
             Member("remedy", TextOrNull, Always),
+            Member("next", TextOrNull, Always),
             Member("change", TextOrNull, Always),
             Member("rules", Texts, Always),
             Member("estate", TextOrNull, Always),

@@ -2,7 +2,8 @@ mod doors;
 
 use std::collections::BTreeSet;
 
-use ambit_core::{InstanceId, TaskId, json::Value as Json};
+use ambit_core::{DecisionId, InstanceId, Reason, TaskId, json::Value as Json};
+use ambit_engine::{Denied, Refusal};
 use ambit_identity::PeerCredentials;
 use axum::{
     body::Body,
@@ -191,7 +192,46 @@ async fn a_held_act_is_shown_whole_and_decided_once() {
         .await;
     fits("Why", &why);
     assert_eq!(text(&why, "answer"), "hold");
-    assert!(!text(&why, "change").is_empty());
+    assert_eq!(
+        text(&why, "next"),
+        "look at the call and approve or refuse it"
+    );
+    // What an explanation would say is said by the sentence and the rules already.
+    assert_eq!(why.get("change"), Some(&Json::Null));
+    let revoke = r#"{"target":{"kind":"agent","id":"clerk"},"reason":"test"}"#;
+    office.ask(ANA, "POST", "/v1/revocations", revoke).await;
+    let (_, shown) = office.ask(BEN, "GET", &path, "").await;
+    fits("Approval", &shown);
+    assert_eq!(text(&shown, "state"), "ended");
+}
+
+#[test]
+fn a_denial_says_nothing_twice() {
+    let check = |reason: Reason, explanation: &str, title: &str, detail: Option<&str>| {
+        let denied = Denied {
+            decision: DecisionId::from_bits(1),
+            reason,
+        };
+        let refusal = Refusal::Denied {
+            denied,
+            explanation: explanation.to_owned(),
+        };
+        let problem = Problem::from(refusal).to_value();
+        assert_eq!(text(&problem, "title"), title);
+        assert_eq!(problem.get("detail").and_then(Json::as_str), detail);
+    };
+    check(
+        Reason::BindingTooWeak,
+        "the caller's proof is too weak for this: end that task (rules: weak-proof)",
+        "denied: the caller's proof is too weak for this",
+        Some("end that task (rules: weak-proof)"),
+    );
+    check(
+        Reason::PersonRevoked,
+        "this person was revoked",
+        "denied: this person was revoked",
+        None,
+    );
 }
 
 #[tokio::test]
@@ -263,6 +303,17 @@ async fn an_estate_is_planned_and_applied() {
         "locked_out",
         "nobody locks themselves out"
     );
+    let roles = r#"\\\"administrator\\\""#;
+    let ungoverned = estate_body().replace(roles, r#"\\\"operator\\\""#);
+    assert_ne!(ungoverned, estate_body());
+    let (_, problem) = office
+        .ask(ANA, "POST", "/v1/estate/apply", &ungoverned)
+        .await;
+    let detail = text(&problem, "detail");
+    assert!(
+        detail.starts_with("estate.toml:1:1: nobody could apply"),
+        "{detail}"
+    );
     let (status, problem) = office.ask(ANA, "POST", "/v1/estate/apply", &broken).await;
     assert_eq!(
         (status, text(&problem, "code")),
@@ -288,6 +339,13 @@ async fn secrets_go_in_and_servers_are_asked() {
     assert_eq!(
         office.world.archive.secret("tickets").unwrap().unwrap(),
         b"2retnuh"
+    );
+    let (status, problem) = office
+        .ask(BEN, "POST", "/v1/servers/tickets/inspect", "")
+        .await;
+    assert_eq!(
+        (status, text(&problem, "code")),
+        (StatusCode::FORBIDDEN, "role_missing")
     );
     let (_, proposal) = office
         .ask(ANA, "POST", "/v1/servers/tickets/inspect", "")

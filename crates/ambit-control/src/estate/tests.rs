@@ -440,12 +440,33 @@ fn mounts_leave_the_machine_alone() {
         check_count("servers/mail.toml", http, &stdio, problems);
     };
     for source in [
-        "/", "//", "/.", "/proc", "/proc/1/root", "/sys", "/dev", "/dev/shm", "/run", "/var/run", "/home/",
-        "/root", "//etc/.", "..", "files/../..", "/srv/../etc",
+        "/",
+        "//",
+        "/.",
+        "/proc",
+        "/proc/1/root",
+        "/sys",
+        "/dev",
+        "/dev/shm",
+        "/run",
+        "/var/run",
+        "/home/",
+        "/root",
+        "//etc/.",
+        "..",
+        "files/../..",
+        "/srv/../etc",
     ] {
         mount(source, 1);
     }
-    for source in ["files/data", "./files", "/srv/data", "/home/ana/project", "/etc/ssl", "/devices"] {
+    for source in [
+        "files/data",
+        "./files",
+        "/srv/data",
+        "/home/ana/project",
+        "/etc/ssl",
+        "/devices",
+    ] {
         mount(source, 0);
     }
 }

@@ -205,7 +205,11 @@ fn a_trace_knows_expiry_and_unknown_tasks() {
 
 #[test]
 fn why_names_rule_facts_and_remedy() {
-    let explain = |_: &Decided| Some("`to` must be parameter customer".to_owned());
+    let explain = |_: &Decided| {
+        let text = "an argument lies outside the task's bounds: `to` must be parameter customer \
+                    (rules: task-bounds)";
+        Some(text.to_owned())
+    };
     let of = |decision| {
         let decision = DecisionId::from_bits(decision);
         let whole = why(&a_day(), &names(), decision, explain);
@@ -224,6 +228,7 @@ fn why_names_rule_facts_and_remedy() {
       rules   task-bounds
       change  `to` must be parameter customer
       estate  sha256:e62377847bbe2117fbea3a09ac72e59a12572c20ca18ee024fedeaa94ba8525a
+      next    the caller must change its arguments, or the owner the bounds
       facts   {
                 "labels": [
                   "customer"

@@ -8,7 +8,7 @@ use ambit_core::{
     record::{Answer, Body, Decided, Warrant},
 };
 
-use super::{Entry, Names, words};
+use super::{Entry, Names, beyond, words};
 use crate::visible::{visible, visible_json};
 
 /// Why one decision is what it is, for people. Agents never see this: it names rules and bounds.
@@ -74,7 +74,13 @@ fn of_act(
         Answer::Hold { reason, .. } => ("hold", Some(*reason)),
         Answer::Deny { reason } => ("deny", Some(*reason)),
     };
-    let change = reason.and_then(|_| explain(decided));
+    // The sentence says the reason, and the rules stand below.
+    let rules = format!(" (rules: {})", decided.rules.join(", "));
+    let change = reason.and_then(|reason| {
+        let text = explain(decided)?;
+        let text = text.strip_suffix(&rules).unwrap_or(&text);
+        beyond(words::said(decided, reason), text)
+    });
     Why {
         decision: decided.decision,
         index: entry.index,
@@ -149,6 +155,10 @@ impl Why {
                 "remedy",
                 text(self.reason.map(|it| it.remedy().code().to_owned())),
             ),
+            (
+                "next",
+                text(self.reason.map(|it| it.next_step().to_owned())),
+            ),
             ("change", text(self.change.clone())),
             ("rules", self.rules.iter().map(String::as_str).collect()),
             ("estate", text(self.estate.map(|it| it.to_string()))),
@@ -177,6 +187,9 @@ impl fmt::Display for Why {
         }
         if let Some(estate) = self.estate {
             writeln!(f, "  estate  {estate}")?;
+        }
+        if let Some(reason) = self.reason {
+            writeln!(f, "  next    {}", reason.next_step())?;
         }
         writeln!(
             f,

@@ -1,7 +1,8 @@
 //! Records in words.
 
 use ambit_core::{
-    record::{Answer, Body, Decided, Performed, Status},
+    Reason,
+    record::{Actor, Answer, Body, Decided, Performed, Status},
     task::Task,
 };
 
@@ -63,9 +64,17 @@ pub(super) fn decided(decided: &Decided, end: End<'_>) -> String {
             reason,
         } => format!(
             "held {what} until a person decides {approval}, at the latest {expires_at}: {reason}, {}",
-            reason.for_agent()
+            said(decided, *reason)
         ),
-        Answer::Deny { reason } => format!("denied {what}: {reason}, {}", reason.for_agent()),
+        Answer::Deny { reason } => format!("denied {what}: {reason}, {}", said(decided, *reason)),
+    }
+}
+
+/// Says a reason to people: an agent's act is told as the agent was told.
+pub(super) fn said(decided: &Decided, reason: Reason) -> &'static str {
+    match decided.actor {
+        Actor::Person(_) => reason.for_person(),
+        Actor::Instance(_) | Actor::Ambit | Actor::Nobody => reason.for_agent(),
     }
 }
 
