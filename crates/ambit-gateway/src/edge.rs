@@ -1,6 +1,9 @@
 //! The edge: what every request must be before anybody looks into it.
 
-use std::collections::BTreeSet;
+use std::{
+    collections::BTreeSet,
+    sync::atomic::{AtomicBool, Ordering},
+};
 
 use ambit_core::Reason;
 use bytes::Bytes;
@@ -177,6 +180,18 @@ where
             "the body took too long",
         )),
     }
+}
+
+/// Refuses a request whose body has two lengths: others on the way may have read the other one.
+///
+/// # Errors
+/// The answer to give.
+pub(crate) fn check_framing(ambiguous: &AtomicBool) -> Result<(), Box<Response<Body>>> {
+    if !ambiguous.load(Ordering::Acquire) {
+        return Ok(());
+    }
+    let detail = "send Content-Length or Transfer-Encoding, not both";
+    Err(refusal(StatusCode::BAD_REQUEST, "ambiguous_length", detail))
 }
 
 /// Returns the answer to a method that the route does not have.

@@ -1,14 +1,20 @@
 //! The gateway: routes, and the loops that accept connections of identified instances.
 
 use std::{
-    convert::Infallible, fmt, future::Future, net::SocketAddr, pin::Pin, sync::Arc, time::Duration,
+    convert::Infallible,
+    fmt,
+    future::Future,
+    net::SocketAddr,
+    pin::Pin,
+    sync::{Arc, atomic::AtomicBool},
+    time::Duration,
 };
 
 use ambit_core::{Reason, ServerName};
 use ambit_engine::{Clock, Handle};
 use ambit_identity::{IdentityError, InstanceCaller, TrustBundle, identify_instance};
 use bytes::Bytes;
-use http::{Method, Request, Response, StatusCode};
+use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use hyper::{
     body::{Body as HttpBody, Incoming},
     server::conn::http1,
@@ -29,6 +35,7 @@ use crate::{
     connect,
     doors::{Doors, MALFORMED},
     edge::{self, Hosts},
+    framing::Watched,
     limits::{
         CONNECTIONS_MAX, HANDSHAKE_TIMEOUT, REQUEST_HEAD_TIMEOUT, STDIO_PROCESSES_MAX,
         UPSTREAM_ANSWER_TIMEOUT,
@@ -166,9 +173,24 @@ impl Gateway {
     where
         T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
+        let ambiguous = Arc::new(AtomicBool::new(false));
+        let io = Watched::new(io, Arc::clone(&ambiguous));
         let service = service_fn(|request: Request<Incoming>| {
             let (gateway, caller) = (self.clone(), caller.clone());
-            async move { Ok::<_, Infallible>(gateway.route(request, caller).await) }
+            let framing = edge::check_framing(&ambiguous);
+            async move {
+                let is_last = request.headers().contains_key(header::TRANSFER_ENCODING);
+                let mut response = match framing {
+                    Ok(()) => gateway.route(request, caller).await,
+                    Err(refusal) => turn_away(&gateway.doors, &caller, *refusal).await,
+                };
+                // The end of such a body is not watched: nothing may follow it.
+                if is_last {
+                    let close = HeaderValue::from_static("close");
+                    response.headers_mut().insert(header::CONNECTION, close);
+                }
+                Ok::<_, Infallible>(response)
+            }
         });
         let served = http1::Builder::new()
             .timer(TokioTimer::new())

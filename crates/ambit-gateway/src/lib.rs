@@ -9,6 +9,7 @@ mod body;
 mod connect;
 mod doors;
 mod edge;
+mod framing;
 mod gateway;
 mod inspect;
 mod last_shown;

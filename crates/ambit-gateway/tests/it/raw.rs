@@ -55,6 +55,15 @@ async fn the_edge_refuses_what_it_must() {
         "POST /mcp HTTP/1.1\r\nConnection: close\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n",
         REQUEST_BODY_BYTES_MAX + 1
     );
+    let chunked = |headers: &str| {
+        format!(
+            "POST /mcp HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n{headers}\r\n{:x}\r\n{ping}\r\n0\r\n\r\n",
+            ping.len()
+        )
+    };
+    // One length is enough, and such a connection carries nothing more.
+    let plain = raw(&stand, &chunked("Transfer-Encoding: chunked\r\n")).await;
+    assert!(plain.starts_with("HTTP/1.1 200"), "{plain}");
     assert!(
         raw(&stand, &post("/mcp", "Host: localhost\r\n"))
             .await
@@ -93,6 +102,9 @@ async fn the_edge_refuses_what_it_must() {
             "POST /mcp HTTP/1.1\r\nConnection: close\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 8\r\n\r\nnonsense".to_owned(),
             400,
         ),
+        // A whole body with two lengths, in either order.
+        (chunked("Content-Length: 41\r\nTransfer-Encoding: chunked\r\n"), 400),
+        (chunked("Transfer-Encoding: chunked\r\nContent-Length: 41\r\n"), 400),
         (too_long, 413),
     ]
     .into_iter()
