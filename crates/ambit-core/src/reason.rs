@@ -151,11 +151,13 @@ impl Reason {
 
     /// Returns one clause for a person whose own act was refused.
     pub const fn for_person(self) -> &'static str {
-        match self {
-            Self::PersonRevoked => "this person was revoked",
-            Self::RoleMissing => "this person lacks the role",
-            _ => self.for_agent(),
+        if matches!(self, Self::PersonRevoked) {
+            return "this person was revoked";
         }
+        if matches!(self, Self::RoleMissing) {
+            return "this person lacks the role";
+        }
+        self.for_agent()
     }
 
     /// Returns what a person can do about it, whoever's act it was.
@@ -181,7 +183,27 @@ impl Reason {
             Self::PolicyError => {
                 "mend the policy that is named among the rules, and apply the estate"
             }
-            _ => self.remedy().for_person(),
+            Self::TaskUnknown
+            | Self::TaskEnded
+            | Self::TaskExpired
+            | Self::TemplateWithdrawn
+            | Self::WrongEnvironment
+            | Self::ContainmentRequired
+            | Self::ServerNotGranted
+            | Self::ToolUnknown
+            | Self::ToolNotGranted
+            | Self::ToolChanged
+            | Self::ArgumentsInvalid
+            | Self::ArgumentOutOfBounds
+            | Self::LabelMayNotLeave
+            | Self::BudgetExhausted
+            | Self::EndpointNotListed
+            | Self::Malformed
+            | Self::TooLarge
+            | Self::PolicyForbids
+            | Self::NoPolicyPermits
+            | Self::PermitStale
+            | Self::Overloaded => self.remedy().for_person(),
         }
     }
 
