@@ -12,6 +12,10 @@ mod serve;
 
 use std::process::ExitCode;
 
+/// An act makes hundreds of small values on one thread that die on another, which the C library's allocator is slow at.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     cli::main()
 }

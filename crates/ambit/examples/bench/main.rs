@@ -33,6 +33,10 @@ use std::{process::ExitCode, time::Instant};
 
 use options::Options;
 
+/// The program's own allocator.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Whatever stops a measurement.
 type Failure = Box<dyn std::error::Error + Send + Sync>;
 
