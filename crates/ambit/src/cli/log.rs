@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use ambit_core::json::Value;
 use clap::Subcommand;
 
+use self::offline::Asked;
 use super::{Session, tasks::segment};
 use crate::{
     output::{Column, Format, cell},
@@ -72,13 +73,20 @@ pub(crate) enum LogCommand {
     /// Verifies a log from files alone: every record, hash and signature
     #[command(after_help = "Examples:
   ambit log verify                            the log in the state directory
-  ambit log verify ./exported --key log.vkey  an exported log, on any machine")]
+  ambit log verify ./exported --key log.vkey  an exported log, on any machine
+  ambit log verify ./exported --key log.vkey --checkpoint ./seen-last-week")]
     Verify {
         /// An exported log [default: the log in the state directory]
         dir: Option<PathBuf>,
         /// The verifier key that the operator published, in a file [default: DIR/log.vkey]
         #[arg(long, value_name = "FILE")]
         key: Option<PathBuf>,
+        /// A checkpoint known from before, which the log must continue
+        #[arg(long, value_name = "FILE")]
+        checkpoint: Option<PathBuf>,
+        /// The rollback mark, when the server keeps it elsewhere [default: mark in the state directory]
+        #[arg(long, value_name = "FILE", conflicts_with = "dir")]
+        mark: Option<PathBuf>,
     },
     /// Folds the whole log again and compares the tables, byte for byte
     #[command(after_help = "Example:\n  ambit log rebuild")]
@@ -98,7 +106,7 @@ pub(crate) enum LogCommand {
 
 /// Verifies the log in the state directory.
 pub(crate) fn check_state(session: &Session) -> Result<(), Problem> {
-    offline::check(session, None, None)
+    offline::check(session, Asked::default())
 }
 
 /// Does what the command says.
@@ -120,7 +128,20 @@ pub(crate) async fn log(session: &Session, command: LogCommand) -> Result<(), Pr
         LogCommand::Why { decision } => {
             told(session, &format!("/v1/log/why/{}", segment(&decision))).await
         }
-        LogCommand::Verify { dir, key } => offline::check(session, dir, key),
+        LogCommand::Verify {
+            dir: directory,
+            key,
+            checkpoint,
+            mark,
+        } => {
+            let asked = Asked {
+                directory,
+                key,
+                checkpoint,
+                mark,
+            };
+            offline::check(session, asked)
+        }
         LogCommand::Rebuild => offline::rebuild(session),
         LogCommand::Replay => offline::replay(session),
         LogCommand::Export { dir } => offline::write(session, &dir),

@@ -2,16 +2,16 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    fs,
+    fs, io,
     path::{Path, PathBuf},
 };
 
-use ambit_audit::{Directory, TileSource, VerifierKey, VerifyError, export, verify};
+use ambit_audit::{Checkpoint, Directory, TileSource, VerifierKey, export, verify};
 use ambit_core::json::Value;
 use ambit_engine::{Archive, RebuildError, TABLES};
-use ambit_store::{ArchiveTiles, SqliteArchive, open_to_read};
+use ambit_store::{ArchiveTiles, Mark, SqliteArchive, open_to_read};
 
-use super::Session;
+use super::{super::tasks::counted, Session};
 use crate::{
     config::StateDirectory,
     output::{Tone, cell},
@@ -21,25 +21,109 @@ use crate::{
 
 /// The file of the verifier key in an exported log.
 const KEY_FILE: &str = "log.vkey";
+/// The longest known checkpoint that is read, in bytes.
+const CHECKPOINT_BYTES_MAX: u64 = 64 * 1024;
 
-/// Verifies the log in `directory`, or the one in the state directory.
-pub(crate) fn check(
-    session: &Session,
-    directory: Option<PathBuf>,
-    key: Option<PathBuf>,
-) -> Result<(), Problem> {
-    if let Some(directory) = directory {
-        let path = key.unwrap_or_else(|| directory.join(KEY_FILE));
-        return told(session, &Directory::new(&directory), &read_key(&path)?);
+/// What is verified, and against what.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Asked {
+    /// An exported log, instead of the one in the state directory.
+    pub(crate) directory: Option<PathBuf>,
+    /// The file of the verifier key.
+    pub(crate) key: Option<PathBuf>,
+    /// The file of a checkpoint known from before.
+    pub(crate) checkpoint: Option<PathBuf>,
+    /// The rollback mark, when it is not in the state directory.
+    pub(crate) mark: Option<PathBuf>,
+}
+
+/// What the log is held against.
+struct Trusted {
+    key: VerifierKey,
+    /// Where the key is from, in words.
+    key_from: String,
+    /// Checkpoints that the log must continue.
+    known: Vec<Checkpoint>,
+}
+
+/// Verifies an exported log, or the one in the state directory, which must reach its rollback mark.
+pub(crate) fn check(session: &Session, asked: Asked) -> Result<(), Problem> {
+    let given = |path: &PathBuf| {
+        let from = format!("from {}", path.display());
+        read_key(path).map(|key| (key, from))
+    };
+    if let Some(directory) = &asked.directory {
+        let (key, key_from) = match &asked.key {
+            Some(path) => given(path)?,
+            None => (
+                read_key(&directory.join(KEY_FILE))?,
+                "from the export itself: give --key for a check against a forger".to_owned(),
+            ),
+        };
+        let known = known_checkpoint(&asked, &key)?.into_iter().collect();
+        let trusted = Trusted {
+            key,
+            key_from,
+            known,
+        };
+        return told(session, &Directory::new(directory), &trusted);
     }
     let state = session.state()?;
-    let verifier = match key {
-        Some(path) => read_key(&path)?,
-        None => {
-            keys::verifier(&state).map_err(|error| Problem::failed("read the log's key", error))?
-        }
+    let (key, key_from) = match &asked.key {
+        Some(path) => given(path)?,
+        None => (
+            keys::verifier(&state).map_err(|error| Problem::failed("read the log's key", error))?,
+            format!("from the keys in {}", state.root().display()),
+        ),
     };
-    told(session, &ArchiveTiles(&database(&state)?), &verifier)
+    let mut known: Vec<_> = known_checkpoint(&asked, &key)?.into_iter().collect();
+    // Read before the database, which a running server writes first: so the mark is never the newer one.
+    known.push(marked(&asked.mark.unwrap_or_else(|| state.mark()), &key)?);
+    let trusted = Trusted {
+        key,
+        key_from,
+        known,
+    };
+    told(session, &ArchiveTiles(&database(&state)?), &trusted)
+}
+
+fn marked(path: &Path, key: &VerifierKey) -> Result<Checkpoint, Problem> {
+    let mark = Mark::at(path).read(key);
+    let mark = mark.map_err(|error| {
+        let attempt = format!("compare the log with its rollback mark {}", path.display());
+        Problem::failed(attempt, error)
+    })?;
+    mark.ok_or_else(|| {
+        Problem::CheckFailed(format!(
+            "there is no rollback mark at {}, so nobody can tell whether the log was rolled back; name the \
+             mark with --mark",
+            path.display()
+        ))
+    })
+}
+
+fn known_checkpoint(asked: &Asked, key: &VerifierKey) -> Result<Option<Checkpoint>, Problem> {
+    let Some(path) = &asked.checkpoint else {
+        return Ok(None);
+    };
+    let length = fs::metadata(path).map(|it| it.len());
+    let read = match length {
+        Ok(length) if length > CHECKPOINT_BYTES_MAX => {
+            let long = "it is too long to be a checkpoint";
+            Err(io::Error::new(io::ErrorKind::InvalidData, long))
+        }
+        Ok(_) => fs::read_to_string(path),
+        Err(error) => Err(error),
+    };
+    let attempt = format!("read the known checkpoint {}", path.display());
+    let note = read.map_err(|error| Problem::io(attempt, error))?;
+    let known = key.open(&note).map_err(|error| {
+        let path = path.display();
+        Problem::CheckFailed(format!(
+            "the known checkpoint {path} is not of this log: {error}"
+        ))
+    })?;
+    Ok(Some(known))
 }
 
 /// Writes the log in the state directory as files.
@@ -139,15 +223,19 @@ fn unfounded(error: RebuildError) -> Problem {
     Problem::failed("derive anything from the log", error)
 }
 
-fn told(session: &Session, source: &impl TileSource, key: &VerifierKey) -> Result<(), Problem> {
-    let verified = verify(source, key, None).map_err(|error| match error {
-        VerifyError::Damage(damage) => {
-            Problem::CheckFailed(format!("the log is damaged: {damage}"))
-        }
-        VerifyError::Source(_) | VerifyError::NoCheckpoint | VerifyError::Checkpoint(_) => {
-            Problem::CheckFailed(error.to_string())
-        }
-    })?;
+fn told(session: &Session, source: &impl TileSource, trusted: &Trusted) -> Result<(), Problem> {
+    let verified_against = |known: Option<&Checkpoint>| {
+        let verified = verify(source, &trusted.key, known);
+        verified.map_err(|error| Problem::CheckFailed(error.to_string()))
+    };
+    let (first, others) = match trusted.known.split_first() {
+        Some((first, others)) => (Some(first), others),
+        None => (None, &[][..]),
+    };
+    let verified = verified_against(first)?;
+    for known in others {
+        verified_against(Some(known))?;
+    }
     let time =
         |at: Option<ambit_core::Timestamp>| at.map_or(Value::Null, |at| at.to_string().into());
     let answer = Value::object([
@@ -157,17 +245,30 @@ fn told(session: &Session, source: &impl TileSource, key: &VerifierKey) -> Resul
         ("first_at", time(verified.first_at)),
         ("last_at", time(verified.last_at)),
         ("open_acts", verified.open_acts.into()),
+        ("key", trusted.key.to_string().into()),
+        ("key_from", trusted.key_from.as_str().into()),
+        (
+            "continues",
+            trusted.known.iter().map(|it| it.size).collect(),
+        ),
     ]);
     let ok = session.output.paint(Tone::Good, "OK");
     let text = format!(
-        "{ok} {}: {} records from {} to {}\n   every record, hash and signature holds; {} acts without \
-         a known outcome",
+        "{ok} {}: {} records from {} to {}\n   every record, hash and signature holds; {} without \
+         a known outcome\n   key {}",
         cell(&answer, "origin"),
         verified.checkpoint.size,
         cell(&answer, "first_at"),
         cell(&answer, "last_at"),
-        verified.open_acts,
+        counted(verified.open_acts as usize, "act"),
+        trusted.key_from,
     );
+    let text = trusted.known.iter().fold(text, |text, known| {
+        format!(
+            "{text}\n   continues the known checkpoint of size {}",
+            known.size
+        )
+    });
     session.output.thing(&answer, &text)
 }
 
