@@ -3,6 +3,8 @@
 //! The door adds the instance's identity and takes nothing from the command but MCP requests and CONNECT.
 //! `Host` and `Origin` are checked, so that a web page in a browser inside can't speak through it.
 
+mod upload;
+
 use std::{convert::Infallible, sync::Arc, time::Duration};
 
 use ambit_core::json::Value;
@@ -195,7 +197,7 @@ impl Door {
         head.headers.remove(header::ORIGIN);
         match self
             .uplink
-            .send(Request::from_parts(head, body.boxed()))
+            .send(Request::from_parts(head, upload::passed_on(body)))
             .await
         {
             Ok(response) => {
