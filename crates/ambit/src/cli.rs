@@ -208,8 +208,10 @@ fn dispatch(session: &Session, command: Command) -> Result<u8, Problem> {
             return Ok(crate::run::inner(&arguments).map_err(RunError::from)?);
         }
         Command::Completions { shell } => {
-            clap_complete::generate(shell, &mut Cli::command(), "ambit", &mut std::io::stdout());
-            return Ok(Exit::Ok as u8);
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "ambit", &mut script);
+            let script = String::from_utf8_lossy(&script);
+            return done(session.output.line(script.trim_end()));
         }
         Command::Check(arguments) => return done(estate::check(session, &arguments)),
         Command::Work(work) => work,

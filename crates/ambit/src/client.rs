@@ -9,7 +9,7 @@ use http_body_util::{BodyExt, Full, Limited};
 use hyper_util::rt::TokioIo;
 use tokio::net::UnixStream;
 
-use crate::problem::Exit;
+use crate::{config::places, problem::Exit};
 
 /// The longest answer that is read, in bytes.
 const ANSWER_BYTES_MAX: usize = 64 * 1024 * 1024;
@@ -31,6 +31,18 @@ pub(crate) enum ApiError {
     Unreachable {
         /// The socket.
         socket: PathBuf,
+        /// Why not.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The server's places are not known.
+    #[error(
+        "{} does not say where the server's estate is, so it can't be kept from the command; start \
+         the server again, with this version", path.display()
+    )]
+    Places {
+        /// The list.
+        path: PathBuf,
         /// Why not.
         #[source]
         source: std::io::Error,
@@ -57,6 +69,19 @@ impl Client {
     /// Returns a client of the server whose control socket is at `socket`.
     pub(crate) fn new(socket: PathBuf) -> Self {
         Self { socket }
+    }
+
+    /// Returns the places that the server's authority comes from. They must be out of a command's reach.
+    pub(crate) fn places(&self) -> Result<Vec<PathBuf>, ApiError> {
+        let unreachable = |source| ApiError::Unreachable {
+            socket: self.socket.clone(),
+            source,
+        };
+        std::os::unix::net::UnixStream::connect(&self.socket).map_err(unreachable)?;
+        places::read(&self.socket).map_err(|source| ApiError::Places {
+            path: places::beside(&self.socket),
+            source,
+        })
     }
 
     /// Reads `path`.
@@ -125,7 +150,7 @@ impl ApiError {
     pub(crate) fn exit(&self) -> Exit {
         match self {
             Self::Unreachable { .. } | Self::Broken(_) => Exit::Unreachable,
-            Self::Form(_) => Exit::Failure,
+            Self::Form(_) | Self::Places { .. } => Exit::Failure,
             Self::Refused { status, problem } => {
                 match (problem.get("code").and_then(Value::as_str), status) {
                     (Some("check_failed"), _) => Exit::CheckFailed,

@@ -1,6 +1,7 @@
 //! Where things are: the state directory, `ambit.toml`, and the few facts of the environment that Ambit reads.
 
 mod file;
+pub(crate) mod places;
 mod state;
 
 use std::{env, ffi::OsString, path::PathBuf};

@@ -26,6 +26,7 @@ pub(crate) struct DemoArguments {}
 
 /// Runs the demo.
 pub(crate) async fn demo(session: &Session, _: &DemoArguments) -> Result<u8, Problem> {
+    crate::run::harden();
     let watch = Stopwatch::start();
     let directory = tempfile::Builder::new()
         .prefix("ambit-demo-")
@@ -49,6 +50,8 @@ pub(crate) async fn demo(session: &Session, _: &DemoArguments) -> Result<u8, Pro
         trust_domain: None,
         doors: DoorsConfig::anywhere(),
         estate: Some((checked, When::Changed)),
+        // The demo's estate is in no files.
+        places: Vec::new(),
         // The demo's servers are HTTP servers; nothing is started by the estate.
         estate_directory: directory.path().to_owned(),
         search_path: session.environment.path.clone(),

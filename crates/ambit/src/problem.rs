@@ -97,6 +97,7 @@ impl Problem {
             Self::Usage(_) => Exit::Usage,
             Self::Api(error) => error.exit(),
             Self::Run(error) => error.exit(),
+            Self::Serve(ServeError::Estate(_) | ServeError::Person(_)) => Exit::CheckFailed,
             Self::CheckFailed(_) => Exit::CheckFailed,
             Self::Config(_)
             | Self::Serve(_)

@@ -6,6 +6,7 @@
 mod contained;
 mod door;
 mod handover;
+mod harden;
 mod inner;
 mod signals;
 mod start;
@@ -24,11 +25,11 @@ use std::{
 
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
-use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit};
 use tokio::net::TcpListener;
 
 pub(crate) use self::{
     contained::find_bubblewrap,
+    harden::harden,
     inner::{InnerArguments, InnerError, inner},
     start::{Started, StartedError, Wanted, start},
     view::{Access, Hidden},
@@ -264,7 +265,7 @@ impl Runner<'_> {
 
     fn announce(&self, run: &Run, started: &Started, contained: bool) {
         let containment = if contained {
-            "contained: no key, no other process, no network but Ambit's doors"
+            "contained, as this runner claims on record: no key, no other process, no network but Ambit's doors"
         } else {
             "containment=none: it shares this machine with everything else, which is recorded"
         };
@@ -304,17 +305,6 @@ async fn watch(mut presence: Incoming, voice: Voice) {
     if voice == Voice::Spoken {
         complain("ambit: the task has ended; what the command asks for now is refused");
     }
-}
-
-/// Leaves no core file with keys in it, and lets no other process of the same user look inside.
-fn harden() {
-    let none = Rlimit {
-        current: Some(0),
-        maximum: Some(0),
-    };
-    // Both can only fail on a kernel that lacks them; then there is nothing to do about it.
-    let _ = setrlimit(Resource::Core, none);
-    let _ = set_dumpable_behavior(DumpableBehavior::NotDumpable);
 }
 
 fn port_of(listener: &TcpListener) -> Result<u16, RunError> {

@@ -26,6 +26,7 @@ use crate::{
     config::{DoorsConfig, ServeConfig, StateDirectory, variable},
     output::Tone,
     problem::Problem,
+    run::harden,
 };
 
 /// Options of `ambit dev`.
@@ -50,6 +51,7 @@ pub(crate) struct ServeArguments {
 
 /// Serves an estate directory to this user.
 pub(crate) async fn dev(session: &Session, arguments: &DevArguments) -> Result<(), Problem> {
+    harden();
     let dir = arguments.dir.canonicalize().map_err(|error| {
         Problem::io(
             format!("find the estate directory {}", arguments.dir.display()),
@@ -63,6 +65,7 @@ pub(crate) async fn dev(session: &Session, arguments: &DevArguments) -> Result<(
         trust_domain: None,
         doors: DoorsConfig::anywhere(),
         estate: Some((checked_for_this_user(&dir)?, When::Changed)),
+        places: vec![dir.clone()],
         estate_directory: dir,
         search_path: session.environment.path.clone(),
     };
@@ -71,11 +74,18 @@ pub(crate) async fn dev(session: &Session, arguments: &DevArguments) -> Result<(
 
 /// Serves as the configuration says.
 pub(crate) async fn serve(session: &Session, arguments: &ServeArguments) -> Result<(), Problem> {
+    harden();
     let config = ServeConfig::read(&arguments.config)?;
     let root = session
         .environment
         .state_directory(session.state.clone().or(config.state))?;
     let state = StateDirectory::at(root);
+    let places = [Some(&arguments.config), config.estate.as_ref()];
+    let places = places.into_iter().flatten().map(|path| {
+        path.canonicalize()
+            .map_err(|error| Problem::io(format!("find {}", path.display()), error))
+    });
+    let places = places.collect::<Result<Vec<_>, _>>()?;
     let estate_directory = config
         .estate
         .clone()
@@ -88,6 +98,7 @@ pub(crate) async fn serve(session: &Session, arguments: &ServeArguments) -> Resu
         trust_domain: Some(config.trust_domain),
         doors: config.doors,
         estate: estate.map(|checked| (checked, When::NoneYet)),
+        places,
         estate_directory,
         search_path: session.environment.path.clone(),
     };

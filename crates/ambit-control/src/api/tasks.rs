@@ -3,7 +3,8 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use ambit_core::{
-    TaskId,
+    AgentName, TaskId, TemplateName,
+    estate::Estate,
     json::Value,
     task::{Contained, End, Task, TaskState},
 };
@@ -28,7 +29,8 @@ use super::{
 #[serde(deny_unknown_fields)]
 pub(super) struct StartAsk {
     template: String,
-    agent: String,
+    #[serde(default)]
+    agent: Option<String>,
     #[serde(default, rename = "parameters")]
     _parameters: BTreeMap<String, serde::de::IgnoredAny>,
     contained: ContainedWord,
@@ -72,9 +74,13 @@ pub(super) async fn start(
         .map_err(|_| Problem::invalid("`csr` is the signing request (DER) in base64"))?;
     let key = ProvedKey::from_request(&request)
         .map_err(|error| Problem::invalid(format!("`csr` can't be used: {error}")))?;
+    let template = parsed(&asked.template)?;
     let ask = StartTask {
-        template: parsed(&asked.template)?,
-        agent: parsed(&asked.agent)?,
+        agent: match &asked.agent {
+            Some(name) => parsed(name)?,
+            None => only_agent(control.handle.book()?.estate(), &template)?,
+        },
+        template,
         parameters: value
             .get("parameters")
             .and_then(Value::as_object)
@@ -105,6 +111,27 @@ pub(super) async fn start(
     };
     place.keep(&answer);
     Ok(Answer(answer))
+}
+
+/// Returns the agent that alone lists `template`. Nothing is decided here: the task is, for this agent.
+fn only_agent(estate: &Estate, template: &TemplateName) -> Result<AgentName, Problem> {
+    let agents = estate.agents.iter();
+    let mut names = agents.filter_map(|(name, it)| it.templates.contains(template).then_some(name));
+    let (first, second) = (names.next(), names.next());
+    match (first, second) {
+        (Some(only), None) => Ok(only.clone()),
+        (None, _) => Err(Problem::invalid(format!(
+            "no agent lists the template `{template}`; name another template, or add it to an agent"
+        ))),
+        (Some(first), Some(second)) => {
+            let all = [first, second].into_iter().chain(names);
+            let all: Vec<_> = all.map(|it| format!("`{it}`")).collect();
+            let all = all.join(", ");
+            Err(Problem::invalid(format!(
+                "several agents may have a task of `{template}`: {all}; name one as `agent`, with --for"
+            )))
+        }
+    }
 }
 
 async fn certify(control: &Control, started: &Started, key: &ProvedKey) -> Result<String, Problem> {

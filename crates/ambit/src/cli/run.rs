@@ -23,9 +23,9 @@ pub(crate) struct RunArguments {
     /// The template of the task
     #[arg(long, value_name = "TEMPLATE")]
     task: String,
-    /// The agent that the command is
+    /// The agent that the command is [default: the only one that may have this task]
     #[arg(long = "for", value_name = "AGENT")]
-    agent: String,
+    agent: Option<String>,
     /// A parameter of the task, as the template declares it
     #[arg(long = "param", value_name = "NAME=VALUE", value_parser = parameter)]
     parameters: Vec<(String, ambit_core::json::Value)>,
@@ -73,6 +73,7 @@ pub(crate) async fn run(session: &Session, arguments: RunArguments) -> Result<u8
         environment: &session.environment,
         hidden: Hidden {
             of_ambit: of_ambit.into_iter().flatten().collect(),
+            of_authority: client.places()?,
             home: session.environment.home.clone(),
         },
     };

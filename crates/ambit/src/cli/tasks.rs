@@ -135,7 +135,7 @@ pub(crate) async fn task(session: &Session, command: TaskCommand) -> Result<(), 
             let parameters = parameters.into_iter().collect();
             let wanted = Wanted {
                 template,
-                agent,
+                agent: Some(agent),
                 parameters,
             };
             begin(session, &wanted, svid).await

@@ -47,6 +47,7 @@ pub(crate) struct InnerError {
 
 /// Runs the command and returns its exit code.
 pub(crate) fn inner(arguments: &InnerArguments) -> Result<u8, InnerError> {
+    super::harden::harden();
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
         .map_err(failed("listen on its own loopback"))?;
     let port = listener

@@ -22,8 +22,8 @@ use crate::{
 pub(crate) struct Wanted {
     /// From which template.
     pub(crate) template: String,
-    /// For which agent.
-    pub(crate) agent: String,
+    /// For which agent; when not given, for the only one that lists the template.
+    pub(crate) agent: Option<String>,
     /// The owner's words.
     pub(crate) parameters: BTreeMap<String, Value>,
 }
@@ -64,17 +64,17 @@ pub(crate) async fn start(
     let request = key
         .signing_request()
         .map_err(wrong("no signing request could be made"))?;
-    let body = Value::object([
+    let mut members = vec![
         ("template", Value::from(wanted.template.as_str())),
-        ("agent", wanted.agent.as_str().into()),
         ("parameters", Value::Object(wanted.parameters.clone())),
         (
             "contained",
             if contained { "namespaces" } else { "none" }.into(),
         ),
         ("csr", STANDARD.encode(request).into()),
-    ]);
-    let answer = client.post("/v1/tasks", &body).await?;
+    ];
+    members.extend(wanted.agent.as_deref().map(|it| ("agent", it.into())));
+    let answer = client.post("/v1/tasks", &Value::object(members)).await?;
     let svid = Svid::from_pem(text(&answer, "svid")?).map_err(wrong("its SVID can't be read"))?;
     let domain: TrustDomain = svid.spiffe_id().trust_domain().clone();
     let bundle = TrustBundle::from_pem(domain, text(&answer, "bundle")?, 0)

@@ -82,6 +82,8 @@ pub(crate) struct Wish {
 pub(crate) struct Hidden {
     /// Ambit's own directories: state, keys, sockets.
     pub(crate) of_ambit: Vec<PathBuf>,
+    /// What the server's authority comes from: its estate and its configuration.
+    pub(crate) of_authority: Vec<PathBuf>,
     /// The user's home: parts of it may be shown, the whole may not.
     pub(crate) home: Option<PathBuf>,
 }
@@ -109,6 +111,17 @@ pub(crate) enum ViewError {
         /// What it would show.
         hidden: PathBuf,
     },
+    /// It would let the command change its own rules.
+    #[error(
+        "{} can't be shown to the command: it would reach its own rules in {}; work in a directory \
+         outside of it, or name one with --workdir", path.display(), rules.display()
+    )]
+    OfAuthority {
+        /// Which.
+        path: PathBuf,
+        /// The rules that it would reach.
+        rules: PathBuf,
+    },
     /// It would show a whole home, with every key in it.
     #[error(
         "{} can't be shown to the command: it holds the whole of {}; work in a directory of its \
@@ -135,6 +148,11 @@ impl View {
         let hidden = Hidden {
             of_ambit: hidden
                 .of_ambit
+                .iter()
+                .map(|path| canonical_or_same(path))
+                .collect(),
+            of_authority: hidden
+                .of_authority
                 .iter()
                 .map(|path| canonical_or_same(path))
                 .collect(),
@@ -248,6 +266,10 @@ fn checked(path: &Path, hidden: &Hidden) -> Result<PathBuf, ViewError> {
         return Err(ViewError::OfMachine { path });
     }
     refuse_ambit(&path, hidden)?;
+    if let Some(rules) = overlapping(&path, &hidden.of_authority) {
+        let rules = rules.clone();
+        return Err(ViewError::OfAuthority { path, rules });
+    }
     match &hidden.home {
         Some(home) if home.starts_with(&path) => Err(ViewError::WholeHome {
             path,
@@ -259,14 +281,20 @@ fn checked(path: &Path, hidden: &Hidden) -> Result<PathBuf, ViewError> {
 
 /// Refuses a path that lies within Ambit's directories or around them.
 fn refuse_ambit(path: &Path, hidden: &Hidden) -> Result<(), ViewError> {
-    let overlaps = |it: &&PathBuf| it.starts_with(path) || path.starts_with(it);
-    match hidden.of_ambit.iter().find(overlaps) {
+    match overlapping(path, &hidden.of_ambit) {
         Some(found) => Err(ViewError::OfAmbit {
             path: path.to_owned(),
             hidden: found.clone(),
         }),
         None => Ok(()),
     }
+}
+
+/// Returns the first of `places` that lies within `path` or around it.
+fn overlapping<'a>(path: &Path, places: &'a [PathBuf]) -> Option<&'a PathBuf> {
+    places
+        .iter()
+        .find(|it| it.starts_with(path) || path.starts_with(it))
 }
 
 fn canonical_or_same(path: &Path) -> PathBuf {
@@ -283,13 +311,21 @@ mod tests {
     fn nothing_of_ambit_and_no_whole_home_is_shown() {
         let root = tempfile::tempdir().unwrap();
         let root = root.path().canonicalize().unwrap();
-        for directory in ["home/work", "home/.local/state/ambit/keys", "other"] {
+        for directory in [
+            "home/work",
+            "home/.local/state/ambit/keys",
+            "other",
+            "rules/estate/agents",
+        ] {
             fs::create_dir_all(root.join(directory)).unwrap();
         }
         std::os::unix::fs::symlink(root.join("home/.local/state"), root.join("other/link"))
             .unwrap();
+        std::os::unix::fs::symlink(root.join("rules/estate"), root.join("other-link")).unwrap();
+        fs::write(root.join("rules/ambit.toml"), "").unwrap();
         let hidden = Hidden {
             of_ambit: vec![root.join("home/.local/state/ambit")],
+            of_authority: vec![root.join("other-link"), root.join("rules/ambit.toml")],
             home: Some(root.join("home")),
         };
         let check = |path: &str, wanted: Result<(), &str>| {
@@ -311,11 +347,17 @@ mod tests {
         check("home/.local", Err("Ambit keeps its state"));
         check("home/.local/state/ambit/keys", Err("Ambit keeps its state"));
         check("other/link", Err("Ambit keeps its state"));
+        check("rules", Err("its own rules"));
+        check("rules/estate", Err("its own rules"));
+        check("rules/estate/agents", Err("its own rules"));
+        check("other-link/agents", Err("its own rules"));
+        check("rules/ambit.toml", Err("its own rules"));
         check("nowhere", Err("could not show"));
         check("/", Err("belongs to the machine"));
         check("/proc/self", Err("belongs to the machine"));
         let hidden = Hidden {
             of_ambit: vec![],
+            of_authority: vec![],
             ..hidden
         };
         let wish = Wish {

@@ -45,15 +45,20 @@ pub(crate) struct Doors {
     pub(crate) face: Arc<dyn Fn() -> Face + Send + Sync>,
 }
 
-/// How stdio servers are confined on this machine.
+/// How stdio servers are confined on this machine. Their mounts keep clear of `protected`.
 pub(crate) async fn sandbox(
     doors: &DoorsConfig,
     path: Option<&std::ffi::OsString>,
     estate: PathBuf,
+    protected: Vec<PathBuf>,
 ) -> SandboxPolicy {
     match find_bubblewrap(path).await {
-        Some(program) => SandboxPolicy::Bubblewrap { program, estate },
-        None if doors.danger_unsandboxed => SandboxPolicy::DangerUnsandboxed { estate },
+        Some(program) => SandboxPolicy::Bubblewrap {
+            program,
+            estate,
+            protected,
+        },
+        None if doors.danger_unsandboxed => SandboxPolicy::DangerUnsandboxed { estate, protected },
         None => SandboxPolicy::Refused,
     }
 }

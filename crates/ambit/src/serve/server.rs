@@ -25,7 +25,8 @@ use super::{
 };
 use crate::{
     clock::Clock,
-    config::{ConfigError, DoorsConfig, StateDirectory},
+    config::{ConfigError, DoorsConfig, StateDirectory, places},
+    output::complain,
 };
 
 /// How long the sequencer may take to close the store.
@@ -44,6 +45,8 @@ pub(crate) struct Plan {
     pub(crate) doors: DoorsConfig,
     /// The estate to put in force.
     pub(crate) estate: Option<(Checked, When)>,
+    /// What the authority comes from, besides the state: no command may change it.
+    pub(crate) places: Vec<PathBuf>,
     /// Where relative paths of stdio servers begin.
     pub(crate) estate_directory: PathBuf,
     /// Where programs are looked for.
@@ -90,6 +93,15 @@ pub(crate) enum ServeError {
         #[source]
         source: io::Error,
     },
+    /// Runners can't be told what to keep from their commands.
+    #[error("could not write {}", path.display())]
+    Places {
+        /// The list.
+        path: PathBuf,
+        /// Why not.
+        #[source]
+        source: io::Error,
+    },
     /// The estate does not name who runs the server.
     #[error("the estate can't be put in force by this user")]
     Person(#[from] IdentityError),
@@ -120,6 +132,11 @@ impl Server {
             .control
             .clone()
             .unwrap_or_else(|| plan.state.control_socket());
+        let group = plan.doors.control_group;
+        places::write(&control, group, &plan.places).map_err(|source| ServeError::Places {
+            path: places::beside(&control),
+            source,
+        })?;
         let socket = ControlSocket::bind(&control, plan.doors.control_group).map_err(|source| {
             ServeError::Listen {
                 place: control.display().to_string(),
@@ -128,7 +145,8 @@ impl Server {
         })?;
         let addresses = (local(&gateway)?, local(&health_door)?);
         let path = plan.search_path.as_ref();
-        let sandbox = doors::sandbox(&plan.doors, path, plan.estate_directory).await;
+        let protected = protected(&plan.state, &plan.mark, &control, &plan.places);
+        let sandbox = doors::sandbox(&plan.doors, path, plan.estate_directory, protected).await;
         let doors = doors::join(&running, sandbox, addresses.0, clock)?;
         let mut tasks = JoinSet::new();
         tasks.spawn(tick(running));
@@ -170,9 +188,17 @@ impl Server {
 
 /// Applies the estate as the person whose user runs this process, unless it is in force already.
 async fn put_in_force(running: &Running, checked: Checked, when: When) -> Result<(), ServeError> {
-    let in_force = running.handle.book().ok().map(|book| book.estate().digest);
-    if in_force == Some(checked.digest()) || (in_force.is_some() && when == When::NoneYet) {
-        return Ok(());
+    if let Ok(book) = running.handle.book() {
+        let old = book.estate();
+        if old.digest == checked.digest() || when == When::NoneYet {
+            return Ok(());
+        }
+        // Said before it is done: somebody else may have changed the directory.
+        let plan = ambit_control::plan::plan(Some(old), checked.estate());
+        complain(
+            "ambit: the estate's directory differs from the estate in force; this changes (+ widens):",
+        );
+        complain(plan.to_string().trim_end());
     }
     let peer = PeerCredentials {
         uid: rustix::process::getuid().as_raw(),
@@ -186,6 +212,39 @@ async fn put_in_force(running: &Running, checked: Checked, when: When) -> Result
         .apply(&caller, book, archive, (running.moments)())
         .await?;
     Ok(())
+}
+
+/// What an estate is read from, within its directory. Its other folders may be mounted into servers.
+const ESTATE_FILES: [&str; 6] = [
+    "estate.toml",
+    "agents",
+    "policies",
+    "servers",
+    "templates",
+    "tests",
+];
+
+/// Returns what no stdio server may mount: whoever reads or writes it could be anybody.
+fn protected(
+    state: &StateDirectory,
+    mark: &Path,
+    control: &Path,
+    places: &[PathBuf],
+) -> Vec<PathBuf> {
+    let mut all = vec![
+        state.root().to_owned(),
+        mark.to_owned(),
+        control.to_owned(),
+        places::beside(control),
+    ];
+    for place in places {
+        if place.is_dir() {
+            all.extend(ESTATE_FILES.map(|name| place.join(name)));
+        } else {
+            all.push(place.clone());
+        }
+    }
+    all
 }
 
 async fn listen(address: SocketAddr) -> Result<TcpListener, ServeError> {
