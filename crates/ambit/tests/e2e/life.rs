@@ -358,7 +358,7 @@ fn a_first_estate_that_names_nobody_can_be_mended() {
     let output = serve().output().unwrap();
     let text = String::from_utf8(output.stderr).unwrap();
     assert!(
-        output.status.code() == Some(1) && text.contains("write `unix_uid"),
+        output.status.code() == Some(7) && text.contains("write `unix_uid"),
         "{text}"
     );
 

@@ -6,7 +6,9 @@
 )]
 
 mod containment;
+mod guard;
 mod kill;
 mod life;
+mod people;
 mod recover;
 mod world;

@@ -24,6 +24,8 @@ pub(crate) struct World {
     pub(crate) health: SocketAddr,
     server: Child,
     user: Option<u32>,
+    /// How the server is started, such as `dev DIR`.
+    arguments: Vec<String>,
 }
 
 /// A small MCP server that counts what reaches it and remembers the headers that came along.
@@ -49,8 +51,50 @@ impl World {
         if let Some(user) = user {
             hand_over(root, user);
         }
-        let (server, health) = serve(root, user).unwrap();
+        let estate = root.join("estate").display().to_string();
+        Self::start_as(directory, upstream, user, vec!["dev".to_owned(), estate])
+    }
+
+    /// Starts a server with a configuration, whose control socket is open to `group`. `prepare` makes the estate fit.
+    pub(crate) fn start_shared(group: Option<u32>, prepare: impl FnOnce(&Path)) -> Self {
+        let directory = tempfile::Builder::new()
+            .prefix("ambit-test-")
+            .tempdir()
+            .unwrap();
+        let upstream = Upstream::start();
+        let root = directory.path();
+        write_estate(&root.join("estate"), &upstream);
+        for folder in ["work", "people"] {
+            fs::create_dir(root.join(folder)).unwrap();
+        }
+        prepare(root);
+        let group = group.map_or(String::new(), |it| format!("control_group = {it}\n"));
+        let settings = format!(
+            "trust_domain = \"people.example\"\nestate = \"{}\"\n\n[doors]\ngateway = \"127.0.0.1:0\"\n\
+             health = \"127.0.0.1:0\"\ncontrol = \"{}\"\n{group}",
+            root.join("estate").display(),
+            root.join("people/control.sock").display(),
+        );
+        let config = root.join("ambit.toml");
+        fs::write(&config, settings).unwrap();
+        let arguments = ["serve", "--config", config.to_str().unwrap()];
+        let arguments = arguments.map(str::to_owned).to_vec();
+        let link = root.join("state/control.sock");
+        let world = Self::start_as(directory, upstream, None, arguments);
+        let socket = world.directory.path().join("people/control.sock");
+        std::os::unix::fs::symlink(socket, link).unwrap();
+        world
+    }
+
+    fn start_as(
+        directory: TempDir,
+        upstream: Upstream,
+        user: Option<u32>,
+        arguments: Vec<String>,
+    ) -> Self {
+        let (server, health) = serve(directory.path(), user, &arguments).unwrap();
         Self {
+            arguments,
             directory,
             upstream,
             health,
@@ -74,8 +118,21 @@ impl World {
 
     /// Starts the server again, or returns what it said instead.
     pub(crate) fn start_again(&mut self) -> Result<(), String> {
-        (self.server, self.health) = serve(self.directory.path(), self.user)?;
+        (self.server, self.health) = serve(self.directory.path(), self.user, &self.arguments)?;
         Ok(())
+    }
+
+    /// Runs a server that must not come to serve.
+    pub(crate) fn serve_once(&self) -> Output {
+        let mut command = Command::new("timeout");
+        command.arg("30").arg(env!("CARGO_BIN_EXE_ambit"));
+        command.arg("--state").arg(self.state());
+        command.args(&self.arguments).output().unwrap()
+    }
+
+    /// Returns what the server complained of since it was started.
+    pub(crate) fn complaints(&self) -> String {
+        fs::read_to_string(self.directory.path().join("server.err")).unwrap()
     }
 
     /// Returns the state directory.
@@ -141,16 +198,20 @@ impl World {
 }
 
 /// Starts the server in `root` and waits until all of its doors are open.
-fn serve(root: &Path, user: Option<u32>) -> Result<(Child, SocketAddr), String> {
+fn serve(
+    root: &Path,
+    user: Option<u32>,
+    arguments: &[String],
+) -> Result<(Child, SocketAddr), String> {
     let mut command = as_user(user, Path::new(env!("CARGO_BIN_EXE_ambit")));
     command
         .arg("--state")
         .arg(root.join("state"))
-        .arg("dev")
-        .arg(root.join("estate"));
+        .args(arguments);
+    let complaints = root.join("server.err");
     let mut server = command
         .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
+        .stderr(fs::File::create(&complaints).unwrap())
         .spawn()
         .unwrap();
     let lines = BufReader::new(server.stdout.take().unwrap())
@@ -161,15 +222,8 @@ fn serve(root: &Path, user: Option<u32>) -> Result<(Child, SocketAddr), String> 
     if let Some(health) = health.take(1).last() {
         return Ok((server, health.parse().unwrap()));
     }
-    let mut said = String::new();
-    server
-        .stderr
-        .take()
-        .unwrap()
-        .read_to_string(&mut said)
-        .unwrap();
     server.wait().unwrap();
-    Err(said)
+    Err(fs::read_to_string(complaints).unwrap())
 }
 
 impl Drop for World {
