@@ -8,7 +8,7 @@ use ambit_core::{
     json::Value,
     record::Status,
 };
-use ambit_engine::{Answer, Denied, Effect, Passage};
+use ambit_engine::{Answer, Denied, Effect, EngineError, Passage};
 use ambit_identity::InstanceCaller;
 use http::{HeaderName, HeaderValue};
 use tokio::sync::mpsc;
@@ -169,12 +169,20 @@ impl Errand<'_> {
             Some(upstream) => upstream,
             None => match self.doors.upstream(self.caller, server).await {
                 Ok(upstream) => upstream,
-                Err(error) => return Ready::Failed(error),
+                Err(error) => return self.why_not(error),
             },
         };
         match upstream.line().await {
             Ok(line) => Ready::Stands(upstream, line),
             Err(error) => Ready::Failed(Arc::new(error)),
+        }
+    }
+
+    /// The task may have ended a moment before it is announced: then that is why there is no conversation.
+    fn why_not(&self, error: Arc<UpstreamError>) -> Ready {
+        match self.doors.handle.offers(self.caller, self.doors.now()) {
+            Err(EngineError::NoTask) => Ready::TaskEnded,
+            Ok(_) | Err(_) => Ready::Failed(error),
         }
     }
 }
@@ -485,7 +493,7 @@ async fn record(
     }
 }
 
-fn broken(error: &ambit_engine::EngineError) -> Conclusion {
+fn broken(error: &EngineError) -> Conclusion {
     tracing::error!(%error, "the engine gave no answer");
     Conclusion::Refused(Refusal::engine(error))
 }
