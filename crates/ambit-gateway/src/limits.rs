@@ -1,4 +1,8 @@
-//! Every named maximum of the doors. Each has a test at it and one beyond.
+//! Every named maximum of the doors.
+//!
+//! Counts and lengths have a test at them and one beyond, but for `CONNECTIONS_MAX` and `STDIO_REQUESTS_WAITING_MAX`: beyond
+//! these, who comes waits and nothing is refused. `UPSTREAM_STREAM_BYTES_MAX`, `LIST_PAGES_MAX` and `LISTED_ITEMS_MAX` are
+//! tested beyond only. Spans of time are not tested at their length: tests do not wait for seconds.
 
 use std::time::Duration;
 

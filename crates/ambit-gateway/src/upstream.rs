@@ -449,3 +449,25 @@ impl std::fmt::Debug for Means {
             .finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::limits::STDIO_PROCESSES_MAX;
+
+    #[test]
+    fn only_so_many_processes_run_at_once() {
+        let sandbox = SandboxPolicy::Bubblewrap {
+            program: "/usr/bin/bwrap".into(),
+            estate: "/".into(),
+            protected: Vec::new(),
+        };
+        let means = Means::new(Arc::new(|_: &str| None), None, sandbox);
+        let take = || Arc::clone(&means.processes).try_acquire_owned();
+        let slots: Vec<_> = (0..STDIO_PROCESSES_MAX)
+            .map_while(|_| take().ok())
+            .collect();
+        assert_eq!(slots.len(), STDIO_PROCESSES_MAX);
+        assert!(take().is_err());
+    }
+}

@@ -206,4 +206,26 @@ mod tests {
             Err(UpstreamError::Flood)
         ));
     }
+
+    #[test]
+    fn a_slow_agent_misses_what_is_too_much() {
+        use crate::limits::NOTIFICATIONS_WAITING_MAX;
+        let check = |count: usize| {
+            let (sender, mut receiver) = mpsc::channel(NOTIFICATIONS_WAITING_MAX);
+            let changed = AtomicBool::new(false);
+            let mut collector = Collector::new(7, Era::Legacy, Some(&sender), &changed);
+            let text = r#"{"jsonrpc":"2.0","method":"notifications/message","params":{}}"#;
+            for _ in 0..count {
+                collector
+                    .take(wire::read(text.as_bytes()).unwrap())
+                    .unwrap();
+            }
+            std::iter::from_fn(|| receiver.try_recv().ok()).count()
+        };
+        assert_eq!(check(NOTIFICATIONS_WAITING_MAX), NOTIFICATIONS_WAITING_MAX);
+        assert_eq!(
+            check(NOTIFICATIONS_WAITING_MAX + 1),
+            NOTIFICATIONS_WAITING_MAX
+        );
+    }
 }

@@ -270,4 +270,16 @@ mod tests {
         assert_eq!(check(9).await, (Some("server_closed"), 1));
         assert_eq!(check(10).await, (Some("permit_stale"), 0));
     }
+
+    #[tokio::test]
+    async fn only_so_many_idle_connections_are_kept() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}/", listener.local_addr().unwrap());
+        let pool = Pool::new(&url, None).unwrap();
+        for count in 1..=UPSTREAM_IDLE_CONNECTIONS_MAX + 1 {
+            pool.put(pool.connect().await.unwrap());
+            let kept = pool.idle.lock().unwrap().len();
+            assert_eq!(kept, count.min(UPSTREAM_IDLE_CONNECTIONS_MAX));
+        }
+    }
 }

@@ -12,8 +12,8 @@ use std::{
 
 use ambit_core::json::Value;
 use tokio::{
-    io::{AsyncBufRead, AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
-    process::{Child, ChildStderr, ChildStdin, ChildStdout},
+    io::{AsyncBufRead, AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWriteExt, BufReader},
+    process::{Child, ChildStdin},
     sync::{Notify, OwnedSemaphorePermit, mpsc, oneshot},
     time::timeout,
 };
@@ -312,7 +312,7 @@ async fn write(mut stdin: ChildStdin, mut letters: mpsc::Receiver<Letter>, share
 
 /// Reads lines until the stream ends, breaks the protocol or strays too often.
 async fn read(
-    mut stdout: BufReader<ChildStdout>,
+    mut stdout: impl AsyncBufRead + Unpin,
     shared: &Shared,
     replies: &mpsc::WeakSender<Letter>,
 ) -> UpstreamError {
@@ -372,7 +372,7 @@ async fn next_line(
 }
 
 /// Keeps the newest part of what the process complains about.
-async fn listen(mut stderr: ChildStderr, shared: Arc<Shared>) {
+async fn listen(mut stderr: impl AsyncRead + Unpin, shared: Arc<Shared>) {
     let mut piece = [0; 1024];
     while let Ok(length) = stderr.read(&mut piece).await {
         if length == 0 {
@@ -411,5 +411,74 @@ mod tests {
     async fn lines_are_read_whole_up_to_their_maximum() {
         assert_eq!(check(b"abcd\nef\r\n\nrest", 4).await, ["abcd", "ef", ""]);
         assert_eq!(check(b"abcde\n", 4).await, ["answer_too_long"]);
+    }
+
+    #[tokio::test]
+    async fn a_server_strays_only_so_often() {
+        let check = async |count: usize| {
+            let stray = "{\"jsonrpc\":\"2.0\",\"method\":\"notifications/message\"}\n";
+            let text = stray.repeat(count);
+            let (outbox, _letters) = mpsc::channel(1);
+            let shared = Shared::default();
+            read(text.as_bytes(), &shared, &outbox.downgrade())
+                .await
+                .code()
+        };
+        assert_eq!(check(UPSTREAM_STRAY_MESSAGES_MAX).await, "server_closed");
+        assert_eq!(
+            check(UPSTREAM_STRAY_MESSAGES_MAX + 1).await,
+            "server_flooded"
+        );
+    }
+
+    #[tokio::test]
+    async fn the_last_words_are_kept_up_to_their_maximum() {
+        for more in [0, 1] {
+            let text = "a".repeat(more) + &"b".repeat(STDIO_COMPLAINT_BYTES_MAX);
+            let shared = Arc::new(Shared::default());
+            listen(text.as_bytes(), Arc::clone(&shared)).await;
+            let kept = shared.complaint.lock().unwrap().clone();
+            assert_eq!(kept, vec![b'b'; STDIO_COMPLAINT_BYTES_MAX], "{more}");
+        }
+    }
+
+    #[test]
+    fn a_letter_that_is_late_or_withdrawn_is_not_written() {
+        let check = |now: u64, is_waiting: bool| {
+            let shared = Shared::default();
+            let (answer, mut answered) = oneshot::channel();
+            if is_waiting {
+                let (notices, seen) = (None, 0);
+                let entry = Waiting {
+                    answer,
+                    notices,
+                    seen,
+                };
+                shared.waiting().insert(1, entry);
+            }
+            let moment = move || ambit_engine::Moment {
+                now: ambit_core::Timestamp::from_millis(now),
+                chance: [0; 32],
+            };
+            let leave = Leave {
+                act_by: ambit_core::Timestamp::from_millis(10),
+                clock: Arc::new(moment),
+            };
+            let letter = Letter {
+                text: String::new(),
+                request: Some(1),
+                leave: Some(leave),
+            };
+            let departs = shared.departs(&letter);
+            let code = answered
+                .try_recv()
+                .ok()
+                .and_then(Result::err)
+                .map(|it| it.code());
+            (departs, code)
+        };
+        assert_eq!(check(9, true), (Departs::Now, None));
+        assert_eq!(check(10, true), (Departs::Never, Some("permit_stale")));
+        assert_eq!(check(9, false), (Departs::Never, None));
     }
 }
