@@ -16,7 +16,8 @@ use std::{
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 /// A connection whose heads are watched.
-pub(crate) struct Watched<T> {
+#[derive(Debug)]
+pub struct Watched<T> {
     io: T,
     watch: Watch,
     ambiguous: Arc<AtomicBool>,
@@ -24,7 +25,7 @@ pub(crate) struct Watched<T> {
 
 impl<T> Watched<T> {
     /// Watches `io`; sets `ambiguous` before a request whose body has two lengths can be seen by anybody.
-    pub(crate) fn new(io: T, ambiguous: Arc<AtomicBool>) -> Self {
+    pub fn new(io: T, ambiguous: Arc<AtomicBool>) -> Self {
         Self {
             io,
             watch: Watch::default(),

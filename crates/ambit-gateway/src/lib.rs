@@ -25,6 +25,7 @@ use ambit_broker::Secret;
 pub use crate::{
     body::Body,
     edge::Hosts,
+    framing::Watched,
     gateway::{AcceptError, Answering, Face, Fallback, Gateway, GatewayConfig},
     inspect::{InspectError, inspect},
     mcp::{era::Era, methods},

@@ -5,9 +5,17 @@
 
 mod upload;
 
-use std::{convert::Infallible, sync::Arc, time::Duration};
+use std::{
+    convert::Infallible,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use ambit_core::json::Value;
+use ambit_gateway::Watched;
 use bytes::Bytes;
 use http::{
     HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri, header,
@@ -74,6 +82,8 @@ enum Refused {
         "only CONNECT reaches other hosts, and only the model endpoints that the agent declares"
     )]
     PlainProxy,
+    #[error("the body has two lengths; send Content-Length or Transfer-Encoding, not both")]
+    TwoLengths,
     #[error("the address lacks the secret that AMBIT_MCP_URL and HTTPS_PROXY carry")]
     Secret,
 }
@@ -112,9 +122,28 @@ impl Door {
     async fn connection(self: Arc<Self>, stream: TcpStream) {
         // Small answers must not wait for an acknowledgement; without it they are only slower.
         let _ = stream.set_nodelay(true);
-        let service = service_fn(move |request| {
+        let ambiguous = Arc::new(AtomicBool::new(false));
+        let stream = Watched::new(stream, Arc::clone(&ambiguous));
+        let service = service_fn(move |request: Request<Incoming>| {
             let door = Arc::clone(&self);
-            async move { Ok::<_, Infallible>(door.answer(request).await) }
+            let framing = if ambiguous.load(Ordering::Acquire) {
+                Err(Refused::TwoLengths)
+            } else {
+                Ok(())
+            };
+            async move {
+                // The end of such a body is not watched: nothing may follow it.
+                let is_last = request.headers().contains_key(header::TRANSFER_ENCODING);
+                let mut response = match framing {
+                    Ok(()) => door.answer(request).await,
+                    Err(refused) => problem(StatusCode::BAD_REQUEST, &refused.to_string()),
+                };
+                if is_last {
+                    let close = HeaderValue::from_static("close");
+                    response.headers_mut().insert(header::CONNECTION, close);
+                }
+                Ok::<_, Infallible>(response)
+            }
         });
         let served = hyper::server::conn::http1::Builder::new()
             .timer(TokioTimer::new())

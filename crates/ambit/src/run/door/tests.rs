@@ -169,3 +169,29 @@ async fn one_connection_too_many_waits_for_another_s_end() {
     read_refusal(&mut beyond).await;
     serving.abort();
 }
+
+#[tokio::test]
+async fn a_body_with_two_lengths_goes_no_further() {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let serving = tokio::spawn(door(None).serve(listener));
+    let lengths = ["Content-Length: 4", "Transfer-Encoding: chunked"];
+    // No gateway is there, so what goes further ends with 502.
+    let check = async |framing: &[&str], body: &str, wanted: &str| {
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        let framing = framing.join("\r\n");
+        let head = format!("POST /mcp HTTP/1.1\r\nHost: 127.0.0.1:4000\r\n{framing}\r\n\r\n");
+        let request = head + body;
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut start = [0; 12];
+        stream.read_exact(&mut start).await.unwrap();
+        assert_eq!(str::from_utf8(&start).unwrap(), wanted, "{framing}");
+    };
+    let [length, chunked] = lengths;
+    check(&[length], "null", "HTTP/1.1 502").await;
+    let body = "4\r\nnull\r\n0\r\n\r\n";
+    check(&[chunked], body, "HTTP/1.1 502").await;
+    check(&[length, chunked], body, "HTTP/1.1 400").await;
+    check(&[chunked, length], body, "HTTP/1.1 400").await;
+    serving.abort();
+}
