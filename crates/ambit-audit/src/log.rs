@@ -381,23 +381,10 @@ impl<T> Recorded<T> {
 const FACTS_DEPTH_MAX: usize = JSON_DEPTH_MAX - 4;
 
 fn facts_of(body: &Body) -> Option<&Value> {
-    match body {
-        Body::Decided(decided) => Some(&decided.facts),
-        Body::EstateApplied { warrant, .. }
-        | Body::TaskStarted { warrant, .. }
-        | Body::ApprovalDecided { warrant, .. }
-        | Body::Revoked { warrant, .. }
-        | Body::CredentialSealed { warrant, .. } => Some(&warrant.facts),
-        Body::LogOpened { .. }
-        | Body::PersonKnown { .. }
-        | Body::InstanceCertified { .. }
-        | Body::TaskEnded { .. }
-        | Body::Performed(_)
-        | Body::RevocationEffective { .. }
-        | Body::ToolSeen { .. }
-        | Body::RefusalsCoalesced { .. }
-        | Body::StateDigest { .. } => None,
+    if let Body::Decided(decided) = body {
+        return Some(&decided.facts);
     }
+    body.warrant().map(|warrant| &warrant.facts)
 }
 
 /// Says whether `value` nests at most `depth` levels and holds only finite numbers.

@@ -85,7 +85,7 @@ pub fn concerns_decision(body: &Body, decision: DecisionId) -> bool {
     } else if let Body::Performed(it) = body {
         Some(it.decision)
     } else {
-        why::warrant_of(body).map(|it| it.decision)
+        body.warrant().map(|it| it.decision)
     };
     named == Some(decision)
 }

@@ -291,6 +291,29 @@ impl Recordable for Body {
     }
 }
 
+impl Body {
+    /// Returns the decision behind it, when it is a person's act.
+    pub const fn warrant(&self) -> Option<&Warrant> {
+        match self {
+            Self::EstateApplied { warrant, .. }
+            | Self::TaskStarted { warrant, .. }
+            | Self::ApprovalDecided { warrant, .. }
+            | Self::Revoked { warrant, .. }
+            | Self::CredentialSealed { warrant, .. } => Some(warrant),
+            Self::LogOpened { .. }
+            | Self::PersonKnown { .. }
+            | Self::InstanceCertified { .. }
+            | Self::TaskEnded { .. }
+            | Self::Decided(_)
+            | Self::Performed(_)
+            | Self::RevocationEffective { .. }
+            | Self::ToolSeen { .. }
+            | Self::RefusalsCoalesced { .. }
+            | Self::StateDigest { .. } => None,
+        }
+    }
+}
+
 impl Status {
     /// Every status.
     pub const ALL: [Self; 4] = [Self::Done, Self::Failed, Self::NotSent, Self::Unknown];

@@ -8,7 +8,7 @@ use std::{
 use ambit_audit::decode;
 use ambit_core::{
     Digest,
-    record::{Body, Record, Warrant},
+    record::{Body, Record},
 };
 use ambit_policy::{PolicyBook, Replay, replay, replay_warrant};
 
@@ -128,7 +128,7 @@ pub fn replay_all(
     };
     let mut in_force = None;
     each_record(archive, |index, record| {
-        let found = match (&record.body, warrant_of(&record.body)) {
+        let found = match (&record.body, record.body.warrant()) {
             (Body::Decided(decided), _) => {
                 Some(replay(books.get(decided.estate)?.as_ref(), decided))
             }
@@ -171,26 +171,6 @@ impl Books<'_> {
         let book = (self.compile)(&files).map_err(broken)?;
         self.known.insert(digest, book.clone());
         Ok(book)
-    }
-}
-
-fn warrant_of(body: &Body) -> Option<&Warrant> {
-    match body {
-        Body::EstateApplied { warrant, .. }
-        | Body::TaskStarted { warrant, .. }
-        | Body::ApprovalDecided { warrant, .. }
-        | Body::Revoked { warrant, .. }
-        | Body::CredentialSealed { warrant, .. } => Some(warrant),
-        Body::LogOpened { .. }
-        | Body::PersonKnown { .. }
-        | Body::InstanceCertified { .. }
-        | Body::TaskEnded { .. }
-        | Body::Decided(_)
-        | Body::Performed(_)
-        | Body::RevocationEffective { .. }
-        | Body::ToolSeen { .. }
-        | Body::RefusalsCoalesced { .. }
-        | Body::StateDigest { .. } => None,
     }
 }
 

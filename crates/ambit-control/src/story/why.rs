@@ -52,7 +52,7 @@ pub fn why(
         if let Body::Decided(it) = body {
             return (it.decision == decision).then(|| of_act(entry, it, entries, &explain));
         }
-        let warrant = warrant_of(body).filter(|it| it.decision == decision)?;
+        let warrant = body.warrant().filter(|it| it.decision == decision)?;
         Some(of_person(entry, warrant, names))
     })
 }
@@ -116,26 +116,6 @@ fn of_person(entry: &Entry, warrant: &Warrant, names: &Names) -> Why {
         rules: warrant.rules.clone(),
         estate: None,
         facts: warrant.facts.clone(),
-    }
-}
-
-pub(super) const fn warrant_of(body: &Body) -> Option<&Warrant> {
-    match body {
-        Body::EstateApplied { warrant, .. }
-        | Body::TaskStarted { warrant, .. }
-        | Body::ApprovalDecided { warrant, .. }
-        | Body::Revoked { warrant, .. }
-        | Body::CredentialSealed { warrant, .. } => Some(warrant),
-        Body::LogOpened { .. }
-        | Body::PersonKnown { .. }
-        | Body::InstanceCertified { .. }
-        | Body::TaskEnded { .. }
-        | Body::Decided(_)
-        | Body::Performed(_)
-        | Body::RevocationEffective { .. }
-        | Body::ToolSeen { .. }
-        | Body::RefusalsCoalesced { .. }
-        | Body::StateDigest { .. } => None,
     }
 }
 
