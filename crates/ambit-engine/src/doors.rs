@@ -22,7 +22,7 @@ pub const RESULT_KEPT_BYTES_MAX: usize = 64 * 1024;
 
 /// Leave to do one recorded act once, now. Made only by [`crate::Handle::admit`].
 ///
-/// ```compile_fail
+/// ```compile_fail,E0451
 /// # fn forge(act: ambit_core::act::Act) -> ambit_engine::Passage {
 /// ambit_engine::Passage { act, flight: unimplemented!() }
 /// # }
