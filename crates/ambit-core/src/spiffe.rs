@@ -1,4 +1,7 @@
 //! SPIFFE IDs and trust domains (SPIFFE-ID standard, §2).
+//!
+//! Scheme and trust domain are read in any case and kept in lowercase (§2.4); the path says exactly what it
+//! says. So two identifiers are the same when their texts are.
 
 use std::{fmt, str::FromStr};
 
@@ -113,14 +116,15 @@ impl FromStr for SpiffeId {
         if text.len() > SPIFFE_ID_BYTES_MAX {
             return Err(InvalidSpiffeId::Length);
         }
-        let rest = text
-            .strip_prefix("spiffe://")
-            .ok_or(InvalidSpiffeId::Scheme)?;
+        let (scheme, rest) = text.split_once("://").ok_or(InvalidSpiffeId::Scheme)?;
+        if !scheme.eq_ignore_ascii_case("spiffe") {
+            return Err(InvalidSpiffeId::Scheme);
+        }
         let (trust_domain, path) = match rest.split_once('/') {
             Some((trust_domain, path)) => (trust_domain, Some(path)),
             None => (rest, None),
         };
-        let trust_domain = trust_domain.parse()?;
+        let trust_domain = trust_domain.to_ascii_lowercase().parse()?;
         if path.is_some_and(|path| !path.split('/').all(is_segment)) {
             return Err(InvalidSpiffeId::Path);
         }
@@ -152,36 +156,100 @@ fn is_segment(segment: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
+    /// Rows of the standard, restated: what is read, and what it is kept as.
     #[test]
     fn the_standard_form_reads_back() {
+        let check = |text: &str, kept: &str| {
+            assert_eq!(text.parse::<SpiffeId>().unwrap().to_string(), kept);
+        };
+        // §2.2: a service, its owner, something opaque.
         for text in [
-            "spiffe://example.org",
-            "spiffe://td/a/B.c-d_e",
+            "spiffe://staging.example.com/payments/mysql",
+            "spiffe://k8s-west.example.com/ns/staging/sa/default",
+            "spiffe://example.com/9eebccd2-12bf-40a6-b262-65fe0487d453",
+            // §2.1: an address in dotted quads is a name like any other; dots and dashes may stand anywhere.
             "spiffe://1.2.3.4/x",
+            "spiffe://_.-",
+            "spiffe://example.org",
+            // §2.2: three dots are no relative segment, and case is kept.
+            "spiffe://td/...",
+            "spiffe://td/a/B.c-d_e/.hidden",
         ] {
-            assert_eq!(text.parse::<SpiffeId>().unwrap().to_string(), text);
+            check(text, text);
         }
+        // §2.4: scheme and trust domain are case-insensitive, the path is not.
+        check("SPIFFE://example.org/A", "spiffe://example.org/A");
+        check("Spiffe://Example.ORG/a", "spiffe://example.org/a");
     }
 
     #[test]
     fn every_other_form_is_refused() {
+        use InvalidSpiffeId::{Path, Scheme, TrustDomain};
         let check = |text: &str, error| assert_eq!(text.parse::<SpiffeId>(), Err(error), "{text}");
-        check("http://example.org/a", InvalidSpiffeId::Scheme);
-        check("SPIFFE://example.org/a", InvalidSpiffeId::Scheme);
-        check("spiffe://", InvalidSpiffeId::TrustDomain);
-        check("spiffe:///a", InvalidSpiffeId::TrustDomain);
-        check("spiffe://Example.org/a", InvalidSpiffeId::TrustDomain);
-        check("spiffe://user@example.org/a", InvalidSpiffeId::TrustDomain);
-        check("spiffe://example.org:80/a", InvalidSpiffeId::TrustDomain);
-        check("spiffe://example.org/", InvalidSpiffeId::Path);
-        check("spiffe://example.org//a", InvalidSpiffeId::Path);
-        check("spiffe://example.org/a/", InvalidSpiffeId::Path);
-        check("spiffe://example.org/../a", InvalidSpiffeId::Path);
-        check("spiffe://example.org/%61", InvalidSpiffeId::Path);
-        check("spiffe://example.org/a?b", InvalidSpiffeId::Path);
-        check("spiffe://example.org/a#b", InvalidSpiffeId::Path);
+        for text in ["", "spiffe", "spiffe:", "spiffe:/a", "http://example.org/a"] {
+            check(text, Scheme);
+        }
+        for text in [
+            " spiffe://td",
+            "spiffe ://td",
+            "xspiffe://td",
+            "://td/a",
+            // A Kelvin sign and a long s are no letters of ASCII.
+            "\u{17f}piffe://td",
+        ] {
+            check(text, Scheme);
+        }
+        for text in [
+            "spiffe://",
+            "spiffe:///a",
+            "spiffe://user@example.org/a",
+            "spiffe://user:word@example.org/a",
+            "spiffe://@example.org/a",
+            "spiffe://example.org:80/a",
+            "spiffe://example.org:/a",
+            "spiffe://[::1]/a",
+            "spiffe://ex%61mple.org/a",
+            "spiffe://b\u{fc}cher.example/a",
+            "spiffe://\u{212a}ube/a",
+            "spiffe://example.org?q",
+            "spiffe://example.org#f",
+            "spiffe://example.org\\a",
+            "spiffe://example.org\n/a",
+        ] {
+            check(text, TrustDomain);
+        }
+        for text in [
+            "spiffe://example.org/",
+            "spiffe://example.org//a",
+            "spiffe://example.org/a//b",
+            "spiffe://example.org/a/",
+            "spiffe://example.org/.",
+            "spiffe://example.org/./a",
+            "spiffe://example.org/../a",
+            "spiffe://example.org/a/..",
+            "spiffe://example.org/%61",
+            "spiffe://example.org/a%2fb",
+            "spiffe://example.org/a?b",
+            "spiffe://example.org/a#b",
+            "spiffe://example.org/a b",
+            "spiffe://example.org/a:b",
+            "spiffe://example.org/a\0",
+            "spiffe://example.org/\u{e4}",
+            "spiffe://example.org/a/spiffe://example.org",
+        ] {
+            check(text, Path);
+        }
+    }
+
+    /// Files of the estate write a trust domain as it is kept.
+    #[test]
+    fn a_trust_domain_alone_is_lowercase() {
+        assert!("Example.org".parse::<TrustDomain>().is_err());
+        assert!("example.org/a".parse::<TrustDomain>().is_err());
     }
 
     #[test]
@@ -207,5 +275,32 @@ mod tests {
             Some((agent, instance))
         );
         assert_eq!(domain.gateway().as_instance(), None);
+    }
+
+    proptest! {
+        /// What is kept reads back as itself, whatever was read.
+        #[test]
+        fn what_is_kept_is_canonical(text in "[sS][pP][iI][fF][fF][eE]://[a-zA-Z0-9._-]{1,12}(/[a-zA-Z0-9._-]{1,4}){0,4}") {
+            let Ok(id) = text.parse::<SpiffeId>() else {
+                // Only a relative segment makes this form invalid.
+                prop_assert!(text.split('/').any(|it| it == "." || it == ".."), "{text}");
+                return Ok(());
+            };
+            let kept = id.to_string();
+            prop_assert!(kept.eq_ignore_ascii_case(&text));
+            prop_assert_eq!(id.path(), &text[text.len() - id.path().len()..]);
+            prop_assert_eq!(kept.parse::<SpiffeId>(), Ok(id));
+        }
+
+        /// No text panics, and what is accepted has only the letters of the standard.
+        #[test]
+        fn any_text_is_judged(text in "(spiffe://)?[ -~\u{e4}\u{17f}]{0,40}") {
+            if let Ok(id) = text.parse::<SpiffeId>() {
+                let kept = id.to_string();
+                let rest = kept.strip_prefix("spiffe://").unwrap_or_default();
+                prop_assert!(rest.bytes().all(|it| it.is_ascii_alphanumeric() || b"./-_".contains(&it)));
+                prop_assert!(!rest.ends_with('/') && !rest.contains("//"));
+            }
+        }
     }
 }
