@@ -10,6 +10,7 @@
 
 mod checkpoint;
 mod durable;
+mod edges;
 mod encoding;
 mod export;
 mod log;
@@ -22,6 +23,7 @@ mod verify;
 pub use crate::{
     checkpoint::{Checkpoint, CheckpointError, KeyError, LogKey, VerifierKey},
     durable::{Attachment, Commit, Durable, DurableError, RowChange},
+    edges::Edges,
     encoding::{DecodeError, decode, encode},
     export::{Directory, ExportError, export},
     log::{Batch, Committed, Log, LogError, Pending, Recorded},

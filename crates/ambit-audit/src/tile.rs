@@ -162,31 +162,48 @@ pub fn partial_tile<E>(
     level: u8,
     index: u64,
     width: u16,
+    leaves: impl FnMut(u64, usize) -> Result<Vec<Vec<u8>>, E>,
+    tile: impl FnMut(u8, u64) -> Result<Option<Vec<u8>>, E>,
+) -> Result<Option<Vec<u8>>, E> {
+    let mut hashes = Vec::new();
+    if !(1..=TILE_WIDTH).contains(&width) {
+        return Ok(None);
+    }
+    extend(&mut hashes, level, index, width, leaves, tile)?;
+    Ok((hashes.len() == usize::from(width) * HASH_BYTES).then_some(hashes))
+}
+
+/// Adds to `hashes`, the first ones of the tile `index` at `level`, those that follow up to `width`, as far as what
+/// lies below them is there.
+pub(crate) fn extend<E>(
+    hashes: &mut Vec<u8>,
+    level: u8,
+    index: u64,
+    width: u16,
     mut leaves: impl FnMut(u64, usize) -> Result<Vec<Vec<u8>>, E>,
     mut tile: impl FnMut(u8, u64) -> Result<Option<Vec<u8>>, E>,
-) -> Result<Option<Vec<u8>>, E> {
+) -> Result<(), E> {
+    let known = hashes.len() / HASH_BYTES;
+    let missing = usize::from(width).saturating_sub(known);
     let first = index.checked_mul(u64::from(TILE_WIDTH));
-    let first = first.filter(|_| (1..=TILE_WIDTH).contains(&width));
-    let Some(first) = first else {
-        return Ok(None);
+    let first = first.and_then(|it| it.checked_add(known as u64));
+    let (Some(first), 1..) = (first, missing) else {
+        return Ok(());
     };
-    let mut hashes = Vec::with_capacity(usize::from(width) * HASH_BYTES);
     let Some(below) = level.checked_sub(1) else {
-        for leaf in leaves(first, usize::from(width))? {
+        for leaf in leaves(first, missing)? {
             hashes.extend_from_slice(leaf_hash(&leaf).as_bytes());
         }
-        return Ok((hashes.len() == usize::from(width) * HASH_BYTES).then_some(hashes));
+        return Ok(());
     };
-    for place in 0..u64::from(width) {
-        let Some(bytes) = tile(below, first.saturating_add(place))? else {
-            return Ok(None);
+    for place in 0..missing as u64 {
+        let whole = tile(below, first.saturating_add(place))?;
+        let Some(bytes) = whole.filter(|it| it.len() == TILE_BYTES) else {
+            return Ok(());
         };
-        if bytes.len() != TILE_BYTES {
-            return Ok(None);
-        }
         hashes.extend_from_slice(root_of(hashes_of(&bytes)).as_bytes());
     }
-    Ok(Some(hashes))
+    Ok(())
 }
 
 /// Iterates over the hashes of a tile; bytes beyond the last whole hash are left out.

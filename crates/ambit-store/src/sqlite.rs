@@ -12,7 +12,8 @@ use std::{
 };
 
 use ambit_audit::{
-    Attachment, Checkpoint, Commit, Durable, DurableError, Resume, RowChange, Tile, VerifierKey,
+    Attachment, Checkpoint, Commit, Durable, DurableError, Edges, Resume, RowChange, Tile,
+    VerifierKey,
 };
 use ambit_engine::{Archive, ArchiveError};
 use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior, params};
@@ -61,6 +62,7 @@ pub struct SqliteWriter {
 pub struct SqliteArchive {
     connection: Arc<Mutex<Connection>>,
     tables: Tables,
+    edges: Arc<Mutex<Edges>>,
 }
 
 /// Opens the database, made new when it is not there, and checks it against its mark.
@@ -86,6 +88,7 @@ pub fn create_or_open(keeping: &Keeping) -> Result<(SqliteWriter, SqliteArchive)
     let archive = SqliteArchive {
         connection: reader,
         tables: tables.clone(),
+        edges: Arc::default(),
     };
     let size = archive.count()?;
     let mut mark = Mark::at(&keeping.mark);
@@ -121,6 +124,7 @@ pub fn open_to_read(
     Ok(SqliteArchive {
         connection: Arc::new(Mutex::new(connection)),
         tables: Tables::new(tables)?,
+        edges: Arc::default(),
     })
 }
 
@@ -372,8 +376,8 @@ fn put_checkpoint(transaction: &Transaction<'_>, note: &str) -> rusqlite::Result
 }
 
 /// A panic elsewhere leaves no transaction half done: SQLite rolled it back.
-fn held(connection: &Mutex<Connection>) -> MutexGuard<'_, Connection> {
-    connection.lock().unwrap_or_else(PoisonError::into_inner)
+fn held<T>(shared: &Mutex<T>) -> MutexGuard<'_, T> {
+    shared.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl From<StoreError> for ArchiveError {

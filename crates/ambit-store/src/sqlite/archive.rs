@@ -1,6 +1,6 @@
 //! Reading the database.
 
-use ambit_audit::{TILE_WIDTH, partial_tile};
+use ambit_audit::TILE_WIDTH;
 use ambit_core::{Digest, PersonId, TaskId};
 use ambit_engine::{Archive, ArchiveError};
 use rusqlite::{OptionalExtension, Params, Row, params, types::FromSql};
@@ -74,7 +74,7 @@ impl Archive for SqliteArchive {
             return Ok(full(level, index)?);
         }
         let leaves = |first, count| self.some_leaves(first, count);
-        Ok(partial_tile(level, index, width, leaves, full)?)
+        Ok(held(&self.edges).tile(level, index, width, leaves, full)?)
     }
 
     fn checkpoint(&self) -> Result<Option<String>, ArchiveError> {
