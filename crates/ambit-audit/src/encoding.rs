@@ -70,8 +70,11 @@ mod kind {
     pub(super) const PERFORMED: &str = "outcome";
     pub(super) const APPROVAL_DECIDED: &str = "approval.decided";
     pub(super) const REVOKED: &str = "revocation";
+    pub(super) const REINSTATED: &str = "reinstatement";
+    pub(super) const REVOCATION_CARRIED: &str = "revocation.carried";
     pub(super) const REVOCATION_EFFECTIVE: &str = "revocation.effective";
     pub(super) const TOOL_SEEN: &str = "tool.seen";
+    pub(super) const SERVER_INSPECTED: &str = "server.inspected";
     pub(super) const CREDENTIAL_SEALED: &str = "credential.sealed";
     pub(super) const REFUSALS_COALESCED: &str = "refusals.coalesced";
     pub(super) const STATE_DIGEST: &str = "state.digest";

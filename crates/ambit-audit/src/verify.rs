@@ -440,8 +440,11 @@ impl Story {
             | Body::TaskEnded { .. }
             | Body::ApprovalDecided { .. }
             | Body::Revoked { .. }
+            | Body::Reinstated { .. }
+            | Body::RevocationCarried { .. }
             | Body::RevocationEffective { .. }
             | Body::ToolSeen { .. }
+            | Body::ServerInspected { .. }
             | Body::CredentialSealed { .. }
             | Body::RefusalsCoalesced { .. }
             | Body::StateDigest { .. } => Ok(()),

@@ -11,6 +11,7 @@ use std::collections::BTreeMap;
 
 use ambit_core::{
     DecisionId, PersonId, TaskId,
+    act::Target,
     json::Value,
     record::{Actor, Body, Record},
 };
@@ -48,6 +49,15 @@ impl Names {
             .unwrap_or_else(|| person.to_string())
     }
 
+    fn target(&self, target: &Target) -> String {
+        match target {
+            Target::Person(person) => format!("person {}", self.person(*person)),
+            Target::Task(_) | Target::Instance(_) | Target::Agent(_) | Target::Server(_) => {
+                target.to_string()
+            }
+        }
+    }
+
     fn actor(&self, actor: Actor) -> String {
         match actor {
             Actor::Person(person) => self.person(person),
@@ -69,10 +79,13 @@ pub fn concerns_task(body: &Body, task: TaskId) -> bool {
         Body::Performed(it) => it.task == task,
         Body::RefusalsCoalesced { task: it, .. } => *it == Some(task),
         Body::Revoked { .. } | Body::RevocationEffective { .. } => true,
+        // They change nothing for a task that began before, and a task that began after is as any other.
+        Body::Reinstated { .. } | Body::RevocationCarried { .. } => false,
         Body::LogOpened { .. }
         | Body::PersonKnown { .. }
         | Body::EstateApplied { .. }
         | Body::ToolSeen { .. }
+        | Body::ServerInspected { .. }
         | Body::CredentialSealed { .. }
         | Body::StateDigest { .. } => false,
     }

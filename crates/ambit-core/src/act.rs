@@ -92,6 +92,11 @@ pub enum Governance {
         /// From what.
         target: Target,
     },
+    /// Lift a ban, for what begins from then on.
+    Reinstate {
+        /// Of what.
+        target: Target,
+    },
     /// Put another version of the estate in force.
     ApplyEstate {
         /// Which.
@@ -118,7 +123,7 @@ pub enum Target {
     Task(TaskId),
     /// One run of an agent.
     Instance(InstanceId),
-    /// An agent: all its runs, and none again until the estate is applied anew with it re-instated.
+    /// An agent: all its runs, and none again until it is reinstated.
     Agent(AgentName),
     /// A person: every task on their behalf.
     Person(PersonId),
@@ -242,6 +247,7 @@ impl Governance {
             Self::EndTask { .. } => "end_task",
             Self::DecideApproval { .. } => "decide_approval",
             Self::Revoke { .. } => "revoke",
+            Self::Reinstate { .. } => "reinstate",
             Self::ApplyEstate { .. } => "apply_estate",
             Self::SealCredential { .. } => "seal_credential",
             Self::InspectServer { .. } => "inspect_server",

@@ -67,6 +67,8 @@ pub enum Reason {
     SamePerson,
     /// The person proved itself only as the machine's own user without containment.
     BindingTooWeak,
+    /// Nobody would be left who could lift the ban.
+    LastAdministrator,
     /// The thing that the person named does not exist.
     NotFound,
     /// The thing that the person named is not in a state for this.
@@ -96,7 +98,7 @@ pub enum Remedy {
 
 impl Reason {
     /// Every reason, in the order of declaration.
-    pub const ALL: [Self; 35] = [
+    pub const ALL: [Self; 36] = [
         Self::TaskUnknown,
         Self::TaskEnded,
         Self::TaskExpired,
@@ -128,6 +130,7 @@ impl Reason {
         Self::RoleMissing,
         Self::SamePerson,
         Self::BindingTooWeak,
+        Self::LastAdministrator,
         Self::NotFound,
         Self::WrongState,
         Self::PermitStale,
@@ -164,7 +167,7 @@ impl Reason {
     pub const fn next_step(self) -> &'static str {
         match self {
             Self::AgentRevoked | Self::PersonRevoked | Self::ServerRevoked => {
-                "a revocation is final; have an administrator declare a new name, if it may act again"
+                "a revocation is meant to last; an administrator can `ambit reinstate` it, for what begins from then on"
             }
             Self::InstanceRevoked => "start a new task: each has an instance of its own",
             Self::ApprovalRequired => "look at the call and approve or refuse it",
@@ -176,6 +179,9 @@ impl Reason {
             Self::SamePerson => "ask another person to do it",
             Self::BindingTooWeak => {
                 "end the task that runs without containment, or use another local user"
+            }
+            Self::LastAdministrator => {
+                "have an estate applied that gives another local user the role of administrator, then revoke"
             }
             Self::NotFound => "check the spelling; lists show what there is",
             Self::WrongState => "look at how it stands now",
@@ -313,6 +319,11 @@ impl Reason {
                 "binding_too_weak",
                 AskOwner,
                 "the caller's proof is too weak for this",
+            ),
+            Self::LastAdministrator => (
+                "last_administrator",
+                AskOwner,
+                "no administrator would be left who could lift it",
             ),
             Self::NotFound => ("not_found", None, "there is no such thing"),
             Self::WrongState => ("wrong_state", None, "it is not in a state for this"),

@@ -97,6 +97,25 @@ pub enum Body {
         /// Who may say so.
         warrant: Warrant,
     },
+    /// A ban was lifted: what begins from here on may be given authority again. What ended stays ended, and a task
+    /// that began before stays without.
+    Reinstated {
+        /// An agent, a person or a server.
+        target: Target,
+        /// The sealed reason, as the person gave it.
+        reason: Sealed,
+        /// Who may say so.
+        warrant: Warrant,
+    },
+    /// A ban of the log that this one replaces stands here, too. Nobody decided it anew: the recovery carried it over.
+    RevocationCarried {
+        /// The name that it had.
+        revocation: RevocationId,
+        /// An agent, a person or a server.
+        target: Target,
+        /// The place of its record in the log that was replaced.
+        leaf: u64,
+    },
     /// Every door acknowledged a revocation, or its bounded view has expired.
     RevocationEffective {
         /// Which revocation.
@@ -114,6 +133,13 @@ pub enum Body {
         tool: ToolName,
         /// The digest of the definition that the server showed.
         seen: Digest,
+    },
+    /// A person may ask a running server for its tools, with its credential. Written before the server is asked.
+    ServerInspected {
+        /// Which server.
+        server: ServerName,
+        /// Who may say so.
+        warrant: Warrant,
     },
     /// A credential was sealed for the gateway to inject.
     CredentialSealed {
@@ -299,6 +325,8 @@ impl Body {
             | Self::TaskStarted { warrant, .. }
             | Self::ApprovalDecided { warrant, .. }
             | Self::Revoked { warrant, .. }
+            | Self::Reinstated { warrant, .. }
+            | Self::ServerInspected { warrant, .. }
             | Self::CredentialSealed { warrant, .. } => Some(warrant),
             Self::LogOpened { .. }
             | Self::PersonKnown { .. }
@@ -306,6 +334,7 @@ impl Body {
             | Self::TaskEnded { .. }
             | Self::Decided(_)
             | Self::Performed(_)
+            | Self::RevocationCarried { .. }
             | Self::RevocationEffective { .. }
             | Self::ToolSeen { .. }
             | Self::RefusalsCoalesced { .. }

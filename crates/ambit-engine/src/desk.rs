@@ -96,8 +96,11 @@ impl Live {
             | Body::Decided(_)
             | Body::Performed(_)
             | Body::ApprovalDecided { .. }
+            | Body::Reinstated { .. }
+            | Body::RevocationCarried { .. }
             | Body::RevocationEffective { .. }
             | Body::ToolSeen { .. }
+            | Body::ServerInspected { .. }
             | Body::CredentialSealed { .. }
             | Body::RefusalsCoalesced { .. }
             | Body::StateDigest { .. } => {}

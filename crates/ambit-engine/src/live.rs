@@ -96,12 +96,13 @@ impl Live {
                 .get(&(server.clone(), tool.clone()))
                 .copied()
         });
+        let standing = |target| self.state.standing_since(entry.leaf, &target);
         let live = ambit_policy::Live {
-            instance: self.state.standing(&Target::Instance(task.instance)),
-            agent: self.state.standing(&Target::Agent(task.agent.clone())),
-            person: self.state.standing(&Target::Person(task.subject)),
+            instance: standing(Target::Instance(task.instance)),
+            agent: standing(Target::Agent(task.agent.clone())),
+            person: standing(Target::Person(task.subject)),
             server: server.map_or(ambit_policy::Standing::Live, |server| {
-                self.state.standing(&Target::Server(server.clone()))
+                standing(Target::Server(server.clone()))
             }),
             tool_seen: seen,
         };

@@ -21,6 +21,7 @@ use ambit_core::{
     record::{Sealed, Status},
     task::{Task, TaskState, Usage},
 };
+use ambit_policy::Standing;
 
 pub(crate) use self::digest::SetDigest;
 pub use self::{
@@ -41,6 +42,8 @@ pub struct State {
     pub(crate) approvals_of: HashMap<TaskId, Vec<ApprovalId>>,
     pub(crate) open: BTreeMap<DecisionId, OpenAct>,
     pub(crate) revoked: BTreeSet<Target>,
+    /// What was revoked once and is not now, with the leaf that lifted it: what began before stays without.
+    pub(crate) reinstated: BTreeMap<Target, u64>,
     pub(crate) seen: BTreeMap<(ServerName, ToolName), Digest>,
     pub(crate) people: BTreeSet<PersonId>,
     pub(crate) epochs: NarrowingEpochs,
@@ -120,6 +123,7 @@ impl State {
             approvals_of: HashMap::new(),
             open: BTreeMap::new(),
             revoked: BTreeSet::new(),
+            reinstated: BTreeMap::new(),
             seen: BTreeMap::new(),
             people: BTreeSet::new(),
             epochs: NarrowingEpochs {
@@ -190,12 +194,21 @@ impl State {
         self.approvals.retain(|_, it| it.task != task);
     }
 
-    /// Says whether authority was taken from `target` as a whole.
-    pub fn standing(&self, target: &Target) -> ambit_policy::Standing {
+    /// Says whether authority was taken from `target` as a whole, for whatever begins now.
+    pub fn standing(&self, target: &Target) -> Standing {
         if self.revoked.contains(target) {
-            ambit_policy::Standing::Revoked
+            Standing::Revoked
         } else {
-            ambit_policy::Standing::Live
+            Standing::Live
+        }
+    }
+
+    /// Says whether authority was taken from `target` since `leaf`, where a task began. A ban that was lifted later
+    /// stands for that task still: after a revocation there is no later permit under the authority that it hit.
+    pub fn standing_since(&self, leaf: u64, target: &Target) -> Standing {
+        match self.reinstated.get(target) {
+            Some(reinstated) if leaf < *reinstated => Standing::Revoked,
+            _ => self.standing(target),
         }
     }
 }

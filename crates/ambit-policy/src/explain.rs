@@ -116,6 +116,7 @@ fn of_act(reason: Reason, facts: &Facts) -> Option<String> {
         | Reason::NotFound
         | Reason::WrongState
         | Reason::PermitStale
+        | Reason::LastAdministrator
         | Reason::Overloaded => return None,
     };
     Some(advice)

@@ -47,7 +47,7 @@ pub struct PersonRequest<'a> {
     pub standing: Standing,
     /// The act.
     pub act: Governance,
-    /// On whose behalf the task runs that is touched.
+    /// On whose behalf the task runs that is touched, or who is to be reinstated.
     pub subject: Option<PersonId>,
     /// The template of the task that is touched or started.
     pub template: Option<&'a Template>,
@@ -357,6 +357,7 @@ const fn touched_task(act: &Governance) -> Option<TaskId> {
         Governance::StartTask { .. }
         | Governance::DecideApproval { .. }
         | Governance::Revoke { .. }
+        | Governance::Reinstate { .. }
         | Governance::ApplyEstate { .. }
         | Governance::SealCredential { .. }
         | Governance::InspectServer { .. }

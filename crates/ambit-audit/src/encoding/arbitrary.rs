@@ -66,6 +66,20 @@ fn observed() -> impl Strategy<Value = Body> {
                 warrant,
             }
         }),
+        (target(), sealed(), warrant()).prop_map(|(target, reason, warrant)| Body::Reinstated {
+            target,
+            reason,
+            warrant
+        }),
+        (id(), target(), number()).prop_map(|(revocation, target, leaf)| {
+            Body::RevocationCarried {
+                revocation,
+                target,
+                leaf,
+            }
+        }),
+        (server(), warrant())
+            .prop_map(|(server, warrant)| Body::ServerInspected { server, warrant }),
         (id(), vec(id(), 0..4), span()).prop_map(|(revocation, crossed, took)| {
             Body::RevocationEffective {
                 revocation,

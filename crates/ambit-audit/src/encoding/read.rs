@@ -72,6 +72,16 @@ fn governance(kind: &str, it: &mut Members) -> Result<Body, DecodeError> {
             reason: it.object("reason", sealed)?,
             warrant: it.object("warrant", warrant)?,
         },
+        kind::REINSTATED => Body::Reinstated {
+            target: it.object("target", target)?,
+            reason: it.object("reason", sealed)?,
+            warrant: it.object("warrant", warrant)?,
+        },
+        kind::REVOCATION_CARRIED => Body::RevocationCarried {
+            revocation: it.text("revocation")?,
+            target: it.object("target", target)?,
+            leaf: it.number("leaf")?,
+        },
         kind::REVOCATION_EFFECTIVE => Body::RevocationEffective {
             revocation: it.text("revocation")?,
             crossed: it.texts("crossed")?,
@@ -81,6 +91,10 @@ fn governance(kind: &str, it: &mut Members) -> Result<Body, DecodeError> {
             server: it.text("server")?,
             tool: it.text("tool")?,
             seen: it.text("seen")?,
+        },
+        kind::SERVER_INSPECTED => Body::ServerInspected {
+            server: it.text("server")?,
+            warrant: it.object("warrant", warrant)?,
         },
         kind::CREDENTIAL_SEALED => Body::CredentialSealed {
             reference: it.string("reference")?,

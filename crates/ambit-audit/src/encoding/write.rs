@@ -74,6 +74,12 @@ fn body(body: &Body) -> (&'static str, Members<'_>) {
                 .add("tool", tool.as_str())
                 .text("seen", seen),
         ),
+        Body::ServerInspected { server, warrant } => (
+            kind::SERVER_INSPECTED,
+            members()
+                .add("server", server.as_str())
+                .add("warrant", self::warrant(warrant)),
+        ),
         Body::CredentialSealed { reference, warrant } => (
             kind::CREDENTIAL_SEALED,
             members()
@@ -83,6 +89,8 @@ fn body(body: &Body) -> (&'static str, Members<'_>) {
         Body::StateDigest { digest } => (kind::STATE_DIGEST, members().text("digest", digest)),
         Body::ApprovalDecided { .. }
         | Body::Revoked { .. }
+        | Body::Reinstated { .. }
+        | Body::RevocationCarried { .. }
         | Body::RevocationEffective { .. }
         | Body::RefusalsCoalesced { .. } => governance(body),
     }
@@ -116,6 +124,28 @@ fn governance(body: &Body) -> (&'static str, Members<'_>) {
                 .add("target", self::target(target))
                 .add("reason", sealed(reason))
                 .add("warrant", self::warrant(warrant)),
+        ),
+        Body::Reinstated {
+            target,
+            reason,
+            warrant,
+        } => (
+            kind::REINSTATED,
+            members()
+                .add("target", self::target(target))
+                .add("reason", sealed(reason))
+                .add("warrant", self::warrant(warrant)),
+        ),
+        Body::RevocationCarried {
+            revocation,
+            target,
+            leaf,
+        } => (
+            kind::REVOCATION_CARRIED,
+            members()
+                .text("revocation", revocation)
+                .add("target", self::target(target))
+                .add("leaf", *leaf),
         ),
         Body::RevocationEffective {
             revocation,
@@ -154,6 +184,7 @@ fn governance(body: &Body) -> (&'static str, Members<'_>) {
         | Body::Decided(_)
         | Body::Performed(_)
         | Body::ToolSeen { .. }
+        | Body::ServerInspected { .. }
         | Body::CredentialSealed { .. }
         | Body::StateDigest { .. } => self::body(body),
     }

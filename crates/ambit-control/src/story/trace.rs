@@ -208,7 +208,10 @@ impl<'a> Context<'a> {
             | Body::EstateApplied { .. }
             | Body::Decided(_)
             | Body::Performed(_)
+            | Body::Reinstated { .. }
+            | Body::RevocationCarried { .. }
             | Body::ToolSeen { .. }
+            | Body::ServerInspected { .. }
             | Body::CredentialSealed { .. }
             | Body::StateDigest { .. } => return None,
         };

@@ -130,8 +130,24 @@ pub(super) fn body(body: &Body, names: &Names) -> String {
             warrant,
             ..
         } => format!(
-            "{} revoked {target} ({revocation})",
-            names.person(warrant.by)
+            "{} revoked {} ({revocation})",
+            names.person(warrant.by),
+            names.target(target)
+        ),
+        Body::Reinstated {
+            target, warrant, ..
+        } => format!(
+            "{} reinstated {} for what begins from here on",
+            names.person(warrant.by),
+            names.target(target)
+        ),
+        Body::RevocationCarried {
+            revocation,
+            target,
+            leaf,
+        } => format!(
+            "{} stays revoked: {revocation} stood at {leaf} of the log that this one replaces",
+            names.target(target)
         ),
         Body::RevocationEffective {
             revocation,
@@ -142,6 +158,12 @@ pub(super) fn body(body: &Body, names: &Names) -> String {
             crossed.len()
         ),
         Body::ToolSeen { server, tool, seen } => format!("{server} showed {tool} as {seen}"),
+        Body::ServerInspected { server, warrant } => {
+            format!(
+                "{} asked server {server} for its tools",
+                names.person(warrant.by)
+            )
+        }
         Body::CredentialSealed { reference, warrant } => {
             format!("{} sealed credential {reference}", names.person(warrant.by))
         }

@@ -101,6 +101,20 @@ impl State {
                 self.touch(RowKey::Approval(*approval));
             }
             Body::Revoked { target, .. } => self.revoke(index, target),
+            Body::RevocationCarried { target, .. } => {
+                if self.estate.is_some() || matches!(target, Target::Task(_) | Target::Instance(_))
+                {
+                    return Err(inconsistent(index, "a ban is carried over as a log begins"));
+                }
+                self.revoke(index, target);
+            }
+            Body::Reinstated { target, .. } => {
+                if !self.revoked.remove(target) {
+                    return Err(inconsistent(index, "what is reinstated was revoked before"));
+                }
+                self.reinstated.insert(target.clone(), index);
+                self.touch(RowKey::Revoked(target.clone()));
+            }
             Body::ToolSeen { server, tool, seen } => {
                 let key = (server.clone(), tool.clone());
                 self.seen.insert(key.clone(), *seen);
@@ -109,6 +123,7 @@ impl State {
             }
             Body::InstanceCertified { .. }
             | Body::RevocationEffective { .. }
+            | Body::ServerInspected { .. }
             | Body::CredentialSealed { .. }
             | Body::RefusalsCoalesced { .. }
             | Body::StateDigest { .. } => {}
@@ -317,6 +332,7 @@ impl State {
             }
         }
         if self.revoked.contains(target) {
+            self.reinstated.remove(target);
             self.touch(RowKey::Revoked(target.clone()));
         }
         for task in self.tasks_under(target) {

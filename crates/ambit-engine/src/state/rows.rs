@@ -165,7 +165,7 @@ impl State {
             RowKey::Revoked(target) => (
                 "revoked",
                 target.to_string(),
-                Some(b"{}".to_vec()),
+                Some(bytes(&revoked_row(self.reinstated.get(target).copied()))),
                 Finality::Live,
             ),
             RowKey::Seen(server, tool) => {
@@ -380,7 +380,13 @@ fn read_revoked(state: &mut State, row: &Row<'_>) -> Result<RowKey, RowError> {
         _ => None,
     };
     let target = target.ok_or_else(|| row.wrong("its key"))?;
-    state.revoked.insert(target.clone());
+    let value = row.json()?;
+    if value.get("reinstated").is_some() {
+        let leaf = row.number(&value, "reinstated")?;
+        state.reinstated.insert(target.clone(), leaf);
+    } else {
+        state.revoked.insert(target.clone());
+    }
     Ok(RowKey::Revoked(target))
 }
 
@@ -561,6 +567,10 @@ fn open_row(open: &OpenAct) -> Value {
         "open"
     };
     Value::object([("leaf", open.leaf.into()), ("status", status.into())])
+}
+
+fn revoked_row(reinstated: Option<u64>) -> Value {
+    Value::object(reinstated.map(|leaf| ("reinstated", leaf.into())))
 }
 
 fn bytes(row: &Value) -> Vec<u8> {

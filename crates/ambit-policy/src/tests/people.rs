@@ -106,6 +106,9 @@ fn acts() -> Vec<Governance> {
         Governance::Revoke {
             target: Target::Task(TaskId::from_bits(1)),
         },
+        Governance::Reinstate {
+            target: Target::Agent("triage".parse().unwrap()),
+        },
         Governance::ApplyEstate {
             estate: Digest::of(b"next"),
         },
@@ -142,6 +145,7 @@ fn roles_by_acts() {
            end_task: - - allow - -
     decide_approval: - allow - - -
              revoke: - - allow - -
+          reinstate: - - - - allow
        apply_estate: - - - - allow
     seal_credential: - - - - allow
      inspect_server: - - - - allow
@@ -151,6 +155,7 @@ fn roles_by_acts() {
            end_task: - - allow - -
     decide_approval: binding_too_weak binding_too_weak binding_too_weak binding_too_weak binding_too_weak
              revoke: - - allow - -
+          reinstate: binding_too_weak binding_too_weak binding_too_weak binding_too_weak binding_too_weak
        apply_estate: binding_too_weak binding_too_weak binding_too_weak binding_too_weak binding_too_weak
     seal_credential: binding_too_weak binding_too_weak binding_too_weak binding_too_weak binding_too_weak
      inspect_server: binding_too_weak binding_too_weak binding_too_weak binding_too_weak binding_too_weak
@@ -160,7 +165,7 @@ fn roles_by_acts() {
 
 #[test]
 fn what_stops_everybody() {
-    use PersonRole::{Approver as Approves, Operator, Starter};
+    use PersonRole::{Administrator, Approver as Approves, Operator, Starter};
     for act in acts() {
         for role in PersonRole::ALL {
             check("person_revoked", role, act.clone(), |it| {
@@ -176,6 +181,13 @@ fn what_stops_everybody() {
     check("same_person", Approves, approve(), |it| {
         it.subject = Some(PersonId::from_bits(ME));
     });
+    let reinstate = Governance::Reinstate {
+        target: Target::Person(PersonId::from_bits(ME)),
+    };
+    check("same_person", Administrator, reinstate.clone(), |it| {
+        it.subject = Some(PersonId::from_bits(ME));
+    });
+    check("allow", Administrator, reinstate, |_| {});
     check("allow", Approves, approve(), |it| {
         it.subject = Some(PersonId::from_bits(ME));
         it.world.template().approver = Approver::Anyone;

@@ -69,7 +69,10 @@ pub(super) fn claims(body: &Body) -> Option<String> {
         Body::EstateApplied { estate, .. } => Claim::Applied(*estate),
         Body::InstanceCertified { certificate, .. } => Claim::Certified(*certificate),
         Body::LogOpened { .. }
+        | Body::Reinstated { .. }
+        | Body::RevocationCarried { .. }
         | Body::ToolSeen { .. }
+        | Body::ServerInspected { .. }
         | Body::PersonKnown { .. }
         | Body::CredentialSealed { .. }
         | Body::RefusalsCoalesced { .. }

@@ -26,6 +26,8 @@ pub struct Laws {
     tasks: BTreeMap<TaskId, Course>,
     approvals: BTreeMap<ApprovalId, Asked>,
     revoked: BTreeSet<Target>,
+    /// How many tasks had started when a ban was lifted: they stay without.
+    reinstated: BTreeMap<Target, usize>,
     revocations: BTreeSet<RevocationId>,
     effective: BTreeSet<RevocationId>,
     pub(super) open: BTreeMap<DecisionId, Option<Status>>,
@@ -38,6 +40,7 @@ pub struct Laws {
 /// How far a task has come.
 struct Course {
     task: Task,
+    number: usize,
     over: bool,
     calls: u32,
     tool_calls: BTreeMap<(ServerName, ToolName), u32>,
@@ -65,6 +68,7 @@ impl Laws {
             tasks: BTreeMap::new(),
             approvals: BTreeMap::new(),
             revoked: BTreeSet::new(),
+            reinstated: BTreeMap::new(),
             revocations: BTreeSet::new(),
             effective: BTreeSet::new(),
             open: BTreeMap::new(),
@@ -98,6 +102,15 @@ impl Laws {
             Body::Revoked {
                 revocation, target, ..
             } => self.revoke(*revocation, target),
+            Body::RevocationCarried { target, .. } => {
+                self.revoked.insert(target.clone());
+            }
+            Body::Reinstated { target, .. } => {
+                ensure(self.revoked.remove(target), || {
+                    format!("{target} is reinstated and was never revoked")
+                })?;
+                self.reinstated.insert(target.clone(), self.tasks.len());
+            }
             Body::RevocationEffective { revocation, .. } => {
                 let known = self.revocations.contains(revocation);
                 ensure(known && self.effective.insert(*revocation), || {
@@ -113,6 +126,7 @@ impl Laws {
             }
             Body::LogOpened { .. }
             | Body::PersonKnown { .. }
+            | Body::ServerInspected { .. }
             | Body::CredentialSealed { .. }
             | Body::StateDigest { .. } => {}
         }
@@ -154,7 +168,14 @@ impl Laws {
     pub fn is_over(&self, task: TaskId, server: Option<&ServerName>) -> bool {
         let server = server.map(|it| Target::Server(it.clone()));
         self.tasks.get(&task).is_none_or(|it| it.over)
-            || server.is_some_and(|it| self.revoked.contains(&it))
+            || server.is_some_and(|it| self.is_revoked(task, &it))
+    }
+
+    /// Says whether `target` was revoked after `task` began, or is.
+    fn is_revoked(&self, task: TaskId, target: &Target) -> bool {
+        let number = self.tasks.get(&task).map_or(0, |it| it.number);
+        let lifted = self.reinstated.get(target);
+        self.revoked.contains(target) || lifted.is_some_and(|it| number < *it)
     }
 
     fn started(&mut self, task: &Task) -> Result<(), Broken> {
@@ -170,6 +191,7 @@ impl Laws {
         })?;
         let course = Course {
             task: task.clone(),
+            number: self.tasks.len(),
             over: false,
             calls: 0,
             tool_calls: BTreeMap::new(),
@@ -256,8 +278,8 @@ impl Laws {
         ensure(Some(decided.estate) == self.estate, || {
             format!("{name} is permitted under an old estate")
         })?;
-        if let Some(server) = &decided.server {
-            let revoked = self.revoked.contains(&Target::Server(server.clone()));
+        if let (Some(server), Some(task)) = (&decided.server, decided.task) {
+            let revoked = self.is_revoked(task, &Target::Server(server.clone()));
             ensure(!revoked, || format!("{name} at revoked {server}"))?;
         }
         let mut held = false;
