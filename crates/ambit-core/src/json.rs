@@ -9,7 +9,7 @@ mod parse;
 
 use std::collections::BTreeMap;
 
-pub use parse::{JsonError, parse, parse_bounded};
+pub use parse::{JsonError, parse, parse_bounded, parse_integers};
 
 /// A JSON value with exactly one reading.
 #[derive(Clone, Debug, PartialEq)]

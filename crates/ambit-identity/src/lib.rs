@@ -13,6 +13,7 @@
 pub mod authority;
 mod caller;
 mod error;
+pub mod jose;
 pub mod key;
 mod pem;
 mod person;

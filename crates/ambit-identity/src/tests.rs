@@ -17,7 +17,7 @@ fn domain(name: &str) -> TrustDomain {
     name.parse().unwrap()
 }
 
-fn authority(chance: u8) -> Authority {
+pub(crate) fn authority(chance: u8) -> Authority {
     Authority::create(domain("example.org"), [chance; 32], NOW).unwrap()
 }
 
@@ -53,7 +53,7 @@ fn gateway_svid(authority: &Authority) -> Svid {
 }
 
 /// Returns an error's message followed by those of its causes.
-fn whole(error: &dyn std::error::Error) -> String {
+pub(crate) fn whole(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut next = error.source();
     while let Some(cause) = next {

@@ -60,6 +60,23 @@ fn what_could_be_read_in_two_ways_is_refused() {
     assert!(parse(b"\xef\xbb\xbf1").is_err(), "a byte order mark");
 }
 
+/// Tokens' numbers are integers as written, at any depth.
+#[test]
+fn where_only_integers_are_read_no_other_spelling_passes() {
+    for text in ["0", "-1", r#"{"exp":[9007199254740991,"1.0"]}"#] {
+        assert!(parse_integers(text.as_bytes(), 64).is_ok(), "{text}");
+    }
+    for text in [
+        "1.0",
+        "1e3",
+        "-0",
+        r#"{"a":[{"exp":1.0}]}"#,
+        "9007199254740992",
+    ] {
+        assert!(parse_integers(text.as_bytes(), 64).is_err(), "{text}");
+    }
+}
+
 #[test]
 fn nesting_ends_at_its_maximum() {
     let nested = |depth| "[".repeat(depth) + &"]".repeat(depth);
