@@ -12,6 +12,7 @@
 mod bench;
 mod crash;
 mod failure;
+mod fuzz;
 mod house;
 mod openapi;
 mod step;
@@ -51,6 +52,11 @@ const CHORES: &[Chore] = &[
         name: "crash",
         about: "play the simulator, lose power and kill, often [SEEDS: 1000]",
         run: crash::run,
+    },
+    Chore {
+        name: "fuzz",
+        about: "feed bred bytes to every reader of others' bytes [TARGET...] [--seconds 60]",
+        run: fuzz::run,
     },
     Chore {
         name: "openapi",

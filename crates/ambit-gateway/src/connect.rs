@@ -179,7 +179,7 @@ async fn record(
 }
 
 /// Reads the target: a host and a port, and nothing else.
-fn target<B>(request: &Request<B>) -> Option<(String, u16)> {
+pub(crate) fn target<B>(request: &Request<B>) -> Option<(String, u16)> {
     let uri = request.uri();
     let authority = uri.authority()?;
     if uri.scheme().is_some() || uri.path_and_query().is_some() || authority.as_str().contains('@')

@@ -15,6 +15,7 @@ mod inspect;
 mod last_shown;
 pub mod limits;
 mod mcp;
+pub mod reading;
 mod sandbox;
 mod upstream;
 

@@ -7,7 +7,7 @@ mod error;
 mod http;
 mod open;
 mod pool;
-mod sse;
+pub(crate) mod sse;
 mod stdio;
 
 use std::{

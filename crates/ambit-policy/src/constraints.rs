@@ -14,7 +14,8 @@ use ambit_core::{
     json::Value,
 };
 
-pub(crate) use self::location::{is_https_url, path_is_under, url_is_under};
+pub(crate) use self::location::is_https_url;
+pub use self::location::{path_is_under, url_is_under};
 use crate::facts::Broken;
 
 /// The most broken constraints that one decision names: they must fit into one leaf of the log.

@@ -35,6 +35,7 @@ pub use crate::{
     authority::{AUTHORIZATION_DETAIL_TYPE, authorization_details},
     bare::Bare,
     book::PolicyBook,
+    constraints::{path_is_under, url_is_under},
     decision::{Decision, Denial, Hold, Permit, charge, decide, refuse},
     explain::explain,
     parameters::{ParameterProblem, check_parameters},

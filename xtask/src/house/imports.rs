@@ -20,6 +20,9 @@ const SECTIONS: &[(&str, Section)] = &[
     ("build-dependencies", Section::Build),
 ];
 
+/// The manifests of ours that are not in `crates`.
+const OUTSIDE_CRATES: &[&str] = &["xtask/Cargo.toml", "fuzz/Cargo.toml"];
+
 /// One dependency as the manifest and the workspace name it together.
 #[derive(Debug)]
 struct Dependency {
@@ -45,7 +48,7 @@ pub(super) fn check(tree: &Tree) -> Vec<Finding> {
     for file in tree.files() {
         let Some(room) = file.room() else { continue };
         let in_crates = file.path == format!("crates/{room}/Cargo.toml");
-        if !in_crates && file.path != "xtask/Cargo.toml" {
+        if !in_crates && !OUTSIDE_CRATES.contains(&file.path.as_str()) {
             continue;
         }
         match file.text.parse::<Table>() {

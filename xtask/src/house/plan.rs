@@ -72,6 +72,10 @@ pub(super) const ROOMS: &[Room] = &[
         name: "xtask",
         imports: &[],
     },
+    Room {
+        name: "ambit-fuzz",
+        imports: ALL,
+    },
 ];
 
 const ALL: &[&str] = &[
@@ -240,7 +244,8 @@ pub(super) const PHRASES: &[Phrase] = &[
     },
 ];
 
-const CLOCK_READERS: &[&str] = &["ambit", TESTKIT, "xtask"];
+// The driver under `fuzz` is told its target by the environment.
+const CLOCK_READERS: &[&str] = &["ambit", TESTKIT, "xtask", "ambit-fuzz"];
 
 /// Directories of one machine; no path below them may stand in the tree.
 pub(super) const MACHINE_PATHS: &[&str] = &[concat!("/ro", "ot/"), concat!("/wo", "rk/")];

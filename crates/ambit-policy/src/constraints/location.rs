@@ -6,7 +6,7 @@ use fluent_uri::Uri;
 pub(crate) const LOCATION_BYTES_MAX: usize = 8192;
 
 /// Says whether `text` is an absolute path that lies at or under `prefix`, also an absolute path.
-pub(crate) fn path_is_under(text: &str, prefix: &str) -> bool {
+pub fn path_is_under(text: &str, prefix: &str) -> bool {
     match (path_segments(text), path_segments(prefix)) {
         (Some(own), Some(prefix)) => own.starts_with(&prefix),
         (None, _) | (_, None) => false,
@@ -18,7 +18,7 @@ pub(crate) fn path_is_under(text: &str, prefix: &str) -> bool {
 ///
 /// Only `http` and `https` (RFC 3986 syntax, ASCII). A query is free; a fragment and a user name are
 /// refused, and so is a prefix with a query.
-pub(crate) fn url_is_under(text: &str, prefix: &str) -> bool {
+pub fn url_is_under(text: &str, prefix: &str) -> bool {
     match (Location::parse(text), Location::parse(prefix)) {
         (Some(own), Some(prefix)) => {
             own.scheme == prefix.scheme

@@ -1,0 +1,43 @@
+//! The one list of targets.
+
+mod archive;
+mod bundle;
+mod certificate;
+mod checkpoint;
+mod connect;
+mod estate;
+mod events;
+mod framing;
+mod json;
+mod key;
+mod location;
+mod message;
+mod record;
+mod request;
+mod site;
+mod spiffe;
+mod tile;
+mod verifier_key;
+
+use crate::Target;
+
+/// Every target, in the order in which `cargo xtask fuzz` takes them.
+pub const TARGETS: &[Target] = &[
+    json::TARGET,
+    record::TARGET,
+    checkpoint::TARGET,
+    verifier_key::TARGET,
+    tile::TARGET,
+    spiffe::TARGET,
+    certificate::TARGET,
+    request::TARGET,
+    key::TARGET,
+    bundle::TARGET,
+    estate::TARGET,
+    archive::TARGET,
+    message::TARGET,
+    events::TARGET,
+    framing::TARGET,
+    connect::TARGET,
+    location::TARGET,
+];

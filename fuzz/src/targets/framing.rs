@@ -1,0 +1,65 @@
+//! Heads of requests: two lengths are seen wherever the connection is cut.
+
+use std::{
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    task::{Context, Waker},
+};
+
+use ambit_gateway::Watched;
+use tokio::io::{AsyncRead, ReadBuf};
+
+use crate::{Target, pieces};
+
+pub(super) const TARGET: Target = Target {
+    name: "framing",
+    run,
+    seeds,
+    words: &[
+        "Content-Length: ",
+        "Transfer-Encoding: chunked\r\n",
+        "POST /mcp HTTP/1.1\r\n",
+        "CONNECT a:1 HTTP/1.1\r\n",
+        "\r\n\r\n",
+        "Host: a\r\n",
+    ],
+};
+
+fn run(bytes: &[u8]) {
+    let whole = is_ambiguous(bytes, [bytes.len().max(1)].into_iter());
+    let cut = is_ambiguous(bytes, pieces(bytes).map(<[u8]>::len));
+    let single = is_ambiguous(bytes, std::iter::repeat(1));
+    assert_eq!(whole, cut, "a cut hides a length");
+    assert_eq!(whole, single, "a cut hides a length");
+}
+
+/// Reads `bytes` through the watch, so much at a time as `lengths` say.
+fn is_ambiguous(bytes: &[u8], lengths: impl Iterator<Item = usize>) -> bool {
+    let ambiguous = Arc::new(AtomicBool::new(false));
+    let mut watched = Watched::new(bytes, Arc::clone(&ambiguous));
+    let mut context = Context::from_waker(Waker::noop());
+    for length in lengths {
+        let mut room = vec![0; length];
+        let mut buffer = ReadBuf::new(&mut room);
+        let polled = Pin::new(&mut watched).poll_read(&mut context, &mut buffer);
+        assert!(polled.is_ready(), "bytes in memory are there");
+        if buffer.filled().is_empty() {
+            break;
+        }
+    }
+    ambiguous.load(Ordering::Acquire)
+}
+
+fn seeds() -> Vec<Vec<u8>> {
+    [
+        "POST /mcp HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhelloGET / HTTP/1.1\r\n\r\n",
+        "POST /mcp HTTP/1.1\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n",
+        "POST /mcp HTTP/1.1\nContent-Length: 5\nContent-Length: 6\n\nhello",
+        "CONNECT a:1 HTTP/1.1\r\n\r\nPOST / HTTP/1.1\r\n",
+    ]
+    .map(|it| it.as_bytes().to_vec())
+    .into()
+}
