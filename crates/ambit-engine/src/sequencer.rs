@@ -39,6 +39,7 @@ pub struct Sequencer<D> {
     queue: mpsc::Receiver<Turn>,
     shared: Arc<Shared>,
     digest_due_at: u64,
+    digest_every_records: u64,
     seen_at: Timestamp,
 }
 
@@ -68,18 +69,33 @@ pub enum Step {
 }
 
 impl<D: Durable> Sequencer<D> {
+    /// Returns the sequencer with the digest of the folded state written down after every so many records, in place of
+    /// [`STATE_DIGEST_EVERY_RECORDS`]: for simulators, whose logs are short. None is 1.
+    #[must_use]
+    pub fn with_digest_every(mut self, records: u64) -> Self {
+        self.digest_every_records = records.max(1);
+        self.digest_due_at = next_digest(self.log.size(), self.digest_every_records);
+        self
+    }
+
     /// Takes turns until all handles are gone. Blocks; wants a thread of its own.
     pub fn run(mut self) {
         while let Some(first) = self.queue.blocking_recv() {
-            self.batch(first);
+            self.batch(first, BATCH_RECORDS_MAX);
         }
     }
 
     /// Takes what waits now, without waiting for more: for simulators and tests.
     pub fn step(&mut self) -> Step {
+        self.step_of(BATCH_RECORDS_MAX)
+    }
+
+    /// Takes at most `turns` of what waits now, as when the others had come a moment later: for simulators. At least one
+    /// is taken when one waits.
+    pub fn step_of(&mut self, turns: usize) -> Step {
         match self.queue.try_recv() {
             Ok(first) => {
-                self.batch(first);
+                self.batch(first, turns.min(BATCH_RECORDS_MAX));
                 Step::Taken
             }
             Err(mpsc::error::TryRecvError::Empty) => Step::Idle,
@@ -87,13 +103,13 @@ impl<D: Durable> Sequencer<D> {
         }
     }
 
-    /// Takes `first` and whatever waits behind it, makes it durable, and tells everybody.
-    fn batch(&mut self, first: Turn) {
+    /// Takes `first` and what waits behind it, at most `turns_max` in all, makes it durable, and tells everybody.
+    fn batch(&mut self, first: Turn, turns_max: usize) {
         let mut settles = Vec::new();
         let result = match self.begin() {
             Ok(batch) => {
                 self.shared.set_trouble(None);
-                self.fill(batch, first, &mut settles)
+                self.fill(batch, (first, turns_max), &mut settles)
             }
             Err(error) => {
                 // Whoever waits for the turn hears that its reply is gone, and finds the trouble.
@@ -121,11 +137,11 @@ impl<D: Durable> Sequencer<D> {
     fn fill(
         &mut self,
         mut batch: Batch,
-        first: Turn,
+        turns: (Turn, usize),
         settles: &mut Vec<Settle>,
     ) -> Result<Option<Committed>, EngineError> {
         let (rows, attachments) =
-            self.take_turns(&mut batch, first, settles)
+            self.take_turns(&mut batch, turns, settles)
                 .inspect_err(|error| {
                     self.shared.stop(error);
                 })?;
@@ -144,7 +160,7 @@ impl<D: Durable> Sequencer<D> {
     fn take_turns(
         &mut self,
         batch: &mut Batch,
-        first: Turn,
+        (first, turns_max): (Turn, usize),
         settles: &mut Vec<Settle>,
     ) -> Result<(Vec<ambit_audit::RowChange>, Vec<Attachment>), EngineError> {
         let mut live = self.shared.write()?;
@@ -152,11 +168,11 @@ impl<D: Durable> Sequencer<D> {
         if self.log.size() >= self.digest_due_at {
             let digest = desk.live.state.digest();
             desk.write(Body::StateDigest { digest })?;
-            self.digest_due_at = self.log.size() + STATE_DIGEST_EVERY_RECORDS;
+            self.digest_due_at = next_digest(self.log.size(), self.digest_every_records);
         }
         settles.push(first(&mut desk));
         while desk.written() + TURN_RECORDS_MAX <= BATCH_RECORDS_MAX
-            && settles.len() < BATCH_RECORDS_MAX
+            && settles.len() < turns_max
             && let Ok(turn) = self.queue.try_recv()
         {
             settles.push(turn(&mut desk));
@@ -164,6 +180,12 @@ impl<D: Durable> Sequencer<D> {
         let attachments = desk.finish()?;
         Ok((live.state.take_rows(), attachments))
     }
+}
+
+/// Returns the size of the log at which the next digest is due: a multiple, so that it comes however often the program
+/// was started meanwhile.
+const fn next_digest(size: u64, every: u64) -> u64 {
+    (size / every).saturating_add(1).saturating_mul(every)
 }
 
 impl Shared {

@@ -1,7 +1,11 @@
 //! A seeded simulator: the real engine over the real SQLite store on a disk that loses power, driven by chance, with
 //! the promises checked from the log alone after every step.
 //!
-//! Everything that happens follows from the seed, so that a failing seed can be played again.
+//! Everything that happens follows from the seed, so that a failing seed can be played again. That is why all of it is one
+//! thread: what threads would do to each other is drawn instead. Several acts are decided upon one snapshot before the
+//! sequencer works, they come to its desk in any order and later than they were begun, and a batch is cut after any of
+//! them. Not drawn is what happens within one poll: an act reads its snapshot and joins the queue in one piece, and a door's
+//! recheck is one piece too. Locks and atomics are tried by the tests of the engine, which have real threads.
 
 mod actions;
 mod claims;
@@ -18,7 +22,10 @@ use std::{
 
 use ambit_audit::Recorded;
 use ambit_core::{
-    ApprovalId, DecisionId, InstanceId, PersonId, act::Act, record::Status, task::Task,
+    ApprovalId, DecisionId, InstanceId, PersonId,
+    act::Act,
+    record::{Body, Status},
+    task::Task,
 };
 use ambit_engine::{Passage, State};
 use ambit_identity::InstanceCaller;
@@ -219,6 +226,9 @@ impl Simulation {
         }
         for (leaf, record) in records(archive, self.leaves.len() as u64)? {
             let index = self.leaves.len();
+            if let Body::StateDigest { digest } = record.body {
+                self.note("digest", digest);
+            }
             let taken = self.laws.take(&record);
             taken.map_err(|broken| format!("record {index}: {broken} ({:?})", record.body))?;
             self.leaves.push(leaf);

@@ -16,7 +16,7 @@ use ambit_core::{
 use ambit_policy::PolicyBook;
 use tokio::sync::mpsc;
 
-use super::{STATE_DIGEST_EVERY_RECORDS, Sequencer, Shared};
+use super::{STATE_DIGEST_EVERY_RECORDS, Sequencer, Shared, next_digest};
 use crate::{
     Archive, ArchiveError, Clock, Custody, CustodyError, EngineError, Handle, RowError, State,
     TaskEntry,
@@ -142,12 +142,13 @@ impl<D: Durable> Setup<D> {
             clock: self.clock,
             trust_domain: self.trust_domain,
         });
-        let digest_due_at = log.size() + STATE_DIGEST_EVERY_RECORDS;
+        let digest_due_at = next_digest(log.size(), STATE_DIGEST_EVERY_RECORDS);
         let mut sequencer = Sequencer {
             log,
             queue,
             shared: shared.clone(),
             digest_due_at,
+            digest_every_records: STATE_DIGEST_EVERY_RECORDS,
             seen_at: now,
         };
         sequencer.write_first(self.origin, recovered)?;

@@ -419,7 +419,7 @@ impl Simulation {
         *items.get(index).expect("an item")
     }
 
-    fn pick(&mut self, bound: u64) -> usize {
+    pub(super) fn pick(&mut self, bound: u64) -> usize {
         self.chance.below(bound) as usize
     }
 }

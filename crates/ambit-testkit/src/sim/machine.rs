@@ -24,6 +24,9 @@ use crate::{TestClock, TornDisk};
 /// The log's name in simulations.
 pub const ORIGIN: &str = "example.org/log";
 
+/// After how many records a simulation's log holds the digest of its state: often enough that most seeds have several.
+const DIGEST_EVERY_RECORDS: u64 = 24;
+
 /// Returns the key that signs the log in simulations.
 pub fn log_key() -> LogKey {
     LogKey::from_seed(&[3; 32]).expect("a key")
@@ -99,7 +102,7 @@ impl Site {
         let (handle, sequencer) = setup.open().map_err(words)?;
         Ok(Engine {
             handle,
-            sequencer,
+            sequencer: sequencer.with_digest_every(DIGEST_EVERY_RECORDS),
             archive,
         })
     }

@@ -70,14 +70,33 @@ impl Simulation {
     {
         let handle = self.machine.engine()?.handle.clone();
         self.running.push(Running(Box::pin(ask(handle))));
+        // Some are slow: their thread waits, and others that began later come first.
+        if self.chance.below(4) == 0 {
+            self.note("dawdle", "");
+            return Ok(());
+        }
         self.poll()
     }
 
-    /// Lets the sequencer take one batch, and hears the answers.
+    /// Lets the sequencer take one batch of what came until now, and hears the answers.
     pub(super) fn work(&mut self) -> Result<Step, Broken> {
-        let step = self.machine.engine()?.sequencer.step();
+        self.shuffle();
+        self.poll()?;
+        let turns = match self.chance.below(3) {
+            0 => self.pick(4) + 1,
+            _ => usize::MAX,
+        };
+        let step = self.machine.engine()?.sequencer.step_of(turns);
         self.poll()?;
         Ok(step)
+    }
+
+    /// Puts what runs into any order: it comes to the sequencer's desk in this one (Fisher-Yates).
+    fn shuffle(&mut self) {
+        for last in (1..self.running.len()).rev() {
+            let other = self.pick(last as u64 + 1);
+            self.running.swap(last, other);
+        }
     }
 
     /// Lets the sequencer take everything that waits. What then still waits, waits for doors to let go.
