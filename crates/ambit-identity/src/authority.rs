@@ -1,9 +1,11 @@
 //! The embedded authority: signs X509-SVIDs for one trust domain.
 //!
-//! One authority is one signing key. Rotation (prepared, active, retired) holds several of them and
+//! One authority is one signing key. [`IssuingKeys`] holds several of them (prepared, active, retired) and
 //! publishes all their roots in one [`TrustBundle`].
 
 mod error;
+mod issuing_keys;
+mod keys_text;
 
 use std::time::Duration;
 
@@ -15,7 +17,14 @@ use rcgen::{
 use rustls_pki_types::{CertificateDer, pem::PemObject};
 use zeroize::Zeroizing;
 
-pub use self::error::AuthorityError;
+pub use self::{
+    error::AuthorityError,
+    issuing_keys::{
+        Due, IssuingKeys, KeyReport, KeyState, PREPARE_BEFORE_END, PREPARED_TTL_MIN, PairChance,
+        REFRESH_HINT, RETIRED_KEYS_MAX, RotationError,
+    },
+    keys_text::is_issuing_keys,
+};
 
 use crate::{IdentityError, ProvedKey, SvidKey, TrustBundle, pem, x509, x509_svid};
 

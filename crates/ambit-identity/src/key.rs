@@ -161,7 +161,8 @@ impl SvidKey {
         &self.pair
     }
 
-    pub(crate) fn pkcs8(&self) -> Zeroizing<Vec<u8>> {
+    /// Returns the key pair as an unencrypted PKCS #8 key in DER form, for its holder alone.
+    pub fn pkcs8(&self) -> Zeroizing<Vec<u8>> {
         Zeroizing::new(self.pair.serialized_der().to_vec())
     }
 }

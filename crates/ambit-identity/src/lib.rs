@@ -11,6 +11,7 @@
 //! is decided inside the TLS handshake; it runs on bytes that others carry.
 
 pub mod authority;
+pub mod bundle;
 mod caller;
 mod error;
 pub mod jose;
@@ -26,7 +27,9 @@ mod x509_svid;
 mod tests;
 
 pub use crate::{
-    authority::{Authority, AuthorityError, Issuance, Svid},
+    authority::{
+        Authority, AuthorityError, Issuance, IssuingKeys, PairChance, RotationError, Svid,
+    },
     caller::{Gateway, InstanceCaller, KeyBinding, PersonCaller},
     error::{IdentityError, SvidFlaw},
     key::{KeyError, ProvedKey, SvidKey},

@@ -2,6 +2,7 @@
 
 mod authority;
 mod person;
+mod rotation;
 mod svid;
 mod tls;
 

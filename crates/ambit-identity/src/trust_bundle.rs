@@ -2,29 +2,68 @@
 
 use std::fmt;
 
-use ambit_core::{Digest, TrustDomain};
+use ambit_core::{Digest, Millis, TrustDomain};
 use rustls_pki_types::{CertificateDer, TrustAnchor, pem::PemObject};
 use x509_parser::error::X509Error;
 
-use crate::{IdentityError, pem, x509, x509_svid};
+use crate::{
+    IdentityError,
+    jose::{Jwk, JwkSet},
+    pem, x509, x509_svid,
+};
 
 /// The most roots of one bundle. Rotation needs two or three.
 pub const BUNDLE_ROOTS_MAX: usize = 16;
 /// The longest text of a bundle that is read, in bytes.
 pub const BUNDLE_BYTES_MAX: usize = 256 * 1024;
 
-/// The X.509 roots of one trust domain, checked once (SPIFFE Trust Domain and Bundle §4).
+/// The roots and JWT keys of one trust domain, checked once (SPIFFE Trust Domain and Bundle §4).
 #[derive(Clone)]
 pub struct TrustBundle {
     trust_domain: TrustDomain,
     roots: Vec<CertificateDer<'static>>,
     anchors: Vec<TrustAnchor<'static>>,
-    sequence: u64,
+    jwt_keys: JwkSet,
+    sequence: Option<u64>,
+    refresh_hint: Option<Millis>,
 }
 
 /// The bytes are not a bundle of this trust domain.
 #[derive(Debug, thiserror::Error)]
 pub enum BundleError {
+    /// The document is not JSON that has one reading.
+    #[error("the bundle is not JSON that has one reading")]
+    Json {
+        /// What the parser said.
+        #[source]
+        source: ambit_core::json::JsonError,
+    },
+    /// The keys for JWT-SVIDs are refused.
+    #[error("the bundle's keys for JWT-SVIDs are refused")]
+    JwtKeys {
+        /// Why.
+        #[source]
+        source: crate::jose::JwkError,
+    },
+    /// The document is not a bundle.
+    #[error("the document is no bundle: {what}")]
+    Document {
+        /// Why not.
+        what: &'static str,
+    },
+    /// A bundle is older than the one that is held, or says something else under the same number.
+    #[error(
+        "the bundle of {trust_domain} says sequence {seen:?} and {held} is held already; an older bundle could bring \
+         back revoked keys, so ask the operators of {trust_domain}"
+    )]
+    Rollback {
+        /// Whose bundle.
+        trust_domain: TrustDomain,
+        /// The sequence that is held.
+        held: u64,
+        /// The sequence that was seen, when there was one.
+        seen: Option<u64>,
+    },
     /// There is no root.
     #[error("the bundle of {trust_domain} has no certificate; an empty one trusts nobody")]
     Empty {
@@ -98,24 +137,57 @@ impl TrustBundle {
         roots: Vec<CertificateDer<'static>>,
         sequence: u64,
     ) -> Result<Self, BundleError> {
+        if roots.is_empty() {
+            return Err(BundleError::Empty { trust_domain });
+        }
+        Self::read(trust_domain, roots, Vec::new(), Some(sequence), None)
+    }
+
+    /// Returns the same bundle with keys for JWT-SVIDs.
+    ///
+    /// # Errors
+    /// [`BundleError::TooLarge`] when there are too many.
+    pub(crate) fn with_jwt_keys(
+        mut self,
+        keys: Vec<Jwk>,
+        refresh_hint: Option<Millis>,
+    ) -> Result<Self, BundleError> {
+        if keys.len() > BUNDLE_ROOTS_MAX {
+            let (roots, bytes) = (keys.len(), 0);
+            return Err(BundleError::TooLarge { roots, bytes });
+        }
+        let source = |source| BundleError::JwtKeys { source };
+        self.jwt_keys = JwkSet::new(keys).map_err(source)?;
+        self.refresh_hint = refresh_hint;
+        Ok(self)
+    }
+
+    /// Returns the bundle with these keys; without any, it trusts nobody.
+    pub(crate) fn read(
+        trust_domain: TrustDomain,
+        roots: Vec<CertificateDer<'static>>,
+        jwt_keys: Vec<Jwk>,
+        sequence: Option<u64>,
+        refresh_hint: Option<Millis>,
+    ) -> Result<Self, BundleError> {
         let bytes = roots.iter().map(|it| it.len()).sum();
         if roots.len() > BUNDLE_ROOTS_MAX || bytes > BUNDLE_BYTES_MAX {
             let roots = roots.len();
             return Err(BundleError::TooLarge { roots, bytes });
         }
-        if roots.is_empty() {
-            return Err(BundleError::Empty { trust_domain });
-        }
         let mut anchors = Vec::with_capacity(roots.len());
         for (index, root) in roots.iter().enumerate() {
             anchors.push(check_root(root, index, &trust_domain)?);
         }
-        Ok(Self {
+        let bundle = Self {
             trust_domain,
             roots,
             anchors,
+            jwt_keys: JwkSet::default(),
             sequence,
-        })
+            refresh_hint: None,
+        };
+        bundle.with_jwt_keys(jwt_keys, refresh_hint)
     }
 
     /// Returns the bundle of `trust_domain` whose roots are the PEM certificates of `text`.
@@ -156,9 +228,24 @@ impl TrustBundle {
         &self.roots
     }
 
-    /// Returns the number that grows with each change of the bundle.
-    pub const fn sequence(&self) -> u64 {
+    /// Returns the number that grows with each change of the bundle; 0 when it states none.
+    pub fn sequence(&self) -> u64 {
+        self.sequence.unwrap_or(0)
+    }
+
+    /// Returns the number that grows with each change of the bundle, when it states one.
+    pub const fn sequence_stated(&self) -> Option<u64> {
         self.sequence
+    }
+
+    /// Returns how often its publisher wants to be asked again, when it says so.
+    pub const fn refresh_hint(&self) -> Option<Millis> {
+        self.refresh_hint
+    }
+
+    /// Returns the keys for JWT-SVIDs.
+    pub const fn jwt_keys(&self) -> &JwkSet {
+        &self.jwt_keys
     }
 
     pub(crate) fn anchors(&self) -> &[TrustAnchor<'static>] {
@@ -172,12 +259,13 @@ impl fmt::Debug for TrustBundle {
         f.debug_struct("TrustBundle")
             .field("trust_domain", &self.trust_domain)
             .field("roots", &roots)
+            .field("jwt_keys", &self.jwt_keys.keys().len())
             .field("sequence", &self.sequence)
             .finish_non_exhaustive()
     }
 }
 
-fn check_root(
+pub(crate) fn check_root(
     root: &CertificateDer<'static>,
     index: usize,
     trust_domain: &TrustDomain,

@@ -14,6 +14,13 @@ pub enum AuthorityError {
         #[from]
         source: KeyError,
     },
+    /// A key for JWT-SVIDs cannot be used.
+    #[error("the authority's key for JWT-SVIDs cannot be used")]
+    JwtKey {
+        /// Why.
+        #[from]
+        source: crate::jose::JwkError,
+    },
     /// The certificate cannot serve as a root.
     #[error("the authority's certificate cannot be a root of its trust domain")]
     Root {
@@ -32,6 +39,12 @@ pub enum AuthorityError {
         /// What the reader said.
         #[source]
         source: rustls_pki_types::pem::Error,
+    },
+    /// The text is not what [`IssuingKeys::to_text`](crate::IssuingKeys::to_text) writes.
+    #[error("line {line} of the issuing keys is not understood; restore the file from a backup")]
+    KeysText {
+        /// Counted from 1; 0 when it is a line that says where a key stands.
+        line: usize,
     },
     /// The text of an authority has none or several certificates.
     #[error("an authority has one certificate and the text has {seen}; restore it from a backup")]
