@@ -4,6 +4,7 @@
 
 mod server;
 mod template;
+mod workload;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -16,6 +17,7 @@ pub use self::{
         Approver, ArgumentPath, Bound, Constraint, Containment, Parameter, ParameterKind, Prefix,
         Starters, Template, ToolGrant,
     },
+    workload::Workload,
 };
 use crate::{AgentName, Digest, ServerName, TemplateName, ToolName};
 
@@ -55,6 +57,8 @@ pub struct Agent {
     pub templates: BTreeSet<TemplateName>,
     /// The hosts it may reach for its model, through the CONNECT door.
     pub model_endpoints: BTreeSet<Endpoint>,
+    /// The processes of this machine that are runs of it: one that fits any of these is.
+    pub workloads: Vec<Workload>,
 }
 
 /// How much harm an agent could do, in the words of its owner.

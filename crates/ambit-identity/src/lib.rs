@@ -24,6 +24,7 @@ mod x509;
 mod x509_svid;
 
 #[cfg(test)]
+mod workload;
 mod tests;
 
 pub use crate::{
@@ -40,3 +41,7 @@ pub use crate::{
         CERTIFICATE_BYTES_MAX, CHAIN_CERTIFICATES_MAX, identify_gateway, identify_instance,
     },
 };
+    workload::{
+        AttestedWorkload, DigestWanted, Nearest, ProcessAttributes, UnknownWorkload, digest_wanted,
+        identify_workload,
+    },

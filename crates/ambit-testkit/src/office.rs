@@ -30,6 +30,7 @@ pub fn office(policies: &[(&str, &str)]) -> Estate {
         review_by: "2027-06-30".to_owned(),
         templates: BTreeSet::from([template.name.clone()]),
         model_endpoints: BTreeSet::new(),
+        workloads: Vec::new(),
     };
     let policies: Vec<_> = policies
         .iter()

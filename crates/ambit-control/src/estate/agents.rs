@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use ambit_core::{
     AgentName, ServerName, TemplateName,
-    estate::{Agent, Endpoint, Risk, Server, Template},
+    estate::{Agent, Endpoint, Risk, Server, Template, Workload},
 };
 
 use super::{
@@ -68,6 +68,8 @@ fn agent(
     let templates = templates.and_then(|it| templates_of(&it, known));
     let endpoints = root.optional("model_endpoints");
     let model_endpoints = endpoints.map_or(Some(BTreeSet::new()), |it| endpoints_of(&it));
+    let workloads = root.optional("workload");
+    let workloads = workloads.map_or(Some(Vec::new()), |it| workloads_of(&it));
     root.finish();
     let environment = environment?;
     let (templates, fields): (BTreeSet<_>, Vec<_>) = templates?.into_iter().unzip();
@@ -83,6 +85,7 @@ fn agent(
         review_by: review_by?,
         templates,
         model_endpoints: model_endpoints?,
+        workloads: workloads?,
     })
 }
 
@@ -155,6 +158,72 @@ pub(super) fn parse_endpoint(text: &str) -> Option<Endpoint> {
     })
 }
 
+/// Reads `[[workload]]`: how a process of this machine proves to be a run of the agent.
+fn workloads_of(field: &Field<'_>) -> Option<Vec<Workload>> {
+    let items = field.items()?;
+    if items.len() > WORKLOADS_MAX {
+        field.problem(format!(
+            "an agent has at most {WORKLOADS_MAX} registrations of workloads"
+        ));
+        return None;
+    }
+    let read: Vec<Option<Workload>> = items.iter().map(workload).collect();
+    let mut workloads = read.into_iter().collect::<Option<Vec<_>>>()?;
+    workloads.sort();
+    workloads.dedup();
+    Some(workloads)
+}
+
+fn workload(field: &Field<'_>) -> Option<Workload> {
+    let mut section = field.section("a workload")?;
+    let number = |it: Field<'_>| u32::try_from(it.integer(0, i64::from(u32::MAX))?).ok();
+    let uid = section.optional("uid").map(number);
+    let gid = section.optional("gid").map(number);
+    let path = section.optional("path").map(|it| absolute(&it));
+    let sha256 = section.optional("sha256").map(|it| it.parsed());
+    let unit = section.optional("unit").map(|it| it.words());
+    section.finish();
+    // A key that is there and could not be read makes the registration wider than it was meant.
+    let workload = Workload {
+        uid: given(uid)?,
+        gid: given(gid)?,
+        path: given(path)?,
+        sha256: given(sha256)?,
+        unit: given(unit)?,
+    };
+    if workload.count() == 0 {
+        field.problem(
+            "a workload names nothing and would fit every process; write at least one of `uid`, `gid`, `path`, \
+             `sha256` and `unit`",
+        );
+        return None;
+    }
+    Some(workload)
+}
+
+/// Turns a key that may be missing but not unreadable inside out.
+fn given<T>(field: Option<Option<T>>) -> Option<Option<T>> {
+    match field {
+        None => Some(None),
+        Some(read) => read.map(Some),
+    }
+}
+
+fn absolute(field: &Field<'_>) -> Option<String> {
+    let text = field.text()?;
+    let plain = text.starts_with('/')
+        && text
+            .split('/')
+            .skip(1)
+            .all(|it| !matches!(it, "" | "." | ".."));
+    if !plain {
+        field.problem(format!(
+            "`{text}` is no absolute path of a file; write it as `/usr/bin/agent`, without links"
+        ));
+    }
+    plain.then(|| text.to_owned())
+}
+
 fn day(field: &Field<'_>) -> Option<String> {
     let text = field.text()?;
     let parsed = text.parse::<toml::value::Datetime>().ok();
@@ -165,6 +234,9 @@ fn day(field: &Field<'_>) -> Option<String> {
     }
     day.map(|it| it.to_string())
 }
+
+/// The most registrations of one agent.
+const WORKLOADS_MAX: usize = 64;
 
 const RISKS: [(&str, Risk); 4] = [
     (Risk::Low.as_str(), Risk::Low),

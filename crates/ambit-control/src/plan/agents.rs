@@ -63,6 +63,20 @@ fn reach(
         |it| format!("may reach model endpoint {it}"),
         |it| format!("no longer reaches model endpoint {it}"),
     );
+    let registered = |it: &Agent| {
+        it.workloads
+            .iter()
+            .map(ToString::to_string)
+            .collect::<BTreeSet<_>>()
+    };
+    changes.set(
+        (
+            &before.map(registered).unwrap_or_default(),
+            &registered(after),
+        ),
+        |it| format!("is any process with {it}"),
+        |it| format!("is no longer a process with {it}"),
+    );
     let none = BTreeSet::new();
     let templates = before.map_or(&none, |it| &it.templates);
     for name in templates.union(&after.templates) {

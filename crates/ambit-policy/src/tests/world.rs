@@ -266,6 +266,7 @@ fn agent() -> Agent {
         environment: "production".to_owned(),
         review_by: "2030-01-01".to_owned(),
         templates: BTreeSet::from(["answer".parse().unwrap()]),
+        workloads: Vec::new(),
         model_endpoints: BTreeSet::from([Endpoint {
             host: "model.example".to_owned(),
             port: 443,
