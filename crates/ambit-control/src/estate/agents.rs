@@ -9,7 +9,7 @@ use ambit_core::{
 
 use super::{
     Known,
-    document::{Field, Section, Source},
+    document::{Field, Section, read_folder},
     files::{EstateFiles, Kind},
     problem::Problems,
 };
@@ -28,23 +28,11 @@ pub(super) fn read(
     declared: Declared<'_>,
     problems: &Problems,
 ) -> BTreeMap<AgentName, Agent> {
-    let mut agents = BTreeMap::new();
-    for (stem, path, text) in files.of_kind(Kind::Agent) {
-        let name = match stem.parse() {
-            Ok(name) => name,
-            Err(error) => {
-                problems.add_whole(path, format!("{error}; rename the file"));
-                continue;
-            }
-        };
-        let source = Source::new(path, text, problems);
+    read_folder(files, Kind::Agent, problems, |source, name| {
         let parsed = source.parse();
         let root = source.section(parsed.get_ref(), "an agent");
-        if let Some(agent) = agent(root, name, known, people, declared) {
-            agents.insert(agent.name.clone(), agent);
-        }
-    }
-    agents
+        agent(root, name, known, people, declared)
+    })
 }
 
 fn agent(

@@ -3,7 +3,7 @@
 //! The parser is the `toml` crate's. Its derived reading stops at the first problem, so the tables are
 //! walked here: each key is asked for once, and whatever nobody asked for is unknown.
 
-use std::{fmt::Display, str::FromStr};
+use std::{collections::BTreeMap, fmt::Display, str::FromStr};
 
 use ambit_core::{Label, Labels, json::Value};
 use toml::{
@@ -12,6 +12,7 @@ use toml::{
 };
 
 use super::{
+    files::{EstateFiles, Kind},
     problem::{Problems, suggest},
     value,
 };
@@ -42,6 +43,34 @@ pub(super) struct Field<'a> {
     /// The key under which it stands.
     pub(super) key: &'a str,
     value: &'a DeValue<'a>,
+}
+
+/// Reads each file of a folder with `read` and returns what they declare by their names. A file whose name is none is a
+/// problem, and what `read` could not read is left out.
+pub(super) fn read_folder<N, T>(
+    files: &EstateFiles,
+    kind: Kind,
+    problems: &Problems,
+    read: impl Fn(&Source<'_>, N) -> Option<T>,
+) -> BTreeMap<N, T>
+where
+    N: Clone + FromStr<Err: Display> + Ord,
+{
+    let mut found = BTreeMap::new();
+    for (stem, path, text) in files.of_kind(kind) {
+        let name: N = match stem.parse() {
+            Ok(name) => name,
+            Err(error) => {
+                problems.add_whole(path, format!("{error}; rename the file"));
+                continue;
+            }
+        };
+        let source = Source::new(path, text, problems);
+        if let Some(declared) = read(&source, name.clone()) {
+            found.insert(name, declared);
+        }
+    }
+    found
 }
 
 impl<'a> Source<'a> {

@@ -14,7 +14,7 @@ use ambit_core::{
 };
 
 use super::{
-    document::{Section, Source},
+    document::{Section, Source, read_folder},
     files::{EstateFiles, Kind},
     problem::Problems,
 };
@@ -25,20 +25,9 @@ pub(super) fn read(
     people: &BTreeSet<&str>,
     problems: &Problems,
 ) -> BTreeMap<ServerName, Server> {
-    let mut servers = BTreeMap::new();
-    for (stem, path, text) in files.of_kind(Kind::Server) {
-        let name = match stem.parse() {
-            Ok(name) => name,
-            Err(error) => {
-                problems.add_whole(path, format!("{error}; rename the file"));
-                continue;
-            }
-        };
-        let source = Source::new(path, text, problems);
-        if let Some(server) = server(&source, name, files, people, problems) {
-            servers.insert(server.name.clone(), server);
-        }
-    }
+    let servers = read_folder(files, Kind::Server, problems, |source, name| {
+        server(source, name, files, people, problems)
+    });
     for (stem, path, _) in files.of_kind(Kind::Definitions) {
         if files.text(&format!("servers/{stem}.toml")).is_none() {
             problems.add_whole(

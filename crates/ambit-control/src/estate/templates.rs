@@ -13,7 +13,7 @@ use ambit_core::{
 
 use super::{
     Known,
-    document::{Field, Section, Source},
+    document::{Field, Section, read_folder},
     files::{EstateFiles, Kind},
     problem::Problems,
 };
@@ -29,23 +29,11 @@ pub(super) fn read(
     servers: &BTreeMap<ServerName, Server>,
     problems: &Problems,
 ) -> BTreeMap<TemplateName, Template> {
-    let mut templates = BTreeMap::new();
-    for (stem, path, text) in files.of_kind(Kind::Template) {
-        let name = match stem.parse() {
-            Ok(name) => name,
-            Err(error) => {
-                problems.add_whole(path, format!("{error}; rename the file"));
-                continue;
-            }
-        };
-        let source = Source::new(path, text, problems);
+    read_folder(files, Kind::Template, problems, |source, name| {
         let parsed = source.parse();
         let root = source.section(parsed.get_ref(), "a template");
-        if let Some(template) = template(root, name, known, people, servers) {
-            templates.insert(template.name.clone(), template);
-        }
-    }
-    templates
+        template(root, name, known, people, servers)
+    })
 }
 
 fn template(

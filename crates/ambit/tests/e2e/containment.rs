@@ -35,17 +35,7 @@ fn the_command_s_end_is_the_runner_s_end() {
         check(world, "read line; echo \"$line\"", "", 0);
         let (text, code) = world.inside("exec /no/such/program");
         assert!(code == 127 && text.contains("not found"), "{text}");
-        let run = [
-            "run",
-            "--quiet",
-            "--task",
-            "look",
-            "--for",
-            "reader",
-            "--",
-            "no-such-program",
-        ];
-        let output = world.ambit(&run);
+        let output = world.run(&[], &["no-such-program"]).output().unwrap();
         let text = String::from_utf8(output.stderr).unwrap();
         assert_eq!(output.status.code(), Some(127), "{text}");
         assert!(
@@ -325,17 +315,9 @@ fn the_machine_s_own_settings_are_out_of_reach() {
 #[test]
 fn a_client_configuration_is_there_while_the_command_runs() {
     for_each_user(|world| {
-        let run = [
-            "run",
-            "--quiet",
-            "--task",
-            "look",
-            "--for",
-            "reader",
-            "--mcp-config",
-            "/tmp/mcp.json",
-        ];
-        let output = world.ambit(&[&run[..], &["--", "cat", "/tmp/mcp.json"]].concat());
+        let file = "/tmp/mcp.json";
+        let mut run = world.run(&["--mcp-config", file], &["cat", file]);
+        let output = run.output().unwrap();
         let value = json::parse(&output.stdout).unwrap();
         let url = value
             .get("mcpServers")
@@ -353,9 +335,8 @@ fn state_of_the_only_task(world: &World) -> Option<String> {
 #[test]
 fn a_task_ends_with_its_runner_even_when_that_is_killed() {
     let world = World::start(None);
-    let mut command = world.command(&["run", "--quiet", "--task", "look", "--for", "reader", "--"]);
-    let mut runner = command
-        .args(["sh", "-c", "echo ready; sleep 60"])
+    let mut runner = world
+        .run(&[], &["sh", "-c", "echo ready; sleep 60"])
         .stdout(Stdio::piped())
         .spawn()
         .unwrap();
@@ -378,10 +359,9 @@ fn a_task_ends_with_its_runner_even_when_that_is_killed() {
 #[test]
 fn signals_reach_the_command() {
     let world = World::start(None);
-    let mut command = world.command(&["run", "--quiet", "--task", "look", "--for", "reader", "--"]);
     let script = "trap 'echo caught; exit 9' TERM; echo ready; while :; do sleep 0.05; done";
-    let mut runner = command
-        .args(["sh", "-c", script])
+    let mut runner = world
+        .run(&[], &["sh", "-c", script])
         .stdout(Stdio::piped())
         .spawn()
         .unwrap();
@@ -399,19 +379,8 @@ fn signals_reach_the_command() {
 #[test]
 fn a_template_that_wants_containment_gets_it() {
     let world = World::start(None);
-    let run = [
-        "run",
-        "--quiet",
-        "--task",
-        "look",
-        "--for",
-        "reader",
-        "--containment",
-        "none",
-        "--",
-        "true",
-    ];
-    let output = world.ambit(&run);
+    let mut run = world.run(&["--containment", "none"], &["true"]);
+    let output = run.output().unwrap();
     let text = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(3), "{text}");
     assert!(text.contains("wants its agent contained"), "{text}");

@@ -61,11 +61,8 @@ fn answered_until_killed(world: &mut World, enough: usize) -> Vec<Value> {
 }
 
 fn agent(world: &World, sender: &mpsc::Sender<String>) -> Child {
-    let run = [
-        "run", "--quiet", "--task", "look", "--for", "reader", "--", "sh", "-c", LOAD,
-    ];
-    let mut command = world.command(&run);
-    let mut agent = command
+    let mut agent = world
+        .run(&[], &["sh", "-c", LOAD])
         .stdout(Stdio::piped())
         .stderr(Stdio::null())
         .spawn()

@@ -40,14 +40,8 @@ pub(crate) struct Upstream {
 impl World {
     /// Starts a server for the local user `user`, or for whoever runs the tests.
     pub(crate) fn start(user: Option<u32>) -> Self {
-        let directory = tempfile::Builder::new()
-            .prefix("ambit-test-")
-            .tempdir()
-            .unwrap();
-        let upstream = Upstream::start();
+        let (directory, upstream) = prepared();
         let root = directory.path();
-        write_estate(&root.join("estate"), &upstream);
-        fs::create_dir(root.join("work")).unwrap();
         if let Some(user) = user {
             hand_over(root, user);
         }
@@ -57,16 +51,9 @@ impl World {
 
     /// Starts a server with a configuration, whose control socket is open to `group`. `prepare` makes the estate fit.
     pub(crate) fn start_shared(group: Option<u32>, prepare: impl FnOnce(&Path)) -> Self {
-        let directory = tempfile::Builder::new()
-            .prefix("ambit-test-")
-            .tempdir()
-            .unwrap();
-        let upstream = Upstream::start();
+        let (directory, upstream) = prepared();
         let root = directory.path();
-        write_estate(&root.join("estate"), &upstream);
-        for folder in ["work", "people"] {
-            fs::create_dir(root.join(folder)).unwrap();
-        }
+        fs::create_dir(root.join("people")).unwrap();
         prepare(root);
         let group = group.map_or(String::new(), |it| format!("control_group = {it}\n"));
         let settings = format!(
@@ -155,6 +142,12 @@ impl World {
         self.command(arguments).output().unwrap()
     }
 
+    /// Returns the command that runs `words` inside a task, with `options` of the runner.
+    pub(crate) fn run(&self, options: &[&str], words: &[&str]) -> Command {
+        let run = ["run", "--quiet", "--task", "look", "--for", "reader"];
+        self.command(&[&run[..], options, &["--"], words].concat())
+    }
+
     /// Seals `secret` under `name`, as an operator would.
     pub(crate) fn seal(&self, name: &str, secret: &str) {
         let mut sealing = self.command(&["secret", "set", name]);
@@ -174,16 +167,11 @@ impl World {
 
     /// Runs `script` by a shell inside a task, and returns what it printed and its exit code.
     pub(crate) fn inside(&self, script: &str) -> (String, i32) {
-        let run = [
-            "run",
-            "--quiet",
-            "--task",
-            "look",
-            "--for",
-            "reader",
-            "--containment",
-        ];
-        let output = self.ambit(&[&run[..], &["namespaces", "--", "sh", "-c", script]].concat());
+        let contained = ["--containment", "namespaces"];
+        let output = self
+            .run(&contained, &["sh", "-c", script])
+            .output()
+            .unwrap();
         let text = [output.stdout, output.stderr].concat();
         (
             String::from_utf8_lossy(&text).into_owned(),
@@ -308,6 +296,18 @@ fn answer(body: &str) -> String {
         }
     };
     format!("{{\"jsonrpc\":\"2.0\",\"id\":{id},\"result\":{result}}}")
+}
+
+/// Returns a directory with an estate and a place to work, and the server that the estate names.
+fn prepared() -> (tempfile::TempDir, Upstream) {
+    let directory = tempfile::Builder::new()
+        .prefix("ambit-test-")
+        .tempdir()
+        .unwrap();
+    let upstream = Upstream::start();
+    write_estate(&directory.path().join("estate"), &upstream);
+    fs::create_dir(directory.path().join("work")).unwrap();
+    (directory, upstream)
 }
 
 fn write_estate(root: &Path, upstream: &Upstream) {
