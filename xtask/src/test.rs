@@ -95,17 +95,25 @@ fn tests(root: &Path, tools: Option<&Path>) -> Vec<Step> {
     };
     if !step::succeeds(cargo(root).args(["nextest", "--version"])) {
         let scope = ["test", "--workspace", "--no-fail-fast"];
-        return vec![Step::take("tests", || with_judges(cargo(root).args(scope)))];
+        return vec![Step::take("tests", || {
+            with_judges(strict_doctests(cargo(root).args(scope), root))
+        })];
     }
     vec![
         Step::take("doctests", || {
-            step::run(cargo(root).args(["test", "--doc", "--workspace"]))
+            let scope = ["test", "--doc", "--workspace"];
+            step::run(strict_doctests(cargo(root).args(scope), root))
         }),
         Step::take("tests", || {
             let scope = ["nextest", "run", "--workspace", "--no-fail-fast"];
             with_judges(cargo(root).args(scope))
         }),
     ]
+}
+
+/// Holds the compile-fail tests to the error that they name: forging evidence must fail for the reason that it is private.
+fn strict_doctests<'a>(command: &'a mut Command, root: &Path) -> &'a mut Command {
+    command.env("RUSTDOC", root.join("xtask/rustdoc"))
 }
 
 /// Tells of the checks in the words of libtest, so that its readers count them too.

@@ -3,10 +3,10 @@
 //! Only this crate makes them; whoever holds one can spend it, once, by move.
 //!
 //! ```compile_fail,E0451
-//! let forged = ambit_policy::Permit { asked: todo!(), act: todo!() };
+//! let forged = ambit_policy::Permit { ..todo!() };
 //! ```
 //! ```compile_fail,E0451
-//! let forged = ambit_policy::Hold { asked: todo!() };
+//! let forged = ambit_policy::Hold { ..todo!() };
 //! ```
 //! ```compile_fail,E0599
 //! fn twice(permit: ambit_policy::Permit) { let _copy = permit.clone(); }

@@ -77,7 +77,7 @@ pub enum PersonDecision {
 /// Evidence that a person may do one thing.
 ///
 /// ```compile_fail,E0451
-/// let forged = ambit_policy::PersonPermit { act: ambit_core::act::Governance::Inspect };
+/// let forged = ambit_policy::PersonPermit { ..todo!() };
 /// ```
 #[derive(Debug)]
 #[must_use]
