@@ -75,6 +75,16 @@ pub enum Attachment {
     },
 }
 
+/// For what the durable side has room.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Space {
+    /// For everything.
+    Ample,
+    /// The disk was full, and what was kept in reserve is in use: only for what takes authority away, and for how acts
+    /// ended.
+    Reserve,
+}
+
 /// The side that makes commits durable.
 pub trait Durable: Send {
     /// Makes `commit` durable in one transaction: all of it on return, or nothing of it.
@@ -82,6 +92,9 @@ pub trait Durable: Send {
     /// # Errors
     /// It is not known to be durable. The log stops.
     fn commit(&mut self, commit: &Commit<'_>) -> Result<(), DurableError>;
+
+    /// Says for what there is room now.
+    fn space(&mut self) -> Space;
 }
 
 /// A commit is not known to be durable.

@@ -22,7 +22,7 @@ mod verify;
 
 pub use crate::{
     checkpoint::{Checkpoint, CheckpointError, KeyError, LogKey, VerifierKey},
-    durable::{Attachment, Commit, Durable, DurableError, RowChange},
+    durable::{Attachment, Commit, Durable, DurableError, RowChange, Space},
     edges::Edges,
     encoding::{DecodeError, decode, encode},
     export::{Directory, ExportError, export},

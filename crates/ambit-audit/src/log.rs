@@ -11,7 +11,7 @@ use ambit_core::{
 
 use crate::{
     checkpoint::{Checkpoint, CheckpointError, KeyError, LogKey},
-    durable::{Attachment, Commit, Durable, DurableError, RowChange},
+    durable::{Attachment, Commit, Durable, DurableError, RowChange, Space},
     encoding::encode,
     resume::Resume,
     tree::{Frontier, leaf_hash},
@@ -231,6 +231,11 @@ impl<D: Durable> Log<D> {
             size: self.frontier.size(),
             checkpoint,
         })
+    }
+
+    /// Says for what the durable side has room now.
+    pub fn space(&mut self) -> Space {
+        self.durable.space()
     }
 
     /// Returns how many records the log has, a failed batch included.

@@ -34,6 +34,10 @@ struct Kept(Arc<Mutex<Parts>>);
 type Parts = (Vec<Vec<u8>>, Vec<Tile>, String);
 
 impl Durable for Kept {
+    fn space(&mut self) -> ambit_audit::Space {
+        ambit_audit::Space::Ample
+    }
+
     fn commit(&mut self, commit: &Commit<'_>) -> Result<(), DurableError> {
         let mut kept = self.0.lock().unwrap();
         kept.0.extend_from_slice(commit.leaves);

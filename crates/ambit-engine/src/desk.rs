@@ -1,6 +1,6 @@
 //! The sequencer's desk: where turns are taken, one after another, in the one order.
 
-use ambit_audit::{Attachment, Batch, Committed, Pending};
+use ambit_audit::{Attachment, Batch, Committed, Pending, Space};
 use ambit_core::{
     Timestamp,
     limits::BATCH_RECORDS_MAX,
@@ -23,15 +23,17 @@ pub(crate) struct Desk<'a> {
     pub(crate) live: &'a mut Live,
     pub(crate) attachments: Vec<Attachment>,
     batch: &'a mut Batch,
+    space: Space,
     fatal: Option<EngineError>,
 }
 
 impl<'a> Desk<'a> {
-    pub(crate) fn new(live: &'a mut Live, batch: &'a mut Batch) -> Self {
+    pub(crate) fn new(live: &'a mut Live, batch: &'a mut Batch, space: Space) -> Self {
         Self {
             live,
             attachments: Vec::new(),
             batch,
+            space,
             fatal: None,
         }
     }
@@ -54,10 +56,14 @@ impl<'a> Desk<'a> {
     /// Writes the record of `value` and folds it.
     ///
     /// # Errors
-    /// A record that is too long is refused and changes nothing. A record that does not fold stops the engine.
+    /// A record that is too long is refused and changes nothing, and so is, when the disk is full, one for which the
+    /// reserve is not kept. A record that does not fold stops the engine.
     pub(crate) fn write<T: Recordable>(&mut self, value: T) -> Result<Pending<T>, EngineError> {
-        let (live, fatal) = (&mut *self.live, &mut self.fatal);
+        let (live, fatal, space) = (&mut *self.live, &mut self.fatal, self.space);
         self.batch.add_folded(value, |index, record| {
+            if space == Space::Reserve && !may_use_reserve(&record.body) {
+                return Err(EngineError::NoSpace);
+            }
             if let Err(error) = live.state.apply(index, record) {
                 let error = EngineError::from(error);
                 *fatal = Some(error.clone());
@@ -71,6 +77,31 @@ impl<'a> Desk<'a> {
     /// Gives up the attachments, or the reason why the engine must stop.
     pub(crate) fn finish(self) -> Result<Vec<Attachment>, EngineError> {
         self.fatal.map_or(Ok(self.attachments), Err)
+    }
+}
+
+/// Says whether the reserve is kept for such a record: it takes authority away, says how something ended, or is what
+/// such a record needs.
+const fn may_use_reserve(body: &Body) -> bool {
+    match body {
+        Body::LogOpened { .. }
+        | Body::PersonKnown { .. }
+        | Body::TaskEnded { .. }
+        | Body::Performed(_)
+        | Body::Revoked { .. }
+        | Body::RevocationCarried { .. }
+        | Body::RevocationEffective { .. }
+        | Body::RefusalsCoalesced { .. }
+        | Body::StateDigest { .. } => true,
+        Body::EstateApplied { .. }
+        | Body::TaskStarted { .. }
+        | Body::InstanceCertified { .. }
+        | Body::Decided(_)
+        | Body::ApprovalDecided { .. }
+        | Body::Reinstated { .. }
+        | Body::ToolSeen { .. }
+        | Body::ServerInspected { .. }
+        | Body::CredentialSealed { .. } => false,
     }
 }
 

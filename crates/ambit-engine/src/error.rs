@@ -15,6 +15,11 @@ pub enum EngineError {
     /// The log took no more records. Nothing acts until a person has looked.
     #[error("the log stopped taking records, so nothing acts: {0}; see `ambit status`")]
     Stopped(Arc<str>),
+    /// The disk is full. What takes authority away, and how acts ended, is still written.
+    #[error(
+        "the disk is full, so nothing acts; ending and revoking still work; free some space, and ambit goes on by itself"
+    )]
+    NoSpace,
     /// No estate is in force.
     #[error("no estate is in force; write one and run `ambit apply DIR`")]
     NoEstate,

@@ -2,18 +2,20 @@
 
 mod approve;
 mod inspect;
+mod reinstate;
 mod revoke;
 mod tasks;
 mod tick;
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, sync::Arc};
 
 use ambit_audit::Attachment;
 use ambit_core::{
-    DecisionId, PersonId, Reason,
+    DecisionId, Digest, PersonId, Reason, Timestamp,
     act::{Governance, Target},
     estate::{PersonRole, Template},
-    record::{Actor, Body},
+    limits::REASON_BYTES_MAX,
+    record::{Actor, Body, Sealed},
 };
 use ambit_identity::PersonCaller;
 use ambit_policy::{PersonDecision, PersonPermit, PersonRequest, PolicyBook};
@@ -21,16 +23,21 @@ use ambit_policy::{PersonDecision, PersonPermit, PersonRequest, PolicyBook};
 pub use self::{
     approve::{ApprovalSummary, Counts},
     inspect::{Inspection, ServerInspection},
+    reinstate::Reinstatement,
     revoke::RevocationReport,
     tasks::{Applied, Ender, StartTask, Started, TaskSummary},
 };
-use crate::{Denied, EngineError, Handle, Moment, Refusal, desk::Desk, moment::Chance};
+use crate::{
+    Denied, EngineError, Handle, Moment, Refusal, desk::Desk, moment::Chance, quota::Writing,
+    sequencer::Shared,
+};
 
 /// A person's act at the desk: who, when, and with which chance.
 pub(crate) struct Asked {
     pub(crate) caller: PersonCaller,
     pub(crate) chance: Chance,
     pub(crate) decision: DecisionId,
+    shared: Arc<Shared>,
 }
 
 /// What a decision on a person's act needs to know of the task that it touches.
@@ -55,6 +62,7 @@ impl Handle {
             caller: caller.clone(),
             chance,
             decision,
+            shared: self.shared.clone(),
         };
         let done = self.turn(move |desk| {
             let result = take(desk, &mut asked);
@@ -130,7 +138,9 @@ impl Asked {
                     reason: denial.reason(),
                 };
                 let explanation = denial.explanation();
-                desk.write(denial)?;
+                if self.written(Actor::Person(person), denied.reason, at) == Writing::Alone {
+                    desk.write(denial)?;
+                }
                 Err(Refusal::Denied {
                     denied,
                     explanation,
@@ -156,19 +166,45 @@ impl Asked {
             reason,
         };
         let at = desk.at();
-        desk.write(ambit_policy::refuse(
-            self.decision,
-            at,
-            actor,
-            None,
-            estate,
-            action,
-            reason,
-        ))?;
+        if self.written(actor, reason, at) == Writing::Alone {
+            desk.write(ambit_policy::refuse(
+                self.decision,
+                at,
+                actor,
+                None,
+                estate,
+                action,
+                reason,
+            ))?;
+        }
         Ok(Refusal::Denied {
             denied,
             explanation,
         })
+    }
+}
+
+impl Asked {
+    /// Counts a refusal and says how it is written: who is refused in a flood is written down by count.
+    fn written(&self, actor: Actor, reason: Reason, at: Timestamp) -> Writing {
+        self.shared.quotas().refused(actor, None, reason, at)
+    }
+
+    /// Seals a person's words: they may name people, so the log holds only a salted commitment, and the text stands
+    /// beside it.
+    pub(crate) fn seal_reason(&mut self, desk: &mut Desk<'_>, reason: &str) -> Sealed {
+        let salt: [u8; 32] = self.chance.draw();
+        let bytes = [salt.as_slice(), reason.as_bytes()].concat();
+        let id = Digest::of(&bytes);
+        desk.attachments.push(Attachment::Blob {
+            id,
+            task: None,
+            bytes,
+        });
+        Sealed {
+            commitment: id,
+            blob: Some(id),
+        }
     }
 }
 
@@ -184,6 +220,16 @@ impl From<ambit_core::json::JsonError> for Refusal {
     fn from(error: ambit_core::json::JsonError) -> Self {
         Self::Invalid(error.to_string())
     }
+}
+
+/// Refuses an act of a person that wants a reason and has none, or too long a one.
+fn check_reason(what: &str, reason: &str) -> Result<(), Refusal> {
+    if reason.trim().is_empty() || reason.len() > REASON_BYTES_MAX {
+        return Err(Refusal::Invalid(format!(
+            "a {what} wants a reason of 1 to {REASON_BYTES_MAX} bytes; give `--reason TEXT`"
+        )));
+    }
+    Ok(())
 }
 
 impl Refusal {

@@ -5,7 +5,7 @@ mod waiting;
 
 use std::{fmt, sync::Arc};
 
-use ambit_audit::{Attachment, Recorded};
+use ambit_audit::{Attachment, Recorded, Space};
 use ambit_core::{
     ApprovalId, DecisionId, Digest, Reason, ServerName, TaskId, Timestamp, ToolName,
     act::Act,
@@ -337,6 +337,16 @@ impl Handle {
         }
     }
 
+    /// Says whether acts could be decided now: an estate is in force, the log takes records, and there is room.
+    pub fn ready(&self) -> Result<(), EngineError> {
+        self.shared.running()?;
+        self.book()?;
+        match self.shared.space() {
+            Space::Ample => Ok(()),
+            Space::Reserve => Err(EngineError::NoSpace),
+        }
+    }
+
     /// Returns the policies in force; their estate is the registry.
     pub fn book(&self) -> Result<Arc<PolicyBook>, EngineError> {
         self.shared.read()?.book()
@@ -441,10 +451,12 @@ impl Handle {
             reason: denial.reason(),
         };
         let task = denial.task();
-        let writing = self
-            .shared
-            .quotas()
-            .refused(caller.instance(), task, denied.reason, now);
+        let writing = self.shared.quotas().refused(
+            Actor::Instance(caller.instance()),
+            task,
+            denied.reason,
+            now,
+        );
         (writing == Writing::Counted).then_some(denied)
     }
 
@@ -464,10 +476,7 @@ impl Handle {
         let actor = Actor::Instance(caller.instance());
         let denial = ambit_policy::refuse(decision, now, actor, task, estate, action, reason);
         let denied = Denied { decision, reason };
-        let writing = self
-            .shared
-            .quotas()
-            .refused(caller.instance(), task, reason, now);
+        let writing = self.shared.quotas().refused(actor, task, reason, now);
         if writing == Writing::Counted {
             return Ok(Answer::Denied(denied));
         }

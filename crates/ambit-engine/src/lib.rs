@@ -8,6 +8,7 @@
 //! **Architecture invariant:** no HTTP, no SQL, no spawning, no clock. Time and chance come as [`Moment`]s.
 
 mod archive;
+mod bans;
 mod custody;
 mod desk;
 mod doors;
@@ -23,12 +24,13 @@ mod state;
 
 pub use crate::{
     archive::{Archive, ArchiveError},
+    bans::{Ban, Bans, Replaced, bans},
     custody::{Custody, CustodyError},
     doors::{Effect, Passage, RESULT_KEPT_BYTES_MAX},
     error::{Denied, EngineError, Refusal},
     govern::{
-        Applied, ApprovalSummary, Counts, Ender, Inspection, RevocationReport, ServerInspection,
-        StartTask, Started, TaskSummary,
+        Applied, ApprovalSummary, Counts, Ender, Inspection, Reinstatement, RevocationReport,
+        ServerInspection, StartTask, Started, TaskSummary,
     },
     handle::{Answer, Handle, Held, Offer, Offers},
     moment::{Clock, Moment},

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use ambit_core::{InstanceId, Reason, TaskId, Timestamp};
+use ambit_core::{Reason, TaskId, Timestamp, record::Actor};
 
 /// How many refusals of one caller are written one by one before they are counted together.
 pub(crate) const REFUSALS_BURST_MAX: u32 = 50;
@@ -23,7 +23,7 @@ pub(crate) enum Writing {
 /// Refusals that were counted together.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) struct Coalesced {
-    pub(crate) instance: InstanceId,
+    pub(crate) actor: Actor,
     pub(crate) task: Option<TaskId>,
     pub(crate) reason: Reason,
     pub(crate) count: u64,
@@ -34,8 +34,8 @@ pub(crate) struct Coalesced {
 /// The quotas of all callers.
 #[derive(Debug)]
 pub(crate) struct Quotas {
-    callers: HashMap<InstanceId, Bucket>,
-    counted: HashMap<(InstanceId, Reason), Coalesced>,
+    callers: HashMap<Actor, Bucket>,
+    counted: HashMap<(Actor, Reason), Coalesced>,
 }
 
 #[derive(Debug)]
@@ -55,7 +55,7 @@ impl Quotas {
     /// Counts one refusal and says how it is written.
     pub(crate) fn refused(
         &mut self,
-        instance: InstanceId,
+        actor: Actor,
         task: Option<TaskId>,
         reason: Reason,
         now: Timestamp,
@@ -64,7 +64,7 @@ impl Quotas {
             self.callers
                 .retain(|_, bucket| bucket.left < REFUSALS_BURST_MAX);
         }
-        let bucket = self.callers.entry(instance).or_insert(Bucket {
+        let bucket = self.callers.entry(actor).or_insert(Bucket {
             left: REFUSALS_BURST_MAX,
             filled_at: now,
         });
@@ -74,14 +74,14 @@ impl Quotas {
             return Writing::Alone;
         }
         let fresh = Coalesced {
-            instance,
+            actor,
             task,
             reason,
             count: 0,
             first_at: now,
             last_at: now,
         };
-        let counted = self.counted.entry((instance, reason)).or_insert(fresh);
+        let counted = self.counted.entry((actor, reason)).or_insert(fresh);
         counted.count += 1;
         counted.last_at = now;
         Writing::Counted
@@ -94,10 +94,10 @@ impl Quotas {
             bucket.left < REFUSALS_BURST_MAX
         });
         let mut counted: Vec<_> = self.counted.values().cloned().collect();
-        counted.sort_by_key(|it| (it.first_at, it.instance, it.reason));
+        counted.sort_by_key(|it| (it.first_at, it.actor, it.reason));
         counted.truncate(count_max);
         for it in &counted {
-            self.counted.remove(&(it.instance, it.reason));
+            self.counted.remove(&(it.actor, it.reason));
         }
         counted
     }
@@ -116,12 +116,15 @@ impl Bucket {
 
 #[cfg(test)]
 mod tests {
+    use ambit_core::{InstanceId, PersonId};
+
     use super::*;
 
     #[test]
     fn a_flood_is_counted_and_another_caller_is_not() {
         let mut quotas = Quotas::new();
-        let (flooding, calm) = (InstanceId::from_bits(1), InstanceId::from_bits(2));
+        let flooding = Actor::Person(PersonId::from_bits(1));
+        let calm = Actor::Instance(InstanceId::from_bits(1));
         let now = Timestamp::from_millis(1000);
         let refuse =
             |quotas: &mut Quotas, who, now| quotas.refused(who, None, Reason::ToolUnknown, now);
@@ -150,7 +153,7 @@ mod tests {
         for caller in 0..3 {
             for _ in 0..=REFUSALS_BURST_MAX {
                 quotas.refused(
-                    InstanceId::from_bits(caller),
+                    Actor::Instance(InstanceId::from_bits(caller)),
                     None,
                     Reason::ToolUnknown,
                     now,

@@ -9,7 +9,7 @@ use std::{
     },
 };
 
-use ambit_audit::{Attachment, Batch, Committed, Durable, Log};
+use ambit_audit::{Attachment, Batch, Committed, Durable, Log, Space};
 use ambit_core::{
     Timestamp, TrustDomain,
     limits::{BATCH_RECORDS_MAX, CLOCK_JUMP_MAX},
@@ -50,6 +50,7 @@ pub(crate) struct Shared {
     /// Why the newest turns could not be taken; gone with the next batch.
     trouble: Mutex<Option<EngineError>>,
     quotas: Mutex<Quotas>,
+    space: Mutex<Space>,
     pub(crate) flights: Arc<Flights>,
     pub(crate) archive: Arc<dyn Archive>,
     pub(crate) custody: Arc<dyn Custody>,
@@ -125,6 +126,7 @@ impl<D: Durable> Sequencer<D> {
 
     fn begin(&mut self) -> Result<Batch, EngineError> {
         self.shared.running()?;
+        self.shared.set_space(self.log.space());
         let now = (self.shared.clock)().now;
         // Ticks arrive every second, so a gap without records is no jump of the clock.
         if now.since(self.seen_at) <= CLOCK_JUMP_MAX {
@@ -164,7 +166,7 @@ impl<D: Durable> Sequencer<D> {
         settles: &mut Vec<Settle>,
     ) -> Result<(Vec<ambit_audit::RowChange>, Vec<Attachment>), EngineError> {
         let mut live = self.shared.write()?;
-        let mut desk = Desk::new(&mut live, batch);
+        let mut desk = Desk::new(&mut live, batch, self.shared.space());
         if self.log.size() >= self.digest_due_at {
             let digest = desk.live.state.digest();
             desk.write(Body::StateDigest { digest })?;
@@ -234,6 +236,15 @@ impl Shared {
         self.live
             .write()
             .map_err(|_| EngineError::Stopped("a thread died while it folded".into()))
+    }
+
+    /// Says for what there is room, as of the newest batch.
+    pub(crate) fn space(&self) -> Space {
+        *self.space.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn set_space(&self, space: Space) {
+        *self.space.lock().unwrap_or_else(PoisonError::into_inner) = space;
     }
 
     pub(crate) fn quotas(&self) -> MutexGuard<'_, Quotas> {

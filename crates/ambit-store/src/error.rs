@@ -150,6 +150,15 @@ pub enum StoreError {
 }
 
 impl StoreError {
+    /// Says whether nothing more fits on the disk.
+    pub(crate) fn is_full(&self) -> bool {
+        match self {
+            Self::Full { .. } => true,
+            Self::File { source, .. } => crate::reserve::is_full(source),
+            _ => false,
+        }
+    }
+
     /// Sorts SQLite's error by what the operator must do.
     pub(crate) fn sqlite(attempted: &'static str, source: rusqlite::Error) -> Self {
         match source.sqlite_error_code() {

@@ -9,6 +9,7 @@ mod bare;
 mod error;
 mod mark;
 mod memory;
+mod reserve;
 mod sqlite;
 mod tiles;
 
@@ -17,6 +18,7 @@ pub use crate::{
     error::StoreError,
     mark::Mark,
     memory::{MemoryArchive, MemoryWriter, memory},
+    reserve::RESERVE_BYTES,
     sqlite::{Keeping, SqliteArchive, SqliteWriter, Table, create_or_open, open_to_read},
     tiles::ArchiveTiles,
 };

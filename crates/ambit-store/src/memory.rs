@@ -127,6 +127,10 @@ impl MemoryWriter {
 }
 
 impl Durable for MemoryWriter {
+    fn space(&mut self) -> ambit_audit::Space {
+        ambit_audit::Space::Ample
+    }
+
     fn commit(&mut self, commit: &Commit<'_>) -> Result<(), DurableError> {
         self.kept().apply(commit).map_err(DurableError::new)
     }

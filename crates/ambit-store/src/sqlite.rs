@@ -12,13 +12,17 @@ use std::{
 };
 
 use ambit_audit::{
-    Attachment, Checkpoint, Commit, Durable, DurableError, Edges, Resume, RowChange, Tile,
+    Attachment, Checkpoint, Commit, Durable, DurableError, Edges, Resume, RowChange, Space, Tile,
     VerifierKey,
 };
 use ambit_engine::{Archive, ArchiveError};
 use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior, params};
 
-use crate::{StoreError, mark::Mark};
+use crate::{
+    StoreError,
+    mark::Mark,
+    reserve::{Released, Reserve},
+};
 use schema::{Tables, tile_key};
 
 /// How a database is kept.
@@ -53,6 +57,8 @@ pub struct SqliteWriter {
     size: u64,
     mark: Mark,
     newest: Option<String>,
+    /// None on a VFS that is not the system's.
+    reserve: Option<Reserve>,
     /// Held as long as the writer lives.
     _lock: File,
 }
@@ -75,6 +81,11 @@ pub fn create_or_open(keeping: &Keeping) -> Result<(SqliteWriter, SqliteArchive)
     if keeping.vfs.is_none() {
         make_private(&keeping.path)?;
     }
+    // Before SQLite takes any room: what is kept from the last time is there already.
+    let reserve = match keeping.vfs {
+        Some(_) => None,
+        None => Some(Reserve::open(&keeping.path)?),
+    };
     let tables = Tables::new(keeping.tables)?;
     let writing = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE;
     let mut connection = open(keeping, writing)?;
@@ -103,6 +114,7 @@ pub fn create_or_open(keeping: &Keeping) -> Result<(SqliteWriter, SqliteArchive)
         size,
         mark,
         newest: archive.newest()?,
+        reserve,
         _lock: lock,
     };
     writer.settle_mark()?;
@@ -166,6 +178,33 @@ impl SqliteWriter {
         if size != first_index {
             return Err(StoreError::OutOfOrder { first_index, size });
         }
+        // SQLite takes back what did not fit, so it is known not to be durable, and the same once more is safe.
+        match self.put(commit) {
+            Err(error) if error.is_full() && self.release()? == Released::Now => {
+                self.put(commit)?
+            }
+            other => other?,
+        }
+        self.size += commit.leaves.len() as u64;
+        self.newest = Some(commit.checkpoint.to_owned());
+        // A mark that lags is safe; one that can't be written any more is not: the next rollback would go unseen.
+        match self.mark.write(commit.checkpoint) {
+            Err(error) if error.is_full() && self.release()? == Released::Now => {
+                self.mark.write(commit.checkpoint)
+            }
+            other => other,
+        }
+    }
+
+    fn release(&mut self) -> Result<Released, StoreError> {
+        match &mut self.reserve {
+            Some(reserve) => reserve.release(),
+            None => Ok(Released::Before),
+        }
+    }
+
+    fn put(&self, commit: &Commit<'_>) -> Result<(), StoreError> {
+        let first_index = commit.first_index;
         let failed = |error| StoreError::sqlite("writing records", error);
         let mut connection = held(&self.connection);
         let transaction = connection
@@ -178,18 +217,17 @@ impl SqliteWriter {
             attach(&transaction, attachment).map_err(failed)?;
         }
         put_checkpoint(&transaction, commit.checkpoint).map_err(failed)?;
-        transaction.commit().map_err(failed)?;
-        drop(connection);
-        self.size += commit.leaves.len() as u64;
-        self.newest = Some(commit.checkpoint.to_owned());
-        // A mark that lags is safe; one that can't be written any more is not: the next rollback would go unseen.
-        self.mark.write(commit.checkpoint)
+        transaction.commit().map_err(failed)
     }
 }
 
 impl Durable for SqliteWriter {
     fn commit(&mut self, commit: &Commit<'_>) -> Result<(), DurableError> {
         self.write(commit).map_err(DurableError::new)
+    }
+
+    fn space(&mut self) -> Space {
+        self.reserve.as_mut().map_or(Space::Ample, |it| it.space())
     }
 }
 

@@ -114,6 +114,8 @@ enum Work {
     Task(tasks::TaskCommand),
     /// Takes authority away, at once
     Revoke(tasks::RevokeArguments),
+    /// Gives authority back to what begins from now on
+    Reinstate(tasks::ReinstateArguments),
     /// Lists, shows and decides what waits for a person
     #[command(subcommand)]
     Approvals(approvals::ApprovalsCommand),
@@ -144,6 +146,7 @@ enum Work {
 }
 
 pub(crate) use log::check_state as log_check;
+pub(crate) use tasks::counted;
 
 /// What every command works with.
 #[derive(Clone, Debug)]
@@ -229,6 +232,7 @@ impl Session {
             Work::Serve(arguments) => done(crate::serve::serve(self, &arguments).await),
             Work::Task(command) => done(tasks::task(self, command).await),
             Work::Revoke(arguments) => done(tasks::revoke(self, &arguments).await),
+            Work::Reinstate(arguments) => done(tasks::reinstate(self, &arguments).await),
             Work::Approvals(command) => done(approvals::approvals(self, command).await),
             Work::Plan(arguments) => done(estate::plan(self, &arguments).await),
             Work::Apply(arguments) => done(estate::apply(self, &arguments).await),

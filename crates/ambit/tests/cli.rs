@@ -23,6 +23,7 @@ const COMMANDS: [&str; 32] = [
     "task show",
     "task end",
     "revoke",
+    "reinstate",
     "approvals",
     "approvals list",
     "approvals show",

@@ -19,6 +19,10 @@ struct Inner {
 }
 
 impl Durable for Kept {
+    fn space(&mut self) -> crate::Space {
+        crate::Space::Ample
+    }
+
     fn commit(&mut self, commit: &Commit<'_>) -> Result<(), DurableError> {
         let mut inner = self.0.lock().unwrap();
         if inner.fails {

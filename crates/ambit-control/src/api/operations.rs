@@ -16,13 +16,13 @@ pub(super) async fn healthz() -> &'static str {
     "ok\n"
 }
 
-/// Ambit can decide: an estate is in force and the log takes records.
+/// Ambit can decide: an estate is in force, the log takes records, and there is room for them.
 pub(super) async fn readyz(State(shared): State<Arc<Shared>>) -> Result<&'static str, Problem> {
     shared
         .control
         .handle
-        .book()
-        .map(|_| "ready\n")
+        .ready()
+        .map(|()| "ready\n")
         .map_err(|it| not_ready(&it))
 }
 

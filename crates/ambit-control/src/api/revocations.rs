@@ -1,4 +1,4 @@
-//! Taking authority away.
+//! Taking authority away, and giving it back to what begins later.
 
 use std::sync::Arc;
 
@@ -17,7 +17,7 @@ use super::{
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct RevokeAsk {
+pub(super) struct TargetedAsk {
     target: TargetAsk,
     reason: String,
 }
@@ -42,14 +42,10 @@ enum TargetWord {
 pub(super) async fn revoke(
     State(shared): State<Arc<Shared>>,
     Person(caller): Person,
-    Json { asked, .. }: Json<RevokeAsk>,
+    Json { asked, .. }: Json<TargetedAsk>,
 ) -> Result<Answer, Problem> {
     let control = &shared.control;
-    if asked.reason.trim().is_empty() || asked.reason.len() > REASON_BYTES_MAX {
-        return Err(Problem::invalid(format!(
-            "say why, in 1 to {REASON_BYTES_MAX} bytes: the reason is kept with the record"
-        )));
-    }
+    check_reason(&asked.reason)?;
     let target = target(control, &caller, &asked.target).await?;
     let report = control
         .handle
@@ -69,6 +65,33 @@ pub(super) async fn revoke(
         ),
         ("took_ms", report.took.as_millis().into()),
     ])))
+}
+
+pub(super) async fn reinstate(
+    State(shared): State<Arc<Shared>>,
+    Person(caller): Person,
+    Json { asked, .. }: Json<TargetedAsk>,
+) -> Result<Answer, Problem> {
+    let control = &shared.control;
+    check_reason(&asked.reason)?;
+    let target = target(control, &caller, &asked.target).await?;
+    let done = control
+        .handle
+        .reinstate(&caller, target, asked.reason, (control.clock)())
+        .await?;
+    Ok(Answer(Value::object([(
+        "target",
+        done.target.to_string().into(),
+    )])))
+}
+
+fn check_reason(reason: &str) -> Result<(), Problem> {
+    if reason.trim().is_empty() || reason.len() > REASON_BYTES_MAX {
+        return Err(Problem::invalid(format!(
+            "say why, in 1 to {REASON_BYTES_MAX} bytes: the reason is kept with the record"
+        )));
+    }
+    Ok(())
 }
 
 async fn target(

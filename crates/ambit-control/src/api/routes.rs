@@ -147,6 +147,17 @@ pub const ROUTES: &[Route] = &[
         handler: || post(revocations::revoke),
     },
     Route {
+        name: "reinstate",
+        door: Door::People,
+        method: "POST",
+        path: "/v1/reinstatements",
+        asks: Asks::Person("reinstate"),
+        summary: "Lifts the ban of an agent, a person or a server, for tasks that start from then on.",
+        request: Some("Reinstate"),
+        answer: "Reinstatement",
+        handler: || post(revocations::reinstate),
+    },
+    Route {
         name: "plan_estate",
         door: Door::People,
         method: "POST",

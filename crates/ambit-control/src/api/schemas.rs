@@ -173,6 +173,17 @@ pub(super) const SCHEMAS: &[Schema] = &[
     },
     Schema {
         name: "Estate",
+    Schema {
+        name: "Reinstate",
+        members: &[
+            Member("target", Of("Target"), Always),
+            Member("reason", Text, Always),
+        ],
+    },
+    Schema {
+        name: "Reinstatement",
+        members: &[Member("target", Text, Always)],
+    },
         members: &[Member("archive", Text, Always)],
     },
     Schema {

@@ -2,8 +2,13 @@
 
 use std::sync::Arc;
 
-use ambit_core::{PersonId, ServerName, TaskId, act::Governance, record::Sealed};
+use ambit_core::{
+    PersonId, Reason, ServerName, TaskId,
+    act::{Governance, Target},
+    record::{Body, Sealed},
+};
 use ambit_identity::PersonCaller;
+use ambit_policy::Standing;
 
 use super::{Asked, TaskSummary, Touched, tasks::summary};
 use crate::{Archive, EngineError, Handle, Moment, OpenAct, Refusal, desk::Desk};
@@ -39,7 +44,8 @@ impl Handle {
         self.govern(caller, moment, take).await
     }
 
-    /// Decides whether the caller may ask a running server for its tools. Only a no is written down.
+    /// Decides whether the caller may ask a running server for its tools, with its credential. The answer is durable
+    /// before the server is asked.
     pub async fn may_inspect_server(
         &self,
         caller: &PersonCaller,
@@ -50,9 +56,18 @@ impl Handle {
             let act = Governance::InspectServer {
                 server: server.clone(),
             };
-            asked
-                .permit(desk, act, Touched::NOTHING)
-                .map(|_| ServerInspection(server))
+            let permit = asked.permit(desk, act, Touched::NOTHING)?;
+            let target = Target::Server(server.clone());
+            if desk.live.state.standing(&target) == Standing::Revoked {
+                let reason = Reason::ServerRevoked;
+                let explanation = format!("{}: {}", reason.for_person(), reason.next_step());
+                return Err(asked.refuse(desk, "inspect_server", reason, explanation)?);
+            }
+            desk.write(Body::ServerInspected {
+                server: server.clone(),
+                warrant: permit.warrant(),
+            })?;
+            Ok(ServerInspection(server))
         };
         self.govern(caller, moment, take).await
     }

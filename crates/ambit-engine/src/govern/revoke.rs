@@ -1,14 +1,15 @@
 //! Taking authority away, and knowing when it is gone.
 
 use ambit_core::{
-    DecisionId, Digest, Millis, RevocationId, TaskId,
+    DecisionId, Millis, PersonId, Reason, RevocationId, TaskId,
     act::{Governance, Target},
-    limits::REASON_BYTES_MAX,
-    record::{Body, Sealed},
+    estate::{Person, PersonRole},
+    record::Body,
 };
 use ambit_identity::PersonCaller;
+use ambit_policy::Standing;
 
-use super::{Asked, Touched};
+use super::{Asked, Touched, check_reason};
 use crate::{Handle, Moment, Refusal, desk::Desk};
 
 /// What a revocation did.
@@ -35,11 +36,7 @@ impl Handle {
         reason: String,
         moment: Moment,
     ) -> Result<RevocationReport, Refusal> {
-        if reason.trim().is_empty() || reason.len() > REASON_BYTES_MAX {
-            return Err(Refusal::Invalid(format!(
-                "a revocation wants a reason of 1 to {REASON_BYTES_MAX} bytes; give `--reason TEXT`"
-            )));
-        }
+        check_reason("revocation", &reason)?;
         let asked_at = moment.now;
         let wanted = target.clone();
         let take =
@@ -80,28 +77,38 @@ fn write(
         target: target.clone(),
     };
     let permit = asked.permit(desk, act, Touched::NOTHING)?;
+    if let Target::Person(person) = target
+        && is_last_administrator(desk, person)?
+    {
+        let reason = Reason::LastAdministrator;
+        let explanation = format!("{}: {}", reason.for_person(), reason.next_step());
+        return Err(asked.refuse(desk, "revoke", reason, explanation)?);
+    }
     let revocation = asked.chance.id(desk.at());
     let ended = desk.live.state.tasks_under(&target);
-    // The reason may name people; the log holds only a salted commitment, and the text stands beside it.
-    let salt: [u8; 32] = asked.chance.draw();
-    let text = [salt.as_slice(), reason.as_bytes()].concat();
-    let blob = Digest::of(&text);
-    let reason = Sealed {
-        commitment: blob,
-        blob: Some(blob),
-    };
+    let reason = asked.seal_reason(desk, reason);
     desk.write(Body::Revoked {
         revocation,
         target,
         reason,
         warrant: permit.warrant(),
     })?;
-    desk.attachments.push(ambit_audit::Attachment::Blob {
-        id: blob,
-        task: None,
-        bytes: text,
-    });
     Ok((revocation, ended))
+}
+
+/// Says whether nobody who could lift it would be left: no other administrator with a local user who is not revoked.
+fn is_last_administrator(desk: &Desk<'_>, person: PersonId) -> Result<bool, Refusal> {
+    let book = desk.live.book()?;
+    let able = |(alias, it): &(&String, &Person)| {
+        let known = desk.live.person(alias).map(Target::Person);
+        let standing = known.map_or(Standing::Live, |it| desk.live.state.standing(&it));
+        it.unix_uid.is_some()
+            && it.roles.contains(&PersonRole::Administrator)
+            && standing == Standing::Live
+    };
+    let able: Vec<_> = book.estate().people.iter().filter(able).collect();
+    let one = |it: &(&String, &Person)| desk.live.person(it.0) == Some(person);
+    Ok(able.iter().any(one) && able.iter().all(one))
 }
 
 fn check(desk: &Desk<'_>, target: &Target) -> Result<(), Refusal> {

@@ -1,5 +1,6 @@
 //! What time does: expiry, lost acts, counted refusals.
 
+use ambit_audit::Space;
 use ambit_core::{
     Millis, Timestamp,
     act::Target,
@@ -22,7 +23,12 @@ impl Handle {
         let now = moment.now;
         self.shared.flights.strike_off(now);
         let flights = self.shared.flights.clone();
-        let counted = self.shared.quotas().take(now, COUNTS_MAX);
+        let counts_max = match self.shared.space() {
+            Space::Ample => COUNTS_MAX,
+            // They stay counted: the reserve is for what takes authority away.
+            Space::Reserve => 0,
+        };
+        let counted = self.shared.quotas().take(now, counts_max);
         let ended = self.turn(move |desk| {
             let ended = sweep(desk, now, |decision| flights.is_listed(decision), counted);
             Box::new(move |committed| committed.and(ended))
@@ -42,7 +48,7 @@ fn sweep(
 ) -> Result<Vec<ambit_core::TaskId>, EngineError> {
     for it in counted {
         desk.write(Body::RefusalsCoalesced {
-            actor: Actor::Instance(it.instance),
+            actor: it.actor,
             task: it.task,
             reason: it.reason,
             count: it.count,

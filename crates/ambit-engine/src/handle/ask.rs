@@ -83,8 +83,8 @@ impl Ask {
             desk.attachments.extend(self.blob.take());
         }
         Box::new(move |committed| {
-            let committed = committed?.ok_or(EngineError::Busy)?;
-            written?.settle(committed)
+            // What was refused at the desk says why, also when nobody else wrote anything.
+            written?.settle(committed?.ok_or(EngineError::Busy)?)
         })
     }
 

@@ -6,9 +6,11 @@ use std::{
     sync::{Arc, Mutex, OnceLock, RwLock},
 };
 
-use ambit_audit::{Durable, Log, LogError, LogKey, Resume, ResumeError};
+use ambit_audit::{Attachment, Durable, Log, LogError, LogKey, Resume, ResumeError, Space};
 use ambit_core::{
-    Digest, Labels, Millis, Timestamp, TrustDomain, json,
+    Digest, Labels, Millis, Timestamp, TrustDomain,
+    act::Target,
+    json,
     limits::{BATCH_RECORDS_MAX, SEQUENCER_QUEUE_MAX},
     record::{Body, Performed, Status},
     task::{Contained, Task, TaskState},
@@ -20,6 +22,7 @@ use super::{STATE_DIGEST_EVERY_RECORDS, Sequencer, Shared, next_digest};
 use crate::{
     Archive, ArchiveError, Clock, Custody, CustodyError, EngineError, Handle, RowError, State,
     TaskEntry,
+    bans::{Ban, Replaced},
     desk::Desk,
     doors::Flights,
     live::{Live, TaskRuntime},
@@ -97,22 +100,15 @@ impl<D: Durable> Setup<D> {
         self.open_with(None)
     }
 
-    /// Opens a new log in place of one that was lost or rolled back: `lost` is its name and the last size known
-    /// of it. Nothing of its authority lives on.
+    /// Opens a new log in place of one that was lost or rolled back. Nothing of its authority lives on; its bans do.
     ///
     /// # Errors
     /// [`SetupError::OtherLog`] when the store holds a log already.
-    pub fn open_in_place_of(
-        self,
-        lost: (String, u64),
-    ) -> Result<(Handle, Sequencer<D>), SetupError> {
+    pub fn open_in_place_of(self, lost: Replaced) -> Result<(Handle, Sequencer<D>), SetupError> {
         self.open_with(Some(lost))
     }
 
-    fn open_with(
-        self,
-        recovered: Option<(String, u64)>,
-    ) -> Result<(Handle, Sequencer<D>), SetupError> {
+    fn open_with(self, replaced: Option<Replaced>) -> Result<(Handle, Sequencer<D>), SetupError> {
         let now = (self.clock)().now;
         let live = self.read_back(now)?;
         let resume = self.resume()?;
@@ -120,7 +116,7 @@ impl<D: Durable> Setup<D> {
             .state
             .origin
             .as_ref()
-            .filter(|it| **it != self.origin || recovered.is_some())
+            .filter(|it| **it != self.origin || replaced.is_some())
         {
             return Err(SetupError::OtherLog {
                 found: found.clone(),
@@ -136,6 +132,7 @@ impl<D: Durable> Setup<D> {
             stopped: OnceLock::new(),
             trouble: Mutex::new(None),
             quotas: Mutex::new(Quotas::new()),
+            space: Mutex::new(Space::Ample),
             flights: Arc::new(Flights::new()),
             archive: self.archive,
             custody: self.custody,
@@ -151,7 +148,7 @@ impl<D: Durable> Setup<D> {
             digest_every_records: STATE_DIGEST_EVERY_RECORDS,
             seen_at: now,
         };
-        sequencer.write_first(self.origin, recovered)?;
+        sequencer.write_first(self.origin, replaced)?;
         Ok((Handle::new(shared, turns), sequencer))
     }
 
@@ -241,17 +238,22 @@ impl<D: Durable> Sequencer<D> {
     fn write_first(
         &mut self,
         origin: String,
-        recovered: Option<(String, u64)>,
+        replaced: Option<Replaced>,
     ) -> Result<(), EngineError> {
+        let recovered = replaced.as_ref().map(|it| (it.origin.clone(), it.size));
         let mut opened = Some((origin, recovered));
+        let mut bans = replaced.into_iter().flat_map(|it| it.bans);
         loop {
             let mut batch = self.begin()?;
             let mut live = self.shared.write()?;
-            let mut desk = Desk::new(&mut live, &mut batch);
+            let mut desk = Desk::new(&mut live, &mut batch, self.shared.space());
             if desk.live.state.origin.is_none()
                 && let Some((origin, recovered)) = opened.take()
             {
                 desk.write(Body::LogOpened { origin, recovered })?;
+            }
+            for ban in bans.by_ref().take(desk.room() / 4) {
+                carry(&mut desk, ban)?;
             }
             let lost = desk.live.state.open_acts().filter(|it| it.status.is_none());
             let lost: Vec<_> = lost.take(BATCH_RECORDS_MAX / 2).cloned().collect();
@@ -267,6 +269,24 @@ impl<D: Durable> Sequencer<D> {
             self.log.commit(batch, rows, attachments)?;
         }
     }
+}
+
+/// Writes that a ban stands in this log, too, with who it is when it is a person.
+fn carry(desk: &mut Desk<'_>, ban: Ban) -> Result<(), EngineError> {
+    if let Target::Person(person) = ban.target {
+        desk.write(Body::PersonKnown { person })?;
+        if let Some(alias) = ban.alias {
+            desk.live.aliases.insert(person, alias.clone());
+            desk.attachments
+                .push(Attachment::Directory { person, alias });
+        }
+    }
+    desk.write(Body::RevocationCarried {
+        revocation: ban.revocation,
+        target: ban.target,
+        leaf: ban.leaf,
+    })?;
+    Ok(())
 }
 
 /// Returns the record of an act whose end nobody knows.

@@ -10,7 +10,9 @@ use ambit_engine::{Effect, Refusal, RevocationReport};
 use ambit_identity::InstanceCaller;
 use ambit_testkit::{World, office};
 
-use crate::support::{arguments, ask, held, id, pass, refund, tick, verdict, word};
+use crate::support::{
+    arguments, ask, held, id, pass, refund, tick, two_administrators, verdict, word,
+};
 
 fn world() -> (World, ambit_engine::Started, InstanceCaller) {
     let mut world = World::new(office(&[]), 3);
@@ -263,7 +265,8 @@ fn asi10_a_revocation_cuts_what_is_under_way() {
         |it| Target::Person(it.task.subject),
     ];
     for target in targets {
-        let (mut world, started, caller) = world();
+        let mut world = World::new(two_administrators(), 3);
+        let (started, caller) = world.start();
         let passage = pass(&mut world, &caller, "get_ticket", id("T-1"));
         let decision = passage.decision();
         let (handle, ana, moment) = (

@@ -13,4 +13,5 @@ mod approvals;
 mod attacks;
 mod path;
 mod rebuild;
+mod reinstate;
 mod support;

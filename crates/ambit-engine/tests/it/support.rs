@@ -2,12 +2,13 @@
 
 use ambit_core::{
     ApprovalId, Labels, Millis,
+    estate::{Estate, PersonRole},
     json::Value,
     record::{Status, Verdict},
 };
 use ambit_engine::{Answer, ApprovalSummary, Effect, Passage, Refusal};
 use ambit_identity::InstanceCaller;
-use ambit_testkit::World;
+use ambit_testkit::{World, office};
 
 /// Returns an object of arguments.
 pub(crate) fn arguments<'a>(members: impl IntoIterator<Item = (&'a str, Value)>) -> Value {
@@ -101,6 +102,14 @@ pub(crate) fn verdict(
             .decide_approval(&person, approval, verdict, moment)
             .await
     })
+}
+
+/// Returns the office in which ben may do everything, too.
+pub(crate) fn two_administrators() -> Estate {
+    let mut estate = office(&[]);
+    let ben = estate.people.get_mut("ben").expect("ben");
+    ben.roles = PersonRole::ALL.into_iter().collect();
+    estate
 }
 
 /// Lets time do what it does.

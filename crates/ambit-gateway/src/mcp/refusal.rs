@@ -102,6 +102,11 @@ impl Refusal {
     /// Returns the refusal when the engine could not answer. Nothing of its words reaches the agent.
     pub(crate) fn engine(error: &EngineError) -> Self {
         let (code, remedy, why) = match error {
+            EngineError::NoSpace => (
+                "no_space",
+                Remedy::RetryLater,
+                "there is no space to write the decision down, so nothing is done",
+            ),
             EngineError::Busy => ("overloaded", Remedy::RetryLater, "too much is under way"),
             EngineError::NoTask => {
                 let reason = Reason::TaskEnded;

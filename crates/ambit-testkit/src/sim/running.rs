@@ -206,6 +206,7 @@ impl Simulation {
             EngineError::Busy | EngineError::NoTask => true,
             EngineError::Log(_) => text.contains("the clock reads"),
             EngineError::Stopped(_)
+            | EngineError::NoSpace
             | EngineError::NoEstate
             | EngineError::EstateMissing(_)
             | EngineError::Archive(_)

@@ -1,4 +1,4 @@
-//! `ambit task …` and `ambit revoke …`.
+//! `ambit task …`, `ambit revoke …` and `ambit reinstate …`.
 
 use std::{fs, path::PathBuf};
 
@@ -125,6 +125,34 @@ pub(crate) enum Revocable {
 /// Does what the command says.
 pub(crate) async fn task(session: &Session, command: TaskCommand) -> Result<(), Problem> {
     let client = session.client()?;
+/// Options of `ambit reinstate`.
+#[derive(clap::Args, Debug)]
+#[command(after_help = "Example:
+  ambit reinstate agent support-bot --reason 'INC-7 is mended'
+
+What the revocation ended stays ended, and a task that began before stays without: start a new one.")]
+pub(crate) struct ReinstateArguments {
+    /// What was revoked
+    #[arg(value_enum)]
+    kind: Reinstatable,
+    /// Which: its identifier or name
+    id: String,
+    /// Why; kept with the record
+    #[arg(long)]
+    reason: String,
+}
+
+/// What can get authority again.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
+pub(crate) enum Reinstatable {
+    /// An agent
+    Agent,
+    /// A person
+    Person,
+    /// A server
+    Server,
+}
+
     match command {
         TaskCommand::Start {
             template,
@@ -219,6 +247,33 @@ pub(crate) fn segment(text: &str) -> String {
         .map(|byte| {
             if plain(byte) {
                 char::from(byte).to_string()
+/// Gives authority back to what begins from now on.
+pub(crate) async fn reinstate(
+    session: &Session,
+    arguments: &ReinstateArguments,
+) -> Result<(), Problem> {
+    let kind = match arguments.kind {
+        Reinstatable::Agent => "agent",
+        Reinstatable::Person => "person",
+        Reinstatable::Server => "server",
+    };
+    let target = [
+        ("kind", Value::from(kind)),
+        ("id", arguments.id.as_str().into()),
+    ];
+    let body = Value::object([
+        ("target", Value::object(target)),
+        ("reason", arguments.reason.as_str().into()),
+    ]);
+    let answer = session.client()?.post("/v1/reinstatements", &body).await?;
+    let text = format!(
+        "{} {}: tasks that start from now on may have it; what ended stays ended",
+        session.output.paint(Tone::Good, "reinstated"),
+        arguments.id,
+    );
+    session.output.thing(&answer, &text)
+}
+
             } else {
                 format!("%{byte:02X}")
             }

@@ -5,7 +5,7 @@ use std::{path::Path, sync::Arc, thread, time::Duration};
 use ambit_broker::FileCustody;
 use ambit_control::estate::{EstateProblem, read_archive};
 use ambit_core::Timestamp;
-use ambit_engine::{Archive, CompileEstate, Handle, Moment, Setup, SetupError, TABLES};
+use ambit_engine::{Archive, CompileEstate, Handle, Moment, Replaced, Setup, SetupError, TABLES};
 use ambit_identity::{Authority, TrustBundle};
 use ambit_policy::PolicyBook;
 use ambit_store::{Keeping, StoreError, create_or_open};
@@ -54,13 +54,14 @@ pub(crate) enum EngineStartError {
     Thread(#[source] std::io::Error),
 }
 
-/// Opens the engine in `state`; `instead_of` names the log that a new one replaces, and its last known size. The receiver resolves when the sequencer has ended and the store is closed.
+/// Opens the engine in `state`; `instead_of` is the log that a new one replaces. The
+/// receiver resolves when the sequencer has ended and the store is closed.
 pub(crate) fn open(
     state: &StateDirectory,
     mark: &Path,
     trust_domain: Option<&str>,
     clock: &Clock,
-    instead_of: Option<(String, u64)>,
+    instead_of: Option<Replaced>,
 ) -> Result<(Running, oneshot::Receiver<()>), EngineStartError> {
     let Keys {
         log,

@@ -1,8 +1,8 @@
 //! `ambit recover`: another log in place of one that was rolled back or lost.
 //!
 //! The old database, mark and signing keys are kept aside. The new log names the old one and its last known
-//! size, and begins with no task, so nothing of the old authority lives on. What is interrupted is
-//! taken up again by running it once more.
+//! size, and begins with no task, so nothing of the old authority lives on; what was revoked stays revoked. What is
+//! interrupted is taken up again by running it once more.
 
 use std::{
     fs::{self, File, OpenOptions},
@@ -12,10 +12,11 @@ use std::{
     time::Duration,
 };
 
+use ambit_audit::verify;
 use ambit_broker::{KeyFileError, keyfiles};
 use ambit_core::json::Value;
-use ambit_engine::{Archive, TABLES};
-use ambit_store::{Mark, open_to_read};
+use ambit_engine::{Archive, Bans, Replaced, State, TABLES, bans};
+use ambit_store::{ArchiveTiles, Mark, open_to_read};
 use tokio::time::timeout;
 
 use super::{
@@ -23,7 +24,7 @@ use super::{
     keys::{self, KeysError},
 };
 use crate::{
-    cli::Session,
+    cli::{Session, counted},
     config::{ServeConfig, StateDirectory},
     output::Tone,
     problem::Problem,
@@ -38,6 +39,9 @@ pub(crate) struct RecoverArguments {
     /// The configuration of the server, when it is not one of `ambit dev`
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
+    /// Replace the log although nothing is wrong with it: it verifies and reaches its mark
+    #[arg(long)]
+    replace_healthy_log: bool,
 }
 
 /// Why there is no new log.
@@ -46,6 +50,21 @@ pub(crate) enum RecoverError {
     /// A server runs.
     #[error("a server runs on this state; stop it first")]
     Running,
+    /// Nothing is wrong with the log.
+    #[error(
+        "the log is whole and reaches its mark, so there is nothing to recover; start the server, or end all authority of \
+         this log with --replace-healthy-log"
+    )]
+    Healthy,
+    /// The records of the old log can't be read.
+    #[error("the bans of the old log in {} can't be read", path.display())]
+    Bans {
+        /// Where it is kept.
+        path: PathBuf,
+        /// Why not.
+        #[source]
+        source: ambit_engine::ArchiveError,
+    },
     /// Keys are missing or refused.
     #[error(transparent)]
     Keys(#[from] KeysError),
@@ -113,7 +132,7 @@ pub(crate) async fn recover(
             (state, mark)
         }
     };
-    let lost = replace(session, &state, &mark, &arguments.reason)
+    let (lost, bans) = replace(session, &state, &mark, arguments)
         .await
         .map_err(|error| Problem::failed("replace the log", error))?;
     let aside = state.root().join(&lost.directory);
@@ -121,8 +140,16 @@ pub(crate) async fn recover(
         ("replaced", Value::from(lost.origin.as_str())),
         ("size", lost.size.into()),
         ("kept", aside.display().to_string().into()),
+        (
+            "revoked",
+            bans.standing
+                .iter()
+                .map(|it| it.target.to_string())
+                .collect(),
+        ),
+        ("unreadable", bans.unreadable.into()),
     ]);
-    let text = format!(
+    let mut text = format!(
         "{} a new log in place of {} at size {}\n  the old one is kept in {}\n  every task, approval and \
          certificate of it has ended; put an estate in force and seal the credentials again",
         session.output.paint(Tone::Good, "opened"),
@@ -130,6 +157,18 @@ pub(crate) async fn recover(
         lost.size,
         aside.display(),
     );
+    for ban in &bans.standing {
+        text.push_str(&format!("\n  {} stays revoked", ban.target));
+    }
+    if bans.unreadable > 0 {
+        text.push_str(&format!(
+            "\n  {} of the old log could not be read: revoke again what they may have revoked",
+            counted(
+                usize::try_from(bans.unreadable).unwrap_or(usize::MAX),
+                "record"
+            ),
+        ));
+    }
     session.output.thing(&answer, &text)
 }
 
@@ -142,29 +181,37 @@ async fn replace(
     session: &Session,
     state: &StateDirectory,
     mark: &Path,
-    reason: &str,
-) -> Result<Lost, RecoverError> {
+    arguments: &RecoverArguments,
+) -> Result<(Lost, Bans), RecoverError> {
     let lock = lock(state)?;
     let now = session.clock.now();
     let note = state.keys().join(NOTE);
     let lost = if note.exists() {
         read_note(&note)?
     } else {
+        if !arguments.replace_healthy_log && is_healthy(state, mark) {
+            return Err(RecoverError::Healthy);
+        }
         let lost = look(state, mark, now.as_millis())?;
         let text = format!("{}\n{}\n{}\n", lost.directory, lost.origin, lost.size);
         keyfiles::create_text(&note, &text)?;
         lost
     };
-    put_aside(state, mark, &lost, reason)?;
+    put_aside(state, mark, &lost, &arguments.reason)?;
+    let bans = read_bans(state, &lost)?;
     keys::rotate(state, &lost.origin, now)?;
     drop(lock);
-    let instead = Some((lost.origin.clone(), lost.size));
+    let instead = Some(Replaced {
+        origin: lost.origin.clone(),
+        size: lost.size,
+        bans: bans.standing.clone(),
+    });
     let (running, ended) = engine::open(state, mark, None, &session.clock, instead)?;
     drop(running);
     // The first record is durable already.
     let _ = timeout(STOP_TIMEOUT, ended).await;
     fs::remove_file(&note).map_err(failed("remove", &note))?;
-    Ok(lost)
+    Ok((lost, bans))
 }
 
 /// Holds the lock that a server would hold.
@@ -195,6 +242,40 @@ fn look(state: &StateDirectory, mark: &Path, now: u64) -> Result<Lost, RecoverEr
         origin,
         size,
     })
+}
+
+/// Says whether the log verifies and reaches its mark, and its tables and estates are there: a server would start on it.
+fn is_healthy(state: &StateDirectory, mark: &Path) -> bool {
+    let Ok(key) = keys::verifier(state) else {
+        return false;
+    };
+    let (Ok(Some(mark)), Ok(archive)) = (
+        Mark::at(mark).read(&key),
+        open_to_read(&state.database(), TABLES),
+    ) else {
+        return false;
+    };
+    let Ok(folded) = State::load(&archive) else {
+        return false;
+    };
+    let estates = folded.tasks().map(|it| it.task.estate).chain(folded.estate());
+    if !estates.into_iter().all(|it| matches!(archive.estate(it), Ok(Some(_)))) {
+        return false;
+    }
+    let known = (mark.size > 0).then_some(mark);
+    verify(&ArchiveTiles(&archive), &key, known.as_ref()).is_ok()
+}
+
+/// Reads which bans stand in the old log. A log that is gone altogether has none that anybody knows.
+fn read_bans(state: &StateDirectory, lost: &Lost) -> Result<Bans, RecoverError> {
+    let path = StateDirectory::at(state.root().join(&lost.directory)).database();
+    match open_to_read(&path, TABLES) {
+        Ok(archive) => bans(&archive).map_err(|source| RecoverError::Bans { path, source }),
+        Err(_) => Ok(Bans {
+            standing: Vec::new(),
+            unreadable: lost.size,
+        }),
+    }
 }
 
 fn read_note(path: &Path) -> Result<Lost, RecoverError> {

@@ -181,7 +181,7 @@ pub(super) fn well_formed(route: &Route) -> (String, String) {
         Some("StartTask") => start_body("T-1"),
         Some("EndTask") => r#"{"end":"cancelled"}"#.to_owned(),
         Some("DecideApproval") => r#"{"verdict":"approved"}"#.to_owned(),
-        Some("Revoke") => r#"{"target":{"kind":"agent","id":"clerk"},"reason":"test"}"#.to_owned(),
+        Some("Revoke" | "Reinstate") => r#"{"target":{"kind":"agent","id":"clerk"},"reason":"test"}"#.to_owned(),
         Some("Estate") => estate_body(),
         Some("Secret") => r#"{"secret":"hunter2"}"#.to_owned(),
         Some(other) => panic!("write a request for {other}"),
