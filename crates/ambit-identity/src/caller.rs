@@ -62,6 +62,13 @@ pub enum KeyBinding {
         /// SHA-256 over the certificate's DER form.
         certificate: Digest,
     },
+    /// A DPoP proof by the key of this thumbprint with every request (RFC 9449 `jkt`).
+    Dpop {
+        /// SHA-256 over the key (RFC 7638).
+        thumbprint: Digest,
+    },
+    /// Nothing: whoever has the token can be the caller.
+    Bearer,
 }
 
 impl KeyBinding {
@@ -69,6 +76,8 @@ impl KeyBinding {
     pub const fn as_str(&self) -> &'static str {
         match self {
             Self::Mtls { .. } => "mtls",
+            Self::Dpop { .. } => "dpop",
+            Self::Bearer => "bearer",
         }
     }
 }

@@ -21,6 +21,7 @@ mod verifying_key;
 #[cfg(test)]
 pub(crate) mod tests;
 
+pub(crate) use self::claims::missing;
 pub use self::{
     algorithm::{Algorithm, InvalidAlgorithm},
     claims::{AUDIENCES_MAX, Claims, TEXT_BYTES_MAX, Window},

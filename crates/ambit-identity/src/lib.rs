@@ -13,18 +13,22 @@
 pub mod authority;
 pub mod bundle;
 mod caller;
+pub mod dpop;
 mod error;
 pub mod jose;
 pub mod key;
+pub mod mission;
 mod pem;
 mod person;
+pub mod replay;
 pub mod tls;
+pub mod token;
 mod trust_bundle;
+mod workload;
 mod x509;
 mod x509_svid;
 
 #[cfg(test)]
-mod workload;
 mod tests;
 
 pub use crate::{
@@ -37,11 +41,11 @@ pub use crate::{
     person::{PeerCredentials, identify_person},
     tls::{TlsClock, TlsError},
     trust_bundle::{BUNDLE_BYTES_MAX, BUNDLE_ROOTS_MAX, BundleError, TrustBundle},
-    x509_svid::{
-        CERTIFICATE_BYTES_MAX, CHAIN_CERTIFICATES_MAX, identify_gateway, identify_instance,
-    },
-};
     workload::{
         AttestedWorkload, DigestWanted, Nearest, ProcessAttributes, UnknownWorkload, digest_wanted,
         identify_workload,
     },
+    x509_svid::{
+        CERTIFICATE_BYTES_MAX, CHAIN_CERTIFICATES_MAX, identify_gateway, identify_instance,
+    },
+};

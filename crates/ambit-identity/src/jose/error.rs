@@ -8,9 +8,9 @@ use super::{Algorithm, InvalidAlgorithm, JwkError};
 #[derive(Debug, thiserror::Error)]
 pub enum JoseError {
     /// The token, or a part of it, is too long.
-    #[error("{what} has {seen} bytes and at most {max} are read; put less into it")]
+    #[error("`{what}` has {seen} bytes and at most {max} are read; put less into it")]
     TooLong {
-        /// The token, its header, or a claim.
+        /// `token`, `header`, or a claim.
         what: &'static str,
         /// How many bytes.
         seen: usize,

@@ -58,9 +58,7 @@ pub struct Unverified<'a> {
 /// Made only by [`Unverified::verify`].
 ///
 /// ```compile_fail,E0451
-/// fn forge(header: ambit_identity::jose::Header, claims: ambit_identity::jose::Claims) {
-///     let _ = ambit_identity::jose::Verified { header, claims };
-/// }
+/// let _ = ambit_identity::jose::Verified { ..todo!() };
 /// ```
 #[derive(Clone, Debug)]
 pub struct Verified {
@@ -74,13 +72,13 @@ pub struct Verified {
 /// [`JoseError`] when it is too long, is not three canonical parts, or its header says anything
 /// that `profile` does not allow.
 pub fn read<'a>(token: &'a str, profile: &Profile) -> Result<Unverified<'a>, JoseError> {
-    check_length("the token", token, TOKEN_BYTES_MAX)?;
+    check_length("token", token, TOKEN_BYTES_MAX)?;
     let (signed, signature) = token.rsplit_once('.').ok_or(JoseError::Shape)?;
     let (header, claims) = signed.split_once('.').ok_or(JoseError::Shape)?;
     if claims.contains('.') {
         return Err(JoseError::Shape);
     }
-    check_length("the header", header, HEADER_BYTES_MAX)?;
+    check_length("header", header, HEADER_BYTES_MAX)?;
     Ok(Unverified {
         header: Header::read(&object("header", header)?, profile)?,
         signed,

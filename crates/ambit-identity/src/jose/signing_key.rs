@@ -88,7 +88,7 @@ impl Signer {
         base64url::encode_to(signature, &mut token);
         if token.len() > TOKEN_BYTES_MAX {
             return Err(JoseError::TooLong {
-                what: "the token",
+                what: "token",
                 seen: token.len(),
                 max: TOKEN_BYTES_MAX,
             });

@@ -1,0 +1,197 @@
+//! Identifiers that were used once: proofs and assertions are good for one request.
+
+use std::collections::{BTreeSet, HashMap};
+
+use ambit_core::{Digest, Timestamp};
+
+/// The most identifiers that one cache remembers: about 200 MB.
+pub const REPLAY_ENTRIES_MAX: usize = 1_000_000;
+
+/// What was used, until when it must be remembered. Bounded; when it is full, nothing more is
+/// admitted until something expires.
+#[derive(Clone, Debug)]
+pub struct ReplayCache {
+    until: HashMap<Digest, Timestamp>,
+    order: BTreeSet<(Timestamp, Digest)>,
+    entries_max: usize,
+    /// The latest instant that was seen: a clock that steps back forgets nothing anew.
+    latest: Timestamp,
+}
+
+/// Whose identifier: the same text from two makers is two identifiers.
+#[derive(Clone, Copy, Debug)]
+pub enum ReplayOwner<'a> {
+    /// The key of DPoP proofs.
+    Proof {
+        /// Its thumbprint.
+        thumbprint: Digest,
+    },
+    /// The maker of assertions.
+    Assertion {
+        /// Its name.
+        issuer: &'a str,
+    },
+}
+
+/// An identifier was used for the first time. Spend it on the one request.
+///
+/// Made only by [`ReplayCache::admit`].
+///
+/// ```compile_fail,E0423
+/// let _ = ambit_identity::replay::FirstUse(());
+/// ```
+#[derive(Debug)]
+#[must_use = "a first use allows one request"]
+pub struct FirstUse(());
+
+/// An identifier is not admitted.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum ReplayError {
+    /// It was used before.
+    #[error("this proof was used before; make a new one, with a new `jti`, for each request")]
+    Replayed,
+    /// It is over already.
+    #[error("this proof is over; compare the two clocks")]
+    Over,
+    /// There is no room.
+    #[error("too many proofs came within minutes; try again when some have expired")]
+    Full,
+}
+
+impl ReplayCache {
+    /// Returns an empty cache for at most `entries_max` identifiers, and never more than
+    /// [`REPLAY_ENTRIES_MAX`].
+    pub fn new(entries_max: usize) -> Self {
+        Self {
+            until: HashMap::new(),
+            order: BTreeSet::new(),
+            entries_max: entries_max.min(REPLAY_ENTRIES_MAX),
+            latest: Timestamp::from_millis(0),
+        }
+    }
+
+    /// Admits an identifier that was not used before, and remembers it until `until`.
+    ///
+    /// # Errors
+    /// [`ReplayError`] when it was used, is over, or cannot be remembered.
+    pub fn admit(
+        &mut self,
+        owner: ReplayOwner<'_>,
+        token_id: &str,
+        until: Timestamp,
+        now: Timestamp,
+    ) -> Result<FirstUse, ReplayError> {
+        self.latest = self.latest.max(now);
+        self.forget();
+        if until <= self.latest {
+            return Err(ReplayError::Over);
+        }
+        let entry = owner.entry(token_id);
+        if self.until.contains_key(&entry) {
+            return Err(ReplayError::Replayed);
+        }
+        if self.until.len() >= self.entries_max {
+            return Err(ReplayError::Full);
+        }
+        self.until.insert(entry, until);
+        self.order.insert((until, entry));
+        Ok(FirstUse(()))
+    }
+
+    /// Returns how many identifiers are remembered.
+    pub fn len(&self) -> usize {
+        self.until.len()
+    }
+
+    /// Says whether nothing is remembered.
+    pub fn is_empty(&self) -> bool {
+        self.until.is_empty()
+    }
+
+    fn forget(&mut self) {
+        while let Some((until, entry)) = self.order.first().copied() {
+            if until > self.latest {
+                return;
+            }
+            self.order.pop_first();
+            self.until.remove(&entry);
+        }
+    }
+}
+
+impl ReplayOwner<'_> {
+    fn entry(self, token_id: &str) -> Digest {
+        let owner = match self {
+            Self::Proof { thumbprint } => thumbprint,
+            Self::Assertion { issuer } => Digest::of(issuer.as_bytes()),
+        };
+        let kind = match self {
+            Self::Proof { .. } => b'p',
+            Self::Assertion { .. } => b'a',
+        };
+        Digest::of_parts(&[&[kind], owner.as_bytes(), token_id.as_bytes()])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const fn at(millis: u64) -> Timestamp {
+        Timestamp::from_millis(millis)
+    }
+
+    fn admit(
+        cache: &mut ReplayCache,
+        issuer: &str,
+        id: &str,
+        until: u64,
+        now: u64,
+    ) -> &'static str {
+        match cache.admit(ReplayOwner::Assertion { issuer }, id, at(until), at(now)) {
+            Ok(FirstUse(())) => "first",
+            Err(ReplayError::Replayed) => "replayed",
+            Err(ReplayError::Over) => "over",
+            Err(ReplayError::Full) => "full",
+        }
+    }
+
+    #[test]
+    fn an_identifier_is_good_once() {
+        let mut cache = ReplayCache::new(3);
+        assert_eq!(admit(&mut cache, "a", "1", 100, 0), "first");
+        assert_eq!(admit(&mut cache, "a", "1", 200, 99), "replayed");
+        assert_eq!(admit(&mut cache, "b", "1", 100, 0), "first");
+        assert_eq!(admit(&mut cache, "a", "2", 300, 0), "first");
+        assert_eq!(admit(&mut cache, "a", "3", 300, 99), "full");
+        assert_eq!(admit(&mut cache, "a", "2", 300, 99), "replayed");
+        assert_eq!(admit(&mut cache, "a", "3", 300, 100), "first");
+        assert_eq!(cache.len(), 2);
+        assert_eq!(admit(&mut cache, "a", "4", 100, 100), "over");
+        // The clock steps back: what was forgotten at 100 was over then.
+        assert_eq!(admit(&mut cache, "a", "1", 100, 50), "over");
+        let thumbprint = Digest::of(b"a");
+        let proof = ReplayOwner::Proof { thumbprint };
+        assert!(cache.admit(proof, "2", at(300), at(100)).is_ok());
+        assert!(ReplayCache::new(usize::MAX).entries_max == REPLAY_ENTRIES_MAX);
+    }
+
+    proptest! {
+        /// Whatever the clock does, nothing is admitted twice while it is good.
+        #[test]
+        fn nothing_is_admitted_twice(uses in prop::collection::vec((0_u8..4, 0_u64..60, 0_u64..40), 0..60)) {
+            let mut cache = ReplayCache::new(8);
+            let mut admitted = std::collections::BTreeMap::new();
+            for (id, now, ttl) in uses {
+                // A token has one end, whenever it is shown.
+                let until = *admitted.get(&id).unwrap_or(&(now + ttl));
+                if admit(&mut cache, "x", &id.to_string(), until, now) == "first" {
+                    prop_assert!(admitted.insert(id, until).is_none());
+                }
+                prop_assert!(cache.len() <= 8);
+            }
+        }
+    }
+}
