@@ -8,7 +8,8 @@ mod guess;
 use ambit_core::{
     ToolName,
     estate::{
-        CredentialPlacement, Mount, MountAccess, Role, Server, StdioNetwork, Tool, Transport,
+        CredentialPlacement, Mount, MountAccess, Role, Server, StdioLimits, StdioNetwork, Tool,
+        Transport,
     },
     json::Value,
     limits::TOOLS_PER_SERVER_MAX,
@@ -107,6 +108,7 @@ fn head(server: &Server) -> String {
             environment,
             mounts,
             network,
+            limits,
         } => {
             let command: Vec<String> = command.iter().map(|it| quoted(it)).collect();
             let network = match network {
@@ -121,6 +123,12 @@ fn head(server: &Server) -> String {
             let pairs: Vec<String> = environment.iter().map(pair).collect();
             if !pairs.is_empty() {
                 text.push_str(&format!("environment = {{ {} }}\n", pairs.join(", ")));
+            }
+            if *limits != StdioLimits::USUAL {
+                text.push_str(&format!(
+                    "limits = {{ memory_mib = {}, processes = {}, open_files = {} }}\n",
+                    limits.memory_mib, limits.processes, limits.open_files
+                ));
             }
             mounts.iter().for_each(|it| text.push_str(&mount(it)));
         }

@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 pub use self::{
     server::{
         CredentialPlacement, CredentialUse, Effect, Mode, Mount, MountAccess, Role, Server,
-        StdioNetwork, Tool, Transport, Trust,
+        StdioLimits, StdioNetwork, Tool, Transport, Trust,
     },
     template::{
         Approver, ArgumentPath, Bound, Constraint, Containment, Parameter, ParameterKind, Prefix,

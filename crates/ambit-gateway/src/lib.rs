@@ -30,7 +30,7 @@ pub use crate::{
     gateway::{AcceptError, Answering, Face, Fallback, Gateway, GatewayConfig},
     inspect::{InspectError, inspect},
     mcp::{era::Era, methods},
-    sandbox::{SandboxPolicy, mount_overlaps},
+    sandbox::SandboxPolicy,
 };
 
 /// Gives the credential that is sealed under a name; none when there is none.

@@ -6,7 +6,9 @@ mod transport;
 use std::collections::{BTreeMap, BTreeSet};
 
 #[cfg(test)]
-pub(super) use self::transport::{COMMAND_WORDS_MAX, MOUNTS_MAX};
+pub(super) use self::transport::{
+    COMMAND_WORDS_MAX, MOUNTS_MAX, STDIO_MEMORY_MIB_MAX, STDIO_OPEN_FILES_MAX, STDIO_TREE_MAX,
+};
 
 use ambit_core::{
     Labels, ServerName,

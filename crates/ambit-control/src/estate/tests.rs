@@ -431,6 +431,29 @@ fn commands_and_mounts_end_at_their_maximum() {
 }
 
 #[test]
+fn limits_of_stdio_servers_are_whole_numbers_within_bounds() {
+    use super::servers::{STDIO_MEMORY_MIB_MAX, STDIO_OPEN_FILES_MAX, STDIO_TREE_MAX};
+    let http = "[http]\nurl = \"http://127.0.0.1:8932/mcp\"\n";
+    let check = |limits: &str, problems: usize| {
+        let stdio = format!("[stdio]\ncommand = [\"x\"]\nlimits = {{ {limits} }}\n");
+        check_count("servers/mail.toml", http, &stdio, problems);
+    };
+    check("", 0);
+    for (key, most) in [
+        ("memory_mib", STDIO_MEMORY_MIB_MAX),
+        ("processes", STDIO_TREE_MAX),
+        ("open_files", STDIO_OPEN_FILES_MAX),
+    ] {
+        for (number, problems) in [(16, 0), (15, 1), (most, 0), (most + 1, 1)] {
+            check(&format!("{key} = {number}"), problems);
+        }
+    }
+    check("memory_mib = \"1\", processes = -1, threads = 1", 3);
+    let stray = format!("{http}\n[http.limits]\nprocesses = 16\n");
+    check_count("servers/mail.toml", http, &stray, 1);
+}
+
+#[test]
 fn mounts_leave_the_machine_alone() {
     let http = "[http]\nurl = \"http://127.0.0.1:8932/mcp\"\n";
     let mount = |source: &str, problems: usize| {

@@ -64,6 +64,7 @@ fn transport(transport: &Transport) -> String {
             environment,
             mounts,
             network,
+            limits,
         } => {
             let mut text = format!("the program `{}`", command.join(" "));
             for mount in mounts {
@@ -80,6 +81,10 @@ fn transport(transport: &Transport) -> String {
                 StdioNetwork::None => ", no network",
                 StdioNetwork::Host => ", the machine's network",
             });
+            text.push_str(&format!(
+                ", at most {} MiB, {} processes and {} open files",
+                limits.memory_mib, limits.processes, limits.open_files
+            ));
             text
         }
     }

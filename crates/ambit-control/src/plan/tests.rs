@@ -176,6 +176,17 @@ fn registry_people_and_policies_are_compared_too() {
             "~ server mail: is now http://127.0.0.1:9000/mcp without credential (was: http://127.0.0.1:8932/mcp without credential)",
         ],
     );
+    let stdio = "[stdio]\ncommand = [\"x\"]\nlimits = { memory_mib = 64 }\n";
+    check(
+        &[(
+            "servers/mail.toml",
+            "[http]\nurl = \"http://127.0.0.1:8932/mcp\"\n",
+            stdio,
+        )],
+        &[
+            "~ server mail: is now the program `x`, no network, at most 64 MiB, 256 processes and 1024 open files (was: http://127.0.0.1:8932/mcp without credential)",
+        ],
+    );
     check(
         &[("policies/a.cedar", "", "")],
         &["- policy policies/a.cedar: is new; policies only forbid or ask"],

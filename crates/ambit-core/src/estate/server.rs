@@ -43,7 +43,29 @@ pub enum Transport {
         mounts: Vec<Mount>,
         /// What of the network it reaches.
         network: StdioNetwork,
+        /// How much of the machine it may take.
+        limits: StdioLimits,
     },
+}
+
+/// How much of the machine one process tree of a stdio server may take.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct StdioLimits {
+    /// The most memory that each of its processes may write to, and the most that its temporary files may hold, in MiB.
+    pub memory_mib: u32,
+    /// The most processes and threads at once.
+    pub processes: u32,
+    /// The most files that each of its processes may hold open.
+    pub open_files: u32,
+}
+
+impl StdioLimits {
+    /// What a server gets whose file says nothing: enough for ordinary servers in Node.js, Python and Git.
+    pub const USUAL: Self = Self {
+        memory_mib: 1024,
+        processes: 256,
+        open_files: 1024,
+    };
 }
 
 /// How the gateway puts a sealed credential on a request.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use ambit_core::{
-    estate::{Estate, Server, StdioNetwork, Transport},
+    estate::{Estate, Server, StdioLimits, StdioNetwork, Transport},
     task::End,
 };
 use ambit_engine::Ender;
@@ -33,6 +33,7 @@ fn shell(estate: &Estate, extra: &str) -> Transport {
         environment: BTreeMap::new(),
         mounts: Vec::new(),
         network: StdioNetwork::None,
+        limits: StdioLimits::USUAL,
     }
 }
 
@@ -90,6 +91,23 @@ async fn a_server_that_dies_or_babbles_is_started_anew() {
         assert_eq!(call().await, gist, "{extra}");
         assert_eq!(call().await, gist, "{extra}");
         assert_eq!(stand.outcomes(2), ["unknown", "unknown"], "{extra}");
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_takes_too_much_is_a_clear_refusal() {
+    let mut hog = server("x=aaaaaaaa; while :; do x=$x$x; done;");
+    if let Transport::Stdio { limits, .. } = &mut hog.transport {
+        limits.memory_mib = 64;
+    }
+    let stand = Stand::with(false, |estate| {
+        estate.servers.get_mut("tickets").unwrap().transport = hog.transport
+    })
+    .await;
+    for count in 1..=2 {
+        let came = stand.call("get_ticket", r#"{"id":"T-1"}"#).await;
+        assert_eq!(came.gist(), "server_closed");
+        assert_eq!(stand.outcomes(count), vec!["unknown"; count]);
     }
 }
 

@@ -6,7 +6,7 @@ use std::{
 };
 
 use ambit_core::estate::{
-    CredentialPlacement, CredentialUse, Mount, MountAccess, StdioNetwork, Transport,
+    CredentialPlacement, CredentialUse, Mount, MountAccess, StdioLimits, StdioNetwork, Transport,
 };
 use axum::http::{HeaderName, Uri};
 
@@ -16,6 +16,14 @@ use super::super::document::{Field, Section};
 pub(in crate::estate) const COMMAND_WORDS_MAX: usize = 256;
 /// The most mounts of a stdio server.
 pub(in crate::estate) const MOUNTS_MAX: usize = 64;
+/// The most memory that one process of a stdio server may be given, in MiB.
+pub(in crate::estate) const STDIO_MEMORY_MIB_MAX: u32 = 1024 * 1024;
+/// The most processes and threads that a stdio server may be given.
+pub(in crate::estate) const STDIO_TREE_MAX: u32 = 32_768;
+/// The most open files that one process of a stdio server may be given.
+pub(in crate::estate) const STDIO_OPEN_FILES_MAX: u32 = 65_536;
+/// With less than this of each, not even a shell starts.
+const STDIO_LIMIT_LEAST: i64 = 16;
 
 /// Reads the transport; exactly one must be there.
 pub(super) fn read(root: &mut Section<'_>) -> Option<Transport> {
@@ -114,6 +122,7 @@ fn stdio(field: &Field<'_>) -> Option<Transport> {
     let environment = section.optional("environment");
     let mounts = section.optional("mounts");
     let network = section.optional("network");
+    let limits = section.optional("limits");
     section.finish();
     let command = command.and_then(|it| words_of(&it));
     let environment = environment.map_or(Some(BTreeMap::new()), |it| variables(&it));
@@ -121,11 +130,34 @@ fn stdio(field: &Field<'_>) -> Option<Transport> {
     let network = network.map_or(Some(StdioNetwork::None), |it| {
         it.word(&[("none", StdioNetwork::None), ("host", StdioNetwork::Host)])
     });
+    let limits = limits.map_or(Some(StdioLimits::USUAL), |it| limits_of(&it));
     Some(Transport::Stdio {
         command: command?,
         environment: environment?,
         mounts: mounts?,
         network: network?,
+        limits: limits?,
+    })
+}
+
+fn limits_of(field: &Field<'_>) -> Option<StdioLimits> {
+    let mut section = field.section("`limits`")?;
+    let memory = section.optional("memory_mib");
+    let processes = section.optional("processes");
+    let files = section.optional("open_files");
+    section.finish();
+    let read = |field: Option<Field<'_>>, usual: u32, most: u32| match field {
+        None => Some(usual),
+        Some(it) => u32::try_from(it.integer(STDIO_LIMIT_LEAST, most.into())?).ok(),
+    };
+    let usual = StdioLimits::USUAL;
+    let memory_mib = read(memory, usual.memory_mib, STDIO_MEMORY_MIB_MAX);
+    let processes = read(processes, usual.processes, STDIO_TREE_MAX);
+    let open_files = read(files, usual.open_files, STDIO_OPEN_FILES_MAX);
+    Some(StdioLimits {
+        memory_mib: memory_mib?,
+        processes: processes?,
+        open_files: open_files?,
     })
 }
 
