@@ -1,8 +1,7 @@
 //! Every named maximum of the doors.
 //!
 //! Counts and lengths have a test at them and one beyond, but for `CONNECTIONS_MAX` and `STDIO_REQUESTS_WAITING_MAX`: beyond
-//! these, who comes waits and nothing is refused. `UPSTREAM_STREAM_BYTES_MAX`, `LIST_PAGES_MAX` and `LISTED_ITEMS_MAX` are
-//! tested beyond only. Spans of time are not tested at their length: tests do not wait for seconds.
+//! these, who comes waits and nothing is refused. Spans of time are not tested at their length: tests do not wait for seconds.
 
 use std::time::Duration;
 
@@ -39,8 +38,10 @@ pub const UPSTREAM_ANSWER_BYTES_MAX: usize = JSON_BYTES_MAX;
 pub const UPSTREAM_STREAM_BYTES_MAX: usize = 4 * UPSTREAM_ANSWER_BYTES_MAX;
 /// The most notifications that an upstream may send for one request.
 pub const UPSTREAM_NOTIFICATIONS_MAX: usize = 1000;
-/// The most messages that belong to no request, after which a stdio server is ended.
+/// The most messages that belong to no request, after which a stdio server is ended, and the own stream of an HTTP server.
 pub const UPSTREAM_STRAY_MESSAGES_MAX: usize = 1000;
+/// How often one conversation opens the own stream of a legacy HTTP server.
+pub const LISTENINGS_MAX: usize = 64;
 /// How long an upstream may take to answer one request.
 pub const UPSTREAM_ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
 /// How long a connection to an upstream may take.

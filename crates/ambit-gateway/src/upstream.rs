@@ -5,6 +5,7 @@ mod collector;
 mod credential;
 mod error;
 mod http;
+mod listening;
 mod open;
 mod pool;
 pub(crate) mod sse;
@@ -33,6 +34,7 @@ pub(crate) use self::{
 };
 use self::{
     http::{Head, HttpChannel},
+    listening::Listening,
     pool::{Pool, Sender},
     stdio::StdioChannel,
 };
@@ -150,7 +152,7 @@ pub(crate) enum Check {
 
 #[derive(Debug)]
 enum Channel {
-    Http(HttpChannel),
+    Http(Arc<HttpChannel>, Listening),
     Stdio(StdioChannel),
 }
 
@@ -239,7 +241,7 @@ impl Upstream {
             return true;
         }
         match &self.channel {
-            Channel::Http(_) => false,
+            Channel::Http(..) => false,
             Channel::Stdio(channel) => channel.is_closed(),
         }
     }
@@ -298,13 +300,27 @@ impl Upstream {
         self.exchange(call, None).await
     }
 
+    /// Sees to it that a legacy server is heard also outside of requests. Without a session a server can't tell whom it
+    /// asks there.
+    async fn listen(&self) {
+        if let Channel::Http(channel, listening) = &self.channel
+            && self.era == Era::Legacy
+            && channel.has_session()
+        {
+            listening.ensure(channel, self.head("")).await;
+        }
+    }
+
     /// Opens the way for one act. Nothing of it is sent.
     ///
     /// # Errors
     /// [`UpstreamError::Unreachable`].
     pub(crate) async fn line(&self) -> Result<Line, UpstreamError> {
         match &self.channel {
-            Channel::Http(channel) => Ok(Line(Some(channel.connection().await?))),
+            Channel::Http(channel, _) => {
+                self.listen().await;
+                Ok(Line(Some(channel.connection().await?)))
+            }
             Channel::Stdio(_) => Ok(Line(None)),
         }
     }
@@ -362,7 +378,7 @@ impl Upstream {
     /// Ends the conversation: the session upstream, or the process.
     pub(crate) async fn close(&self) {
         match &self.channel {
-            Channel::Http(channel) => channel.close(self.head("")).await,
+            Channel::Http(channel, _) => channel.close(self.head("")).await,
             Channel::Stdio(channel) => channel.close(),
         }
     }
@@ -376,7 +392,7 @@ impl Upstream {
         let text = self.text(id, call);
         let exchange = async {
             match &self.channel {
-                Channel::Http(channel) => {
+                Channel::Http(channel, _) => {
                     channel
                         .exchange(self.head(call.method), (id, text), call, departure)
                         .await

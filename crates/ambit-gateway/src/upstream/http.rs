@@ -5,7 +5,10 @@
 
 use std::{
     fmt,
-    sync::{Arc, Mutex, PoisonError, atomic::AtomicBool},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -86,11 +89,7 @@ impl HttpChannel {
         let request = self.request(head, text, call, injected)?;
         let (response, sender) = self.pool.send(request, departure).await?;
         let (parts, body) = response.into_parts();
-        if parts
-            .headers
-            .get(header::CONTENT_ENCODING)
-            .is_some_and(|it| it != "identity")
-        {
+        if is_compressed(&parts.headers) {
             return Err(UpstreamError::Malformed("its answer is compressed"));
         }
         match parts.status {
@@ -108,7 +107,7 @@ impl HttpChannel {
         let mut collector = Collector::new(id, head.era, call.notices, &self.changed);
         match content_type(&parts.headers) {
             "application/json" => self.read_json(body, sender, (id, injected)).await,
-            "text/event-stream" => {
+            EVENT_STREAM => {
                 self.read_stream(body, sender, (head, injected), &mut collector)
                     .await
             }
@@ -131,6 +130,42 @@ impl HttpChannel {
         Ok(())
     }
 
+    /// Asks for the stream on which the server speaks outside of any request. The connection ends when dropped.
+    ///
+    /// # Errors
+    /// [`UpstreamError::Status`] or [`UpstreamError::Malformed`] from a server that has none.
+    pub(crate) async fn listen(&self, head: Head<'_>) -> Result<(Incoming, Sender), UpstreamError> {
+        let injected = Injected::fetch(self.credential.as_ref(), &self.secrets)?;
+        let call = Call::new(head.method, &[]);
+        let mut request = self.request(head, String::new(), &call, injected.as_ref())?;
+        *request.method_mut() = Method::GET;
+        let headers = request.headers_mut();
+        headers.remove(header::CONTENT_TYPE);
+        headers.insert(header::ACCEPT, HeaderValue::from_static(EVENT_STREAM));
+        let (response, sender) = self.pool.send(request, None).await?;
+        let (parts, body) = response.into_parts();
+        if parts.status != StatusCode::OK {
+            return Err(UpstreamError::Status(parts.status.as_u16()));
+        }
+        if content_type(&parts.headers) != EVENT_STREAM || is_compressed(&parts.headers) {
+            return Err(UpstreamError::Malformed("it is no event stream"));
+        }
+        Ok((body, sender))
+    }
+
+    /// Remembers that the server said that its tools changed.
+    pub(crate) fn tools_changed(&self) {
+        self.changed.store(true, Ordering::Release);
+    }
+
+    /// Says whether the server has opened a session.
+    pub(crate) fn has_session(&self) -> bool {
+        self.session
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .is_some()
+    }
+
     /// Ends the session, when there is one.
     pub(crate) async fn close(&self, head: Head<'_>) {
         if !self.has_session() {
@@ -145,13 +180,6 @@ impl HttpChannel {
         };
         *request.method_mut() = Method::DELETE;
         let _ignored = timeout(CLOSE_TIMEOUT, self.pool.send(request, None)).await;
-    }
-
-    fn has_session(&self) -> bool {
-        self.session
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .is_some()
     }
 
     fn remember_session(&self, headers: &HeaderMap) {
@@ -324,6 +352,12 @@ fn answered(answer: Answer, id: i64, received_bytes: usize) -> Result<Answered, 
     })
 }
 
+fn is_compressed(headers: &HeaderMap) -> bool {
+    headers
+        .get(header::CONTENT_ENCODING)
+        .is_some_and(|it| it != "identity")
+}
+
 fn content_type(headers: &HeaderMap) -> &str {
     let value = headers
         .get(header::CONTENT_TYPE)
@@ -340,6 +374,8 @@ async fn collect(body: Incoming, bytes_max: usize) -> Result<Bytes, UpstreamErro
     }
 }
 
+/// The type of server-sent events.
+const EVENT_STREAM: &str = "text/event-stream";
 /// The longest body of a refusal that is read, in bytes.
 const REFUSAL_BYTES_MAX: usize = 64 * 1024;
 /// How long the end of an answered stream is waited for.

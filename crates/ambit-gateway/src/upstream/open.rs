@@ -13,7 +13,7 @@ use tokio::time::timeout;
 
 use super::{
     Call, Channel, Means, Upstream, UpstreamError, http::HttpChannel, implementation,
-    stdio::StdioChannel,
+    listening::Listening, stdio::StdioChannel,
 };
 use crate::{
     limits::{UPSTREAM_PROBE_TIMEOUT, UPSTREAM_START_TIMEOUT},
@@ -47,7 +47,8 @@ impl Upstream {
                     Arc::clone(&means.secrets),
                     Arc::clone(&changed),
                 );
-                (Channel::Http(channel), Some(url.clone()))
+                let channel = Channel::Http(Arc::new(channel), Listening::default());
+                (channel, Some(url.clone()))
             }
             Transport::Stdio { .. } => {
                 let slot = Arc::clone(&means.processes).try_acquire_owned();
@@ -83,6 +84,7 @@ impl Upstream {
                 means.learn_era(url, None);
             }
             upstream.version = shaken.map_err(|error| upstream.explain(error))?;
+            upstream.listen().await;
         }
         if let Some(url) = &url {
             means.learn_era(url, Some(upstream.era));
@@ -133,7 +135,7 @@ impl Upstream {
         }
         let text = wire::notification_text("notifications/initialized", &[]);
         match &self.channel {
-            Channel::Http(channel) => {
+            Channel::Http(channel, _) => {
                 let head = super::Head {
                     era: Era::Legacy,
                     version,

@@ -1,5 +1,7 @@
 //! Upstreams that hang, die, lie, flood and leak: each gives a clear refusal and an honest record.
 
+use ambit_gateway::limits::{LIST_PAGES_MAX, LISTED_ITEMS_MAX, LISTENINGS_MAX};
+
 use crate::{
     stand::{CREDENTIAL, Stand},
     upstream::Behaviour,
@@ -49,6 +51,8 @@ async fn each_misbehaviour_has_its_answer_and_its_record() {
         (Behaviour::AskForInput, "input_not_offered", "failed"),
         (Behaviour::Error, "-32602", "failed"),
         (Behaviour::ToolError, "done", "failed"),
+        (Behaviour::AskOnOwnStream, "done", "done"),
+        (Behaviour::FloodOwnStream, "server_timeout", "unknown"),
     ] {
         check(behaviour, gist, outcome).await;
     }
@@ -86,14 +90,73 @@ async fn progress_reaches_the_agent_under_its_own_token() {
 }
 
 #[tokio::test]
-async fn a_listing_without_end_is_refused() {
+async fn a_listing_ends_at_its_maximum() {
     let stand = Stand::new(true).await;
     let list = r#"{"jsonrpc":"2.0","id":1,"method":"resources/list"}"#;
-    for behaviour in [Behaviour::EndlessPages, Behaviour::EndlessItems] {
+    for (behaviour, refused) in [
+        (Behaviour::Pages(LIST_PAGES_MAX), None),
+        (
+            Behaviour::Pages(LIST_PAGES_MAX + 1),
+            Some("answer_too_long"),
+        ),
+        (Behaviour::Items(LISTED_ITEMS_MAX), None),
+        (
+            Behaviour::Items(LISTED_ITEMS_MAX + 1),
+            Some("answer_too_long"),
+        ),
+    ] {
         stand.upstream.behave(behaviour);
         let came = stand.post("/s/tickets/mcp", list).await;
-        assert_eq!(came.gist(), "answer_too_long", "{behaviour:?}");
+        match refused {
+            Some(code) => assert_eq!(came.gist(), code, "{behaviour:?}"),
+            None => assert!(
+                came.value().get("result").is_some(),
+                "{behaviour:?}: {came:?}"
+            ),
+        }
     }
     let pages = stand.upstream.seen("resources/list").len();
-    assert_eq!(pages, ambit_gateway::limits::LIST_PAGES_MAX + 1);
+    assert_eq!(pages, 2 * LIST_PAGES_MAX + 2);
+}
+
+async fn with_many_calls() -> Stand {
+    let change = |estate: &mut ambit_core::estate::Estate| {
+        let templates = estate.templates.values_mut();
+        templates.for_each(|it| it.calls_max = 10_000);
+    };
+    Stand::with(false, change).await
+}
+
+#[tokio::test]
+async fn what_a_server_asks_on_its_own_stream_is_refused_at_once() {
+    let stand = with_many_calls().await;
+    let call = async |behaviour: Behaviour| {
+        stand.upstream.behave(behaviour);
+        stand.call("get_ticket", r#"{"id":"T-1"}"#).await.gist()
+    };
+    assert_eq!(call(Behaviour::AskOnOwnStream).await, "done");
+    let asked = r#"{"error":{"code":-32601,"message":"this client answers no requests of servers"},"id":"ask","jsonrpc":"2.0"}"#;
+    let told = |it: &crate::upstream::Seen| it.message.to_canonical() == asked;
+    assert!(stand.upstream.all_seen().iter().any(told));
+    // A stream that ended is opened again before the next act that knows of it, as often as it may be.
+    while stand.upstream.own_streams_opened() < LISTENINGS_MAX {
+        assert_eq!(call(Behaviour::EndOwnStream).await, "done");
+    }
+    for _ in 0..5 {
+        assert_eq!(call(Behaviour::EndOwnStream).await, "done");
+    }
+    assert_eq!(stand.upstream.own_streams_opened(), LISTENINGS_MAX);
+}
+
+#[tokio::test]
+async fn news_of_changed_tools_are_heard_on_the_own_stream() {
+    let stand = with_many_calls().await;
+    let call = async || stand.call("get_ticket", r#"{"id":"T-1"}"#).await.gist();
+    stand.upstream.behave(Behaviour::AnnounceOnOwnStream);
+    assert_eq!(call().await, "done");
+    let before = stand.upstream.seen("tools/list").len();
+    stand.upstream.behave(Behaviour::Answer);
+    while stand.upstream.seen("tools/list").len() == before {
+        assert_eq!(call().await, "done");
+    }
 }

@@ -15,7 +15,10 @@ use hyper::{
     service::service_fn,
 };
 use hyper_util::rt::TokioIo;
-use tokio::net::TcpListener;
+use tokio::{
+    net::TcpListener,
+    sync::{Notify, mpsc},
+};
 
 /// What the server does with a call of a tool.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -43,9 +46,19 @@ pub enum Behaviour {
     ToolError,
     LoseSessionOnce,
     AnnounceChange,
-    EndlessPages,
-    EndlessItems,
+    /// Lists so many empty pages.
+    Pages(usize),
+    /// Lists so many items on one page.
+    Items(usize),
     HangAtOnce,
+    /// Asks the client for a sample on its own stream, and answers once it has heard.
+    AskOnOwnStream,
+    /// Says on its own stream that its tools changed.
+    AnnounceOnOwnStream,
+    /// Says more on its own stream than is heard, and then asks.
+    FloodOwnStream,
+    /// Ends its own stream.
+    EndOwnStream,
     /// Answers nothing until it is told to behave otherwise.
     Rest,
 }
@@ -70,6 +83,10 @@ struct Script {
     tools: Vec<Value>,
     seen: Vec<Seen>,
     sessions: u32,
+    /// The server's own streams, as a client may open them.
+    streams: Vec<mpsc::UnboundedSender<Bytes>>,
+    streams_opened: usize,
+    heard: Arc<Notify>,
 }
 
 type Body = BoxBody<Bytes, std::io::Error>;
@@ -84,6 +101,9 @@ impl Upstream {
             tools,
             seen: Vec::new(),
             sessions: 0,
+            streams: Vec::new(),
+            streams_opened: 0,
+            heard: Arc::default(),
         };
         let upstream = Self {
             url,
@@ -115,6 +135,11 @@ impl Upstream {
         script.seen.iter().filter(of).cloned().collect()
     }
 
+    /// Returns all that was sent.
+    pub fn all_seen(&self) -> Vec<Seen> {
+        self.script().seen.clone()
+    }
+
     fn script(&self) -> MutexGuard<'_, Script> {
         self.script.lock().unwrap()
     }
@@ -127,6 +152,9 @@ impl Upstream {
         if parts.method == "DELETE" {
             return Ok(status(204));
         }
+        if parts.method == "GET" {
+            return Ok(self.own_stream());
+        }
         let message = json::parse(&body.to_bytes()).unwrap();
         self.script().seen.push(Seen {
             headers: parts.headers.clone(),
@@ -135,6 +163,10 @@ impl Upstream {
         let Some(id) = message.get("id").cloned() else {
             return Ok(status(202));
         };
+        if message.get("method").is_none() {
+            self.script().heard.notify_one();
+            return Ok(status(202));
+        }
         let method = message
             .get("method")
             .and_then(Value::as_str)
@@ -171,9 +203,21 @@ impl Upstream {
     fn list(&self, id: &Value, message: &Value) -> Response<Body> {
         let cursor = message.get("params").and_then(|it| it.get("cursor"));
         match (self.script().behaviour, cursor) {
-            (Behaviour::EndlessPages, _) => result(id, r#"{"resources":[],"nextCursor":"x"}"#),
-            (Behaviour::EndlessItems, _) => {
-                let count = ambit_gateway::limits::LISTED_ITEMS_MAX + 1;
+            (Behaviour::Pages(count), cursor) => {
+                let page = cursor
+                    .and_then(Value::as_str)
+                    .map_or(1, |it| it.parse().unwrap());
+                let next = format!(r#"{{"resources":[],"nextCursor":"{}"}}"#, page + 1);
+                result(
+                    id,
+                    if page < count {
+                        &next
+                    } else {
+                        r#"{"resources":[]}"#
+                    },
+                )
+            }
+            (Behaviour::Items(count), _) => {
                 let items = vec![r#"{"uri":"file:///a","name":"a"}"#; count].join(",");
                 result(id, &format!(r#"{{"resources":[{items}]}}"#))
             }
@@ -214,8 +258,13 @@ impl Upstream {
                 r#"{{"jsonrpc":"2.0","method":"notifications/progress","params":{{"progress":{count},"progressToken":{token}}}}}"#
             ))
         };
+        self.speak(behaviour).await;
         match behaviour {
-            Behaviour::Answer => text(200, "application/json", good),
+            Behaviour::Answer
+            | Behaviour::AskOnOwnStream
+            | Behaviour::AnnounceOnOwnStream
+            | Behaviour::FloodOwnStream
+            | Behaviour::EndOwnStream => text(200, "application/json", good),
             Behaviour::Stream => text(200, "text/event-stream", event(&good)),
             Behaviour::StreamWithProgress => text(
                 200,
@@ -255,6 +304,50 @@ impl Upstream {
             }
             _ => self.refuse(behaviour, id, good),
         }
+    }
+
+    /// Says something on its own streams; waits for an answer when it asks.
+    async fn speak(&self, behaviour: Behaviour) {
+        let event = |text: &str| Bytes::from(format!("data: {text}\n\n"));
+        let ask = r#"{"jsonrpc":"2.0","id":"ask","method":"sampling/createMessage","params":{}}"#;
+        let news = r#"{"jsonrpc":"2.0","method":"notifications/tools/list_changed"}"#;
+        let chat = event(r#"{"jsonrpc":"2.0","method":"notifications/message","params":{}}"#);
+        let say = |text: Bytes| {
+            let streams = self.script().streams.clone();
+            streams.iter().for_each(|it| drop(it.send(text.clone())));
+        };
+        match behaviour {
+            Behaviour::AnnounceOnOwnStream => say(event(news)),
+            Behaviour::EndOwnStream => self.script().streams.clear(),
+            Behaviour::AskOnOwnStream | Behaviour::FloodOwnStream => {
+                if behaviour == Behaviour::FloodOwnStream {
+                    (0..ambit_gateway::limits::UPSTREAM_STRAY_MESSAGES_MAX)
+                        .for_each(|_| say(chat.clone()));
+                }
+                say(event(ask));
+                let heard = Arc::clone(&self.script().heard);
+                heard.notified().await;
+            }
+            _ => {}
+        }
+    }
+
+    fn own_stream(&self) -> Response<Body> {
+        let (sender, receiver) = mpsc::unbounded_channel();
+        let mut script = self.script();
+        if script.modern {
+            return status(405);
+        }
+        script.streams.push(sender);
+        script.streams_opened += 1;
+        let mut response = text(200, "text/event-stream", String::new());
+        *response.body_mut() = OwnStream(receiver).boxed();
+        response
+    }
+
+    /// Returns how many of its own streams were opened so far.
+    pub fn own_streams_opened(&self) -> usize {
+        self.script().streams_opened
     }
 
     /// Answers in one piece, and not as it should.
@@ -335,6 +428,21 @@ fn text(status: u16, kind: &str, text: String) -> Response<Body> {
         .headers_mut()
         .insert("content-type", kind.parse().unwrap());
     response
+}
+
+struct OwnStream(mpsc::UnboundedReceiver<Bytes>);
+
+impl hyper::body::Body for OwnStream {
+    type Data = Bytes;
+    type Error = std::io::Error;
+    fn poll_frame(
+        mut self: std::pin::Pin<&mut Self>,
+        context: &mut std::task::Context<'_>,
+    ) -> std::task::Poll<Option<Result<Frame<Bytes>, std::io::Error>>> {
+        self.0
+            .poll_recv(context)
+            .map(|it| it.map(|bytes| Ok(Frame::data(bytes))))
+    }
 }
 
 /// A body that breaks off after `bytes`.
