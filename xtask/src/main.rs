@@ -13,6 +13,7 @@ mod bench;
 mod crash;
 mod failure;
 mod fuzz;
+mod graph;
 mod house;
 mod openapi;
 mod step;

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use crate::failure::Failure;
 use crate::step::{self, Step};
-use crate::{house, root, tools};
+use crate::{graph, house, root, tools};
 
 /// Whether the judges (the programs of others) take part.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,13 +70,14 @@ fn checks(root: &Path) -> Vec<Step> {
             step::run(cargo(root).args(scope).args(["--", "-D", "warnings"]))
         }),
         Step::take("house", || house::run(&[])),
+        Step::take("graph", graph::run),
     ];
     if step::succeeds(cargo(root).args(["deny", "--version"])) {
         steps.push(Step::take("deny", || {
             step::run(cargo(root).args(["deny", "check"]))
         }));
     } else {
-        println!("==> deny: left out, for cargo-deny is not installed (house keeps the walls)");
+        println!("==> deny: advisories are left out, for cargo-deny is not installed");
     }
     steps
 }
