@@ -1,5 +1,6 @@
 //! `cargo xtask house`: the floor plan and the rules of the house, as a test.
 
+mod graph;
 mod imports;
 mod plan;
 mod text;
@@ -47,7 +48,8 @@ pub(crate) fn run(options: &[String]) -> Result<(), Failure> {
         ));
     }
     let tree = Tree::read(&root())?;
-    let findings = check(&tree);
+    let mut findings = check(&tree);
+    findings.extend(graph::findings()?);
     for finding in &findings {
         println!("{finding}");
     }

@@ -13,7 +13,6 @@ mod bench;
 mod crash;
 mod failure;
 mod fuzz;
-mod graph;
 mod house;
 mod openapi;
 mod step;

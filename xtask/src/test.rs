@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use crate::failure::Failure;
 use crate::step::{self, Step};
-use crate::{graph, house, root, tools};
+use crate::{house, root, tools};
 
 /// Whether the judges (the programs of others) take part.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,7 +70,6 @@ fn checks(root: &Path) -> Vec<Step> {
             step::run(cargo(root).args(scope).args(["--", "-D", "warnings"]))
         }),
         Step::take("house", || house::run(&[])),
-        Step::take("graph", graph::run),
     ];
     if step::succeeds(cargo(root).args(["deny", "--version"])) {
         steps.push(Step::take("deny", || {

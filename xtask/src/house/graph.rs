@@ -11,31 +11,29 @@ use std::process::Command;
 
 use toml::{Table, Value};
 
+use super::Finding;
 use crate::failure::Failure;
 use crate::root;
 
 /// What stands between the parts of a line of `cargo tree`.
 const FORMAT: &str = " {p}|{l}";
 
-/// Checks the graph and prints every broken rule.
+/// Every rule of `deny.toml` that the graph breaks.
 ///
 /// # Errors
-/// When a rule is broken, `deny.toml` can't be read, or cargo can't tell the graph.
-pub(crate) fn run() -> Result<(), Failure> {
+/// When `deny.toml` can't be read, or cargo can't tell the graph.
+pub(super) fn findings() -> Result<Vec<Finding>, Failure> {
     let path = root().join("deny.toml");
     let text = fs::read_to_string(&path).map_err(|source| Failure::File {
         attempt: "read",
         path,
         source,
     })?;
-    let findings = check(&text, &tree()?);
-    for finding in &findings {
-        println!("{finding}");
-    }
-    if findings.is_empty() {
-        return Ok(());
-    }
-    Err(Failure::House(findings.len()))
+    let broken = check(&text, &tree()?);
+    Ok(broken
+        .into_iter()
+        .map(|it| Finding::new("deny.toml", it))
+        .collect())
 }
 
 /// Asks cargo for every package of the graph on Linux, each with its depth before it.
