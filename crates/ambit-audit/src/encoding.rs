@@ -75,6 +75,7 @@ mod kind {
     pub(super) const REVOCATION_EFFECTIVE: &str = "revocation.effective";
     pub(super) const TOOL_SEEN: &str = "tool.seen";
     pub(super) const SERVER_INSPECTED: &str = "server.inspected";
+    pub(super) const KEYS_ROTATED: &str = "keys.rotated";
     pub(super) const CREDENTIAL_SEALED: &str = "credential.sealed";
     pub(super) const REFUSALS_COALESCED: &str = "refusals.coalesced";
     pub(super) const STATE_DIGEST: &str = "state.digest";

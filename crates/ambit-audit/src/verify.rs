@@ -445,6 +445,7 @@ impl Story {
             | Body::RevocationEffective { .. }
             | Body::ToolSeen { .. }
             | Body::ServerInspected { .. }
+            | Body::KeysRotated { .. }
             | Body::CredentialSealed { .. }
             | Body::RefusalsCoalesced { .. }
             | Body::StateDigest { .. } => Ok(()),

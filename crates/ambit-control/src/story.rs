@@ -86,6 +86,7 @@ pub fn concerns_task(body: &Body, task: TaskId) -> bool {
         | Body::EstateApplied { .. }
         | Body::ToolSeen { .. }
         | Body::ServerInspected { .. }
+        | Body::KeysRotated { .. }
         | Body::CredentialSealed { .. }
         | Body::StateDigest { .. } => false,
     }

@@ -2,7 +2,7 @@
 
 use crate::{
     AgentName, ApprovalId, Digest, InstanceId, PersonId, ServerName, TaskId, TemplateName,
-    ToolName, estate::Mode, json::Value,
+    ToolName, estate::Mode, json::Value, record::KeyStep,
 };
 
 /// What an agent wants done at a server.
@@ -111,6 +111,11 @@ pub enum Governance {
     InspectServer {
         /// Which.
         server: ServerName,
+    },
+    /// Take a step in the rotation of the issuing keys.
+    RotateKeys {
+        /// Which.
+        step: KeyStep,
     },
     /// Read tasks, approvals, the log.
     Inspect,
@@ -251,6 +256,7 @@ impl Governance {
             Self::ApplyEstate { .. } => "apply_estate",
             Self::SealCredential { .. } => "seal_credential",
             Self::InspectServer { .. } => "inspect_server",
+            Self::RotateKeys { .. } => "rotate_keys",
             Self::Inspect => "inspect",
         }
     }

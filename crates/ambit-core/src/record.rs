@@ -141,6 +141,18 @@ pub enum Body {
         /// Who may say so.
         warrant: Warrant,
     },
+    /// The issuing keys of the trust domain change. Written before the new ones are kept, published or signed with.
+    KeysRotated {
+        /// How.
+        step: KeyStep,
+        /// SHA-256 over the DER of the certificate of the pair of keys that it is about: the one that is prepared, or
+        /// that signs from now on.
+        certificate: Digest,
+        /// The bundle's sequence after it.
+        sequence: u64,
+        /// Who may say so; nobody, when time asked for it.
+        warrant: Option<Warrant>,
+    },
     /// A credential was sealed for the gateway to inject.
     CredentialSealed {
         /// Under which name.
@@ -296,6 +308,19 @@ pub enum Status {
     Unknown,
 }
 
+/// A step in the rotation of the issuing keys.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum KeyStep {
+    /// A pair of keys is published that will sign later.
+    Prepare,
+    /// The prepared pair signs; the one before is retired.
+    Activate,
+    /// A new pair takes the place of all others, and what those signed counts no more.
+    Replace,
+    /// Retired pairs leave the bundle: all that they signed has ended.
+    Tidy,
+}
+
 /// A person's answer to a held act.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Verdict {
@@ -328,6 +353,7 @@ impl Body {
             | Self::Reinstated { warrant, .. }
             | Self::ServerInspected { warrant, .. }
             | Self::CredentialSealed { warrant, .. } => Some(warrant),
+            Self::KeysRotated { warrant, .. } => warrant.as_ref(),
             Self::LogOpened { .. }
             | Self::PersonKnown { .. }
             | Self::InstanceCertified { .. }
@@ -354,6 +380,21 @@ impl Status {
             Self::Failed => "failed",
             Self::NotSent => "not_sent",
             Self::Unknown => "unknown",
+        }
+    }
+}
+
+impl KeyStep {
+    /// Every step.
+    pub const ALL: [Self; 4] = [Self::Prepare, Self::Activate, Self::Replace, Self::Tidy];
+
+    /// Returns the word that records and APIs use.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Prepare => "prepare",
+            Self::Activate => "activate",
+            Self::Replace => "replace",
+            Self::Tidy => "tidy",
         }
     }
 }

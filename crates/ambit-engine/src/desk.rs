@@ -101,6 +101,7 @@ const fn may_use_reserve(body: &Body) -> bool {
         | Body::Reinstated { .. }
         | Body::ToolSeen { .. }
         | Body::ServerInspected { .. }
+        | Body::KeysRotated { .. }
         | Body::CredentialSealed { .. } => false,
     }
 }
@@ -132,6 +133,7 @@ impl Live {
             | Body::RevocationEffective { .. }
             | Body::ToolSeen { .. }
             | Body::ServerInspected { .. }
+            | Body::KeysRotated { .. }
             | Body::CredentialSealed { .. }
             | Body::RefusalsCoalesced { .. }
             | Body::StateDigest { .. } => {}

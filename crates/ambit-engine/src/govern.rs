@@ -2,6 +2,7 @@
 
 mod approve;
 mod inspect;
+mod keys;
 mod reinstate;
 mod revoke;
 mod tasks;
@@ -23,6 +24,7 @@ use ambit_policy::{PersonDecision, PersonPermit, PersonRequest, PolicyBook};
 pub use self::{
     approve::{ApprovalSummary, Counts},
     inspect::{Inspection, ServerInspection},
+    keys::{KeyLeave, KeyRotation},
     reinstate::Reinstatement,
     revoke::RevocationReport,
     tasks::{Applied, Ender, StartTask, Started, TaskSummary},

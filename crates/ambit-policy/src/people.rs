@@ -361,6 +361,7 @@ const fn touched_task(act: &Governance) -> Option<TaskId> {
         | Governance::ApplyEstate { .. }
         | Governance::SealCredential { .. }
         | Governance::InspectServer { .. }
+        | Governance::RotateKeys { .. }
         | Governance::Inspect => None,
     }
 }

@@ -7,7 +7,9 @@ use ambit_core::{
     act::Target,
     id::Id,
     json::{INTEGER_MAX, Value},
-    record::{Actor, Answer, Body, Decided, Performed, Record, Sealed, Status, Verdict, Warrant},
+    record::{
+        Actor, Answer, Body, Decided, KeyStep, Performed, Record, Sealed, Status, Verdict, Warrant,
+    },
     task::{Contained, End, Task},
 };
 use proptest::{collection::vec, option, prelude::*, sample::select};
@@ -80,6 +82,18 @@ fn observed() -> impl Strategy<Value = Body> {
         }),
         (server(), warrant())
             .prop_map(|(server, warrant)| Body::ServerInspected { server, warrant }),
+        (
+            select(KeyStep::ALL.to_vec()),
+            digest(),
+            number(),
+            option::of(warrant()),
+        )
+            .prop_map(|(step, certificate, sequence, warrant)| Body::KeysRotated {
+                step,
+                certificate,
+                sequence,
+                warrant,
+            }),
         (id(), vec(id(), 0..4), span()).prop_map(|(revocation, crossed, took)| {
             Body::RevocationEffective {
                 revocation,

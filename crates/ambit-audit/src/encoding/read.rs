@@ -6,7 +6,7 @@ use ambit_core::{
     Label, Labels, Millis, Reason, Timestamp,
     act::Target,
     json::Value,
-    record::{Actor, Answer, Body, Decided, Performed, Record, Sealed, Status, Verdict, Warrant},
+    record::{Actor, Answer, Body, Decided, KeyStep, Performed, Record, Sealed, Status, Verdict, Warrant},
     task::{Contained, End, Task},
 };
 
@@ -95,6 +95,12 @@ fn governance(kind: &str, it: &mut Members) -> Result<Body, DecodeError> {
         kind::SERVER_INSPECTED => Body::ServerInspected {
             server: it.text("server")?,
             warrant: it.object("warrant", warrant)?,
+        },
+        kind::KEYS_ROTATED => Body::KeysRotated {
+            step: it.word("step", KeyStep::ALL, KeyStep::as_str)?,
+            certificate: it.text("certificate")?,
+            sequence: it.number("sequence")?,
+            warrant: it.maybe_object("warrant", warrant)?,
         },
         kind::CREDENTIAL_SEALED => Body::CredentialSealed {
             reference: it.string("reference")?,

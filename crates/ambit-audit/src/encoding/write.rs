@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 
 use ambit_core::{
-    Labels, Timestamp,
+    Digest, Labels, Timestamp,
     act::Target,
     json::Value,
-    record::{Actor, Answer, Body, Decided, Performed, Record, Sealed, Warrant},
+    record::{Actor, Answer, Body, Decided, KeyStep, Performed, Record, Sealed, Warrant},
     task::Task,
 };
 
@@ -79,6 +79,15 @@ fn body(body: &Body) -> (&'static str, Members<'_>) {
             members()
                 .add("server", server.as_str())
                 .add("warrant", self::warrant(warrant)),
+        ),
+        Body::KeysRotated {
+            step,
+            certificate,
+            sequence,
+            warrant,
+        } => (
+            kind::KEYS_ROTATED,
+            keys_rotated(*step, certificate, *sequence, warrant.as_ref()),
         ),
         Body::CredentialSealed { reference, warrant } => (
             kind::CREDENTIAL_SEALED,
@@ -185,9 +194,23 @@ fn governance(body: &Body) -> (&'static str, Members<'_>) {
         | Body::Performed(_)
         | Body::ToolSeen { .. }
         | Body::ServerInspected { .. }
+        | Body::KeysRotated { .. }
         | Body::CredentialSealed { .. }
         | Body::StateDigest { .. } => self::body(body),
     }
+}
+
+fn keys_rotated(
+    step: KeyStep,
+    certificate: &Digest,
+    sequence: u64,
+    warrant: Option<&Warrant>,
+) -> Members<'static> {
+    members()
+        .add("step", step.as_str())
+        .text("certificate", certificate)
+        .add("sequence", sequence)
+        .maybe("warrant", warrant.map(self::warrant))
 }
 
 fn log_opened(origin: &str, recovered: Option<&(String, u64)>) -> Members<'static> {

@@ -212,6 +212,7 @@ impl<'a> Context<'a> {
             | Body::RevocationCarried { .. }
             | Body::ToolSeen { .. }
             | Body::ServerInspected { .. }
+            | Body::KeysRotated { .. }
             | Body::CredentialSealed { .. }
             | Body::StateDigest { .. } => return None,
         };

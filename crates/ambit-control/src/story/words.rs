@@ -1,8 +1,8 @@
 //! Records in words.
 
 use ambit_core::{
-    Reason,
-    record::{Actor, Answer, Body, Decided, Performed, Status},
+    Digest, Reason,
+    record::{Actor, Answer, Body, Decided, KeyStep, Performed, Status},
     task::Task,
 };
 
@@ -164,6 +164,16 @@ pub(super) fn body(body: &Body, names: &Names) -> String {
                 names.person(warrant.by)
             )
         }
+        Body::KeysRotated {
+            step,
+            certificate,
+            sequence,
+            warrant,
+        } => keys_rotated(
+            *step,
+            (*certificate, *sequence),
+            warrant.as_ref().map(|it| names.person(it.by)),
+        ),
         Body::CredentialSealed { reference, warrant } => {
             format!("{} sealed credential {reference}", names.person(warrant.by))
         }
@@ -180,6 +190,21 @@ pub(super) fn body(body: &Body, names: &Names) -> String {
         ),
         Body::StateDigest { digest } => format!("the folded state is {digest}"),
     }
+}
+
+fn keys_rotated(
+    step: KeyStep,
+    (certificate, sequence): (Digest, u64),
+    by: Option<String>,
+) -> String {
+    let by = by.unwrap_or_else(|| "time".to_owned());
+    let what = match step {
+        KeyStep::Prepare => "published issuing keys that will sign later",
+        KeyStep::Activate => "let the prepared issuing keys sign",
+        KeyStep::Replace => "replaced all issuing keys; what they signed counts no more",
+        KeyStep::Tidy => "let retired issuing keys go",
+    };
+    format!("{by} {what} ({certificate}, bundle {sequence})")
 }
 
 fn started(task: &Task, by: &str) -> String {

@@ -124,6 +124,7 @@ impl State {
             Body::InstanceCertified { .. }
             | Body::RevocationEffective { .. }
             | Body::ServerInspected { .. }
+            | Body::KeysRotated { .. }
             | Body::CredentialSealed { .. }
             | Body::RefusalsCoalesced { .. }
             | Body::StateDigest { .. } => {}

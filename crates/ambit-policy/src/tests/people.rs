@@ -118,6 +118,9 @@ fn acts() -> Vec<Governance> {
         Governance::InspectServer {
             server: "tickets".parse().unwrap(),
         },
+        Governance::RotateKeys {
+            step: ambit_core::record::KeyStep::Replace,
+        },
         Governance::Inspect,
     ]
 }
@@ -149,6 +152,7 @@ fn roles_by_acts() {
        apply_estate: - - - - allow
     seal_credential: - - - - allow
      inspect_server: - - - - allow
+        rotate_keys: - - - - allow
             inspect: allow allow allow allow allow
     UncontainedAgentOnSameUser
          start_task: binding_too_weak binding_too_weak binding_too_weak binding_too_weak binding_too_weak
@@ -159,6 +163,7 @@ fn roles_by_acts() {
        apply_estate: binding_too_weak binding_too_weak binding_too_weak binding_too_weak binding_too_weak
     seal_credential: binding_too_weak binding_too_weak binding_too_weak binding_too_weak binding_too_weak
      inspect_server: binding_too_weak binding_too_weak binding_too_weak binding_too_weak binding_too_weak
+        rotate_keys: binding_too_weak binding_too_weak binding_too_weak binding_too_weak binding_too_weak
             inspect: allow allow allow allow allow
     ");
 }

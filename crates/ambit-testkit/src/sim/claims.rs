@@ -77,6 +77,7 @@ pub(super) fn claims(body: &Body) -> Option<String> {
         | Body::CredentialSealed { .. }
         | Body::RefusalsCoalesced { .. }
         | Body::StateDigest { .. } => return None,
+        | Body::KeysRotated { .. }
     };
     Some(claim.to_string())
 }

@@ -127,6 +127,7 @@ impl Laws {
             Body::LogOpened { .. }
             | Body::PersonKnown { .. }
             | Body::ServerInspected { .. }
+            | Body::KeysRotated { .. }
             | Body::CredentialSealed { .. }
             | Body::StateDigest { .. } => {}
         }
