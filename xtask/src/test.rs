@@ -81,8 +81,8 @@ fn checks(root: &Path) -> Vec<Step> {
     steps
 }
 
-/// The cargo feature that turns the judges' tests on.
-const JUDGES: &str = "ambit/judges";
+/// The cargo features that turn the judges' tests on.
+const JUDGES: &str = "ambit/judges,ambit-identity/judges";
 
 fn tests(root: &Path, tools: Option<&Path>) -> Vec<Step> {
     let with_judges = |command: &mut Command| {

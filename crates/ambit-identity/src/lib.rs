@@ -1,4 +1,4 @@
-//! Who is calling: proofs of identity, checked once per connection and turned into evidence.
+//! Who is calling: proofs of identity, checked once per connection or token and turned into evidence.
 //!
 //! Everything that a check depends upon is an argument: certificates, bundles, time, chance. The
 //! evidence types ([`InstanceCaller`], [`PersonCaller`], [`Gateway`]) have private fields and are

@@ -75,11 +75,10 @@ pub struct AccessIssuer {
     signer: Signer,
 }
 
-/// Who takes access tokens: for one audience, from one issuer.
+/// Who takes access tokens: from one issuer, by its keys.
 #[derive(Clone, Debug)]
 pub struct AccessVerifier {
     issuer: String,
-    audience: String,
     keys: VerifyingKeys,
 }
 
@@ -176,45 +175,51 @@ impl AccessIssuer {
 }
 
 impl AccessVerifier {
-    /// Takes tokens of `issuer` for `audience`, signed with one of `keys`.
-    pub const fn new(issuer: String, audience: String, keys: VerifyingKeys) -> Self {
-        Self {
-            issuer,
-            audience,
-            keys,
-        }
+    /// Takes tokens of `issuer`, signed with one of `keys`.
+    pub const fn new(issuer: String, keys: VerifyingKeys) -> Self {
+        Self { issuer, keys }
     }
 
-    /// Verifies a token.
+    /// Verifies a token for `audience`, the place that it is shown to, compared letter by letter.
     ///
     /// # Errors
     /// [`JoseError`] when its header, signature, issuer, audience, time or any claim is not as an
     /// access token of this issuer has it. Claims that Ambit does not write are refused.
-    pub fn verify(&self, token: &str, now: Timestamp) -> Result<AccessToken, JoseError> {
+    pub fn verify(
+        &self,
+        token: &str,
+        audience: &str,
+        now: Timestamp,
+    ) -> Result<AccessToken, JoseError> {
         let unverified = jws::read(token, &PROFILE)?;
         let header = unverified.header();
         let key = self.keys.find(header.key_id(), header.algorithm())?;
         let verified = unverified.verify(key)?;
         Ok(AccessToken {
-            grant: self.read(verified.claims(), now)?,
+            grant: self.read(verified.claims(), audience, now)?,
             digest: Digest::of(token.as_bytes()),
         })
     }
 
-    fn read(&self, claims: &Claims, now: Timestamp) -> Result<AccessGrant, JoseError> {
+    fn read(
+        &self,
+        claims: &Claims,
+        audience: &str,
+        now: Timestamp,
+    ) -> Result<AccessGrant, JoseError> {
         claims.only(CLAIMS)?;
         if claims.required_text("iss")? != self.issuer {
             let rule = "this authorization server; get a token there";
             return Err(JoseError::Claim { name: "iss", rule });
         }
-        claims.check_sole_audience(&self.audience)?;
+        claims.check_sole_audience(audience)?;
         let expires_at = claims.check_window(now, WINDOW)?;
         claims.date("iat")?.ok_or(missing("iat"))?;
         Ok(AccessGrant {
             token_id: read::token_id(claims)?,
             subject: claims.required_text("sub")?.to_owned(),
             client_id: claims.required_text("client_id")?.to_owned(),
-            audience: self.audience.clone(),
+            audience: audience.to_owned(),
             actors: read::actors(claims)?,
             mission: read::mission(claims, &self.issuer)?,
             authorization_details: read::authorization_details(claims)?,

@@ -41,7 +41,7 @@ fn issuer() -> AccessIssuer {
 }
 
 fn verifier() -> AccessVerifier {
-    AccessVerifier::new(ISSUER.to_owned(), AUDIENCE.to_owned(), keys(1))
+    AccessVerifier::new(ISSUER.to_owned(), keys(1))
 }
 
 /// The claims of a good token, as text.
@@ -74,7 +74,7 @@ fn what_is_issued_is_read_back() {
             grant.binding = binding;
             grant.actors = actors;
             let token = issuer().issue(&grant, NOW).unwrap();
-            let read = verifier().verify(&token, later(1)).unwrap();
+            let read = verifier().verify(&token, AUDIENCE, later(1)).unwrap();
             assert_eq!(*read.grant(), grant);
         }
     }
@@ -106,7 +106,7 @@ fn tokens_of_another_kind_or_place_are_refused() {
     let claims = claims();
     let good = signed(&claims);
     let tried = |token: &str, expect| {
-        check_refusal(verifier().verify(token, NOW), expect, token);
+        check_refusal(verifier().verify(token, AUDIENCE, NOW), expect, token);
     };
     tried(&good, Ok(()));
     let kid = key_id(1);
@@ -153,7 +153,7 @@ fn every_claim_is_as_it_is_written() {
     let tried = |name: &str, value: &str, part| {
         let token = signed(&replaced(&claims(), name, value));
         check_refusal(
-            verifier().verify(&token, NOW),
+            verifier().verify(&token, AUDIENCE, NOW),
             Err(part),
             &format!("{name}: {value}"),
         );
@@ -198,7 +198,11 @@ fn every_claim_is_as_it_is_written() {
         )
     };
     let token = signed(&replaced(&claims(), "act", &deep(ACTORS_MAX)));
-    check_refusal(verifier().verify(&token, NOW), Ok(()), "the longest chain");
+    check_refusal(
+        verifier().verify(&token, AUDIENCE, NOW),
+        Ok(()),
+        "the longest chain",
+    );
     for value in [
         "",
         "null",
@@ -257,7 +261,7 @@ fn every_claim_is_as_it_is_written() {
 #[test]
 fn a_token_lives_from_its_first_second_to_its_last() {
     let token = issuer().issue(&grant(), NOW).unwrap();
-    let tried = |now: Timestamp| verifier().verify(&token, now);
+    let tried = |now: Timestamp| verifier().verify(&token, AUDIENCE, now);
     let before = |seconds: u64| Timestamp::from_millis(NOW.as_millis() - seconds * 1000);
     assert!(tried(before(5)).is_ok());
     assert!(matches!(
@@ -297,7 +301,7 @@ fn a_bound_token_is_worth_nothing_without_its_key() {
         let mut grant = grant();
         grant.binding = binding;
         let token = issuer().issue(&grant, NOW).unwrap();
-        (verifier().verify(&token, NOW).unwrap(), token)
+        (verifier().verify(&token, AUDIENCE, NOW).unwrap(), token)
     };
     let (bearer, text) = read(KeyBinding::Bearer);
     let proof = prove(&text, &proofs);
@@ -344,7 +348,7 @@ proptest! {
         grant.token_id = id;
         grant.expires_at = later(ttl);
         let token = issuer().issue(&grant, NOW).unwrap();
-        let read = verifier().verify(&token, NOW).unwrap();
+        let read = verifier().verify(&token, AUDIENCE, NOW).unwrap();
         prop_assert_eq!(read.grant(), &grant);
     }
 }
