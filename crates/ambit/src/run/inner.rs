@@ -15,7 +15,7 @@ use std::{
     thread,
 };
 
-use rustix::process::{Pid, Signal, kill_process_group};
+use rustix::process::{Pid, Signal, WaitOptions, kill_process_group, wait};
 
 use super::{
     handover::{Report, await_go, send_listener},
@@ -121,7 +121,7 @@ fn supervise(
         .envs(surroundings.variables())
         .process_group(0)
         .spawn();
-    let mut child = match spawned {
+    let child = match spawned {
         Ok(child) => child,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Report::NotFound),
         Err(_) => return Ok(Report::NotStarted),
@@ -131,8 +131,24 @@ fn supervise(
         .try_clone()
         .map_err(failed("share the runner's socket"))?;
     thread::spawn(move || pass_signals(signals, group));
-    let status = child.wait().map_err(failed("wait for the command"))?;
-    Ok(Report::Ended(exit_code(status)))
+    let code = await_end(group).map_err(failed("wait for the command"))?;
+    Ok(Report::Ended(code))
+}
+
+/// Waits for the end of `command` and returns its exit code. As the first process inside, it also buries whatever else
+/// ends and has no parent any more.
+fn await_end(command: Option<Pid>) -> io::Result<u8> {
+    loop {
+        let ended = match wait(WaitOptions::empty()) {
+            Err(rustix::io::Errno::INTR) => continue,
+            other => other?,
+        };
+        if let Some((process, status)) = ended
+            && Some(process) == command
+        {
+            return Ok(exit_code(ExitStatus::from_raw(status.as_raw())));
+        }
+    }
 }
 
 /// Passes on each signal that the runner names, until the runner is gone.

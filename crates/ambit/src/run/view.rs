@@ -187,6 +187,8 @@ impl View {
             "agent",
             "--die-with-parent",
             "--new-session",
+            // bubblewrap's own first process could be traced from inside; ours can't.
+            "--as-pid-1",
             "--cap-drop",
             "ALL",
             "--proc",
