@@ -178,6 +178,26 @@ pub fn create_text(path: &Path, text: &str) -> Result<(), KeyFileError> {
     create(path, text.as_bytes())
 }
 
+/// Replaces the text in the key file at `path`, which must be there and pass every check: afterwards it is the old
+/// one whole or the new one whole, durably.
+///
+/// # Errors
+/// [`KeyFileError`] when there is none, it is open to others, or the file system refuses.
+pub fn replace_text(path: &Path, text: &str) -> Result<(), KeyFileError> {
+    read_text(path)?;
+    let next = aside(path, ".next");
+    // What an interrupted attempt left is worth nothing: the old file still counts.
+    match fs::remove_file(&next) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            return Err(io_error(&next, "removed", error));
+        }
+        Ok(()) | Err(_) => (),
+    }
+    create_text(&next, text)?;
+    fs::rename(&next, path).map_err(|source| io_error(path, "replaced", source))?;
+    sync_folder(path).map_err(|source| io_error(path, "made durable", source))
+}
+
 /// Reads at most one byte more than `bytes_max`, from a file that passed every check.
 fn read(path: &Path, bytes_max: u64) -> Result<Zeroizing<Vec<u8>>, KeyFileError> {
     // Without NONBLOCK the opening of a pipe would wait for its writer.
@@ -266,8 +286,12 @@ fn sync_folder(path: &Path) -> io::Result<()> {
 }
 
 fn beside(path: &Path) -> PathBuf {
+    aside(path, ".unfinished")
+}
+
+fn aside(path: &Path, ending: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
-    name.push(".unfinished");
+    name.push(ending);
     name.into()
 }
 

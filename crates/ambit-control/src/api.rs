@@ -5,6 +5,7 @@
 //! is an RFC 9457 problem with a stable `code`. Bodies are read by the one strict parser.
 
 mod approvals;
+mod authority;
 mod body;
 mod caller;
 mod estate;
@@ -25,10 +26,12 @@ use std::{fmt, future::Future, pin::Pin, sync::Arc};
 
 use ambit_core::{ServerName, json::Value};
 use ambit_engine::{Clock, Handle};
-use ambit_identity::Authority;
+use ambit_identity::IssuingKeys;
 use axum::Router;
+use tokio::sync::watch;
 
 pub use self::{
+    authority::{KeepKeys, rotate_if_due},
     body::{BODY_BYTES_MAX, ESTATE_BODY_BYTES_MAX},
     idempotency::{IDEMPOTENCY_KEPT_MAX, IDEMPOTENCY_KEY_BYTES_MAX},
     log::RECORDS_PER_ANSWER_MAX,
@@ -38,6 +41,7 @@ pub use self::{
     routes::{Asks, Door, ROUTES, Route},
 };
 use self::{idempotency::Idempotency, presence::Presences};
+use crate::workload::Workloads;
 
 /// Seals a credential under its name, with fresh random bytes.
 pub type SealCredential =
@@ -49,6 +53,9 @@ pub type ListTools = Arc<dyn Fn(ServerName) -> ListedTools + Send + Sync>;
 /// The tools of a running server, or why they can't be had and what to do.
 pub type ListedTools = Pin<Box<dyn Future<Output = Result<Vec<Value>, String>> + Send>>;
 
+/// The issuing keys, and who waits to hear that they changed.
+pub type KeysInForce = Arc<watch::Sender<Arc<IssuingKeys>>>;
+
 /// What the doors of people need.
 #[derive(Clone)]
 pub struct Control {
@@ -57,7 +64,9 @@ pub struct Control {
     /// Where moments come from.
     pub clock: Clock,
     /// What signs the instances' certificates.
-    pub authority: Arc<Authority>,
+    pub keys: KeysInForce,
+    /// Keeps them when they changed.
+    pub keep_keys: KeepKeys,
     /// Where instances find the gateway, such as `https://127.0.0.1:8443`.
     pub gateway: String,
     /// Seals credentials for the gateway to inject.
@@ -71,6 +80,8 @@ struct Shared {
     control: Control,
     idempotency: Idempotency,
     presences: Presences,
+    workloads: Workloads,
+    rotating: tokio::sync::Mutex<()>,
 }
 
 /// The doors, which share what they know of each other: who is present, what was answered.
@@ -84,7 +95,24 @@ impl Doors {
             control,
             idempotency: Idempotency::default(),
             presences: Presences::default(),
+            workloads: Workloads::default(),
+            rotating: tokio::sync::Mutex::default(),
         }))
+    }
+
+    pub(crate) fn control(&self) -> &Control {
+        &self.0.control
+    }
+
+    pub(crate) fn workloads(&self) -> &Workloads {
+        &self.0.workloads
+    }
+}
+
+impl Control {
+    /// Returns the issuing keys as of now.
+    pub(crate) fn keys_in_force(&self) -> Arc<IssuingKeys> {
+        self.keys.borrow().clone()
     }
 }
 

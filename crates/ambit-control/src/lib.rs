@@ -7,6 +7,7 @@
 //! - [`plan`]: what its next version changes, in words.
 //! - [`story`]: the log told in words.
 //! - [`visible`]: text as people must see it.
+//! - [`workload`]: identities for the processes of this machine (SPIFFE Workload API).
 //!
 //! **Architecture invariant:** no agent's traffic passes here.
 
@@ -17,3 +18,4 @@ pub mod inspect;
 pub mod plan;
 pub mod story;
 pub mod visible;
+pub mod workload;

@@ -11,7 +11,8 @@ use zeroize::Zeroizing;
 
 use crate::{
     BUNDLE_BYTES_MAX, BUNDLE_ROOTS_MAX, SvidKey, TrustBundle,
-    jose::{Jwk, JwkError, KeyUse, Signer, SigningKey},
+    jose::{Jwk, JwkError, KeyUse, SigningKey},
+    token::jwt_svid::JwtSvidIssuer,
     trust_bundle::{BundleError, check_root},
 };
 
@@ -22,7 +23,8 @@ pub const BUNDLE_KEYS_MAX: usize = 64;
 #[derive(Debug)]
 pub(crate) struct JwtAuthority {
     key: SvidKey,
-    signer: Signer,
+    signing: Arc<SigningKey>,
+    issuer: JwtSvidIssuer,
 }
 
 /// A bundle that was read, and what of it was left out.
@@ -145,17 +147,21 @@ impl TrustBundle {
 
 impl JwtAuthority {
     pub(crate) fn new(key: SvidKey) -> Result<Self, JwkError> {
-        let signing = SigningKey::from_svid_key(&key, KeyUse::JwtSvid)?;
-        let signer = Signer::new(Arc::new(signing), Some("JWT"));
-        Ok(Self { key, signer })
+        let signing = Arc::new(SigningKey::from_svid_key(&key, KeyUse::JwtSvid)?);
+        let issuer = JwtSvidIssuer::new(signing.clone());
+        Ok(Self {
+            key,
+            signing,
+            issuer,
+        })
     }
 
     pub(crate) fn public(&self) -> &Jwk {
-        self.signer.key().public()
+        self.signing.public()
     }
 
-    pub(crate) const fn signer(&self) -> &Signer {
-        &self.signer
+    pub(crate) const fn issuer(&self) -> &JwtSvidIssuer {
+        &self.issuer
     }
 
     pub(crate) fn to_pem(&self) -> Zeroizing<String> {

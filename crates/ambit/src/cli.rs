@@ -1,6 +1,7 @@
 //! The command line: its grammar, its help, and where each command goes.
 
 mod approvals;
+mod authority;
 pub(crate) mod estate;
 mod log;
 mod run;
@@ -131,6 +132,9 @@ enum Work {
     /// Seals credentials for the gateway to use
     #[command(subcommand)]
     Secret(secrets::SecretCommand),
+    /// Shows and rotates the keys that vouch for workloads
+    #[command(subcommand)]
+    Authority(authority::AuthorityCommand),
     /// Reads, explains and verifies the record
     #[command(subcommand)]
     Log(log::LogCommand),
@@ -238,6 +242,7 @@ impl Session {
             Work::Apply(arguments) => done(estate::apply(self, &arguments).await),
             Work::Server(command) => done(estate::server(self, &command).await),
             Work::Secret(command) => done(secrets::secret(self, &command).await),
+            Work::Authority(command) => done(authority::authority(self, &command).await),
             Work::Log(command) => done(log::log(self, command).await),
             Work::Recover(arguments) => done(crate::serve::recover(self, &arguments).await),
             Work::Status => done(status::status(self).await),

@@ -31,7 +31,7 @@ pub(crate) use self::{
     contained::find_bubblewrap,
     harden::harden,
     inner::{InnerArguments, InnerError, inner},
-    start::{Started, StartedError, Wanted, start},
+    start::{Started, StartedError, Wanted, start, start_attested},
     view::{Access, Hidden},
 };
 use self::{

@@ -6,7 +6,9 @@ pub(crate) mod engine;
 pub(crate) mod keys;
 mod listen;
 mod recover;
+mod rotate;
 mod server;
+mod workload;
 
 use std::path::PathBuf;
 
@@ -132,13 +134,16 @@ async fn until_told(session: &Session, plan: Plan) -> Result<(), Problem> {
         ("gateway", Value::from(server.gateway().to_string())),
         ("health", server.health().to_string().into()),
         ("control", server.control().display().to_string().into()),
+        ("workload", server.workload().display().to_string().into()),
     ]);
     let text = format!(
-        "{}\n  agents   https://{}  (mutual TLS; `ambit run` speaks it for you)\n  people   {}\n  health   \
+        "{}\n  agents   https://{}  (mutual TLS; `ambit run` speaks it for you)\n  people   {}\n  workload unix://{}  \
+         (SPIFFE_ENDPOINT_SOCKET)\n  health   \
          http://{}/healthz",
         session.output.paint(Tone::Good, "Ambit serves."),
         server.gateway(),
         server.control().display(),
+        server.workload().display(),
         server.health(),
     );
     session.output.thing(&answer, &text)?;

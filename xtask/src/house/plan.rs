@@ -146,6 +146,10 @@ pub(super) const WALLS: &[Wall] = &[
         rooms: DOORS,
     },
     Wall {
+        package: "tonic",
+        rooms: &["ambit-control"],
+    },
+    Wall {
         package: "toml",
         rooms: &["ambit-control", "ambit", "xtask"],
     },

@@ -142,6 +142,7 @@ fn shape(shape: &Shape) -> Value {
         Shape::Word(words) => json!({ "type": "string", "enum": words }),
         Shape::Of(name) => reference(name),
         Shape::ListOf(name) => json!({ "type": "array", "items": reference(name) }),
+        Shape::Truth => json!({ "type": "boolean" }),
         Shape::TextOrNull => json!({ "type": ["string", "null"] }),
     }
 }

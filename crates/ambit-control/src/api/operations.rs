@@ -39,8 +39,8 @@ fn not_ready(error: &EngineError) -> Problem {
 pub(super) async fn metrics(State(shared): State<Arc<Shared>>) -> Response {
     let control = &shared.control;
     let now = (control.clock)().now;
-    let ready = control.handle.book().is_ok();
-    let left = control.authority.expires_at().since(now).as_millis() / 1000;
+    let ready = control.handle.ready().is_ok();
+    let left = control.keys_in_force().expires_at().since(now).as_millis() / 1000;
     let counted = [
         (
             "ambit_ready",

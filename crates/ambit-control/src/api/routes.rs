@@ -9,7 +9,7 @@ use axum::{
 };
 
 use super::{
-    Shared, approvals, estate, log, operations, presence, problem::Problem, revocations, secrets,
+    Shared, approvals, authority, estate, log, operations, presence, problem::Problem, revocations, secrets,
     status, tasks,
 };
 
@@ -200,6 +200,28 @@ pub const ROUTES: &[Route] = &[
         request: Some("Secret"),
         answer: "SealedSecret",
         handler: || post(secrets::seal),
+    },
+    Route {
+        name: "show_authority",
+        door: Door::People,
+        method: "GET",
+        path: "/v1/authority",
+        asks: Asks::Person("inspect"),
+        summary: "Shows the issuing keys of the trust domain: prepared, active, retired.",
+        request: None,
+        answer: "Authority",
+        handler: || get(authority::show),
+    },
+    Route {
+        name: "rotate_keys",
+        door: Door::People,
+        method: "POST",
+        path: "/v1/authority/rotate",
+        asks: Asks::Person("rotate_keys"),
+        summary: "Takes a step in the rotation of the issuing keys.",
+        request: Some("RotateKeys"),
+        answer: "Authority",
+        handler: || post(authority::rotate),
     },
     Route {
         name: "checkpoint",

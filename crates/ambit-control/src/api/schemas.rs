@@ -21,6 +21,7 @@ pub(super) enum Shape {
     Of(&'static str),
     ListOf(&'static str),
     TextOrNull,
+    Truth,
 }
 
 /// Whether a member is always there.
@@ -31,7 +32,7 @@ pub(super) enum Need {
 }
 
 use Need::{Always, Maybe};
-use Shape::{Anything, Count, ListOf, Object, Of, Text, TextOrNull, Texts, Time, Word};
+use Shape::{Anything, Count, ListOf, Object, Of, Text, TextOrNull, Texts, Time, Truth, Word};
 
 const STATES: Shape = Word(&["active", "completed", "cancelled", "expired", "revoked"]);
 const CONTAINED: Shape = Word(&["namespaces", "none"]);
@@ -47,7 +48,8 @@ pub(super) const SCHEMAS: &[Schema] = &[
             Member("agent", Text, Maybe),
             Member("parameters", Object, Maybe),
             Member("contained", CONTAINED, Always),
-            Member("csr", Text, Always),
+            Member("csr", Text, Maybe),
+            Member("attested", Truth, Maybe),
         ],
     },
     Schema {
@@ -56,12 +58,34 @@ pub(super) const SCHEMAS: &[Schema] = &[
             Member("task", Text, Always),
             Member("instance", Text, Always),
             Member("spiffe_id", Text, Always),
-            Member("svid", Text, Always),
+            Member("svid", Text, Maybe),
             Member("bundle", Text, Always),
             Member("authorization_details", Anything, Always),
             Member("authority", Text, Always),
             Member("expires_at", Time, Always),
             Member("gateway", Text, Always),
+        ],
+    },
+    Schema {
+        name: "RotateKeys",
+        members: &[Member("step", Word(&["prepare", "activate", "replace"]), Always)],
+    },
+    Schema {
+        name: "Authority",
+        members: &[
+            Member("trust_domain", Text, Always),
+            Member("sequence", Count, Always),
+            Member("keys", ListOf("IssuingKey"), Always),
+        ],
+    },
+    Schema {
+        name: "IssuingKey",
+        members: &[
+            Member("state", Word(&["prepared", "active", "retired"]), Always),
+            Member("certificate", Text, Always),
+            Member("kid", Text, Always),
+            Member("since", Time, Always),
+            Member("until", Time, Always),
         ],
     },
     Schema {
@@ -172,8 +196,6 @@ pub(super) const SCHEMAS: &[Schema] = &[
         ],
     },
     Schema {
-        name: "Estate",
-    Schema {
         name: "Reinstate",
         members: &[
             Member("target", Of("Target"), Always),
@@ -184,6 +206,8 @@ pub(super) const SCHEMAS: &[Schema] = &[
         name: "Reinstatement",
         members: &[Member("target", Text, Always)],
     },
+    Schema {
+        name: "Estate",
         members: &[Member("archive", Text, Always)],
     },
     Schema {

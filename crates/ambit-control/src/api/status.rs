@@ -12,6 +12,7 @@ pub(super) async fn status(
     Onlooker(inspection): Onlooker,
 ) -> Result<Answer, Problem> {
     let control = &shared.control;
+    let keys = control.keys_in_force();
     let book = control.handle.book()?;
     let tasks = control.handle.tasks(&inspection)?;
     let unknown = control.handle.open_acts(&inspection)?;
@@ -26,11 +27,11 @@ pub(super) async fn status(
         ("time", (control.clock)().now.to_string().into()),
         (
             "trust_domain",
-            control.authority.trust_domain().as_str().into(),
+            keys.trust_domain().as_str().into(),
         ),
         (
             "authority_expires_at",
-            control.authority.expires_at().to_string().into(),
+            keys.expires_at().to_string().into(),
         ),
         ("gateway", control.gateway.as_str().into()),
         ("estate", book.estate().digest.to_string().into()),

@@ -18,12 +18,13 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 use serde::Deserialize;
 
 use super::{
-    Control, Shared,
+    Control, Doors, Shared,
     body::{Answer, Json},
     caller::{Instance, Onlooker, Person},
     idempotency::Turn,
     problem::Problem,
 };
+use crate::workload::{Room, WAITING_PER_AGENT_MAX};
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -34,7 +35,18 @@ pub(super) struct StartAsk {
     #[serde(default, rename = "parameters")]
     _parameters: BTreeMap<String, serde::de::IgnoredAny>,
     contained: ContainedWord,
-    csr: String,
+    #[serde(default)]
+    csr: Option<String>,
+    #[serde(default)]
+    attested: bool,
+}
+
+/// How the instance of a task gets its identity.
+enum Serves {
+    /// Whoever asks holds its key.
+    Key(Box<ProvedKey>),
+    /// The next process of its agent that attests at the Workload API.
+    NextWorkload,
 }
 
 #[derive(Clone, Copy, Deserialize)]
@@ -69,11 +81,7 @@ pub(super) async fn start(
     };
     let control = &shared.control;
     // The request is checked before anything starts: a mistake in it should leave no trace.
-    let request = STANDARD
-        .decode(&asked.csr)
-        .map_err(|_| Problem::invalid("`csr` is the signing request (DER) in base64"))?;
-    let key = ProvedKey::from_request(&request)
-        .map_err(|error| Problem::invalid(format!("`csr` can't be used: {error}")))?;
+    let serves = serves(&asked)?;
     let template = parsed(&asked.template)?;
     let ask = StartTask {
         agent: match &asked.agent {
@@ -91,12 +99,23 @@ pub(super) async fn start(
             ContainedWord::None => Contained::None,
         },
     };
+    if matches!(serves, Serves::NextWorkload) {
+        may_wait(&shared, &ask.agent)?;
+    }
     let started = control
         .handle
         .start_task(&caller, ask, (control.clock)())
         .await?;
-    let answer = match certify(control, &started, &key).await {
-        Ok(svid) => started_value(control, &started, &svid),
+    let certified = match serves {
+        Serves::Key(key) => certify(control, &started, &key).await.map(Some),
+        Serves::NextWorkload => {
+            let doors = Doors(shared.clone());
+            doors.workloads().expect(&doors, &started.task);
+            Ok(None)
+        }
+    };
+    let answer = match certified {
+        Ok(svid) => started_value(control, &started, svid.as_deref()),
         Err(problem) => {
             // A task that nobody can serve would stay open until it expires.
             let end = control.handle.end_task(
@@ -111,6 +130,44 @@ pub(super) async fn start(
     };
     place.keep(&answer);
     Ok(Answer(answer))
+}
+
+/// Reads how the instance gets its identity: exactly one way is named.
+fn serves(asked: &StartAsk) -> Result<Serves, Problem> {
+    let request = match (&asked.csr, asked.attested) {
+        (Some(csr), false) => csr,
+        (None, true) => return Ok(Serves::NextWorkload),
+        (None, false) | (Some(_), true) => {
+            return Err(Problem::invalid(
+                "either `csr` has the instance's signing request, or `attested` is true and the next process of the \
+                 agent that attests becomes the instance",
+            ));
+        }
+    };
+    let request = STANDARD
+        .decode(request)
+        .map_err(|_| Problem::invalid("`csr` is the signing request (DER) in base64"))?;
+    let key = ProvedKey::from_request(&request)
+        .map_err(|error| Problem::invalid(format!("`csr` can't be used: {error}")))?;
+    Ok(Serves::Key(Box::new(key)))
+}
+
+/// Refuses a task that no process could serve, or for which too many others wait.
+fn may_wait(shared: &Shared, agent: &AgentName) -> Result<(), Problem> {
+    let book = shared.control.handle.book()?;
+    let registered = book.estate().agents.get(agent);
+    if registered.is_some_and(|it| it.workloads.is_empty()) {
+        return Err(Problem::invalid(format!(
+            "no process can attest as agent `{agent}`; write a `[[workload]]` into its file and apply the estate"
+        )));
+    }
+    if shared.workloads.room(agent) == Room::Full {
+        return Err(Problem::invalid(format!(
+            "{WAITING_PER_AGENT_MAX} tasks of agent `{agent}` wait for a process already; start those processes, or \
+             end some of the tasks"
+        )));
+    }
+    Ok(())
 }
 
 /// Returns the agent that alone lists `template`. Nothing is decided here: the task is, for this agent.
@@ -143,7 +200,7 @@ async fn certify(control: &Control, started: &Started, key: &ProvedKey) -> Resul
         expires_at: started.certificate_expires_at,
         chance: moment.chance.first_chunk().copied().unwrap_or_default(),
     };
-    let svid = control.authority.issue(&issuance).map_err(|error| {
+    let svid = control.keys_in_force().issue(&issuance).map_err(|error| {
         Problem::new(
             axum::http::StatusCode::INTERNAL_SERVER_ERROR,
             "failed",
@@ -159,14 +216,14 @@ async fn certify(control: &Control, started: &Started, key: &ProvedKey) -> Resul
     Ok(svid.to_pem())
 }
 
-fn started_value(control: &Control, started: &Started, svid: &str) -> Value {
+fn started_value(control: &Control, started: &Started, svid: Option<&str>) -> Value {
     let task: &Task = &started.task;
-    Value::object([
+    let svid = svid.map(|it| ("svid", it.into()));
+    let members = [
         ("task", task.id.to_string().into()),
         ("instance", task.instance.to_string().into()),
         ("spiffe_id", task.spiffe_id.to_string().into()),
-        ("svid", svid.into()),
-        ("bundle", control.authority.bundle().to_pem().into()),
+        ("bundle", control.keys_in_force().bundle().to_pem().into()),
         (
             "authorization_details",
             started.authorization_details.clone(),
@@ -174,7 +231,8 @@ fn started_value(control: &Control, started: &Started, svid: &str) -> Value {
         ("authority", task.authority.to_string().into()),
         ("expires_at", task.expires_at.to_string().into()),
         ("gateway", control.gateway.as_str().into()),
-    ])
+    ];
+    Value::object(members.into_iter().chain(svid))
 }
 
 pub(super) async fn list(

@@ -15,7 +15,12 @@ use ambit_core::{Digest, Millis, Timestamp, TrustDomain, limits::SVID_TTL_MAX};
 use rustls_pki_types::CertificateDer;
 
 use super::{Authority, AuthorityError, Issuance, Svid};
-use crate::{SvidKey, TrustBundle, bundle::JwtAuthority, jose::Jwk};
+use crate::{
+    SvidKey, TrustBundle,
+    bundle::JwtAuthority,
+    jose::{JoseError, Jwk},
+    token::jwt_svid::JwtSvidIssuance,
+};
 
 /// How often others should ask for the bundle again (`spiffe_refresh_hint`).
 pub const REFRESH_HINT: Millis = Millis::from_seconds(5 * 60);
@@ -259,6 +264,19 @@ impl IssuingKeys {
         self.active.pair.authority.issue(ask)
     }
 
+    /// Signs a JWT-SVID with the active key.
+    ///
+    /// # Errors
+    /// As for [`JwtSvidIssuer::issue`](crate::token::jwt_svid::JwtSvidIssuer::issue), and when the name is not of
+    /// this trust domain.
+    pub fn issue_jwt(&self, ask: &JwtSvidIssuance<'_>) -> Result<String, JoseError> {
+        if ask.spiffe_id.trust_domain() != self.trust_domain() {
+            let rule = "of the trust domain whose key signs";
+            return Err(JoseError::Claim { name: "sub", rule });
+        }
+        self.active.pair.jwt.issuer().issue(ask)
+    }
+
     /// Signs the gateway's X509-SVID with the active key.
     ///
     /// # Errors
@@ -310,11 +328,6 @@ impl IssuingKeys {
             until: it.until,
         });
         prepared.chain([active]).chain(retired).collect()
-    }
-
-    /// Returns the key that signs JWT-SVIDs now.
-    pub(crate) fn jwt(&self) -> &JwtAuthority {
-        &self.active.pair.jwt
     }
 
     pub(super) const fn parts(&self) -> (&Standing, Option<&Standing>, &Vec<Retired>) {

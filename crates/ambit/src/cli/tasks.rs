@@ -9,7 +9,7 @@ use super::{Session, parameter};
 use crate::{
     output::{Column, Format, Tone, cell},
     problem::Problem,
-    run::{Wanted, start},
+    run::{Wanted, start, start_attested},
 };
 
 const COLUMNS: [Column; 6] = [
@@ -60,6 +60,9 @@ with mutual TLS. Whoever can read them acts in the task. `ambit run` needs no su
         /// Where to write the instance's key and certificates; without it nobody can act in the task
         #[arg(long, value_name = "DIR")]
         svid: Option<PathBuf>,
+        /// Let the next process that the estate registers as this agent be the instance (SPIFFE Workload API)
+        #[arg(long, conflicts_with = "svid")]
+        attested: bool,
     },
     /// Lists tasks
     #[command(after_help = "Example:\n  ambit task list -o jsonl")]
@@ -122,9 +125,6 @@ pub(crate) enum Revocable {
     Server,
 }
 
-/// Does what the command says.
-pub(crate) async fn task(session: &Session, command: TaskCommand) -> Result<(), Problem> {
-    let client = session.client()?;
 /// Options of `ambit reinstate`.
 #[derive(clap::Args, Debug)]
 #[command(after_help = "Example:
@@ -153,12 +153,16 @@ pub(crate) enum Reinstatable {
     Server,
 }
 
+/// Does what the command says.
+pub(crate) async fn task(session: &Session, command: TaskCommand) -> Result<(), Problem> {
+    let client = session.client()?;
     match command {
         TaskCommand::Start {
             template,
             agent,
             parameters,
             svid,
+            attested,
         } => {
             let parameters = parameters.into_iter().collect();
             let wanted = Wanted {
@@ -166,6 +170,9 @@ pub(crate) enum Reinstatable {
                 agent: Some(agent),
                 parameters,
             };
+            if attested {
+                return begin_attested(session, &wanted).await;
+            }
             begin(session, &wanted, svid).await
         }
         TaskCommand::List => {
@@ -240,13 +247,6 @@ pub(crate) async fn revoke(session: &Session, arguments: &RevokeArguments) -> Re
     session.output.thing(&answer, &text)
 }
 
-/// Returns `text` fit to stand in a path as one segment.
-pub(crate) fn segment(text: &str) -> String {
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.~".contains(&byte);
-    text.bytes()
-        .map(|byte| {
-            if plain(byte) {
-                char::from(byte).to_string()
 /// Gives authority back to what begins from now on.
 pub(crate) async fn reinstate(
     session: &Session,
@@ -274,6 +274,13 @@ pub(crate) async fn reinstate(
     session.output.thing(&answer, &text)
 }
 
+/// Returns `text` fit to stand in a path as one segment.
+pub(crate) fn segment(text: &str) -> String {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.~".contains(&byte);
+    text.bytes()
+        .map(|byte| {
+            if plain(byte) {
+                char::from(byte).to_string()
             } else {
                 format!("%{byte:02X}")
             }
@@ -311,6 +318,20 @@ async fn begin(session: &Session, wanted: &Wanted, svid: Option<PathBuf>) -> Res
         None => (),
     }
     session.output.thing(&started.answer, &text)
+}
+
+/// Starts a task whose instance is the next process that attests as its agent.
+async fn begin_attested(session: &Session, wanted: &Wanted) -> Result<(), Problem> {
+    let answer = start_attested(&session.client()?, wanted).await?;
+    let text = format!(
+        "{} began; it ends at {}\ngateway   {}\nidentity  {} for the next process that is registered as its agent \
+         and asks the Workload API; the task ends with that process",
+        cell(&answer, "task"),
+        cell(&answer, "expires_at"),
+        cell(&answer, "gateway"),
+        cell(&answer, "spiffe_id"),
+    );
+    session.output.thing(&answer, &text)
 }
 
 #[cfg(test)]

@@ -49,6 +49,9 @@ pub(crate) struct DoorsConfig {
     pub(crate) control: Option<PathBuf>,
     /// The group whose members may connect to the control socket. Without it, its owner only.
     pub(crate) control_group: Option<u32>,
+    /// The socket of the SPIFFE Workload API, unless it is the state directory's. Every local user who can reach it
+    /// may ask; the estate says who is whom.
+    pub(crate) workload: Option<PathBuf>,
     /// Runs stdio servers without a sandbox when bubblewrap is missing.
     pub(crate) danger_unsandboxed: bool,
 }
@@ -61,6 +64,7 @@ impl Default for DoorsConfig {
             health: SocketAddr::new(loopback, HEALTH_PORT),
             control: None,
             control_group: None,
+            workload: None,
             danger_unsandboxed: false,
         }
     }

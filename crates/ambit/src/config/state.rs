@@ -69,6 +69,11 @@ impl StateDirectory {
     pub(crate) fn control_socket(&self) -> PathBuf {
         self.root.join("control.sock")
     }
+
+    /// Returns where the socket of the Workload API is, unless the configuration puts it elsewhere.
+    pub(crate) fn workload_socket(&self) -> PathBuf {
+        self.root.join("workload.sock")
+    }
 }
 
 #[cfg(test)]

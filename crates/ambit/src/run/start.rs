@@ -64,17 +64,11 @@ pub(crate) async fn start(
     let request = key
         .signing_request()
         .map_err(wrong("no signing request could be made"))?;
-    let mut members = vec![
-        ("template", Value::from(wanted.template.as_str())),
-        ("parameters", Value::Object(wanted.parameters.clone())),
-        (
-            "contained",
-            if contained { "namespaces" } else { "none" }.into(),
-        ),
-        ("csr", STANDARD.encode(request).into()),
-    ];
-    members.extend(wanted.agent.as_deref().map(|it| ("agent", it.into())));
-    let answer = client.post("/v1/tasks", &Value::object(members)).await?;
+    let contained = if contained { "namespaces" } else { "none" };
+    let serves = ("csr", STANDARD.encode(request).into());
+    let answer = client
+        .post("/v1/tasks", &wanted.body(contained, serves))
+        .await?;
     let svid = Svid::from_pem(text(&answer, "svid")?).map_err(wrong("its SVID can't be read"))?;
     let domain: TrustDomain = svid.spiffe_id().trust_domain().clone();
     let bundle = TrustBundle::from_pem(domain, text(&answer, "bundle")?, 0)
@@ -99,6 +93,26 @@ pub(crate) async fn start(
         key,
         answer: answer.clone(),
     })
+}
+
+/// Starts a task whose instance is the next process that attests as its agent. Nothing contains that one.
+pub(crate) async fn start_attested(client: &Client, wanted: &Wanted) -> Result<Value, Problem> {
+    let body = wanted.body("none", ("attested", true.into()));
+    Ok(client.post("/v1/tasks", &body).await?)
+}
+
+impl Wanted {
+    /// Returns the request; `serves` says how the instance gets its identity.
+    fn body(&self, contained: &str, serves: (&str, Value)) -> Value {
+        let members = [
+            ("template", Value::from(self.template.as_str())),
+            ("parameters", Value::Object(self.parameters.clone())),
+            ("contained", contained.into()),
+            serves,
+        ];
+        let agent = self.agent.as_deref().map(|it| ("agent", it.into()));
+        Value::object(members.into_iter().chain(agent))
+    }
 }
 
 impl Started {

@@ -7,13 +7,13 @@ use std::{
 };
 
 use ambit_broker::{FileCustody, Secret};
-use ambit_control::api::{self, Control, ListTools, SealCredential, instance_router};
+use ambit_control::api::{self, Control, KeepKeys, ListTools, SealCredential, instance_router};
 use ambit_core::{Millis, Timestamp};
 use ambit_engine::Archive;
 use ambit_gateway::{
     Answering, Face, Fallback, Gateway, GatewayConfig, Hosts, SandboxPolicy, Secrets, inspect,
 };
-use ambit_identity::{Svid, SvidKey, TlsClock, tls::gateway_config};
+use ambit_identity::{IssuingKeys, Svid, SvidKey, TlsClock, tls::gateway_config};
 use axum::Router;
 use http_body_util::BodyExt;
 use hyper::service::Service;
@@ -21,10 +21,10 @@ use hyper_util::service::TowerToHyperService;
 use rustls::{ClientConfig, RootCertStore};
 use rustls_pki_types::{CertificateDer, pem::PemObject};
 
-use super::{body::Ending, engine::Running, server::ServeError};
+use super::{body::Ending, engine::Running, keys, server::ServeError};
 use crate::{
     clock::{Clock, chance},
-    config::DoorsConfig,
+    config::{DoorsConfig, StateDirectory},
     run::find_bubblewrap,
 };
 
@@ -68,14 +68,15 @@ pub(crate) fn join(
     running: &Running,
     sandbox: SandboxPolicy,
     address: std::net::SocketAddr,
-    clock: &Clock,
+    (state, clock): (&StateDirectory, &Clock),
 ) -> Result<Doors, ServeError> {
     let secrets = secrets(Arc::clone(&running.archive), Arc::clone(&running.custody));
     let tls = upstream_tls();
     let control = Control {
         handle: running.handle.clone(),
         clock: Arc::clone(&running.moments),
-        authority: Arc::clone(&running.authority),
+        keys: Arc::clone(&running.keys),
+        keep_keys: keep_keys(state.clone()),
         gateway: format!("https://{address}"),
         seal_credential: seal_credential(Arc::clone(&running.custody)),
         list_tools: list_tools(running, &secrets, tls.clone(), &sandbox),
@@ -116,6 +117,10 @@ fn secrets(archive: Arc<dyn Archive>, custody: Arc<FileCustody>) -> Secrets {
             }
         }
     })
+}
+
+fn keep_keys(state: StateDirectory) -> KeepKeys {
+    Arc::new(move |issuing| keys::keep(&state, issuing).map_err(|error| error.to_string()))
 }
 
 fn seal_credential(custody: Arc<FileCustody>) -> SealCredential {
@@ -167,6 +172,8 @@ fn fallback(router: Router) -> Fallback {
 struct Current {
     face: Face,
     renew_at: Timestamp,
+    /// Of the issuing keys under which it was made.
+    sequence: u64,
 }
 
 /// Returns what gives the gateway's face: made now, and again when half its life is over.
@@ -178,7 +185,8 @@ fn face(
     let current = Mutex::new(make_face(&running, &clock)?);
     Ok(Arc::new(move || {
         let mut current = current.lock().unwrap_or_else(PoisonError::into_inner);
-        if clock.now() >= current.renew_at {
+        let sequence = running.keys.borrow().bundle().sequence();
+        if clock.now() >= current.renew_at || current.sequence != sequence {
             match make_face(&running, &clock) {
                 Ok(fresh) => *current = fresh,
                 Err(error) => tracing::error!(%error, "the gateway's SVID could not be renewed"),
@@ -189,24 +197,26 @@ fn face(
 }
 
 fn make_face(running: &Running, clock: &Clock) -> Result<Current, ServeError> {
-    let (key, svid) = gateway_svid(running, clock)?;
+    let keys = running.keys.borrow().clone();
+    let (key, svid) = gateway_svid(&keys, clock)?;
     let time = clock.clone();
     let tls_clock = TlsClock::new(move || time.now());
-    let tls = gateway_config(&svid, &key, Arc::clone(&running.bundle), tls_clock)
+    let tls = gateway_config(&svid, &key, Arc::clone(keys.bundle()), tls_clock)
         .map_err(|error| ServeError::Svid(error.into()))?;
     let now = clock.now();
     let half = Millis::new(svid.expires_at().since(now).as_millis() / 2);
     let face = Face {
         tls: Arc::new(tls),
-        bundle: Arc::clone(&running.bundle),
+        bundle: Arc::clone(keys.bundle()),
     };
     Ok(Current {
         face,
         renew_at: now.plus(half),
+        sequence: keys.bundle().sequence(),
     })
 }
 
-fn gateway_svid(running: &Running, clock: &Clock) -> Result<(SvidKey, Svid), ServeError> {
+fn gateway_svid(keys: &IssuingKeys, clock: &Clock) -> Result<(SvidKey, Svid), ServeError> {
     let failed = |error: Box<dyn std::error::Error + Send + Sync>| ServeError::Svid(error);
     let draw = || chance().map_err(|error| failed(error.into()));
     let key = match SvidKey::generate(draw()?) {
@@ -216,11 +226,10 @@ fn gateway_svid(running: &Running, clock: &Clock) -> Result<(SvidKey, Svid), Ser
     };
     let serial = chance().map_err(|error| failed(error.into()))?;
     let now = clock.now();
-    let until = running
-        .authority
+    let until = keys
         .expires_at()
         .min(now.plus(ambit_core::limits::SVID_TTL_MAX));
-    let svid = running.authority.gateway_svid(&key, now, until, serial);
+    let svid = keys.gateway_svid(&key, now, until, serial);
     Ok((key, svid.map_err(|error| failed(error.into()))?))
 }
 

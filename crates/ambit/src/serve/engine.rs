@@ -3,13 +3,18 @@
 use std::{path::Path, sync::Arc, thread, time::Duration};
 
 use ambit_broker::FileCustody;
-use ambit_control::estate::{EstateProblem, read_archive};
+use ambit_control::{
+    api::KeysInForce,
+    estate::{EstateProblem, read_archive},
+};
 use ambit_core::Timestamp;
 use ambit_engine::{Archive, CompileEstate, Handle, Moment, Replaced, Setup, SetupError, TABLES};
-use ambit_identity::{Authority, TrustBundle};
 use ambit_policy::PolicyBook;
 use ambit_store::{Keeping, StoreError, create_or_open};
-use tokio::{sync::oneshot, time::MissedTickBehavior};
+use tokio::{
+    sync::{oneshot, watch},
+    time::MissedTickBehavior,
+};
 
 use super::keys::{Keys, KeysError};
 use crate::{
@@ -29,10 +34,8 @@ pub(crate) struct Running {
     pub(crate) moments: ambit_engine::Clock,
     /// What seals and opens.
     pub(crate) custody: Arc<FileCustody>,
-    /// What signs SVIDs.
-    pub(crate) authority: Arc<Authority>,
-    /// What is trusted.
-    pub(crate) bundle: Arc<TrustBundle>,
+    /// What signs SVIDs, and is trusted.
+    pub(crate) keys: KeysInForce,
     /// The reading end of the store.
     pub(crate) archive: Arc<dyn Archive>,
 }
@@ -66,7 +69,7 @@ pub(crate) fn open(
     let Keys {
         log,
         custody,
-        authority,
+        issuing,
         origin,
     } = super::keys::open(state, trust_domain, clock.now())?;
     let keeping = Keeping {
@@ -88,7 +91,7 @@ pub(crate) fn open(
         archive: Arc::clone(&archive),
         custody: custody.clone(),
         clock: Arc::clone(&moments),
-        trust_domain: authority.trust_domain().clone(),
+        trust_domain: issuing.trust_domain().clone(),
         log_key: log,
         origin,
         compile: compile(),
@@ -106,15 +109,13 @@ pub(crate) fn open(
             let _ = over.send(());
         })
         .map_err(EngineStartError::Thread)?;
-    let bundle = Arc::new(authority.bundle().clone());
-    let authority = Arc::new(authority);
+    let keys = Arc::new(watch::Sender::new(Arc::new(issuing)));
     Ok((
         Running {
             handle,
             moments,
             custody,
-            authority,
-            bundle,
+            keys,
             archive,
         },
         ended,

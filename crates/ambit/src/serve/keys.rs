@@ -5,7 +5,9 @@ use std::{fs, path::Path};
 use ambit_audit::{LogKey, VerifierKey};
 use ambit_broker::{FileCustody, KeyFileError, keyfiles};
 use ambit_core::{Timestamp, TrustDomain};
-use ambit_identity::{Authority, AuthorityError};
+use ambit_identity::{
+    Authority, AuthorityError, IssuingKeys, PairChance, authority::is_issuing_keys,
+};
 
 use crate::{
     clock::{NoChance, chance},
@@ -26,8 +28,8 @@ pub(crate) struct Keys {
     pub(crate) log: LogKey,
     /// Seals arguments, results and credentials.
     pub(crate) custody: FileCustody,
-    /// Signs SVIDs.
-    pub(crate) authority: Authority,
+    /// Sign SVIDs.
+    pub(crate) issuing: IssuingKeys,
     /// The log's name in its checkpoints.
     pub(crate) origin: String,
 }
@@ -93,11 +95,10 @@ pub(crate) fn open(
     }
     let domain = domain(&found)?;
     let seed = keyfiles::read_key(&directory.join(LOG_KEY))?;
-    let text = keyfiles::read_text(&directory.join(AUTHORITY))?;
     Ok(Keys {
         log: LogKey::from_seed(seed.expose())?,
         custody: FileCustody::open_file(&directory.join(SEALING_KEY))?,
-        authority: Authority::from_pem(domain, &text)?,
+        issuing: read_issuing(&directory.join(AUTHORITY), domain, now)?,
         origin: read_origin(&directory, &found)?,
     })
 }
@@ -127,7 +128,7 @@ pub(crate) fn rotate(
     keyfiles::create_key(&directory.join(LOG_KEY), chance()?)?;
     keyfiles::create_text(
         &directory.join(AUTHORITY),
-        &new_authority(domain, now)?.to_pem(),
+        &new_issuing(domain, now)?.to_text(),
     )?;
     Ok(keyfiles::create_text(
         &directory.join(ORIGIN),
@@ -160,12 +161,41 @@ fn next_origin(old: &str) -> String {
     }
 }
 
-fn new_authority(domain: TrustDomain, now: Timestamp) -> Result<Authority, KeysError> {
-    // One draw in 2^32 is no key; a second one is enough.
-    if let Ok(authority) = Authority::create(domain.clone(), chance()?, now) {
-        return Ok(authority);
+/// Keeps other issuing keys than before.
+pub(crate) fn keep(state: &StateDirectory, issuing: &IssuingKeys) -> Result<(), KeyFileError> {
+    keyfiles::replace_text(&state.keys().join(AUTHORITY), &issuing.to_text())
+}
+
+/// Draws a pair of issuing keys.
+fn pair() -> Result<PairChance, NoChance> {
+    Ok(PairChance {
+        x509: chance()?,
+        jwt: chance()?,
+    })
+}
+
+fn read_issuing(
+    path: &Path,
+    domain: TrustDomain,
+    now: Timestamp,
+) -> Result<IssuingKeys, KeysError> {
+    let text = keyfiles::read_text(path)?;
+    if is_issuing_keys(&text) {
+        return Ok(IssuingKeys::from_text(&domain, &text)?);
     }
-    Ok(Authority::create(domain, chance()?, now)?)
+    // An authority from before there were keys for JWT-SVIDs.
+    let authority = Authority::from_pem(domain, &text)?;
+    let issuing = IssuingKeys::adopt(authority, chance()?, now)?;
+    keyfiles::replace_text(path, &issuing.to_text())?;
+    Ok(issuing)
+}
+
+fn new_issuing(domain: TrustDomain, now: Timestamp) -> Result<IssuingKeys, KeysError> {
+    // One draw in 2^32 is no key; a second one is enough.
+    if let Ok(issuing) = IssuingKeys::create(domain.clone(), pair()?, now) {
+        return Ok(issuing);
+    }
+    Ok(IssuingKeys::create(domain, pair()?, now)?)
 }
 
 fn domain(name: &str) -> Result<TrustDomain, KeysError> {
@@ -191,8 +221,8 @@ fn create(directory: &Path, name: &str, now: Timestamp) -> Result<(), KeysError>
     }
     keyfiles::create_key(&directory.join(LOG_KEY), chance()?)?;
     FileCustody::create_file(&directory.join(SEALING_KEY), chance()?)?;
-    let authority = new_authority(domain, now)?;
-    keyfiles::create_text(&directory.join(AUTHORITY), &authority.to_pem())?;
+    let issuing = new_issuing(domain, now)?;
+    keyfiles::create_text(&directory.join(AUTHORITY), &issuing.to_text())?;
     Ok(keyfiles::create_text(
         &directory.join(DOMAIN),
         &format!("{name}\n"),
@@ -220,8 +250,8 @@ mod tests {
         let first = open(&state, None, now).unwrap();
         let again = open(&state, Some(EMBEDDED_DOMAIN), now).unwrap();
         assert_eq!(
-            first.authority.bundle().to_pem(),
-            again.authority.bundle().to_pem()
+            first.issuing.bundle().to_document(),
+            again.issuing.bundle().to_document()
         );
         let error = open(&state, Some("example.org"), now)
             .unwrap_err()

@@ -136,7 +136,8 @@ where
     }
 }
 
-fn credentials(stream: &UnixStream) -> io::Result<PeerCredentials> {
+/// Returns what the kernel says of the process at the other end.
+pub(super) fn credentials(stream: &UnixStream) -> io::Result<PeerCredentials> {
     let peer = stream.peer_cred()?;
     let pid = peer.pid().and_then(|pid| u32::try_from(pid).ok());
     Ok(PeerCredentials {

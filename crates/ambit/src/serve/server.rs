@@ -22,6 +22,8 @@ use super::{
     engine::{self, EngineStartError, Running, tick},
     listen::{ControlSocket, health},
     recover,
+    rotate::rotate,
+    workload::WorkloadSocket,
 };
 use crate::{
     clock::Clock,
@@ -68,6 +70,7 @@ pub(crate) struct Server {
     gateway: SocketAddr,
     health: SocketAddr,
     control: PathBuf,
+    workload: PathBuf,
     tasks: JoinSet<()>,
     ended: oneshot::Receiver<()>,
 }
@@ -143,13 +146,28 @@ impl Server {
                 source,
             }
         })?;
+        let workload = plan.doors.workload.clone();
+        let workload = workload.unwrap_or_else(|| plan.state.workload_socket());
+        let workloads = WorkloadSocket::bind(&workload).map_err(|source| ServeError::Listen {
+            place: workload.display().to_string(),
+            source,
+        })?;
         let addresses = (local(&gateway)?, local(&health_door)?);
         let path = plan.search_path.as_ref();
         let protected = protected(&plan.state, &plan.mark, &control, &plan.places);
         let sandbox = doors::sandbox(&plan.doors, path, plan.estate_directory, protected).await;
-        let doors = doors::join(&running, sandbox, addresses.0, clock)?;
+        let doors = doors::join(&running, sandbox, addresses.0, (&plan.state, clock))?;
         let mut tasks = JoinSet::new();
         tasks.spawn(tick(running));
+        tasks.spawn(rotate(doors.people.clone()));
+        let served = doors.people.clone();
+        tasks.spawn(async move {
+            if let Err(error) =
+                ambit_control::workload::serve(&served, workloads.connections()).await
+            {
+                tracing::error!(%error, "the Workload API is served no more");
+            }
+        });
         tasks.spawn(health(health_door, operations_router(&doors.people)));
         tasks.spawn(socket.serve(people_router(&doors.people)));
         let agents = doors.gateway;
@@ -158,6 +176,7 @@ impl Server {
             gateway: addresses.0,
             health: addresses.1,
             control,
+            workload,
             tasks,
             ended,
         })
@@ -176,6 +195,11 @@ impl Server {
     /// Returns where people connect.
     pub(crate) fn control(&self) -> &Path {
         &self.control
+    }
+
+    /// Returns where workloads connect.
+    pub(crate) fn workload(&self) -> &Path {
+        &self.workload
     }
 
     /// Closes the doors and the store.

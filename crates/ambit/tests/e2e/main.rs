@@ -11,4 +11,5 @@ mod kill;
 mod life;
 mod people;
 mod recover;
+mod workload;
 mod world;

@@ -6,7 +6,7 @@ use std::{
 };
 
 use ambit_core::{json, json::Value as Json};
-use ambit_identity::{Authority, PeerCredentials, SvidKey};
+use ambit_identity::{IssuingKeys, PairChance, PeerCredentials, SvidKey};
 use ambit_testkit::{World, office};
 use axum::{
     Router,
@@ -40,12 +40,17 @@ impl Office {
         let sequencer = std::thread::spawn(move || sequencer.run());
         let sealed = Arc::new(Mutex::new(Vec::new()));
         let seals = sealed.clone();
-        let authority =
-            Authority::create("example.org".parse().unwrap(), [7; 32], world.clock.now());
+        let chance = PairChance {
+            x509: [7; 32],
+            jwt: [8; 32],
+        };
+        let domain = "example.org".parse().unwrap();
+        let keys = IssuingKeys::create(domain, chance, world.clock.now()).unwrap();
         let control = Control {
             handle: world.handle.clone(),
             clock: world.clock.to_clock(),
-            authority: Arc::new(authority.unwrap()),
+            keep_keys: Arc::new(|_| Ok(())),
+            keys: Arc::new(tokio::sync::watch::Sender::new(Arc::new(keys))),
             gateway: "https://127.0.0.1:1".to_owned(),
             seal_credential: Arc::new(move |reference, secret, _| {
                 seals.lock().unwrap().push(reference.to_owned());
@@ -182,6 +187,7 @@ pub(super) fn well_formed(route: &Route) -> (String, String) {
         Some("EndTask") => r#"{"end":"cancelled"}"#.to_owned(),
         Some("DecideApproval") => r#"{"verdict":"approved"}"#.to_owned(),
         Some("Revoke" | "Reinstate") => r#"{"target":{"kind":"agent","id":"clerk"},"reason":"test"}"#.to_owned(),
+        Some("RotateKeys") => r#"{"step":"prepare"}"#.to_owned(),
         Some("Estate") => estate_body(),
         Some("Secret") => r#"{"secret":"hunter2"}"#.to_owned(),
         Some(other) => panic!("write a request for {other}"),

@@ -1,0 +1,400 @@
+//! Which process is which instance: bound when it attests, for as long as its task and it live.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::AtomicU64, atomic::Ordering},
+};
+
+use ambit_core::{
+    AgentName, Millis, TaskId, Timestamp,
+    task::{End, Task},
+};
+use ambit_engine::{Ender, EngineError};
+use ambit_identity::{
+    AttestedWorkload, Issuance, IssuingKeys, Svid, SvidKey, identify_instance, identify_workload,
+};
+use futures_util::FutureExt;
+use tonic::Status;
+
+use super::{Peer, ProcessKey};
+use crate::api::{Control, Doors};
+
+/// The most tasks of one agent that wait for a process.
+pub const WAITING_PER_AGENT_MAX: usize = 64;
+/// The most refusals that one local user hears in a second; then nothing is looked at for that user until the next.
+pub const REFUSALS_PER_USER_MAX: u32 = 20;
+/// The most local users whose refusals are counted at once; beyond, all are counted as one.
+const USERS_COUNTED_MAX: usize = 1024;
+/// How long an SVID from the Workload API lives. It is renewed at half its life.
+pub const SVID_TTL: Millis = Millis::from_seconds(3600);
+
+/// The tasks that wait for a process, and the processes that have one.
+#[derive(Default)]
+pub(crate) struct Workloads {
+    inner: Mutex<Inner>,
+}
+
+#[derive(Default)]
+struct Inner {
+    waiting: HashMap<AgentName, VecDeque<Arc<Task>>>,
+    bound: HashMap<ProcessKey, Arc<Bound>>,
+    refused: HashMap<u32, (u64, u32)>,
+}
+
+/// One process as one instance.
+pub(super) struct Bound {
+    pub(super) task: Arc<Task>,
+    held: tokio::sync::Mutex<Option<Arc<Held>>>,
+}
+
+/// The instance's key and SVID, shared by all its streams.
+pub(super) struct Held {
+    pub(super) key: SvidKey,
+    pub(super) svid: Svid,
+    renew_at: Timestamp,
+    /// The sequence of the bundle under which it was last found valid.
+    valid_under: AtomicU64,
+}
+
+/// Whether one more task of an agent may wait.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Room {
+    ForOneMore,
+    Full,
+}
+
+/// What a process got that asked to be an instance.
+enum Claim {
+    Bound(Arc<Bound>, Novelty),
+    NothingWaits,
+}
+
+#[derive(Clone, Copy, Eq, PartialEq)]
+enum Novelty {
+    New,
+    Known,
+}
+
+impl Workloads {
+    /// Says whether one more task of `agent` may wait for a process.
+    pub(crate) fn room(&self, agent: &AgentName) -> Room {
+        let waiting = self.inner().waiting.get(agent).map_or(0, VecDeque::len);
+        if waiting < WAITING_PER_AGENT_MAX {
+            Room::ForOneMore
+        } else {
+            Room::Full
+        }
+    }
+
+    /// Lets the next process of the task's agent be its instance.
+    pub(crate) fn expect(&self, doors: &Doors, task: &Arc<Task>) {
+        let agent = task.agent.clone();
+        let mut inner = self.inner();
+        let waiting = inner.waiting.entry(agent).or_default();
+        waiting.push_back(task.clone());
+        drop(inner);
+        // A task that ends unserved waits no longer.
+        let (doors, id) = (doors.clone(), task.id);
+        tokio::spawn(async move {
+            doors.control().handle.task_ended(id).await;
+            doors.workloads().forget(id);
+        });
+    }
+
+    fn forget(&self, task: TaskId) {
+        let mut inner = self.inner();
+        inner.waiting.retain(|_, tasks| {
+            tasks.retain(|it| it.id != task);
+            !tasks.is_empty()
+        });
+        inner.bound.retain(|_, it| it.task.id != task);
+    }
+
+    /// Gives the process its instance: the one that it has, or the one that has waited longest for its agent.
+    fn claim(&self, process: ProcessKey, agent: &AgentName) -> Claim {
+        let mut inner = self.inner();
+        if let Some(bound) = inner.bound.get(&process) {
+            return Claim::Bound(bound.clone(), Novelty::Known);
+        }
+        let next = inner.waiting.get_mut(agent).and_then(VecDeque::pop_front);
+        let Some(task) = next else {
+            return Claim::NothingWaits;
+        };
+        let bound = Arc::new(Bound {
+            task,
+            held: tokio::sync::Mutex::default(),
+        });
+        inner.bound.insert(process, bound.clone());
+        Claim::Bound(bound, Novelty::New)
+    }
+
+    /// Counts a refusal of a local user.
+    fn refused(&self, uid: u32, now: Timestamp) {
+        let second = now.as_millis() / 1000;
+        let mut inner = self.inner();
+        if inner.refused.len() >= USERS_COUNTED_MAX {
+            inner.refused.retain(|_, (at, _)| *at == second);
+        }
+        let uid = if inner.refused.len() >= USERS_COUNTED_MAX {
+            u32::MAX
+        } else {
+            uid
+        };
+        let entry = inner.refused.entry(uid).or_insert((second, 0));
+        if entry.0 != second {
+            *entry = (second, 0);
+        }
+        entry.1 = entry.1.saturating_add(1);
+    }
+
+    /// Refuses a local user who was refused too often in this second, before anything is looked at.
+    fn quota(&self, uid: u32, now: Timestamp) -> Result<(), Status> {
+        let second = now.as_millis() / 1000;
+        let inner = self.inner();
+        let many = |uid: u32| {
+            let counted = inner.refused.get(&uid);
+            counted.is_some_and(|(at, count)| *at == second && *count >= REFUSALS_PER_USER_MAX)
+        };
+        let crowded = inner.refused.len() >= USERS_COUNTED_MAX && many(u32::MAX);
+        if many(uid) || crowded {
+            return Err(Status::unavailable(
+                "this user was refused too often in this second; wait before asking again",
+            ));
+        }
+        Ok(())
+    }
+
+    fn inner(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Says whose run the process is, by what is seen of it now.
+pub(super) async fn attest(doors: &Doors, peer: &Peer) -> Result<AttestedWorkload, Status> {
+    let control = doors.control();
+    let now = (control.clock)().now;
+    let uid = peer.credentials.uid;
+    doors.workloads().quota(uid, now)?;
+    let book = control.handle.book().map_err(|error| not_ready(&error))?;
+    let agents = Arc::new(book.estate().agents.clone());
+    let seen = (peer.look)(agents.clone()).await;
+    let refuse = |told: String| {
+        doors.workloads().refused(uid, now);
+        Err(Status::permission_denied(told))
+    };
+    let seen = match seen {
+        Ok(seen) => seen,
+        Err(why) => {
+            tracing::warn!(
+                uid,
+                pid = peer.process.pid,
+                why,
+                "a process could not be attested"
+            );
+            return refuse(
+                "this process could not be looked at; it must live while it asks".to_owned(),
+            );
+        }
+    };
+    // Who asks hears only what it knows of itself; the registrations are for those who operate Ambit.
+    let told = format!(
+        "no agent is registered for this process ({seen}); ask who runs Ambit, whose log names the nearest registration"
+    );
+    match identify_workload(seen, &agents) {
+        Ok(attested) => Ok(attested),
+        Err(error) => {
+            tracing::warn!(%error, "a process was refused at the Workload API");
+            refuse(told)
+        }
+    }
+}
+
+/// Returns the instance that the process is, with an SVID that is valid now.
+pub(super) async fn instance(
+    doors: &Doors,
+    peer: &Peer,
+) -> Result<(Arc<Bound>, Arc<Held>), Status> {
+    let attested = attest(doors, peer).await?;
+    loop {
+        let (bound, novelty) = match doors.workloads().claim(peer.process, attested.agent()) {
+            Claim::Bound(bound, novelty) => (bound, novelty),
+            Claim::NothingWaits => {
+                let now = (doors.control().clock)().now;
+                doors.workloads().refused(peer.credentials.uid, now);
+                return Err(no_task(attested.agent()));
+            }
+        };
+        // The same process can become another program; that one is not this instance.
+        if bound.task.agent != *attested.agent() {
+            return Err(Status::permission_denied(
+                "this process is an instance of another agent than the one that it is registered as now",
+            ));
+        }
+        match bound.current(doors.control()).await {
+            Ok(held) => {
+                if novelty == Novelty::New {
+                    tracing::info!(task = %bound.task.id, seen = %attested.seen(), "a process is the instance of a task");
+                    follow(doors, peer, &bound);
+                }
+                return Ok((bound, held));
+            }
+            // It ended while it waited: the next one may be live.
+            Err(Trouble::Ended) => doors.workloads().forget(bound.task.id),
+            Err(Trouble::Failed(status)) => {
+                if novelty == Novelty::New {
+                    doors.workloads().give_back(peer.process, &bound);
+                }
+                return Err(status);
+            }
+        }
+    }
+}
+
+/// Ends the instance with its process, and lets go of the process with its task.
+fn follow(doors: &Doors, peer: &Peer, bound: &Arc<Bound>) {
+    let (doors, ended, task) = (doors.clone(), peer.ended.clone(), bound.task.id);
+    tokio::spawn(async move {
+        let control = doors.control();
+        tokio::select! {
+            () = control.handle.task_ended(task) => (),
+            () = ended() => {
+                let moment = (control.clock)();
+                // One that has ended already stays as it ended.
+                let end = control.handle.end_task(Ender::RunnerGone, task, End::Cancelled, moment);
+                let _ = end.await;
+            }
+        }
+        doors.workloads().forget(task);
+    });
+}
+
+impl Workloads {
+    /// Lets a task wait again, first in line, whose process could not be served.
+    fn give_back(&self, process: ProcessKey, bound: &Bound) {
+        let mut inner = self.inner();
+        if inner.bound.remove(&process).is_some() {
+            let waiting = inner.waiting.entry(bound.task.agent.clone()).or_default();
+            waiting.push_front(bound.task.clone());
+        }
+    }
+}
+
+/// Why there is no SVID.
+enum Trouble {
+    /// The task has ended.
+    Ended,
+    /// Something else.
+    Failed(Status),
+}
+
+impl Bound {
+    /// Returns the instance's key and SVID; makes another when half its life is over or its issuer is gone.
+    async fn current(&self, control: &Control) -> Result<Arc<Held>, Trouble> {
+        let keys = control.keys_in_force();
+        let mut held = self.held.lock().await;
+        let now = (control.clock)().now;
+        // What was held before the end is given to nobody after it.
+        let ended = control.handle.task_ended(self.task.id).now_or_never();
+        if ended.is_some() || self.task.expires_at <= now {
+            return Err(Trouble::Ended);
+        }
+        if let Some(held) = held.as_ref()
+            && held.is_fresh(&keys, now)
+        {
+            return Ok(held.clone());
+        }
+        let fresh = Arc::new(self.issue(control, &keys).await?);
+        *held = Some(fresh.clone());
+        Ok(fresh)
+    }
+
+    /// Signs an SVID and writes it down before anybody gets it.
+    async fn issue(&self, control: &Control, keys: &IssuingKeys) -> Result<Held, Trouble> {
+        let key = fresh_key(control).map_err(Trouble::Failed)?;
+        let moment = (control.clock)();
+        let now = moment.now;
+        let expires_at = self
+            .task
+            .expires_at
+            .min(now.plus(SVID_TTL))
+            .min(keys.expires_at());
+        if self.task.expires_at <= now.plus(Millis::from_seconds(2)) {
+            return Err(Trouble::Ended);
+        }
+        let failed = |error: &dyn std::error::Error| {
+            tracing::error!(
+                error = crate::check::chain(error),
+                "an SVID could not be issued"
+            );
+            Trouble::Failed(Status::unavailable("no SVID can be issued now; try again"))
+        };
+        let proved = key.proved().map_err(|error| failed(&error))?;
+        let ask = Issuance {
+            key: &proved,
+            spiffe_id: &self.task.spiffe_id,
+            now,
+            expires_at,
+            chance: moment.chance.first_chunk().copied().unwrap_or_default(),
+        };
+        let svid = keys.issue(&ask).map_err(|error| failed(&error))?;
+        let written = control
+            .handle
+            .certified(&self.task, svid.certificate(), svid.expires_at())
+            .await;
+        match written {
+            Ok(()) => Ok(Held {
+                renew_at: now.plus(Millis::new(expires_at.since(now).as_millis() / 2)),
+                valid_under: AtomicU64::new(keys.bundle().sequence()),
+                key,
+                svid,
+            }),
+            Err(EngineError::NoTask) => Err(Trouble::Ended),
+            Err(error) => Err(failed(&error)),
+        }
+    }
+}
+
+impl Held {
+    /// Returns how long it is until another is due.
+    pub(super) fn renew_in(&self, now: Timestamp) -> Millis {
+        self.renew_at.since(now)
+    }
+
+    fn is_fresh(&self, keys: &IssuingKeys, now: Timestamp) -> bool {
+        if now >= self.renew_at {
+            return false;
+        }
+        let sequence = keys.bundle().sequence();
+        if self.valid_under.load(Ordering::Relaxed) == sequence {
+            return true;
+        }
+        let valid = identify_instance(self.svid.chain(), keys.bundle(), now).is_ok();
+        if valid {
+            self.valid_under.store(sequence, Ordering::Relaxed);
+        }
+        valid
+    }
+}
+
+fn fresh_key(control: &Control) -> Result<SvidKey, Status> {
+    let draw = || SvidKey::generate((control.clock)().chance);
+    // One draw in 2^32 is no key; a second one is enough.
+    draw()
+        .or_else(|_| draw())
+        .map_err(|_| Status::unavailable("no key could be made; try again"))
+}
+
+fn no_task(agent: &AgentName) -> Status {
+    Status::permission_denied(format!(
+        "this process is agent `{agent}`, and no task waits for it; start one with `ambit task start TEMPLATE --for \
+         {agent} --attested`"
+    ))
+}
+
+pub(super) fn not_ready(error: &EngineError) -> Status {
+    tracing::warn!(
+        error = crate::check::chain(error),
+        "the Workload API can't answer"
+    );
+    Status::unavailable("Ambit can't decide anything now; try again")
+}

@@ -1,0 +1,153 @@
+//! JWT-SVIDs: signed for the instance and one or more audiences, and checked for a process that asks.
+
+use std::collections::BTreeMap;
+
+use ambit_core::{Digest, Millis, SpiffeId, json::Value};
+use ambit_identity::{
+    jose::AUDIENCES_MAX,
+    token::jwt_svid::{self, JwtSvidIssuance, JwtSvidKeys},
+};
+use prost_types::{ListValue, Struct, value::Kind};
+use tonic::Status;
+
+use super::{
+    Peer,
+    instances::instance,
+    messages::{
+        JwtSvid, JwtSvidRequest, JwtSvidResponse, ValidateJwtSvidRequest, ValidateJwtSvidResponse,
+    },
+};
+use crate::api::Doors;
+
+/// How long a JWT-SVID lives: whoever holds it is believed, so not long.
+pub const JWT_SVID_TTL: Millis = Millis::from_seconds(5 * 60);
+/// The longest audience, in bytes.
+pub const AUDIENCE_BYTES_MAX: usize = 2048;
+
+/// Signs a JWT-SVID for the instance that the process is, and writes that down before it leaves.
+pub(super) async fn issue(
+    doors: &Doors,
+    peer: &Peer,
+    request: JwtSvidRequest,
+) -> Result<JwtSvidResponse, Status> {
+    check_audiences(&request.audience)?;
+    let wanted = wanted(&request.spiffe_id)?;
+    let (bound, _) = instance(doors, peer).await?;
+    let spiffe_id = &bound.task.spiffe_id;
+    if wanted.is_some_and(|it| it != *spiffe_id) {
+        return Err(Status::permission_denied(format!(
+            "this process is {spiffe_id} and gets no JWT-SVID for another name"
+        )));
+    }
+    let control = doors.control();
+    let moment = (control.clock)();
+    let expires_at = bound.task.expires_at.min(moment.now.plus(JWT_SVID_TTL));
+    let token_id = Digest::of(&moment.chance).to_string();
+    let ask = JwtSvidIssuance {
+        spiffe_id,
+        audiences: &request.audience,
+        token_id: token_id.trim_start_matches("sha256:"),
+        now: moment.now,
+        expires_at,
+    };
+    let token = control.keys_in_force().issue_jwt(&ask).map_err(|error| {
+        tracing::error!(
+            error = crate::check::chain(&error),
+            "a JWT-SVID could not be issued"
+        );
+        Status::unavailable("no JWT-SVID can be issued now; try again")
+    })?;
+    let written = control
+        .handle
+        .certified(&bound.task, Digest::of(token.as_bytes()), expires_at);
+    written.await.map_err(|error| match error {
+        ambit_engine::EngineError::NoTask => super::streams::over(),
+        error => super::instances::not_ready(&error),
+    })?;
+    let svid = JwtSvid {
+        spiffe_id: spiffe_id.to_string(),
+        svid: token,
+        hint: String::new(),
+    };
+    Ok(JwtSvidResponse { svids: vec![svid] })
+}
+
+/// Checks a JWT-SVID against the bundle of its trust domain and says whose it is.
+pub(super) fn validate(
+    doors: &Doors,
+    request: &ValidateJwtSvidRequest,
+) -> Result<ValidateJwtSvidResponse, Status> {
+    check_audiences(std::slice::from_ref(&request.audience))?;
+    let control = doors.control();
+    let keys = control.keys_in_force();
+    let wrong = |error: &dyn std::error::Error| {
+        Status::invalid_argument(format!(
+            "the JWT-SVID is refused: {}",
+            crate::check::chain(error)
+        ))
+    };
+    let claimed = jwt_svid::claimed_trust_domain(&request.svid).map_err(|error| wrong(&error))?;
+    if claimed != *keys.trust_domain() {
+        return Err(Status::invalid_argument(format!(
+            "the JWT-SVID is of trust domain {claimed}, whose bundle is not held here"
+        )));
+    }
+    let keys =
+        JwtSvidKeys::new(claimed, keys.bundle().jwt_keys()).map_err(|error| wrong(&error))?;
+    let now = (control.clock)().now;
+    let found = jwt_svid::verify(&request.svid, &keys, &request.audience, now)
+        .map_err(|error| wrong(&error))?;
+    Ok(ValidateJwtSvidResponse {
+        spiffe_id: found.spiffe_id().to_string(),
+        claims: found.claims().as_object().map(structure),
+    })
+}
+
+fn check_audiences(audiences: &[String]) -> Result<(), Status> {
+    let fits = |it: &String| (1..=AUDIENCE_BYTES_MAX).contains(&it.len());
+    if (1..=AUDIENCES_MAX).contains(&audiences.len()) && audiences.iter().all(fits) {
+        return Ok(());
+    }
+    Err(Status::invalid_argument(format!(
+        "name 1 to {AUDIENCES_MAX} audiences of 1 to {AUDIENCE_BYTES_MAX} bytes; one is best"
+    )))
+}
+
+/// Reads the name that is asked for; an empty one asks for whatever the process is.
+fn wanted(text: &str) -> Result<Option<SpiffeId>, Status> {
+    if text.is_empty() {
+        return Ok(None);
+    }
+    let parsed = text.parse();
+    parsed
+        .map(Some)
+        .map_err(|error| Status::invalid_argument(format!("`spiffe_id`: {error}")))
+}
+
+fn structure(members: &BTreeMap<String, Value>) -> Struct {
+    let fields = members
+        .iter()
+        .map(|(name, value)| (name.clone(), protobuf(value)));
+    Struct {
+        fields: fields.collect(),
+    }
+}
+
+fn protobuf(value: &Value) -> prost_types::Value {
+    #[expect(
+        clippy::cast_precision_loss,
+        reason = "integers are within 2^53, which a double holds exactly"
+    )]
+    let kind = match value {
+        Value::Null => Kind::NullValue(0),
+        Value::Bool(it) => Kind::BoolValue(*it),
+        Value::Integer(it) => Kind::NumberValue(*it as f64),
+        Value::Number(it) => Kind::NumberValue(*it),
+        Value::String(it) => Kind::StringValue(it.clone()),
+        Value::Array(items) => Kind::ListValue(ListValue {
+            values: items.iter().map(protobuf).collect(),
+        }),
+        Value::Object(members) => Kind::StructValue(structure(members)),
+    };
+    prost_types::Value { kind: Some(kind) }
+}
