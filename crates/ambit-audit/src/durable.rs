@@ -36,8 +36,10 @@ pub struct RowChange {
 /// Something that stands beside the log and can be erased without breaking a proof.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Attachment {
-    /// Sealed bytes.
+    /// Sealed bytes. A leaf has at most one; they are kept in the order of leaves, so that appending is all it takes.
     Blob {
+        /// The leaf that names them.
+        leaf: u64,
         /// SHA-256 over `bytes`.
         id: Digest,
         /// Under whose key they are sealed, when under a task's.

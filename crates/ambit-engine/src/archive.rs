@@ -12,8 +12,8 @@ pub trait Archive: Send + Sync {
     fn tile(&self, level: u8, index: u64, width: u16) -> Result<Option<Vec<u8>>, ArchiveError>;
     /// Returns the newest signed checkpoint.
     fn checkpoint(&self) -> Result<Option<String>, ArchiveError>;
-    /// Returns the sealed bytes of this digest, when they were not erased.
-    fn blob(&self, id: Digest) -> Result<Option<Vec<u8>>, ArchiveError>;
+    /// Returns the sealed bytes of this digest that `leaf` names, when they were not erased.
+    fn blob(&self, leaf: u64, id: Digest) -> Result<Option<Vec<u8>>, ArchiveError>;
     /// Returns all rows of a folded table by key.
     fn rows(&self, table: &str) -> Result<Vec<(String, Vec<u8>)>, ArchiveError>;
     /// Returns one row of a folded table.

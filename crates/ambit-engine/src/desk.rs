@@ -2,9 +2,9 @@
 
 use ambit_audit::{Attachment, Batch, Committed, Pending, Space};
 use ambit_core::{
-    Timestamp,
+    TaskId, Timestamp,
     limits::BATCH_RECORDS_MAX,
-    record::{Body, Recordable},
+    record::{Body, Recordable, Sealed},
     task::Contained,
 };
 
@@ -72,6 +72,23 @@ impl<'a> Desk<'a> {
             live.announce(&record.body);
             Ok(())
         })
+    }
+
+    /// Keeps the sealed bytes that the record at `leaf` names.
+    pub(crate) fn keep_sealed(
+        &mut self,
+        leaf: u64,
+        task: Option<TaskId>,
+        sealed: &Sealed,
+        bytes: Vec<u8>,
+    ) {
+        self.attachments
+            .extend(sealed.blob.map(|id| Attachment::Blob {
+                leaf,
+                id,
+                task,
+                bytes,
+            }));
     }
 
     /// Gives up the attachments, or the reason why the engine must stop.

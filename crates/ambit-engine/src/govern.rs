@@ -192,21 +192,17 @@ impl Asked {
         self.shared.quotas().refused(actor, None, reason, at)
     }
 
-    /// Seals a person's words: they may name people, so the log holds only a salted commitment, and the text stands
-    /// beside it.
-    pub(crate) fn seal_reason(&mut self, desk: &mut Desk<'_>, reason: &str) -> Sealed {
+    /// Seals a person's words: they may name people, so the log holds only a salted commitment, and the text,
+    /// which is returned, is to be kept beside it.
+    pub(crate) fn seal_reason(&mut self, reason: &str) -> (Sealed, Vec<u8>) {
         let salt: [u8; 32] = self.chance.draw();
         let bytes = [salt.as_slice(), reason.as_bytes()].concat();
         let id = Digest::of(&bytes);
-        desk.attachments.push(Attachment::Blob {
-            id,
-            task: None,
-            bytes,
-        });
-        Sealed {
+        let sealed = Sealed {
             commitment: id,
             blob: Some(id),
-        }
+        };
+        (sealed, bytes)
     }
 }
 

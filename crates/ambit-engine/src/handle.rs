@@ -5,7 +5,7 @@ mod waiting;
 
 use std::{fmt, sync::Arc};
 
-use ambit_audit::{Attachment, Recorded, Space};
+use ambit_audit::{Recorded, Space};
 use ambit_core::{
     ApprovalId, DecisionId, Digest, Reason, ServerName, TaskId, Timestamp, ToolName,
     act::Act,
@@ -226,7 +226,7 @@ impl Handle {
     ) -> Result<(), EngineError> {
         let (decision, task) = (passage.decision(), passage.task());
         let urgent = effect.labels.count() > 0;
-        let (result, blob) = self.seal_result(
+        let (result, bytes) = self.seal_result(
             task,
             effect.result.as_deref(),
             Chance::new(moment.chance).draw(),
@@ -243,8 +243,8 @@ impl Handle {
         };
         let written = self.turn(move |desk| {
             let pending = desk.write(Body::Performed(Box::new(performed)));
-            if pending.is_ok() {
-                desk.attachments.extend(blob);
+            if let (Ok(pending), Some(sealed)) = (&pending, &result) {
+                desk.keep_sealed(pending.index(), Some(task), sealed, bytes);
             }
             Box::new(move |committed| committed.and(pending).map(|_| ()))
         });
@@ -390,15 +390,13 @@ impl Handle {
             text.as_bytes(),
             chance.draw(),
         )?;
-        let task = Some(runtime.task.id);
-        let blob = sealed.blob.map(|id| Attachment::Blob { id, task, bytes });
         Ok(Ask {
             decision,
             fresh_approval: chance.id(now),
             caller: caller.clone(),
             runtime,
             sealed,
-            blob,
+            bytes,
             asked_at: now,
             custody: self.shared.custody.clone(),
             second_nonce: chance.draw(),
@@ -411,10 +409,10 @@ impl Handle {
         task: TaskId,
         result: Option<&[u8]>,
         nonce: [u8; 12],
-    ) -> Result<(Option<Sealed>, Option<Attachment>), EngineError> {
+    ) -> Result<(Option<Sealed>, Vec<u8>), EngineError> {
         let runtime = self.shared.read()?.runtime.get(&task).cloned();
         let (Some(result), Some(runtime)) = (result, runtime) else {
-            return Ok((None, None));
+            return Ok((None, Vec::new()));
         };
         let custody = &self.shared.custody;
         if result.len() > RESULT_KEPT_BYTES_MAX {
@@ -424,16 +422,11 @@ impl Handle {
                     commitment,
                     blob: None,
                 }),
-                None,
+                Vec::new(),
             ));
         }
         let (sealed, bytes) = custody.seal(&runtime.wrapped_key, task, result, nonce)?;
-        let blob = sealed.blob.map(|id| Attachment::Blob {
-            id,
-            task: Some(task),
-            bytes,
-        });
-        Ok((Some(sealed), blob))
+        Ok((Some(sealed), bytes))
     }
 
     /// Counts a refusal; when its caller is refused in a flood, it is not written one by one.

@@ -24,6 +24,9 @@ pub enum StoreError {
         /// Why it failed.
         source: io::Error,
     },
+    /// The thread that moves the write-ahead log cannot be started.
+    #[error("could not start a thread: {0}; let ambit have more threads or memory")]
+    Thread(#[source] io::Error),
     /// The database was written by another version of Ambit.
     #[error(
         "the database has schema version {found}; this ambit reads version {known}, so run the ambit that wrote it"

@@ -44,7 +44,7 @@ struct Kept {
     tiles: BTreeMap<(u8, u64), Vec<u8>>,
     checkpoint: Option<String>,
     tables: BTreeMap<&'static str, BTreeMap<String, Vec<u8>>>,
-    blobs: BTreeMap<Digest, Vec<u8>>,
+    blobs: BTreeMap<u64, (Digest, Vec<u8>)>,
     task_keys: BTreeMap<TaskId, Vec<u8>>,
     directory: BTreeMap<PersonId, String>,
     estates: BTreeMap<Digest, Vec<u8>>,
@@ -85,8 +85,10 @@ impl Kept {
 
     fn attach(&mut self, attachment: &Attachment) {
         match attachment.clone() {
-            Attachment::Blob { id, bytes, .. } => {
-                self.blobs.entry(id).or_insert(bytes);
+            Attachment::Blob {
+                leaf, id, bytes, ..
+            } => {
+                self.blobs.insert(leaf, (id, bytes));
             }
             Attachment::TaskKey { task, wrapped } => {
                 self.task_keys.insert(task, wrapped);
@@ -185,8 +187,10 @@ impl Archive for MemoryArchive {
         Ok(self.kept().checkpoint.clone())
     }
 
-    fn blob(&self, id: Digest) -> Result<Option<Vec<u8>>, ArchiveError> {
-        Ok(self.kept().blobs.get(&id).cloned())
+    fn blob(&self, leaf: u64, id: Digest) -> Result<Option<Vec<u8>>, ArchiveError> {
+        let kept = self.kept();
+        let found = kept.blobs.get(&leaf).filter(|(own, _)| *own == id);
+        Ok(found.map(|(_, bytes)| bytes.clone()))
     }
 
     fn rows(&self, table: &str) -> Result<Vec<(String, Vec<u8>)>, ArchiveError> {

@@ -2,6 +2,7 @@
 
 mod archive;
 mod schema;
+mod transfer;
 
 use std::{
     collections::BTreeMap,
@@ -24,6 +25,7 @@ use crate::{
     reserve::{Released, Reserve},
 };
 use schema::{Tables, tile_key};
+use transfer::Transfer;
 
 /// How a database is kept.
 #[derive(Clone, Debug)]
@@ -53,6 +55,8 @@ pub struct Table {
 #[derive(Debug)]
 pub struct SqliteWriter {
     connection: Arc<Mutex<Connection>>,
+    /// None where one connection must do everything; SQLite moves its write-ahead log at commits then.
+    transfer: Option<Transfer>,
     tables: Tables,
     size: u64,
     mark: Mark,
@@ -91,10 +95,13 @@ pub fn create_or_open(keeping: &Keeping) -> Result<(SqliteWriter, SqliteArchive)
     let mut connection = open(keeping, writing)?;
     schema::prepare(&mut connection, &tables, keeping.vfs.is_some())?;
     let writer = Arc::new(Mutex::new(connection));
-    let reader = if keeping.vfs.is_some() {
-        Arc::clone(&writer)
+    let (reader, transfer) = if keeping.vfs.is_some() {
+        (Arc::clone(&writer), None)
     } else {
-        Arc::new(Mutex::new(open(keeping, OpenFlags::SQLITE_OPEN_READ_ONLY)?))
+        let reader = open(keeping, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
+        let moving = open(keeping, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+        let transfer = Transfer::start(&writer, moving)?;
+        (Arc::new(Mutex::new(reader)), Some(transfer))
     };
     let archive = SqliteArchive {
         connection: reader,
@@ -110,6 +117,7 @@ pub fn create_or_open(keeping: &Keeping) -> Result<(SqliteWriter, SqliteArchive)
     check_mark(&archive, size, known, mark.path())?;
     let mut writer = SqliteWriter {
         connection: writer,
+        transfer,
         tables,
         size,
         mark,
@@ -217,7 +225,11 @@ impl SqliteWriter {
             attach(&transaction, attachment).map_err(failed)?;
         }
         put_checkpoint(&transaction, commit.checkpoint).map_err(failed)?;
-        transaction.commit().map_err(failed)
+        transaction.commit().map_err(failed)?;
+        if let Some(transfer) = &self.transfer {
+            transfer.after_commit();
+        }
+        Ok(())
     }
 }
 
@@ -236,6 +248,7 @@ impl Durable for SqliteWriter {
 impl Drop for SqliteWriter {
     fn drop(&mut self) {
         let _ = self.settle_mark();
+        drop(self.transfer.take());
         let _ = held(&self.connection).pragma_update(None, "wal_checkpoint", "TRUNCATE");
     }
 }
@@ -387,9 +400,19 @@ fn put_rows(
 
 fn attach(transaction: &Transaction<'_>, attachment: &Attachment) -> rusqlite::Result<()> {
     match attachment {
-        Attachment::Blob { id, task, bytes } => transaction
-            .prepare_cached("INSERT OR IGNORE INTO blobs (id, task, bytes) VALUES (?1, ?2, ?3)")?
-            .execute(params![id.as_bytes(), task.map(|it| it.to_string()), bytes]),
+        Attachment::Blob {
+            leaf,
+            id,
+            task,
+            bytes,
+        } => {
+            let task = task.map(|it| it.to_string());
+            transaction
+                .prepare_cached(
+                    "INSERT INTO blobs (leaf, id, task, bytes) VALUES (?1, ?2, ?3, ?4)",
+                )?
+                .execute(params![leaf.cast_signed(), id.as_bytes(), task, bytes])
+        }
         Attachment::TaskKey { task, wrapped } => transaction
             .prepare_cached("INSERT OR REPLACE INTO task_keys (task, wrapped) VALUES (?1, ?2)")?
             .execute(params![task.to_string(), wrapped]),

@@ -70,7 +70,7 @@ fn an_empty_store_has_nothing<D, A: Archive>(store: &Store<D, A>) {
     assert!(archive.tile(0, 0, TILE_WIDTH).unwrap().is_none());
     assert!(archive.tile(0, 0, 1).unwrap().is_none());
     assert!(archive.checkpoint().unwrap().is_none());
-    assert!(archive.blob(Digest::of(b"")).unwrap().is_none());
+    assert!(archive.blob(0, Digest::of(b"")).unwrap().is_none());
     assert!(archive.rows("tasks").unwrap().is_empty());
     assert!(archive.row("tasks", "a").unwrap().is_none());
     assert!(archive.rows("leaves").is_err(), "not a folded table");
@@ -138,8 +138,10 @@ fn attachments_are_kept<D: Durable, A: Archive>(store: Store<D, A>) {
     let (task, person) = (Id::from_bits(7), Id::from_bits(8));
     let digest = Digest::of(b"bytes");
     let attachments = |generation: u8| {
+        let leaf = u64::from(generation) - 1;
         vec![
             Attachment::Blob {
+                leaf,
                 id: digest,
                 task: Some(task),
                 bytes: b"bytes".to_vec(),
@@ -164,7 +166,10 @@ fn attachments_are_kept<D: Durable, A: Archive>(store: Store<D, A>) {
     };
     for generation in [1, 2] {
         append(&mut log, 1, Vec::new(), attachments(generation));
-        assert_eq!(archive.blob(digest).unwrap().unwrap(), b"bytes");
+        let leaf = u64::from(generation) - 1;
+        assert_eq!(archive.blob(leaf, digest).unwrap().unwrap(), b"bytes");
+        assert!(archive.blob(leaf, Digest::of(b"")).unwrap().is_none());
+        assert!(archive.blob(leaf + 1, digest).unwrap().is_none());
         assert_eq!(archive.task_key(task).unwrap().unwrap(), [generation]);
         let alias = format!("alias-{generation}");
         assert_eq!(archive.directory().unwrap(), [(person, alias)]);

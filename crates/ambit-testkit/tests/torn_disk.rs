@@ -79,6 +79,7 @@ fn live(
         }
         let bytes = vec![seed as u8; disk.below(60_000) as usize];
         let blob = Attachment::Blob {
+            leaf: log.size(),
             id: Digest::of(&bytes),
             task: None,
             bytes,

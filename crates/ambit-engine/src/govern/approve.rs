@@ -69,7 +69,10 @@ impl Handle {
     }
 
     fn approval_summary(&self, approval: Approval, now: Timestamp) -> ApprovalSummary {
-        let act = self.open(approval.task, &approval.act).ok().flatten();
+        let act = self
+            .open((approval.leaf, approval.task), &approval.act)
+            .ok()
+            .flatten();
         let act = act.and_then(|bytes| json::parse(&bytes).ok());
         let (subject, active) = self.subject(approval.task);
         let counts = if approval.is_in_force(now) && active {

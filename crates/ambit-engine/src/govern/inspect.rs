@@ -103,14 +103,14 @@ impl Handle {
         self.shared.archive.clone()
     }
 
-    /// Opens something that stands sealed beside the log; `None` when its key was erased.
+    /// Opens what stands sealed beside `leaf`; `None` when its key was erased.
     pub fn open_sealed(
         &self,
         _: &Inspection,
-        task: TaskId,
+        (leaf, task): (u64, TaskId),
         sealed: &Sealed,
     ) -> Result<Option<Vec<u8>>, EngineError> {
-        self.open(task, sealed)
+        self.open((leaf, task), sealed)
     }
 
     /// Returns who a pseudonym is, when the directory still knows.
@@ -129,14 +129,14 @@ impl Handle {
 
     pub(crate) fn open(
         &self,
-        task: TaskId,
+        (leaf, task): (u64, TaskId),
         sealed: &Sealed,
     ) -> Result<Option<Vec<u8>>, EngineError> {
         let archive = &self.shared.archive;
         let (Some(wrapped), Some(id)) = (archive.task_key(task)?, sealed.blob) else {
             return Ok(None);
         };
-        let Some(blob) = archive.blob(id)? else {
+        let Some(blob) = archive.blob(leaf, id)? else {
             return Ok(None);
         };
         Ok(Some(

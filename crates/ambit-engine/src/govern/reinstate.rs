@@ -64,11 +64,12 @@ fn write(
     if desk.live.state.standing(&target) != Standing::Revoked {
         return Err(Refusal::Invalid(format!("{target} is not revoked")));
     }
-    let reason = asked.seal_reason(desk, reason);
-    desk.write(Body::Reinstated {
+    let (reason, text) = asked.seal_reason(reason);
+    let written = desk.write(Body::Reinstated {
         target: target.clone(),
         reason,
         warrant: permit.warrant(),
     })?;
+    desk.keep_sealed(written.index(), None, &reason, text);
     Ok(Reinstatement { target })
 }

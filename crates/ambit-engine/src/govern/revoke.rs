@@ -86,13 +86,14 @@ fn write(
     }
     let revocation = asked.chance.id(desk.at());
     let ended = desk.live.state.tasks_under(&target);
-    let reason = asked.seal_reason(desk, reason);
-    desk.write(Body::Revoked {
+    let (reason, text) = asked.seal_reason(reason);
+    let written = desk.write(Body::Revoked {
         revocation,
         target,
         reason,
         warrant: permit.warrant(),
     })?;
+    desk.keep_sealed(written.index(), None, &reason, text);
     Ok((revocation, ended))
 }
 

@@ -351,19 +351,14 @@ fn start(
     );
     // Bounds that can't be compiled are found before anything is written.
     runtime.scope(&book)?;
-    desk.write(Body::TaskStarted {
+    let written = desk.write(Body::TaskStarted {
         task: Box::new(task),
         parameters: sealed,
         warrant,
     })?;
     desk.attachments
         .push(Attachment::TaskKey { task: id, wrapped });
-    desk.attachments
-        .extend(sealed.blob.map(|blob| Attachment::Blob {
-            id: blob,
-            task: Some(id),
-            bytes,
-        }));
+    desk.keep_sealed(written.index(), Some(id), &sealed, bytes);
     let task = runtime.task.clone();
     desk.live.runtime.insert(id, Arc::new(runtime));
     let certificate_expires_at = task.expires_at.min(at.plus(SVID_TTL_MAX));

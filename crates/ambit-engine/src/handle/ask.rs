@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use ambit_audit::{Attachment, Committed, Pending};
+use ambit_audit::{Committed, Pending};
 use ambit_core::{
     ApprovalId, DecisionId, Digest, Reason, Timestamp,
     act::Act,
@@ -27,7 +27,7 @@ pub(super) struct Ask {
     pub(super) caller: InstanceCaller,
     pub(super) runtime: Arc<TaskRuntime>,
     pub(super) sealed: Sealed,
-    pub(super) blob: Option<Attachment>,
+    pub(super) bytes: Vec<u8>,
     pub(super) asked_at: Timestamp,
     /// Seals the act again when another estate came into force meanwhile.
     pub(super) custody: Arc<dyn Custody>,
@@ -79,8 +79,10 @@ impl Ask {
         basis: Basis,
     ) -> Reply<Result<Answer, EngineError>> {
         let written = self.write(desk, answer, basis);
-        if written.is_ok() {
-            desk.attachments.extend(self.blob.take());
+        if let Ok(pending) = &written {
+            let bytes = std::mem::take(&mut self.bytes);
+            let task = Some(self.runtime.task.id);
+            desk.keep_sealed(pending.index(), task, &self.sealed, bytes);
         }
         Box::new(move |committed| {
             // What was refused at the desk says why, also when nobody else wrote anything.
@@ -151,9 +153,8 @@ impl Ask {
         let (sealed, bytes) = self
             .custody
             .seal(wrapped, task.id, text.as_bytes(), nonce)?;
-        let task = Some(task.id);
         self.sealed = sealed;
-        self.blob = sealed.blob.map(|id| Attachment::Blob { id, task, bytes });
+        self.bytes = bytes;
         self.sealed_under = book.estate().digest;
         Ok(())
     }
@@ -198,6 +199,14 @@ enum PendingAnswer {
 }
 
 impl PendingAnswer {
+    const fn index(&self) -> u64 {
+        match self {
+            Self::Allow(it) => it.index(),
+            Self::Hold(it) => it.index(),
+            Self::Deny(it) => it.index(),
+        }
+    }
+
     fn settle(self, committed: &Committed) -> Result<Answer, EngineError> {
         Ok(match self {
             Self::Allow(permit) => Answer::Allowed(permit.settle(committed)?),

@@ -217,7 +217,7 @@ impl<D: Durable> Setup<D> {
         let (Some(wrapped), Some(blob)) = (self.archive.task_key(id)?, sealed.blob) else {
             return Ok(None);
         };
-        let Some(blob) = self.archive.blob(blob)? else {
+        let Some(blob) = self.archive.blob(entry.leaf, blob)? else {
             return Ok(None);
         };
         let plaintext = self.custody.open(&wrapped, id, sealed, &blob)?;

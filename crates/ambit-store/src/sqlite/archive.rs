@@ -81,9 +81,9 @@ impl Archive for SqliteArchive {
         Ok(self.newest()?)
     }
 
-    fn blob(&self, id: Digest) -> Result<Option<Vec<u8>>, ArchiveError> {
-        let sql = "SELECT bytes FROM blobs WHERE id = ?1";
-        Ok(self.value(sql, params![id.as_bytes()])?)
+    fn blob(&self, leaf: u64, id: Digest) -> Result<Option<Vec<u8>>, ArchiveError> {
+        let sql = "SELECT bytes FROM blobs WHERE leaf = ?1 AND id = ?2";
+        Ok(self.value(sql, params![leaf.cast_signed(), id.as_bytes()])?)
     }
 
     fn rows(&self, table: &str) -> Result<Vec<(String, Vec<u8>)>, ArchiveError> {

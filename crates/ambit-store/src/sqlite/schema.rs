@@ -7,10 +7,11 @@ use rusqlite::{Connection, TransactionBehavior, ffi};
 use crate::StoreError;
 
 /// The version of the schema, kept in SQLite's `user_version`.
-const SCHEMA_VERSION: i64 = 1;
+const SCHEMA_VERSION: i64 = 2;
 /// Tells Ambit's databases from others, kept in SQLite's `application_id`: `AMBT`.
 const APPLICATION_ID: i64 = 0x414d_4254;
-/// How many pages the write-ahead log may have before they move into the database, in pages of 4 KiB.
+/// How many pages the write-ahead log may have before a commit moves them into the database, in pages of 4 KiB, where
+/// no thread does it ([`super::transfer`]).
 const WAL_PAGES: i64 = 4000;
 /// How long the write-ahead log stays on disk when it is empty, in bytes.
 const WAL_BYTES: i64 = 32 * 1024 * 1024;
@@ -94,7 +95,7 @@ pub(super) fn prepare(
         )));
     }
     for (name, value) in [
-        ("wal_autocheckpoint", WAL_PAGES),
+        ("wal_autocheckpoint", if exclusive { WAL_PAGES } else { 0 }),
         ("journal_size_limit", WAL_BYTES),
         ("cache_size", -CACHE_KIB),
         ("trusted_schema", 0),
@@ -155,7 +156,7 @@ fn create(connection: &mut Connection, tables: &Tables) -> rusqlite::Result<()> 
 const SCHEMA: &str = "
 CREATE TABLE IF NOT EXISTS leaves (place INTEGER PRIMARY KEY, leaf BLOB NOT NULL);
 CREATE TABLE IF NOT EXISTS tiles (place INTEGER PRIMARY KEY, hashes BLOB NOT NULL);
-CREATE TABLE IF NOT EXISTS blobs (id BLOB PRIMARY KEY, task TEXT, bytes BLOB NOT NULL);
+CREATE TABLE IF NOT EXISTS blobs (leaf INTEGER PRIMARY KEY, id BLOB NOT NULL, task TEXT, bytes BLOB NOT NULL);
 CREATE TABLE IF NOT EXISTS task_keys (task TEXT PRIMARY KEY, wrapped BLOB NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS directory (person TEXT PRIMARY KEY, alias TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS estates (digest BLOB PRIMARY KEY, bytes BLOB NOT NULL);
