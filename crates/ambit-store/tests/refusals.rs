@@ -185,12 +185,14 @@ fn a_database_of_others_is_refused() {
     other.execute_batch("CREATE TABLE notes (text)").unwrap();
     place.refused(&["not one of ambit's"]);
 
-    let place = Place::new();
-    place.append(1, 0);
-    let ours = rusqlite::Connection::open(place.database()).unwrap();
-    ours.pragma_update(None, "user_version", 2).unwrap();
-    drop(ours);
-    place.refused(&["schema version 2", "reads version 1"]);
+    for (version, told) in [(1, "schema version 1"), (3, "schema version 3")] {
+        let place = Place::new();
+        place.append(1, 0);
+        let ours = rusqlite::Connection::open(place.database()).unwrap();
+        ours.pragma_update(None, "user_version", version).unwrap();
+        drop(ours);
+        place.refused(&[told, "reads version 2"]);
+    }
 }
 
 #[test]

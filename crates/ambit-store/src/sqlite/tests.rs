@@ -131,7 +131,10 @@ fn the_thread_moves_the_write_ahead_log() {
     drop(writer.transfer.take());
     assert_eq!(pages.load(Ordering::Acquire), 0);
     let after = fs::metadata(directory.path().join("ambit.db")).unwrap();
-    assert!(after.len() > u64::from(TRANSFER_PAGES / 2) * 4096, "it moved");
+    assert!(
+        after.len() > u64::from(TRANSFER_PAGES / 2) * 4096,
+        "it moved"
+    );
     commit(&mut writer, 100).unwrap();
     assert!(pages.load(Ordering::Acquire) < COMMIT_PAGES, "begun anew");
     assert_eq!(archive.size().unwrap(), writer.size);
