@@ -96,6 +96,7 @@ struct Simulation {
     admitted: BTreeSet<DecisionId>,
     asked: BTreeMap<InstanceId, u64>,
     unwritten: u64,
+    refused_people: u64,
     steps: Vec<String>,
     tally: Tally,
 }
@@ -127,6 +128,7 @@ impl Simulation {
             admitted: BTreeSet::new(),
             asked: BTreeMap::new(),
             unwritten: 0,
+            refused_people: 0,
             steps: Vec::new(),
             tally: Tally::default(),
         }

@@ -259,7 +259,7 @@ async fn revoking_tells_what_ended() {
             ANA,
             "POST",
             "/v1/revocations",
-            &revoke("person", "ana", &longest),
+            &revoke("agent", "clerk", &longest),
         )
         .await;
     assert_eq!(status, StatusCode::OK, "{report:?}");
@@ -271,6 +271,35 @@ async fn revoking_tells_what_ended() {
 }
 
 #[tokio::test]
+#[tokio::test]
+async fn a_ban_is_lifted_for_what_begins_later() {
+    let office = Office::open();
+    office.start().await;
+    let body = |kind: &str, id: &str| {
+        format!(r#"{{"target":{{"kind":"{kind}","id":"{id}"}},"reason":"test"}}"#)
+    };
+    let (revoke, reinstate) = ("/v1/revocations", "/v1/reinstatements");
+    let clerk = body("agent", "clerk");
+    let (status, problem) = office.ask(ANA, "POST", reinstate, &clerk).await;
+    assert_eq!(status, StatusCode::UNPROCESSABLE_ENTITY, "{problem:?}");
+    office.ask(ANA, "POST", revoke, &clerk).await;
+    let (status, denied) = office
+        .ask(ANA, "POST", "/v1/tasks", &start_body("T-2"))
+        .await;
+    assert_eq!(status, StatusCode::FORBIDDEN);
+    assert_eq!(text(&denied, "code"), "agent_revoked");
+    let (status, done) = office.ask(ANA, "POST", reinstate, &clerk).await;
+    assert_eq!(status, StatusCode::OK, "{done:?}");
+    fits("Reinstatement", &done);
+    assert_eq!(text(&done, "target"), "agent clerk");
+    office.start().await;
+    let (status, denied) = office
+        .ask(ANA, "POST", revoke, &body("person", "ana"))
+        .await;
+    assert_eq!(status, StatusCode::FORBIDDEN);
+    assert_eq!(text(&denied, "code"), "last_administrator");
+}
+
 async fn an_estate_is_planned_and_applied() {
     let office = Office::open();
     let (status, plan) = office

@@ -29,7 +29,8 @@ impl Simulation {
             42..54 => self.admit(),
             54..62 => self.perform(),
             62..64 => self.lose(),
-            64..67 => self.revoke(),
+            64..66 => self.revoke(),
+            66 => self.reinstate(),
             67..69 => self.end(),
             69..71 => {
                 let version = self.chance.below(self.machine.site.estates.count());
@@ -259,6 +260,28 @@ impl Simulation {
                 .revoke(&person, target, "odd calls".to_owned(), moment)
                 .await?;
             Ok(Done::Revoked(report))
+        })
+    }
+
+    fn reinstate(&mut self) -> Result<(), Broken> {
+        let target = match self.chance.below(5) {
+            0 => Target::Agent("scribe".parse().expect("a name")),
+            1 => Target::Server("vault".parse().expect("a name")),
+            2 => Target::Agent("clerk".parse().expect("a name")),
+            3 => Target::Server("tickets".parse().expect("a name")),
+            _ => match self.people.get("cat") {
+                Some(person) => Target::Person(*person),
+                None => return Ok(()),
+            },
+        };
+        let alias = self.one_of(&["ana", "ana", "cat", "eve"]);
+        self.note("reinstate", format_args!("{target} by {alias}"));
+        let person = self.machine.site.person(alias);
+        let moment = self.machine.clock.moment();
+        self.launch(|handle| async move {
+            let reason = "a false alarm".to_owned();
+            let done = handle.reinstate(&person, target, reason, moment).await?;
+            Ok(Done::Reinstated(done))
         })
     }
 

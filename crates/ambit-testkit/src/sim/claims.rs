@@ -2,6 +2,7 @@
 
 use ambit_core::{
     ApprovalId, DecisionId, Digest, RevocationId, TaskId,
+    act::Target,
     record::{Answer, Body, Verdict},
 };
 
@@ -24,6 +25,8 @@ pub enum Claim {
     Verdict(ApprovalId, Verdict),
     /// Authority was taken away.
     Revoked(RevocationId),
+    /// A ban was lifted.
+    Reinstated(Target),
     /// A revocation is effective.
     Effective(RevocationId),
     /// An estate came into force.
@@ -43,6 +46,7 @@ impl std::fmt::Display for Claim {
             Self::TaskOver(it) => write!(f, "over {it}"),
             Self::Verdict(it, verdict) => write!(f, "{} {it}", verdict.as_str()),
             Self::Revoked(it) => write!(f, "revoked {it}"),
+            Self::Reinstated(it) => write!(f, "reinstated {it}"),
             Self::Effective(it) => write!(f, "effective {it}"),
             Self::Applied(it) => write!(f, "applied {it}"),
             Self::Certified(it) => write!(f, "certified {it}"),
@@ -65,11 +69,11 @@ pub(super) fn claims(body: &Body) -> Option<String> {
             approval, verdict, ..
         } => Claim::Verdict(*approval, *verdict),
         Body::Revoked { revocation, .. } => Claim::Revoked(*revocation),
+        Body::Reinstated { target, .. } => Claim::Reinstated(target.clone()),
         Body::RevocationEffective { revocation, .. } => Claim::Effective(*revocation),
         Body::EstateApplied { estate, .. } => Claim::Applied(*estate),
         Body::InstanceCertified { certificate, .. } => Claim::Certified(*certificate),
         Body::LogOpened { .. }
-        | Body::Reinstated { .. }
         | Body::RevocationCarried { .. }
         | Body::ToolSeen { .. }
         | Body::ServerInspected { .. }

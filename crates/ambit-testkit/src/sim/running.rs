@@ -8,7 +8,7 @@ use std::{
 
 use ambit_core::{ApprovalId, DecisionId, Digest, TaskId, record::Verdict};
 use ambit_engine::{
-    Answer, EngineError, Handle, Passage, Refusal, RevocationReport, Started, Step,
+    Answer, EngineError, Handle, Passage, Refusal, Reinstatement, RevocationReport, Started, Step,
 };
 
 use super::{
@@ -26,6 +26,7 @@ pub(super) enum Done {
     Started(&'static str, Box<Started>),
     Decided(ApprovalId, Verdict),
     Revoked(RevocationReport),
+    Reinstated(Reinstatement),
     Over(TaskId),
     Applied(Digest),
     Certified(Digest),
@@ -126,7 +127,7 @@ impl Simulation {
         for answer in answers {
             match answer {
                 Ok(done) => self.done(done)?,
-                Err(Trouble::Denied(decision)) => self.unproved.push(Claim::Denied(decision)),
+                Err(Trouble::Denied(decision)) => self.denied(decision),
                 Err(Trouble::Invalid) => {}
                 Err(Trouble::Engine(error)) => self.trouble(&error)?,
             }
@@ -157,6 +158,7 @@ impl Simulation {
                 self.unproved.push(Claim::Revoked(report.revocation));
                 self.unproved.push(Claim::Effective(report.revocation));
             }
+            Done::Reinstated(it) => self.unproved.push(Claim::Reinstated(it.target)),
             Done::Over(task) => self.unproved.push(Claim::TaskOver(task)),
             Done::Applied(estate) => self.unproved.push(Claim::Applied(estate)),
             Done::Certified(certificate) => self.unproved.push(Claim::Certified(certificate)),
@@ -164,6 +166,17 @@ impl Simulation {
             Done::Else => {}
         }
         Ok(())
+    }
+
+    /// A person who is refused in a flood is written down by count.
+    fn denied(&mut self, decision: DecisionId) {
+        self.refused_people += 1;
+        let claim = Claim::Denied(decision);
+        if self.refused_people > FLOOD_MIN && !self.laws.holds(&claim.to_string()) {
+            self.unwritten += 1;
+        } else {
+            self.unproved.push(claim);
+        }
     }
 
     fn answered(&mut self, asking: Asking, answer: Answer) -> Result<(), Broken> {

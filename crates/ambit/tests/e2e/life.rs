@@ -153,9 +153,14 @@ fn a_revocation_says_what_it_ended() {
     let again = ["task", "start", "free", "--for", "reader"];
     let denied = check(&world, &again, 3, &["denied", "agent `reader`"]);
     assert!(denied.contains("revoked"), "{denied}");
+    let lift = ["reinstate", "agent", "reader", "--reason", "a false alarm"];
+    check(&world, &lift, 0, &["reinstated reader"]);
+    check(&world, &again, 0, &["began"]);
+    let unknown = ["reinstate", "agent", "reader", "--reason", "again"];
+    check(&world, &unknown, 2, &["not revoked"]);
     check(
         &world,
-        &["log", "tail", "-n", "5"],
+        &["log", "tail", "-n", "9"],
         0,
         &["INDEX", "revoked"],
     );

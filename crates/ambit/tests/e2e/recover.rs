@@ -86,6 +86,50 @@ fn a_rolled_back_log_is_refused_and_replaced() {
 }
 
 #[test]
+fn what_was_revoked_stays_revoked_through_a_recovery() {
+    let mut world = World::start(None);
+    let revoke = ["revoke", "agent", "reader", "--reason", "odd calls"];
+    assert_eq!(world.ambit(&revoke).status.code(), Some(0));
+    let refused = |world: &World| {
+        let (_, code) = world.inside("true");
+        code == 3
+    };
+    assert!(refused(&world));
+    world.stop();
+    let output = world.ambit(&["recover", "--reason", "curious"]);
+    let errors = text(output.stderr);
+    assert_eq!(output.status.code(), Some(1), "a healthy log is left alone");
+    assert!(errors.contains("--replace-healthy-log"), "{errors}");
+    world.start_again().unwrap();
+    assert!(refused(&world));
+
+    world.stop();
+    let again = ["recover", "--replace-healthy-log", "--reason", "moved"];
+    let output = world.ambit(&again);
+    let (said, errors) = (text(output.stdout), text(output.stderr));
+    assert_eq!(output.status.code(), Some(0), "{said}{errors}");
+    assert!(said.contains("agent reader stays revoked"), "{said}");
+    world.start_again().unwrap();
+    assert!(refused(&world), "it stays revoked");
+    let tail = text(world.ambit(&["log", "tail", "-n", "50"]).stdout);
+    assert!(tail.contains("agent reader stays revoked"), "{tail}");
+
+    let lift = ["reinstate", "agent", "reader", "--reason", "a false alarm"];
+    let output = world.ambit(&lift);
+    let (said, errors) = (text(output.stdout), text(output.stderr));
+    assert_eq!(output.status.code(), Some(0), "{said}{errors}");
+    assert!(said.contains("reinstated reader"), "{said}");
+    let (said, code) = world.inside("echo works");
+    assert_eq!((said.trim(), code), ("works", 0));
+    let tail = text(world.ambit(&["log", "tail", "-n", "50"]).stdout);
+    assert!(tail.contains("reinstated agent reader"), "{tail}");
+    for command in ["verify", "rebuild", "replay"] {
+        let output = world.ambit(&["log", command]);
+        assert_eq!(output.status.code(), Some(0), "{command}");
+    }
+}
+
+#[test]
 fn a_recovery_that_was_interrupted_keeps_the_server_from_starting() {
     let mut world = World::start(None);
     world.stop();
