@@ -10,13 +10,16 @@ mod events;
 mod framing;
 mod json;
 mod key;
+mod key_set;
 mod location;
 mod message;
+mod proof;
 mod record;
 mod request;
 mod site;
 mod spiffe;
 mod tile;
+mod token;
 mod verifier_key;
 
 use crate::Target;
@@ -40,4 +43,8 @@ pub const TARGETS: &[Target] = &[
     framing::TARGET,
     connect::TARGET,
     location::TARGET,
+    token::TARGET,
+    token::CLAIMS,
+    proof::TARGET,
+    key_set::TARGET,
 ];
