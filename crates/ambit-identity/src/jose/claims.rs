@@ -103,17 +103,16 @@ impl Claims {
     /// [`JoseError::Claim`] when there is none, more than [`AUDIENCES_MAX`], or not a text.
     pub fn audiences(&self) -> Result<Vec<&str>, JoseError> {
         let name = "aud";
-        match self.get(name).ok_or_else(|| missing(name))? {
-            Value::Array(items) if (1..=AUDIENCES_MAX).contains(&items.len()) => items
-                .iter()
-                .map(|it| read_text(name, it, TEXT_BYTES_MAX))
-                .collect(),
-            value @ Value::String(_) => Ok(vec![read_text(name, value, TEXT_BYTES_MAX)?]),
-            _ => {
-                let rule = "a text, or a list of 1 to 16 texts";
-                Err(JoseError::Claim { name, rule })
-            }
+        let value = self.get(name).ok_or_else(|| missing(name))?;
+        if value.as_str().is_some() {
+            return Ok(vec![read_text(name, value, TEXT_BYTES_MAX)?]);
         }
+        let rule = "a text, or a list of 1 to 16 texts";
+        let items = value.as_array();
+        let items = items.filter(|it| (1..=AUDIENCES_MAX).contains(&it.len()));
+        let items = items.ok_or(JoseError::Claim { name, rule })?;
+        let read = |it| read_text(name, it, TEXT_BYTES_MAX);
+        items.iter().map(read).collect()
     }
 
     /// Checks that `expected` is the one audience.

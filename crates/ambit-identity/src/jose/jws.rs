@@ -236,10 +236,10 @@ fn object(part: &'static str, text: &str) -> Result<BTreeMap<String, Value>, Jos
     let bytes = decode(part, text)?;
     let value = json::parse_integers(&bytes, TOKEN_BYTES_MAX)
         .map_err(|source| JoseError::Json { part, source })?;
-    match value {
-        Value::Object(members) => Ok(members),
-        _ => Err(JoseError::NotObject { part }),
-    }
+    let Value::Object(members) = value else {
+        return Err(JoseError::NotObject { part });
+    };
+    Ok(members)
 }
 
 fn decode(part: &'static str, text: &str) -> Result<Vec<u8>, JoseError> {

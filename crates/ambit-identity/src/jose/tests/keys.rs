@@ -124,6 +124,14 @@ fn a_certificate_is_for_its_key() {
     let root = authority.bundle().roots()[0].clone();
     let key = Jwk::of_certificate(root, KeyUse::X509Svid).unwrap();
     assert_eq!(Jwk::from_value(&key.to_value()).unwrap(), key);
+    let chain = |count: usize| {
+        let mut members = key.to_value().as_object().unwrap().clone();
+        let one = members["x5c"].as_array().unwrap()[0].clone();
+        members.insert("x5c".to_owned(), Value::Array(vec![one; count]));
+        Jwk::from_value(&Value::Object(members))
+    };
+    assert!(chain(CERTIFICATES_MAX).is_ok());
+    assert!(chain(CERTIFICATES_MAX + 1).is_err());
     let other = signing_key(9);
     let mut members = key.to_value().as_object().unwrap().clone();
     members.extend(

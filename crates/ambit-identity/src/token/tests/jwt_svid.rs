@@ -3,7 +3,7 @@ use std::sync::Arc;
 use super::*;
 use crate::{
     SvidKey,
-    jose::{Jwk, SigningKey},
+    jose::{AUDIENCES_MAX, Jwk, SigningKey, TEXT_BYTES_MAX},
     token::{
         assertion::verify_jwt_spiffe,
         jwt_svid::{JwtSvidIssuance, JwtSvidIssuer, JwtSvidKeys, claimed_trust_domain, verify},
@@ -127,6 +127,30 @@ fn the_standard_is_kept_to_the_letter() {
     for (name, value, part) in WRONG_DATES {
         tried(&signed(&replaced(CLAIMS, name, value)), Err(part));
     }
+}
+
+#[test]
+fn claims_are_typed_and_bounded() {
+    let tried =
+        |token: &str, expect| check_refusal(verify(token, &own(), "them", NOW), expect, token);
+    let many = |count: usize| format!("[\"them\"{}]", ",\"x\"".repeat(count - 1));
+    tried(
+        &signed(&replaced(CLAIMS, "aud", &many(AUDIENCES_MAX))),
+        Ok(()),
+    );
+    tried(
+        &signed(&replaced(CLAIMS, "aud", &many(AUDIENCES_MAX + 1))),
+        Err("1 to 16"),
+    );
+    let long = |bytes: usize| format!("\"{}\"", "x".repeat(bytes));
+    tried(
+        &signed(&replaced(CLAIMS, "iss", &long(TEXT_BYTES_MAX))),
+        Ok(()),
+    );
+    tried(
+        &signed(&replaced(CLAIMS, "iss", &long(TEXT_BYTES_MAX + 1))),
+        Err("at most 2048"),
+    );
     // Claims that nobody knows are read past (RFC 7519 §4).
     tried(&signed(&replaced(CLAIMS, "more", "{\"x\":[1]}")), Ok(()));
 }

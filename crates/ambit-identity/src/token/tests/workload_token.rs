@@ -1,3 +1,9 @@
+use aws_lc_rs::{
+    rand::SystemRandom,
+    rsa,
+    signature::{self, KeyPair},
+};
+
 use super::*;
 use crate::{
     jose::base64url,
@@ -66,88 +72,86 @@ fn a_foreign_token_is_for_us_alone() {
     );
 }
 
-/// A token signed by an RSA key and one by an Ed25519 key, as foreign issuers have them.
+/// Keys of foreign issuers: one for RSA, one for Ed25519.
+struct Foreign {
+    rsa: rsa::KeyPair,
+    ed25519: signature::Ed25519KeyPair,
+}
+
+impl Foreign {
+    fn new() -> Self {
+        Self {
+            rsa: rsa::KeyPair::generate(rsa::KeySize::Rsa2048).unwrap(),
+            ed25519: signature::Ed25519KeyPair::from_seed_unchecked(&[5; 32]).unwrap(),
+        }
+    }
+
+    fn set(&self) -> JwkSet {
+        let public = self.rsa.public_key();
+        let modulus = public.modulus().big_endian_without_leading_zero();
+        let exponent = public.exponent().big_endian_without_leading_zero();
+        let rsa = Value::object([
+            ("kty", "RSA".into()),
+            ("kid", "r".into()),
+            ("n", base64url::encode(modulus).into()),
+            ("e", base64url::encode(exponent).into()),
+        ]);
+        let ed25519 = Value::object([
+            ("kty", "OKP".into()),
+            ("crv", "Ed25519".into()),
+            ("kid", "e".into()),
+            ("x", base64url::encode(self.ed25519.public_key()).into()),
+        ]);
+        let keys = [rsa, ed25519].into_iter().collect();
+        JwkSet::from_value(&Value::object([("keys", keys)])).unwrap()
+    }
+
+    fn token(&self, algorithm: &str, kid: &str) -> String {
+        let header = base64url::encode(format!(r#"{{"alg":"{algorithm}","kid":"{kid}"}}"#));
+        let signed = format!("{header}.{}", base64url::encode(CLAIMS));
+        let encoding: &'static dyn signature::RsaEncoding = match algorithm {
+            "RS256" => &signature::RSA_PKCS1_SHA256,
+            "RS384" => &signature::RSA_PKCS1_SHA384,
+            "RS512" => &signature::RSA_PKCS1_SHA512,
+            "PS256" => &signature::RSA_PSS_SHA256,
+            "PS384" => &signature::RSA_PSS_SHA384,
+            "PS512" => &signature::RSA_PSS_SHA512,
+            _ => {
+                let bytes = self.ed25519.sign(signed.as_bytes());
+                return format!("{signed}.{}", base64url::encode(bytes));
+            }
+        };
+        let mut bytes = vec![0; self.rsa.public_modulus_len()];
+        let chance = SystemRandom::new();
+        let done = self
+            .rsa
+            .sign(encoding, &chance, signed.as_bytes(), &mut bytes);
+        done.unwrap();
+        format!("{signed}.{}", base64url::encode(bytes))
+    }
+}
+
 #[test]
 fn foreign_algorithms_verify_where_they_are_listed() {
-    use aws_lc_rs::{rand::SystemRandom, rsa, signature, signature::KeyPair};
-    let rsa = rsa::KeyPair::generate(rsa::KeySize::Rsa2048).unwrap();
-    let public = rsa.public_key();
-    let (n, e) = (public.modulus(), public.exponent());
-    let rsa_key = Value::object([
-        ("kty", "RSA".into()),
-        ("kid", "r".into()),
-        (
-            "n",
-            base64url::encode(n.big_endian_without_leading_zero()).into(),
-        ),
-        (
-            "e",
-            base64url::encode(e.big_endian_without_leading_zero()).into(),
-        ),
-    ]);
-    let ed25519 = signature::Ed25519KeyPair::from_seed_unchecked(&[5; 32]).unwrap();
-    let ed25519_key = Value::object([
-        ("kty", "OKP".into()),
-        ("crv", "Ed25519".into()),
-        ("kid", "e".into()),
-        ("x", base64url::encode(ed25519.public_key()).into()),
-    ]);
-    let set = Value::object([("keys", [rsa_key, ed25519_key].into_iter().collect())]);
-    let set = JwkSet::from_value(&set).unwrap();
-    let sign = |algorithm: &str, kid: &str| {
-        let header = format!(r#"{{"alg":"{algorithm}","kid":"{kid}"}}"#);
-        let signed = format!(
-            "{}.{}",
-            base64url::encode(header),
-            base64url::encode(CLAIMS)
-        );
-        let encoding: Option<&'static dyn signature::RsaEncoding> = match algorithm {
-            "RS256" => Some(&signature::RSA_PKCS1_SHA256),
-            "RS384" => Some(&signature::RSA_PKCS1_SHA384),
-            "RS512" => Some(&signature::RSA_PKCS1_SHA512),
-            "PS256" => Some(&signature::RSA_PSS_SHA256),
-            "PS384" => Some(&signature::RSA_PSS_SHA384),
-            "PS512" => Some(&signature::RSA_PSS_SHA512),
-            _ => None,
-        };
-        let bytes = match encoding {
-            Some(encoding) => {
-                let mut bytes = vec![0; rsa.public_modulus_len()];
-                rsa.sign(
-                    encoding,
-                    &SystemRandom::new(),
-                    signed.as_bytes(),
-                    &mut bytes,
-                )
-                .unwrap();
-                bytes
-            }
-            None => ed25519.sign(signed.as_bytes()).as_ref().to_vec(),
-        };
-        format!("{signed}.{}", base64url::encode(bytes))
-    };
+    let foreign = Foreign::new();
     let verify = |algorithms: &[Algorithm], token: &str| {
-        WorkloadIssuer::new(GITHUB.to_owned(), ISSUER.to_owned(), &set, algorithms)
-            .unwrap()
-            .verify(token, NOW)
+        let set = foreign.set();
+        let issuer = WorkloadIssuer::new(GITHUB.to_owned(), ISSUER.to_owned(), &set, algorithms);
+        issuer.unwrap().verify(token, NOW)
     };
     let families = [
         "RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "EdDSA",
     ];
     for name in families {
-        let token = sign(name, if name == "EdDSA" { "e" } else { "r" });
+        let token = foreign.token(name, if name == "EdDSA" { "e" } else { "r" });
         let algorithm: Algorithm = name.parse().unwrap();
         check_refusal(verify(&[algorithm], &token), Ok(()), name);
-        check_refusal(verify(&[Algorithm::Es256], &token), Err("key"), name);
-        let rest = Algorithm::ALL.into_iter().filter(|it| *it != algorithm);
-        let rest: Vec<_> = rest.collect();
-        check_refusal(verify(&rest, &token), Err("key"), name);
+        let others = Algorithm::ALL.into_iter().filter(|it| *it != algorithm);
+        let others: Vec<_> = others.collect();
+        check_refusal(verify(&others, &token), Err("key"), name);
     }
-    check_refusal(
-        verify(&Algorithm::ALL, &sign("RS256", "e")),
-        Err("no RS256 key"),
-        "kid",
-    );
+    let confused = verify(&Algorithm::ALL, &foreign.token("RS256", "e"));
+    check_refusal(confused, Err("no RS256 key"), "kid");
 }
 
 #[test]
