@@ -1,9 +1,10 @@
 // Verify-log checks a log of Ambit with code that Ambit's authors did not write:
 // golang.org/x/mod/sumdb, the library behind the Go checksum database.
 //
-// It reads a directory in the C2SP tlog-tiles layout (checkpoint, tile/L/N, tile/entries/N)
+// It reads a directory or a URL in the C2SP tlog-tiles layout (checkpoint, tile/L/N, tile/entries/N)
 // and checks the signature of the checkpoint, the tree hash computed from all entries, every
 // stored hash tile, the inclusion of one entry, and consistency with an older checkpoint.
+// With -hashes the entries are left out: everything is computed from the lowest level of tiles.
 //
 // It prints OK and exits 0, or prints what is wrong and exits 1; 2 is a wrong command line.
 package main
@@ -11,11 +12,15 @@ package main
 import (
 	"bytes"
 	"crypto/sha256"
+	"crypto/tls"
+	"crypto/x509"
 	"encoding/base64"
 	"encoding/binary"
 	"errors"
 	"flag"
 	"fmt"
+	"io"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -42,15 +47,27 @@ type checkpoint struct {
 
 func main() {
 	dir := flag.String("dir", "", "directory of the log (tlog-tiles layout)")
+	url := flag.String("url", "", "URL of the log, instead of a directory")
+	roots := flag.String("roots", "", "file with the certificates that the URL's server is trusted by (PEM)")
+	hashes := flag.Bool("hashes", false, "read no entries: check hashes only")
 	key := flag.String("key", "", "verifier key of the log (C2SP signed-note vkey)")
 	index := flag.Int64("index", -1, "entry whose inclusion is proved (default: the last)")
 	old := flag.String("old", "", "file with an older checkpoint that this log must extend")
 	flag.Parse()
-	if *dir == "" || *key == "" || flag.NArg() != 0 {
+	if (*dir == "") == (*url == "") || *key == "" || flag.NArg() != 0 {
 		flag.Usage()
 		os.Exit(2)
 	}
-	now, err := verify(*dir, *key, *index, *old)
+	read := readFile(*dir)
+	if *url != "" {
+		client, err := trusting(*roots)
+		if err != nil {
+			fmt.Println("FAILED:", err)
+			os.Exit(1)
+		}
+		read = readURL(client, *url)
+	}
+	now, err := verify(read, *key, *index, *old, *hashes)
 	if err != nil {
 		fmt.Println("FAILED:", err)
 		os.Exit(1)
@@ -58,24 +75,74 @@ func main() {
 	fmt.Printf("OK %s %d %s\n", now.origin, now.tree.N, now.tree.Hash)
 }
 
-// verify checks the whole log under dir and returns its checkpoint.
-func verify(dir, key string, index int64, old string) (checkpoint, error) {
+// A reader returns what lies at a path of a log; fs.ErrNotExist when there is nothing.
+type reader func(path string) ([]byte, error)
+
+func readFile(dir string) reader {
+	return func(path string) ([]byte, error) {
+		return os.ReadFile(filepath.Join(dir, filepath.FromSlash(path)))
+	}
+}
+
+// answerBytesMax bounds what is read of one answer: an entry bundle is the longest.
+const answerBytesMax = tileWidth * (2 + 1<<16)
+
+func readURL(client *http.Client, url string) reader {
+	return func(path string) ([]byte, error) {
+		answer, err := client.Get(strings.TrimSuffix(url, "/") + "/" + path)
+		if err != nil {
+			return nil, err
+		}
+		defer answer.Body.Close()
+		if answer.StatusCode == http.StatusNotFound {
+			return nil, fmt.Errorf("%s: %w", path, os.ErrNotExist)
+		}
+		if answer.StatusCode != http.StatusOK {
+			return nil, fmt.Errorf("%s: %s", path, answer.Status)
+		}
+		return io.ReadAll(io.LimitReader(answer.Body, answerBytesMax))
+	}
+}
+
+// trusting returns a client that trusts the certificates in a file, or those of the machine.
+func trusting(roots string) (*http.Client, error) {
+	if roots == "" {
+		return http.DefaultClient, nil
+	}
+	text, err := os.ReadFile(roots)
+	if err != nil {
+		return nil, err
+	}
+	pool := x509.NewCertPool()
+	if !pool.AppendCertsFromPEM(text) {
+		return nil, fmt.Errorf("%s has no certificate", roots)
+	}
+	transport := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: pool}}
+	return &http.Client{Transport: transport}, nil
+}
+
+// verify checks the whole log that read reads and returns its checkpoint.
+func verify(read reader, key string, index int64, old string, hashes bool) (checkpoint, error) {
 	verifier, err := note.NewVerifier(key)
 	if err != nil {
 		return checkpoint{}, fmt.Errorf("verifier key: %w", err)
 	}
-	now, err := readCheckpoint(filepath.Join(dir, "checkpoint"), verifier)
+	now, err := readCheckpoint(read, "checkpoint", verifier)
 	if err != nil {
 		return now, err
 	}
-	stored, err := checkEntries(dir, now.tree)
+	leaves := readBundle
+	if hashes {
+		leaves = readLeafHashes
+	}
+	stored, err := checkLeaves(read, now.tree, leaves)
 	if err != nil {
 		return now, err
 	}
-	if err := checkTiles(dir, now.tree.N, stored); err != nil {
+	if err := checkTiles(read, now.tree.N, stored); err != nil {
 		return now, err
 	}
-	tiles := tlog.TileHashReader(now.tree, &directory{path: dir})
+	tiles := tlog.TileHashReader(now.tree, &tileReader{read: read})
 	if index < 0 {
 		index = now.tree.N - 1
 	}
@@ -85,7 +152,7 @@ func verify(dir, key string, index int64, old string) (checkpoint, error) {
 		}
 	}
 	if old != "" {
-		before, err := readCheckpoint(old, verifier)
+		before, err := readCheckpoint(os.ReadFile, old, verifier)
 		if err != nil {
 			return now, fmt.Errorf("older %w", err)
 		}
@@ -95,8 +162,8 @@ func verify(dir, key string, index int64, old string) (checkpoint, error) {
 }
 
 // readCheckpoint opens a C2SP tlog-checkpoint: origin, size and root hash, signed as a note.
-func readCheckpoint(path string, verifier note.Verifier) (checkpoint, error) {
-	text, err := os.ReadFile(path)
+func readCheckpoint(read reader, path string, verifier note.Verifier) (checkpoint, error) {
+	text, err := read(path)
 	if err != nil {
 		return checkpoint{}, fmt.Errorf("checkpoint: %w", err)
 	}
@@ -124,8 +191,9 @@ func readCheckpoint(path string, verifier note.Verifier) (checkpoint, error) {
 	return found, nil
 }
 
-// checkEntries hashes every entry, and the tree over them, and compares with the checkpoint.
-func checkEntries(dir string, tree tlog.Tree) (*memory, error) {
+// checkLeaves computes the tree over all leaves and compares it with the checkpoint. The leaves of one tile are
+// what leaves returns: hashes of entries, or hashes as they are stored.
+func checkLeaves(read reader, tree tlog.Tree, leaves func(reader, int64, int) ([]tlog.Hash, error)) (*memory, error) {
 	stored := &memory{}
 	count := int64(0)
 	for first := int64(0); first < tree.N; first += tileWidth {
@@ -133,12 +201,12 @@ func checkEntries(dir string, tree tlog.Tree) (*memory, error) {
 		if width > tileWidth {
 			width = tileWidth
 		}
-		bundle, err := readBundle(dir, first/tileWidth, int(width))
+		found, err := leaves(read, first/tileWidth, int(width))
 		if err != nil {
 			return nil, err
 		}
-		for _, entry := range bundle {
-			hashes, err := tlog.StoredHashes(count, entry, stored)
+		for _, leaf := range found {
+			hashes, err := tlog.StoredHashesForRecordHash(count, leaf, stored)
 			if err != nil {
 				return nil, err
 			}
@@ -165,16 +233,30 @@ func treeHash(size int64, stored tlog.HashReader) (tlog.Hash, error) {
 	return tlog.TreeHash(size, stored)
 }
 
-// readBundle reads one entry bundle: entries, each behind its length in two bytes.
-func readBundle(dir string, number int64, width int) ([][]byte, error) {
+// readLeafHashes reads one tile of the lowest level.
+func readLeafHashes(read reader, number int64, width int) ([]tlog.Hash, error) {
+	tile := tlog.Tile{H: tileHeight, L: 0, N: number, W: width}
+	data, err := (&tileReader{read: read}).ReadTiles([]tlog.Tile{tile})
+	if err != nil {
+		return nil, fmt.Errorf("tiles: %w", err)
+	}
+	hashes := make([]tlog.Hash, width)
+	for i := range hashes {
+		copy(hashes[i][:], data[0][i*tlog.HashSize:])
+	}
+	return hashes, nil
+}
+
+// readBundle reads one entry bundle, entries each behind its length in two bytes, and returns their hashes.
+func readBundle(read reader, number int64, width int) ([]tlog.Hash, error) {
 	// The level is only a name here: the path of an entry bundle is that of a tile.
 	tile := tlog.Tile{H: tileHeight, L: 0, N: number, W: width}
 	path := strings.Replace(layout(tile), "tile/0/", "tile/entries/", 1)
-	data, err := readWide(dir, path, tile)
+	data, err := readWide(read, path, tile)
 	if err != nil {
 		return nil, fmt.Errorf("entries: %w", err)
 	}
-	var entries [][]byte
+	var entries []tlog.Hash
 	for len(entries) < width {
 		if len(data) < 2 {
 			return nil, fmt.Errorf("entries: %s ends before entry %d", path, len(entries))
@@ -184,7 +266,7 @@ func readBundle(dir string, number int64, width int) ([][]byte, error) {
 		if len(data) < length {
 			return nil, fmt.Errorf("entries: %s ends within entry %d", path, len(entries))
 		}
-		entries = append(entries, data[:length])
+		entries = append(entries, tlog.RecordHash(data[:length]))
 		data = data[length:]
 	}
 	return entries, nil
@@ -194,8 +276,8 @@ func readBundle(dir string, number int64, width int) ([][]byte, error) {
 //
 // The library's own check of tiles (TileHashReader, x/mod 0.7) passes over some full tiles when
 // subtrees of the root share a tile, so each tile is compared byte by byte.
-func checkTiles(dir string, size int64, stored tlog.HashReader) error {
-	tiles := &directory{path: dir}
+func checkTiles(read reader, size int64, stored tlog.HashReader) error {
+	tiles := &tileReader{read: read}
 	for _, tile := range publishedTiles(size) {
 		want, err := tlog.ReadTileData(tile, stored)
 		if err != nil {
@@ -262,15 +344,15 @@ func checkConsistency(tiles tlog.HashReader, now, before tlog.Tree) error {
 	return nil
 }
 
-// directory reads hash tiles from files.
-type directory struct{ path string }
+// tileReader reads hash tiles.
+type tileReader struct{ read reader }
 
-func (d *directory) Height() int { return tileHeight }
+func (r *tileReader) Height() int { return tileHeight }
 
-func (d *directory) ReadTiles(tiles []tlog.Tile) ([][]byte, error) {
+func (r *tileReader) ReadTiles(tiles []tlog.Tile) ([][]byte, error) {
 	var all [][]byte
 	for _, tile := range tiles {
-		data, err := readWide(d.path, layout(tile), tile)
+		data, err := readWide(r.read, layout(tile), tile)
 		if err != nil {
 			return nil, err
 		}
@@ -283,7 +365,7 @@ func (d *directory) ReadTiles(tiles []tlog.Tile) ([][]byte, error) {
 	return all, nil
 }
 
-func (d *directory) SaveTiles([]tlog.Tile, [][]byte) {}
+func (r *tileReader) SaveTiles([]tlog.Tile, [][]byte) {}
 
 // layout is the path of a tile in C2SP tlog-tiles, which leaves the height out.
 func layout(tile tlog.Tile) string {
@@ -291,11 +373,10 @@ func layout(tile tlog.Tile) string {
 }
 
 // readWide reads a partial tile, or the full one that replaced it when the log grew.
-func readWide(dir, path string, tile tlog.Tile) ([]byte, error) {
-	data, err := os.ReadFile(filepath.Join(dir, filepath.FromSlash(path)))
+func readWide(read reader, path string, tile tlog.Tile) ([]byte, error) {
+	data, err := read(path)
 	if errors.Is(err, os.ErrNotExist) && tile.W < tileWidth {
-		full := strings.TrimSuffix(path, fmt.Sprintf(".p/%d", tile.W))
-		return os.ReadFile(filepath.Join(dir, filepath.FromSlash(full)))
+		return read(strings.TrimSuffix(path, fmt.Sprintf(".p/%d", tile.W)))
 	}
 	return data, err
 }

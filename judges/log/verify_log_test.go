@@ -5,6 +5,8 @@ import (
 	"encoding/base64"
 	"encoding/binary"
 	"fmt"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
@@ -74,6 +76,28 @@ func TestWholeLogs(t *testing.T) {
 	}
 }
 
+func TestLogsBehindURLs(t *testing.T) {
+	log := newLog(t)
+	dir := log.write(entries(600))
+	server := httptest.NewServer(http.FileServer(http.Dir(dir)))
+	defer server.Close()
+	read := readURL(server.Client(), server.URL)
+	for _, hashes := range []bool{false, true} {
+		if _, err := verify(read, log.key, 100, "", hashes); err != nil {
+			t.Errorf("refused a whole log: %v", err)
+		}
+	}
+	must(t, os.RemoveAll(filepath.Join(dir, "tile/entries")))
+	if _, err := verify(read, log.key, 100, "", true); err != nil {
+		t.Errorf("wanted entries of a log of hashes: %v", err)
+	}
+	flip(t, filepath.Join(dir, "tile/0/001"))
+	_, err := verify(read, log.key, 100, "", true)
+	if err == nil || !strings.Contains(err.Error(), "tree hash") {
+		t.Errorf("took other hashes: %v", err)
+	}
+}
+
 func TestTamperedLogs(t *testing.T) {
 	log := newLog(t)
 	whole := entries(600)
@@ -113,7 +137,7 @@ func TestTamperedLogs(t *testing.T) {
 // check verifies a log; an empty want means that it must be whole.
 func check(t *testing.T, dir, key string, index int64, old, want string) {
 	t.Helper()
-	_, err := verify(dir, key, index, old)
+	_, err := verify(readFile(dir), key, index, old, false)
 	switch {
 	case want == "" && err != nil:
 		t.Errorf("refused a whole log: %v", err)

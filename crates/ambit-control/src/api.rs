@@ -1,7 +1,8 @@
 //! The control API: how people obtain and govern authority, and how a runner says that it is still there.
 //!
-//! Three routers, one list of routes ([`ROUTES`]): [`people_router`] for the local socket, [`instance_router`]
-//! for the runner's mutual TLS, [`operations_router`] for health and metrics on loopback. Whatever goes wrong
+//! Four routers, one list of routes ([`ROUTES`]): [`people_router`] for the local socket, [`instance_router`]
+//! for the runner's mutual TLS, [`operations_router`] for health and metrics on loopback, [`public_router`] for
+//! anybody. Whatever goes wrong
 //! is an RFC 9457 problem with a stable `code`. Bodies are read by the one strict parser.
 
 mod approvals;
@@ -13,8 +14,10 @@ mod idempotency;
 mod log;
 mod openapi;
 mod operations;
+mod pages;
 mod presence;
 mod problem;
+mod published;
 mod revocations;
 mod routes;
 mod schemas;
@@ -33,12 +36,14 @@ use tokio::sync::watch;
 pub use self::{
     authority::{KeepKeys, rotate_if_due},
     body::{BODY_BYTES_MAX, ESTATE_BODY_BYTES_MAX},
-    idempotency::{IDEMPOTENCY_KEPT_MAX, IDEMPOTENCY_KEY_BYTES_MAX},
+    idempotency::{IDEMPOTENCY_ANSWER_BYTES_MAX, IDEMPOTENCY_KEPT_MAX, IDEMPOTENCY_KEY_AHEAD_MAX},
     log::RECORDS_PER_ANSWER_MAX,
     openapi::openapi,
     presence::{HEARTBEAT_EVERY, PRESENCES_MAX},
     problem::Problem,
+    published::{PUBLISHED_READS_MAX, Parts, Published, PublishedLog},
     routes::{Asks, Door, ROUTES, Route},
+    tasks::TASKS_PER_ANSWER_MAX,
 };
 use self::{idempotency::Idempotency, presence::Presences};
 use crate::workload::Workloads;
@@ -73,6 +78,8 @@ pub struct Control {
     pub seal_credential: SealCredential,
     /// Asks running servers for their tools.
     pub list_tools: ListTools,
+    /// What anybody may read of the log.
+    pub published: Published,
 }
 
 /// What all requests share.
@@ -91,9 +98,10 @@ pub struct Doors(Arc<Shared>);
 impl Doors {
     /// Makes the doors.
     pub fn new(control: Control) -> Self {
+        let began = (control.clock)().now;
         Self(Arc::new(Shared {
             control,
-            idempotency: Idempotency::default(),
+            idempotency: Idempotency::new(began),
             presences: Presences::default(),
             workloads: Workloads::default(),
             rotating: tokio::sync::Mutex::default(),
@@ -131,6 +139,11 @@ pub fn instance_router(doors: &Doors) -> Router {
 /// The routes for health checks and metrics. They tell numbers only and belong on loopback.
 pub fn operations_router(doors: &Doors) -> Router {
     routes::router(Door::Operations, doors.0.clone())
+}
+
+/// The routes for anybody, on the public port. Whoever asks is not identified, and nothing is decided.
+pub fn public_router(doors: &Doors) -> Router {
+    routes::router(Door::Public, doors.0.clone())
 }
 
 impl fmt::Debug for Doors {

@@ -16,6 +16,13 @@ pub trait Archive: Send + Sync {
     fn blob(&self, leaf: u64, id: Digest) -> Result<Option<Vec<u8>>, ArchiveError>;
     /// Returns all rows of a folded table by key.
     fn rows(&self, table: &str) -> Result<Vec<(String, Vec<u8>)>, ArchiveError>;
+    /// Returns at most `count` rows of a folded table, those with the greatest keys below `before`, greatest first.
+    fn rows_before(
+        &self,
+        table: &str,
+        before: &str,
+        count: usize,
+    ) -> Result<Vec<(String, Vec<u8>)>, ArchiveError>;
     /// Returns one row of a folded table.
     fn row(&self, table: &str, key: &str) -> Result<Option<Vec<u8>>, ArchiveError>;
     /// Returns the wrapped key of a task, when it was not erased.

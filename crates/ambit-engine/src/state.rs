@@ -23,12 +23,12 @@ use ambit_core::{
 };
 use ambit_policy::Standing;
 
-pub(crate) use self::digest::SetDigest;
 pub use self::{
     approval::{Approval, ApprovalStanding},
     fold::FoldError,
     rows::{RowError, TABLES},
 };
+pub(crate) use self::{digest::SetDigest, rows::ended_tasks};
 
 /// What is so after the records so far. Ended tasks leave it; their rows stay in the store.
 #[derive(Debug)]

@@ -33,7 +33,7 @@ pub(crate) async fn answer<B>(
             .refuse(caller, "connect", Reason::Malformed, (doors.clock)())
             .await;
         let refusal = refused.map_or_else(|error| Refusal::engine(&error), Refusal::denied);
-        return refuse(StatusCode::BAD_REQUEST, &refusal);
+        return refuse(doors, StatusCode::BAD_REQUEST, &refusal);
     };
     let act = Act::Connect {
         host: host.clone(),
@@ -41,17 +41,25 @@ pub(crate) async fn answer<B>(
     };
     let permit = match doors.handle.decide(caller, act, (doors.clock)()).await {
         Ok(Answer::Allowed(permit)) => permit,
-        Ok(Answer::Held(held)) => return refuse(StatusCode::FORBIDDEN, &Refusal::held(held)),
-        Ok(Answer::Denied(denied)) => {
-            return refuse(StatusCode::FORBIDDEN, &Refusal::denied(denied));
+        Ok(Answer::Held(held)) => {
+            return refuse(doors, StatusCode::FORBIDDEN, &Refusal::held(held));
         }
-        Err(error) => return refuse(StatusCode::SERVICE_UNAVAILABLE, &Refusal::engine(&error)),
+        Ok(Answer::Denied(denied)) => {
+            return refuse(doors, StatusCode::FORBIDDEN, &Refusal::denied(denied));
+        }
+        Err(error) => {
+            return refuse(
+                doors,
+                StatusCode::SERVICE_UNAVAILABLE,
+                &Refusal::engine(&error),
+            );
+        }
     };
     let (decision, act_by) = (permit.value().decision(), permit.value().act_by());
     let began = doors.now();
     let passage = match doors.handle.admit(permit, began) {
         Ok(passage) => passage,
-        Err(denied) => return refuse(StatusCode::FORBIDDEN, &Refusal::denied(denied)),
+        Err(denied) => return refuse(doors, StatusCode::FORBIDDEN, &Refusal::denied(denied)),
     };
     let opened = tokio::select! {
         biased;
@@ -66,6 +74,7 @@ pub(crate) async fn answer<B>(
             record(doors, passage, began, Status::NotSent, Counted::default()).await;
             let reason = Reason::PermitStale;
             return refuse(
+                doors,
                 StatusCode::FORBIDDEN,
                 &Refusal::denied(Denied { decision, reason }),
             );
@@ -193,8 +202,8 @@ pub(crate) fn target<B>(request: &Request<B>) -> Option<(String, u16)> {
     (!host.is_empty()).then_some((host, authority.port_u16()?))
 }
 
-fn refuse(status: StatusCode, refusal: &Refusal) -> Response<Body> {
-    let error = refusal.to_error();
+fn refuse(doors: &Doors, status: StatusCode, refusal: &Refusal) -> Response<Body> {
+    let error = refusal.to_error(&doors.links);
     body::problem(status, refusal.code(), &error.message)
 }
 

@@ -18,6 +18,7 @@ use tokio::{sync::watch, time::timeout};
 use crate::{
     last_shown::LastShown,
     limits::{READY_PATIENCE, STREAMS_PER_TASK_MAX, TOOLS_SHOWN_MAX, UPSTREAM_START_TIMEOUT},
+    mcp::refusal::Links,
     upstream::{Check, Means, Upstream, UpstreamError},
 };
 
@@ -32,6 +33,8 @@ pub(crate) struct Doors {
     pub clock: Clock,
     /// What upstreams need.
     pub means: Arc<Means>,
+    /// Where people read about refusals.
+    pub links: Links,
     tables: Mutex<HashMap<InstanceId, Table>>,
     /// Counts what may change listings, so that streams look again.
     pub shown: watch::Sender<u64>,
@@ -63,11 +66,12 @@ pub(crate) struct StreamSeat {
 
 impl Doors {
     /// Returns doors without any conversation.
-    pub(crate) fn new(handle: Handle, clock: Clock, means: Means) -> Self {
+    pub(crate) fn new(handle: Handle, clock: Clock, means: Means, links: Links) -> Self {
         Self {
             handle,
             clock,
             means: Arc::new(means),
+            links,
             tables: Mutex::default(),
             shown: watch::Sender::new(0),
             last_shown: LastShown::default(),

@@ -44,6 +44,7 @@ use crate::{
         acts::Door,
         changes,
         downstream::{self, Visit},
+        refusal::Links,
     },
     sandbox::SandboxPolicy,
     upstream::Means,
@@ -68,6 +69,8 @@ pub struct GatewayConfig {
     pub upstream_tls: Option<Arc<rustls::ClientConfig>>,
     /// What answers under `/v1`.
     pub fallback: Option<Fallback>,
+    /// Where people read about refusals.
+    pub links: Links,
 }
 
 /// The doors through which agents act. Cheap to clone.
@@ -112,6 +115,7 @@ impl GatewayConfig {
             upstream_answer_timeout: UPSTREAM_ANSWER_TIMEOUT,
             upstream_tls: None,
             fallback: None,
+            links: Links::none(),
         }
     }
 }
@@ -123,7 +127,7 @@ impl Gateway {
         means.answer_timeout = config.upstream_answer_timeout;
         means.processes = Arc::new(Semaphore::new(config.stdio_processes_max));
         Self {
-            doors: Arc::new(Doors::new(handle, clock, means)),
+            doors: Arc::new(Doors::new(handle, clock, means, config.links)),
             hosts: Arc::new(config.hosts),
             fallback: config.fallback,
             seats: Arc::new(Semaphore::new(CONNECTIONS_MAX)),

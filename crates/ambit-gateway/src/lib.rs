@@ -29,7 +29,7 @@ pub use crate::{
     framing::Watched,
     gateway::{AcceptError, Answering, Face, Fallback, Gateway, GatewayConfig},
     inspect::{InspectError, inspect},
-    mcp::{era::Era, methods},
+    mcp::{era::Era, methods, refusal::Links},
     sandbox::SandboxPolicy,
 };
 

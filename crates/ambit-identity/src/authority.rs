@@ -6,6 +6,7 @@
 mod error;
 mod issuing_keys;
 mod keys_text;
+mod web;
 
 use std::time::Duration;
 
@@ -24,6 +25,7 @@ pub use self::{
         REFRESH_HINT, RETIRED_KEYS_MAX, RotationError,
     },
     keys_text::is_issuing_keys,
+    web::{WebIdentity, WebIssuance},
 };
 
 use crate::{IdentityError, ProvedKey, SvidKey, TrustBundle, pem, x509, x509_svid};

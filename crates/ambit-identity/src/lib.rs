@@ -34,6 +34,7 @@ mod tests;
 pub use crate::{
     authority::{
         Authority, AuthorityError, Issuance, IssuingKeys, PairChance, RotationError, Svid,
+        WebIdentity, WebIssuance,
     },
     caller::{Gateway, InstanceCaller, KeyBinding, PersonCaller},
     error::{IdentityError, SvidFlaw},

@@ -5,6 +5,7 @@ mod person;
 mod rotation;
 mod svid;
 mod tls;
+mod web;
 mod workload;
 
 use ambit_core::{AgentName, InstanceId, Millis, SpiffeId, Timestamp, TrustDomain};

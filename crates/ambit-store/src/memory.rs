@@ -200,6 +200,22 @@ impl Archive for MemoryArchive {
         })
     }
 
+    fn rows_before(
+        &self,
+        table: &str,
+        before: &str,
+        count: usize,
+    ) -> Result<Vec<(String, Vec<u8>)>, ArchiveError> {
+        self.table(table, |rows| {
+            let pair = |(key, value): (&String, &Vec<u8>)| (key.clone(), value.clone());
+            rows.range(..before.to_owned())
+                .rev()
+                .take(count)
+                .map(pair)
+                .collect()
+        })
+    }
+
     fn row(&self, table: &str, key: &str) -> Result<Option<Vec<u8>>, ArchiveError> {
         self.table(table, |rows| rows.get(key).cloned())
     }

@@ -73,6 +73,7 @@ fn an_empty_store_has_nothing<D, A: Archive>(store: &Store<D, A>) {
     assert!(archive.blob(0, Digest::of(b"")).unwrap().is_none());
     assert!(archive.rows("tasks").unwrap().is_empty());
     assert!(archive.row("tasks", "a").unwrap().is_none());
+    assert!(archive.rows_before("tasks", "b", 9).unwrap().is_empty());
     assert!(archive.rows("leaves").is_err(), "not a folded table");
     assert!(archive.directory().unwrap().is_empty());
 }
@@ -128,6 +129,11 @@ fn the_last_change_of_a_row_counts<D: Durable, A: Archive>(store: Store<D, A>) {
     assert_eq!(store.archive.rows("tasks").unwrap(), tasks);
     assert_eq!(store.archive.rows("usage").unwrap(), [pair("a", b"")]);
     assert_eq!(store.archive.row("tasks", "b").unwrap().unwrap(), b"2");
+    let before = |key, count| store.archive.rows_before("tasks", key, count).unwrap();
+    assert_eq!(before("~", 9), [pair("b", b"2"), pair("a", b"1")]);
+    assert_eq!(before("~", 1), [pair("b", b"2")]);
+    assert_eq!(before("b", 9), [pair("a", b"1")]);
+    assert_eq!(before("a", 9), []);
     append(&mut log, 1, vec![change("tasks", "a", None)], Vec::new());
     assert_eq!(store.archive.rows("tasks").unwrap(), [pair("b", b"2")]);
 }

@@ -81,8 +81,10 @@ enum Command {
     #[command(flatten)]
     Work(Work),
     /// Checks an estate directory and runs its decision tables
-    #[command(after_help = "Example:\n  ambit check ./estate")]
-    Check(estate::EstateArguments),
+    #[command(
+        after_help = "Example:\n  ambit check ./estate\n  ambit check --governed ./estate   # in CI, before `ambit apply`"
+    )]
+    Check(estate::CheckArguments),
     /// Prints completions for a shell
     #[command(
         after_help = "Example:\n  ambit completions bash > ~/.local/share/bash-completion/completions/ambit"

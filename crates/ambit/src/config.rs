@@ -2,12 +2,14 @@
 
 mod file;
 pub(crate) mod places;
+mod public;
 mod state;
 
 use std::{env, ffi::OsString, path::PathBuf};
 
 pub(crate) use self::{
     file::{DoorsConfig, ServeConfig},
+    public::{PublicConfig, PublicUrl, Scheme},
     state::StateDirectory,
 };
 

@@ -49,6 +49,8 @@ pub(crate) async fn demo(session: &Session, _: &DemoArguments) -> Result<u8, Pro
         state: state.clone(),
         trust_domain: None,
         doors: DoorsConfig::anywhere(),
+        // It is over before anybody could follow a link.
+        public: None,
         estate: Some((checked, When::Changed)),
         // The demo's estate is in no files.
         places: Vec::new(),

@@ -31,7 +31,7 @@ pub(crate) use self::{
     contained::find_bubblewrap,
     harden::harden,
     inner::{InnerArguments, InnerError, inner},
-    start::{Started, StartedError, Wanted, start, start_attested},
+    start::{SVID_FILES, Started, StartedError, Wanted, start, start_attested},
     view::{Access, Hidden},
 };
 use self::{
@@ -200,10 +200,13 @@ impl Runner<'_> {
             writable: run.writable.clone(),
         };
         // Checked before the task starts: a mistake here should leave no trace.
-        let view = bubblewrap
-            .as_ref()
-            .map(|_| View::new(&wish, &self.hidden))
-            .transpose()?;
+        let view = match bubblewrap {
+            Some(_) => Some(View::new(&wish, &self.hidden)?),
+            None => {
+                View::check_uncontained(&wish, &self.hidden)?;
+                None
+            }
+        };
         let started = start(self.client, self.clock, &run.wanted, view.is_some()).await?;
         let uplink = Uplink::new(started.gateway, Arc::clone(&started.tls));
         let presence = uplink.ask(http::Method::GET, "/v1/presence").await?;

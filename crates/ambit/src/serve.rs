@@ -5,6 +5,7 @@ mod doors;
 pub(crate) mod engine;
 pub(crate) mod keys;
 mod listen;
+mod public;
 mod recover;
 mod rotate;
 mod server;
@@ -25,7 +26,7 @@ pub(crate) use self::recover::{RecoverArguments, recover};
 pub(crate) use self::server::{Plan, ServeError, Server, When};
 use crate::{
     cli::Session,
-    config::{DoorsConfig, ServeConfig, StateDirectory, variable},
+    config::{DoorsConfig, PublicConfig, ServeConfig, StateDirectory, variable},
     output::Tone,
     problem::Problem,
     run::harden,
@@ -66,6 +67,7 @@ pub(crate) async fn dev(session: &Session, arguments: &DevArguments) -> Result<(
         state,
         trust_domain: None,
         doors: DoorsConfig::anywhere(),
+        public: Some(PublicConfig::anywhere()),
         estate: Some((checked_for_this_user(&dir)?, When::Changed)),
         places: vec![dir.clone()],
         estate_directory: dir,
@@ -82,7 +84,13 @@ pub(crate) async fn serve(session: &Session, arguments: &ServeArguments) -> Resu
         .environment
         .state_directory(session.state.clone().or(config.state))?;
     let state = StateDirectory::at(root);
-    let places = [Some(&arguments.config), config.estate.as_ref()];
+    let public = config.public.as_ref();
+    let places = [
+        Some(&arguments.config),
+        config.estate.as_ref(),
+        public.and_then(|it| it.certificate.as_ref()),
+        public.and_then(|it| it.key.as_ref()),
+    ];
     let places = places.into_iter().flatten().map(|path| {
         path.canonicalize()
             .map_err(|error| Problem::io(format!("find {}", path.display()), error))
@@ -99,6 +107,7 @@ pub(crate) async fn serve(session: &Session, arguments: &ServeArguments) -> Resu
         state,
         trust_domain: Some(config.trust_domain),
         doors: config.doors,
+        public: config.public,
         estate: estate.map(|checked| (checked, When::NoneYet)),
         places,
         estate_directory,
@@ -130,22 +139,7 @@ async fn until_told(session: &Session, plan: Plan) -> Result<(), Problem> {
     let mut terminate = catch(SignalKind::terminate())?;
     let mut interrupt = catch(SignalKind::interrupt())?;
     let server = Server::start(plan, &session.clock).await?;
-    let answer = Value::object([
-        ("gateway", Value::from(server.gateway().to_string())),
-        ("health", server.health().to_string().into()),
-        ("control", server.control().display().to_string().into()),
-        ("workload", server.workload().display().to_string().into()),
-    ]);
-    let text = format!(
-        "{}\n  agents   https://{}  (mutual TLS; `ambit run` speaks it for you)\n  people   {}\n  workload unix://{}  \
-         (SPIFFE_ENDPOINT_SOCKET)\n  health   \
-         http://{}/healthz",
-        session.output.paint(Tone::Good, "Ambit serves."),
-        server.gateway(),
-        server.control().display(),
-        server.workload().display(),
-        server.health(),
-    );
+    let (answer, text) = doors_of(session, &server);
     session.output.thing(&answer, &text)?;
     tokio::select! {
         _ = terminate.recv() => (),
@@ -153,6 +147,30 @@ async fn until_told(session: &Session, plan: Plan) -> Result<(), Problem> {
     }
     server.stop().await;
     Ok(())
+}
+
+/// Says where a server's doors are: for programs and for people.
+fn doors_of(session: &Session, server: &Server) -> (Value, String) {
+    let (gateway, health) = (server.gateway(), server.health());
+    let (control, workload) = (server.control().display(), server.workload().display());
+    let mut members = vec![
+        ("gateway", Value::from(gateway.to_string())),
+        ("health", health.to_string().into()),
+        ("control", control.to_string().into()),
+        ("workload", workload.to_string().into()),
+    ];
+    members.extend(server.public().map(|it| ("public", it.into())));
+    let good = session.output.paint(Tone::Good, "Ambit serves.");
+    let mut text = format!(
+        "{good}\n  agents   https://{gateway}  (mutual TLS; `ambit run` speaks it for you)\n  people   {control}\n  workload \
+         unix://{workload}  (SPIFFE_ENDPOINT_SOCKET)\n  health   http://{health}/healthz"
+    );
+    if let Some(public) = server.public() {
+        text.push_str(&format!(
+            "\n  anybody  {public}  (links in refusals, the log's checkpoint)"
+        ));
+    }
+    (Value::object(members), text)
 }
 
 /// Logs for operators; the filter is `AMBIT_LOG`, such as `info` or `ambit=debug`.

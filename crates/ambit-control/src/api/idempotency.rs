@@ -1,102 +1,214 @@
 //! `Idempotency-Key`: the same request sent twice is done once.
 //!
-//! Kept in memory, for the newest requests: a client that retries does so within seconds. After a restart the
-//! retry is a new request.
+//! Answers are kept in memory, and yet neither a restart nor forgetting can repeat an act: a key is a UUID of version 7
+//! (RFC 9562 §5.7), which says when it was made. One that is older than what is remembered is refused, and its sender
+//! looks at what happened.
 
 use std::{
-    collections::VecDeque,
-    sync::{Mutex, PoisonError},
+    collections::{BTreeMap, VecDeque},
+    sync::{Arc, Mutex, PoisonError},
 };
 
-use ambit_core::{Digest, json::Value};
-use axum::http::{HeaderMap, StatusCode};
+use ambit_core::{Digest, Millis, Timestamp};
+use ambit_identity::PeerCredentials;
+use axum::{
+    body::{Body, Bytes, to_bytes},
+    extract::{Request, State},
+    http::{HeaderMap, HeaderValue, StatusCode, header},
+    middleware::Next,
+    response::{IntoResponse, Response},
+};
 
-use super::problem::Problem;
+use super::{ESTATE_BODY_BYTES_MAX, Shared, problem::Problem};
 
-/// How many answers are kept.
+/// How many answers are kept for each local user.
 pub const IDEMPOTENCY_KEPT_MAX: usize = 256;
-/// The longest key, in bytes.
-pub const IDEMPOTENCY_KEY_BYTES_MAX: usize = 128;
+/// The longest answer that is kept, in bytes. That a longer one was given is remembered, and the act not repeated.
+pub const IDEMPOTENCY_ANSWER_BYTES_MAX: usize = 64 * 1024;
+/// How far ahead of the server's clock a key may say that it was made.
+pub const IDEMPOTENCY_KEY_AHEAD_MAX: Millis = Millis::from_seconds(60);
 
 /// The newest answers.
-#[derive(Default)]
-pub(super) struct Idempotency(Mutex<VecDeque<Kept>>);
+pub(super) struct Idempotency {
+    began: Timestamp,
+    users: Mutex<BTreeMap<u32, User>>,
+}
+
+/// What one local user sent.
+struct User {
+    /// Keys made before are not known any more, or not yet.
+    horizon: Timestamp,
+    kept: VecDeque<Kept>,
+}
 
 /// The place where the answer of one request will be kept.
-pub(super) struct Place<'a> {
+struct Place<'a> {
     all: &'a Idempotency,
+    uid: u32,
+    /// Taken when the answer is there.
     key: Option<Key>,
 }
 
 /// What to do with a request.
-pub(super) enum Turn<'a> {
+enum Turn<'a> {
     /// Do it, and keep the answer there.
     New(Place<'a>),
     /// It was done: this is the answer.
-    Done(Value),
+    Done(Bytes),
 }
 
 struct Kept {
     key: Key,
     request: Digest,
-    answer: Option<Value>,
+    answer: Answer,
 }
 
-#[derive(Clone, Eq, PartialEq)]
+#[derive(Clone, Debug)]
+enum Answer {
+    UnderWay,
+    Given(Bytes),
+    TooLong,
+    /// It broke off.
+    Unknown,
+}
+
+/// A key, and when it was made.
+#[derive(Clone, Debug, Eq, PartialEq)]
 struct Key {
-    person: String,
     text: String,
+    made_at: Timestamp,
+}
+
+/// Has a request with a key done once, whatever it asks for; one without a key is simply done.
+pub(super) async fn once(
+    State(shared): State<Arc<Shared>>,
+    request: Request,
+    next: Next,
+) -> Response {
+    // Begun, it goes on to its end also when whoever asked has gone: so there is an answer to keep.
+    match tokio::spawn(once_with_key(shared, request, next)).await {
+        Ok(Ok(response)) => response,
+        Ok(Err(problem)) => problem.into_response(),
+        Err(_) => unknown().into_response(),
+    }
+}
+
+async fn once_with_key(
+    shared: Arc<Shared>,
+    request: Request,
+    next: Next,
+) -> Result<Response, Problem> {
+    let peer = request.extensions().get::<PeerCredentials>().copied();
+    let (Some(key), Some(peer)) = (Key::of(request.headers())?, peer) else {
+        return Ok(next.run(request).await);
+    };
+    let (parts, body) = request.into_parts();
+    let Ok(body) = to_bytes(body, ESTATE_BODY_BYTES_MAX).await else {
+        return Err(Problem::invalid(
+            "the body broke off or is too long; send it whole",
+        ));
+    };
+    let path = parts.uri.path().as_bytes();
+    let digest = Digest::of_parts(&[path, b"\n", &body]);
+    let now = (shared.control.clock)().now;
+    let place = match shared.idempotency.turn(key, peer.uid, digest, now)? {
+        Turn::New(place) => place,
+        Turn::Done(answer) => return Ok(json(answer)),
+    };
+    let response = next.run(Request::from_parts(parts, Body::from(body))).await;
+    if response.status().is_client_error() {
+        place.free();
+        return Ok(response);
+    }
+    if !response.status().is_success() {
+        // The place is dropped: nobody knows how far it came.
+        return Ok(response);
+    }
+    let (parts, body) = response.into_parts();
+    let bytes = to_bytes(body, usize::MAX).await.unwrap_or_default();
+    place.keep(&bytes);
+    Ok(Response::from_parts(parts, Body::from(bytes)))
+}
+
+fn json(answer: Bytes) -> Response {
+    let kind = HeaderValue::from_static("application/json");
+    ([(header::CONTENT_TYPE, kind)], answer).into_response()
 }
 
 impl Idempotency {
-    /// Says whether the request is new. Without a key, every request is.
-    pub(super) fn turn(
+    /// Remembers from `began` on.
+    pub(super) fn new(began: Timestamp) -> Self {
+        Self {
+            began,
+            users: Mutex::default(),
+        }
+    }
+
+    /// Says whether the request is new.
+    fn turn(
         &self,
-        headers: &HeaderMap,
-        person: &str,
-        request: &Value,
+        key: Key,
+        uid: u32,
+        request: Digest,
+        now: Timestamp,
     ) -> Result<Turn<'_>, Problem> {
-        let Some(text) = headers.get("idempotency-key") else {
-            return Ok(Turn::New(Place {
-                all: self,
-                key: None,
-            }));
-        };
-        let text = text
-            .to_str()
-            .ok()
-            .filter(|it| (1..=IDEMPOTENCY_KEY_BYTES_MAX).contains(&it.len()));
-        let Some(text) = text else {
-            return Err(Problem::invalid(format!(
-                "an `Idempotency-Key` has 1 to {IDEMPOTENCY_KEY_BYTES_MAX} visible ASCII characters"
-            )));
-        };
-        let key = Key {
-            person: person.to_owned(),
-            text: text.to_owned(),
-        };
-        let request = Digest::of(request.to_canonical().as_bytes());
-        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(found) = kept.iter().find(|it| it.key == key) {
+        if key.made_at > now.plus(IDEMPOTENCY_KEY_AHEAD_MAX) {
+            return Err(Problem::invalid(
+                "the `Idempotency-Key` says that it was made later than now; set the clock that made it",
+            ));
+        }
+        let mut users = self.users.lock().unwrap_or_else(PoisonError::into_inner);
+        let user = users.entry(uid).or_insert_with(|| User {
+            horizon: self.began,
+            kept: VecDeque::new(),
+        });
+        if let Some(found) = user.kept.iter().find(|it| it.key == key) {
             return found.again(request).map(Turn::Done);
         }
-        while kept.len() >= IDEMPOTENCY_KEPT_MAX {
-            kept.pop_front();
+        if key.made_at < user.horizon {
+            return Err(forgotten());
         }
-        kept.push_back(Kept {
+        user.make_room()?;
+        user.kept.push_back(Kept {
             key: key.clone(),
             request,
-            answer: None,
+            answer: Answer::UnderWay,
         });
         Ok(Turn::New(Place {
             all: self,
+            uid,
             key: Some(key),
         }))
     }
 }
 
+impl User {
+    /// Forgets the oldest key when there is no room, and all that were made before it.
+    fn make_room(&mut self) -> Result<(), Problem> {
+        if self.kept.len() < IDEMPOTENCY_KEPT_MAX {
+            return Ok(());
+        }
+        let settled = |it: &Kept| !matches!(it.answer, Answer::UnderWay);
+        let oldest = self.kept.iter().enumerate().filter(|(_, it)| settled(it));
+        let oldest = oldest.min_by_key(|(_, it)| it.key.made_at);
+        let Some(forgotten) = oldest.map(|(place, _)| place) else {
+            return Err(Problem::new(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "overloaded",
+                "too many requests with a key are under way",
+            )
+            .because("wait for some of them to end"));
+        };
+        if let Some(forgotten) = self.kept.remove(forgotten) {
+            let after = forgotten.key.made_at.plus(Millis::new(1));
+            self.horizon = self.horizon.max(after);
+        }
+        Ok(())
+    }
+}
+
 impl Kept {
-    fn again(&self, request: Digest) -> Result<Value, Problem> {
+    fn again(&self, request: Digest) -> Result<Bytes, Problem> {
         if self.request != request {
             return Err(Problem::new(
                 StatusCode::UNPROCESSABLE_ENTITY,
@@ -105,94 +217,135 @@ impl Kept {
             )
             .because("send a new key with a new request"));
         }
-        self.answer.clone().ok_or_else(|| {
-            Problem::new(
+        match &self.answer {
+            Answer::Given(answer) => Ok(answer.clone()),
+            Answer::TooLong => Err(Problem::new(
+                StatusCode::CONFLICT,
+                "already_done",
+                "the request was done, and its answer was too long to keep",
+            )
+            .because("look at what it made, or send a new key to do it again")),
+            Answer::Unknown => Err(unknown()),
+            Answer::UnderWay => Err(Problem::new(
                 StatusCode::CONFLICT,
                 "in_progress",
                 "the same request is under way",
             )
-            .because("ask again in a moment")
+            .because("ask again in a moment")),
+        }
+    }
+}
+
+impl Key {
+    /// Reads the header, when there is one.
+    fn of(headers: &HeaderMap) -> Result<Option<Self>, Problem> {
+        let Some(value) = headers.get("idempotency-key") else {
+            return Ok(None);
+        };
+        let key = value.to_str().ok().and_then(Self::parse);
+        key.map(Some).ok_or_else(|| {
+            Problem::invalid(
+                "an `Idempotency-Key` is a UUID of version 7, such as 01943c5e-8f00-7b3a-9c1d-5e2f60718293: it says when \
+                 it was made",
+            )
+        })
+    }
+
+    fn parse(text: &str) -> Option<Self> {
+        let text = text.to_ascii_lowercase();
+        let groups: Vec<&str> = text.split('-').collect();
+        let lengths = groups.iter().map(|it| it.len());
+        let hex = groups
+            .iter()
+            .all(|it| it.bytes().all(|it| it.is_ascii_hexdigit()));
+        let [high, low, version, variant, _] = groups.as_slice() else {
+            return None;
+        };
+        let marked = version.starts_with('7') && variant.starts_with(['8', '9', 'a', 'b']);
+        if !lengths.eq([8, 4, 4, 4, 12]) || !hex || !marked {
+            return None;
+        }
+        let millis = u64::from_str_radix(&format!("{high}{low}"), 16).ok()?;
+        Some(Self {
+            made_at: Timestamp::from_millis(millis),
+            text,
         })
     }
 }
 
 impl Place<'_> {
     /// Keeps the answer for whoever sends the request again.
-    pub(super) fn keep(mut self, answer: &Value) {
+    fn keep(mut self, answer: &Bytes) {
+        self.settle(match answer.len() {
+            0..=IDEMPOTENCY_ANSWER_BYTES_MAX => Answer::Given(answer.clone()),
+            _ => Answer::TooLong,
+        });
+    }
+
+    fn settle(&mut self, answer: Answer) {
         let Some(key) = self.key.take() else {
             return;
         };
-        let mut kept = self.all.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(found) = kept.iter_mut().find(|it| it.key == key) {
-            found.answer = Some(answer.clone());
+        let mut users = self
+            .all
+            .users
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let all = users.get_mut(&self.uid).into_iter();
+        if let Some(found) = all
+            .flat_map(|it| it.kept.iter_mut())
+            .find(|it| it.key == key)
+        {
+            found.answer = answer;
+        }
+    }
+
+    /// Leaves the key free: the request came to nothing.
+    fn free(mut self) {
+        let Some(key) = self.key.take() else {
+            return;
+        };
+        let mut users = self
+            .all
+            .users
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        if let Some(user) = users.get_mut(&self.uid) {
+            user.kept.retain(|it| it.key != key);
+            if user.kept.is_empty() && user.horizon <= self.all.began {
+                users.remove(&self.uid);
+            }
         }
     }
 }
 
-/// A request that came to nothing leaves its key free.
+/// Of a request that broke off nobody knows what it did.
 impl Drop for Place<'_> {
     fn drop(&mut self) {
-        if let Some(key) = self.key.take() {
-            let mut kept = self.all.0.lock().unwrap_or_else(PoisonError::into_inner);
-            kept.retain(|it| it.key != key);
-        }
+        self.settle(Answer::Unknown);
     }
+}
+
+fn unknown() -> Problem {
+    Problem::new(
+        StatusCode::CONFLICT,
+        "idempotency_unknown",
+        "the request with this `Idempotency-Key` broke off, and may have been done",
+    )
+    .because("look at what happened (`ambit log tail`), and send a new key if it was not")
+}
+
+fn forgotten() -> Problem {
+    Problem::new(
+        StatusCode::CONFLICT,
+        "idempotency_key_too_old",
+        "the `Idempotency-Key` is older than what the server remembers",
+    )
+    .because(
+        "whether its request was done is not known here; look (`ambit log tail`, `ambit task list --all`), and send a new \
+         key if it was not",
+    )
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn key(text: &str) -> HeaderMap {
-        [("idempotency-key".parse().unwrap(), text.parse().unwrap())]
-            .into_iter()
-            .collect()
-    }
-
-    #[test]
-    fn the_same_request_is_done_once() {
-        let all = Idempotency::default();
-        let (one, other) = (Value::from("one"), Value::from("other"));
-        let Turn::New(place) = all.turn(&key("k"), "ada", &one).unwrap() else {
-            panic!("the first is new");
-        };
-        let code = |it: Result<Turn<'_>, Problem>| it.err().unwrap().code().to_owned();
-        assert_eq!(code(all.turn(&key("k"), "ada", &one)), "in_progress");
-        place.keep(&Value::from(true));
-        assert!(matches!(
-            all.turn(&key("k"), "ada", &one),
-            Ok(Turn::Done(Value::Bool(true)))
-        ));
-        assert_eq!(
-            code(all.turn(&key("k"), "ada", &other)),
-            "idempotency_key_reused"
-        );
-        assert!(matches!(all.turn(&key("k"), "bob", &one), Ok(Turn::New(_))));
-        // What came to nothing may be tried again.
-        assert!(matches!(all.turn(&key("k"), "bob", &one), Ok(Turn::New(_))));
-    }
-
-    #[test]
-    fn what_is_kept_ends_at_its_maximum() {
-        let all = Idempotency::default();
-        let ask = |key_text: &str| match all.turn(&key(key_text), "ada", &Value::Null).unwrap() {
-            Turn::New(place) => {
-                place.keep(&Value::Null);
-                true
-            }
-            Turn::Done(_) => false,
-        };
-        for number in 0..IDEMPOTENCY_KEPT_MAX {
-            assert!(ask(&number.to_string()));
-        }
-        assert!(!ask("0"), "the maximum is kept");
-        assert!(ask("one more"));
-        assert!(ask("0"), "the oldest is forgotten");
-        let longest = "k".repeat(IDEMPOTENCY_KEY_BYTES_MAX);
-        assert!(ask(&longest));
-        assert!(
-            all.turn(&key(&format!("{longest}k")), "ada", &Value::Null)
-                .is_err()
-        );
-    }
-}
+mod tests;

@@ -47,24 +47,31 @@ pub(super) async fn tile(
 ) -> Result<Response, Problem> {
     let wanted = tile_path(&path).ok_or_else(|| Problem::not_found("tile of this name"))?;
     let archive = shared.control.handle.archive(&inspection);
-    let found = match wanted {
+    let found = tile_bytes(archive, wanted).await?;
+    let found = found.ok_or_else(|| Problem::not_found("tile so far"))?;
+    Ok(([(header::CONTENT_TYPE, "application/octet-stream")], found).into_response())
+}
+
+/// Reads what lies at `path`, when it is there whole.
+pub(super) async fn tile_bytes(
+    archive: Arc<dyn Archive>,
+    path: TilePath,
+) -> Result<Option<Vec<u8>>, Problem> {
+    match path {
         TilePath::Hashes {
             level,
             index,
             width,
-        } => read(archive, move |it| it.tile(level, index, width)).await?,
+        } => read(archive, move |it| it.tile(level, index, width)).await,
         TilePath::Entries { index, width } => {
             let count = usize::from(width);
             let leaves = read(archive, move |it| {
                 it.leaves(index.saturating_mul(256), count)
-            })
-            .await?;
-            let whole = Some(leaves).filter(|it| it.len() == count);
-            whole.and_then(|it| encode_bundle(&it).ok())
+            });
+            let whole = Some(leaves.await?).filter(|it| it.len() == count);
+            Ok(whole.and_then(|it| encode_bundle(&it).ok()))
         }
-    };
-    let found = found.ok_or_else(|| Problem::not_found("tile so far"))?;
-    Ok(([(header::CONTENT_TYPE, "application/octet-stream")], found).into_response())
+    }
 }
 
 pub(super) async fn records(
@@ -134,7 +141,7 @@ pub(super) fn with_text(mut value: Value, text: String) -> Answer {
 }
 
 /// Reads the store away from the threads that answer others.
-async fn read<T: Send + 'static>(
+pub(super) async fn read<T: Send + 'static>(
     archive: Arc<dyn Archive>,
     ask: impl FnOnce(&dyn Archive) -> Result<T, ArchiveError> + Send + 'static,
 ) -> Result<T, Problem> {
@@ -193,7 +200,7 @@ fn broken(detail: impl Into<String>) -> Problem {
 }
 
 /// Reads a tile's name: only the one that C2SP tlog-tiles gives it.
-fn tile_path(text: &str) -> Option<TilePath> {
+pub(super) fn tile_path(text: &str) -> Option<TilePath> {
     let (kind, rest) = text.split_once('/')?;
     let (groups, width) = match rest.split_once(".p/") {
         Some((groups, width)) => (

@@ -44,6 +44,11 @@ fn operation(route: &Route) -> Value {
             "instances",
             "The instance's own task must be live.".to_owned(),
         ),
+        Asks::Nothing if route.door == Door::Public => (
+            "anybody",
+            "On the public port, whose URL the operator chooses. Nothing is decided: whoever asks is not identified."
+                .to_owned(),
+        ),
         Asks::Nothing => (
             "operations",
             "Nothing is decided: it tells numbers only.".to_owned(),
@@ -94,11 +99,18 @@ fn parameters(route: &Route) -> Vec<Value> {
         });
         found.push(json!({ "name": "count", "in": "query", "schema": count }));
     }
-    if route.name == "start_task" && route.door == Door::People {
-        let key = json!({
-            "type": "string", "minLength": 1, "maxLength": super::IDEMPOTENCY_KEY_BYTES_MAX,
-        });
-        found.push(json!({ "name": "Idempotency-Key", "in": "header", "schema": key }));
+    if route.name == "list_tasks" {
+        let count =
+            json!({ "type": "integer", "minimum": 1, "maximum": super::TASKS_PER_ANSWER_MAX });
+        found.push(json!({ "name": "ended", "in": "query", "schema": { "type": "boolean" } }));
+        found.push(json!({ "name": "before", "in": "query", "schema": text }));
+        found.push(json!({ "name": "count", "in": "query", "schema": count }));
+    }
+    if route.takes_a_key() {
+        let key = json!({ "type": "string", "format": "uuid" });
+        found.push(json!({
+            "name": "Idempotency-Key", "in": "header", "schema": key, "description": IDEMPOTENCY_KEY,
+        }));
     }
     found
 }
@@ -150,6 +162,10 @@ fn shape(shape: &Shape) -> Value {
 fn reference(name: &str) -> Value {
     json!({ "$ref": format!("#/components/schemas/{name}") })
 }
+
+const IDEMPOTENCY_KEY: &str = "A UUID of version 7 (RFC 9562). The same request with the same key is done once and \
+gets the same answer. The server remembers the newest keys of each local user, since it started; an older key is refused \
+(`idempotency_key_too_old`), so that neither a restart nor forgetting repeats an act.";
 
 const DESCRIPTION: &str = "People are identified on the local socket by the operating system, instances by their \
 X509-SVID. Every route asks for a decision, which is recorded. Bodies are JSON with one reading: duplicate and \

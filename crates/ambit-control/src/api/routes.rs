@@ -5,12 +5,13 @@ use std::sync::Arc;
 use axum::{
     Router,
     http::{Method, StatusCode, Uri},
+    middleware::from_fn_with_state,
     routing::{MethodRouter, get, post},
 };
 
 use super::{
-    Shared, approvals, authority, estate, log, operations, presence, problem::Problem, revocations, secrets,
-    status, tasks,
+    Shared, approvals, authority, estate, idempotency::once, log, operations, pages, presence,
+    problem::Problem, published, revocations, secrets, status, tasks,
 };
 
 /// One route.
@@ -43,6 +44,8 @@ pub enum Door {
     Instance,
     /// Those who operate Ambit, on loopback.
     Operations,
+    /// Anybody, on the public port.
+    Public,
 }
 
 /// Which decision a route asks for.
@@ -52,7 +55,7 @@ pub enum Asks {
     Person(&'static str),
     /// That the instance's own task is live: it can only end itself.
     OwnTask,
-    /// None: it tells numbers only.
+    /// None: it tells only what its door's onlookers may know.
     Nothing,
 }
 
@@ -64,7 +67,7 @@ pub const ROUTES: &[Route] = &[
         method: "POST",
         path: "/v1/tasks",
         asks: Asks::Person("start_task"),
-        summary: "Starts a task and certifies the instance that serves it. `Idempotency-Key` is honoured.",
+        summary: "Starts a task and certifies the instance that serves it.",
         request: Some("StartTask"),
         answer: "StartedTask",
         handler: || post(tasks::start),
@@ -75,7 +78,7 @@ pub const ROUTES: &[Route] = &[
         method: "GET",
         path: "/v1/tasks",
         asks: Asks::Person("inspect"),
-        summary: "Lists the live tasks.",
+        summary: "Lists the live tasks; with `ended=true` those that have ended, newest first, `count` of them that started before the task `before`.",
         request: None,
         answer: "Tasks",
         handler: || get(tasks::list),
@@ -344,13 +347,57 @@ pub const ROUTES: &[Route] = &[
         answer: "text/plain",
         handler: || get(operations::metrics),
     },
+    Route {
+        name: "published_log",
+        door: Door::Public,
+        method: "GET",
+        path: "/log/{*path}",
+        asks: Asks::Nothing,
+        summary: "The log as C2SP tlog-tiles lays it out: `checkpoint`, `tile/L/N[.p/W]`. A log that a recovery opened is below its number, such as `2/checkpoint`.",
+        request: None,
+        answer: "application/octet-stream",
+        handler: || get(published::log),
+    },
+    Route {
+        name: "decision_page",
+        door: Door::Public,
+        method: "GET",
+        path: "/decisions/{decision}",
+        asks: Asks::Nothing,
+        summary: "Says what a decision's identifier is and what to do next, the same for every identifier.",
+        request: None,
+        answer: "text/html",
+        handler: || get(pages::decision),
+    },
+    Route {
+        name: "approval_page",
+        door: Door::Public,
+        method: "GET",
+        path: "/approvals/{approval}",
+        asks: Asks::Nothing,
+        summary: "Says what an approval's identifier is and what to do next, the same for every identifier.",
+        request: None,
+        answer: "text/html",
+        handler: || get(pages::approval),
+    },
 ];
+
+impl Route {
+    /// Says whether it honours an `Idempotency-Key`: every act of a person does.
+    pub(super) fn takes_a_key(&self) -> bool {
+        self.door == Door::People && self.method == "POST" && self.asks != Asks::Person("inspect")
+    }
+}
 
 /// Returns the router of one door.
 pub(super) fn router(door: Door, shared: Arc<Shared>) -> Router {
     let here = ROUTES.iter().filter(|it| it.door == door);
     let router = here.fold(Router::new(), |router, it| {
-        router.route(it.path, (it.handler)())
+        let mut methods = (it.handler)();
+        if it.takes_a_key() {
+            methods = methods.layer(from_fn_with_state(Arc::clone(&shared), once));
+        }
+        router.route(it.path, methods)
     });
     router
         .fallback(unknown)

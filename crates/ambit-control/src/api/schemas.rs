@@ -68,7 +68,11 @@ pub(super) const SCHEMAS: &[Schema] = &[
     },
     Schema {
         name: "RotateKeys",
-        members: &[Member("step", Word(&["prepare", "activate", "replace"]), Always)],
+        members: &[Member(
+            "step",
+            Word(&["prepare", "activate", "replace"]),
+            Always,
+        )],
     },
     Schema {
         name: "Authority",
@@ -90,7 +94,10 @@ pub(super) const SCHEMAS: &[Schema] = &[
     },
     Schema {
         name: "Tasks",
-        members: &[Member("tasks", ListOf("Task"), Always)],
+        members: &[
+            Member("tasks", ListOf("Task"), Always),
+            Member("next", Text, Maybe),
+        ],
     },
     Schema {
         name: "Task",

@@ -25,14 +25,8 @@ pub(super) async fn status(
     Ok(Answer(Value::object([
         ("version", env!("CARGO_PKG_VERSION").into()),
         ("time", (control.clock)().now.to_string().into()),
-        (
-            "trust_domain",
-            keys.trust_domain().as_str().into(),
-        ),
-        (
-            "authority_expires_at",
-            keys.expires_at().to_string().into(),
-        ),
+        ("trust_domain", keys.trust_domain().as_str().into()),
+        ("authority_expires_at", keys.expires_at().to_string().into()),
         ("gateway", control.gateway.as_str().into()),
         ("estate", book.estate().digest.to_string().into()),
         ("agents", (book.estate().agents.len() as u64).into()),

@@ -10,10 +10,7 @@ use ambit_core::{
 };
 use ambit_engine::{Ender, Inspection, StartTask, Started, TaskSummary};
 use ambit_identity::{Issuance, ProvedKey};
-use axum::{
-    extract::{Path, State},
-    http::HeaderMap,
-};
+use axum::extract::{Path, Query, State};
 use base64::{Engine, engine::general_purpose::STANDARD};
 use serde::Deserialize;
 
@@ -21,7 +18,6 @@ use super::{
     Control, Doors, Shared,
     body::{Answer, Json},
     caller::{Instance, Onlooker, Person},
-    idempotency::Turn,
     problem::Problem,
 };
 use crate::workload::{Room, WAITING_PER_AGENT_MAX};
@@ -56,6 +52,18 @@ enum ContainedWord {
     None,
 }
 
+/// The most ended tasks in one answer.
+pub const TASKS_PER_ANSWER_MAX: usize = 256;
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ListAsk {
+    #[serde(default)]
+    ended: bool,
+    before: Option<String>,
+    count: Option<usize>,
+}
+
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct EndAsk {
@@ -72,13 +80,8 @@ enum EndWord {
 pub(super) async fn start(
     State(shared): State<Arc<Shared>>,
     Person(caller): Person,
-    headers: HeaderMap,
     Json { asked, value }: Json<StartAsk>,
 ) -> Result<Answer, Problem> {
-    let place = match shared.idempotency.turn(&headers, caller.alias(), &value)? {
-        Turn::New(place) => place,
-        Turn::Done(answer) => return Ok(Answer(answer)),
-    };
     let control = &shared.control;
     // The request is checked before anything starts: a mistake in it should leave no trace.
     let serves = serves(&asked)?;
@@ -114,8 +117,8 @@ pub(super) async fn start(
             Ok(None)
         }
     };
-    let answer = match certified {
-        Ok(svid) => started_value(control, &started, svid.as_deref()),
+    match certified {
+        Ok(svid) => Ok(Answer(started_value(control, &started, svid.as_deref()))),
         Err(problem) => {
             // A task that nobody can serve would stay open until it expires.
             let end = control.handle.end_task(
@@ -125,11 +128,9 @@ pub(super) async fn start(
                 (control.clock)(),
             );
             let _ = end.await;
-            return Err(problem);
+            Err(problem)
         }
-    };
-    place.keep(&answer);
-    Ok(Answer(answer))
+    }
 }
 
 /// Reads how the instance gets its identity: exactly one way is named.
@@ -238,13 +239,39 @@ fn started_value(control: &Control, started: &Started, svid: Option<&str>) -> Va
 pub(super) async fn list(
     State(shared): State<Arc<Shared>>,
     Onlooker(inspection): Onlooker,
+    Query(asked): Query<ListAsk>,
 ) -> Result<Answer, Problem> {
-    let tasks = shared.control.handle.tasks(&inspection)?;
-    let tasks: Result<Vec<Value>, Problem> = tasks
-        .iter()
-        .map(|it| summary(&shared.control, &inspection, it))
-        .collect();
-    Ok(Answer(Value::object([("tasks", Value::Array(tasks?))])))
+    let handle = shared.control.handle.clone();
+    let told = |tasks: &[TaskSummary], inspection| {
+        let tasks = tasks.iter();
+        let tasks = tasks.map(|it| summary(&shared.control, inspection, it));
+        tasks.collect::<Result<Vec<Value>, Problem>>()
+    };
+    if !asked.ended {
+        let tasks = told(&handle.tasks(&inspection)?, &inspection)?;
+        return Ok(Answer(Value::object([("tasks", Value::Array(tasks))])));
+    }
+    let count = asked.count.unwrap_or(TASKS_PER_ANSWER_MAX);
+    if !(1..=TASKS_PER_ANSWER_MAX).contains(&count) {
+        return Err(Problem::invalid(format!(
+            "`count` is 1 to {TASKS_PER_ANSWER_MAX}; ask several times for more"
+        )));
+    }
+    let before: Option<TaskId> = asked.before.as_deref().map(parsed).transpose()?;
+    // Read away from the threads that answer others.
+    let reading = tokio::task::spawn_blocking(move || {
+        let ended = handle.ended_tasks(&inspection, before, count);
+        (ended, inspection)
+    });
+    let (ended, inspection) = reading.await.map_err(|_| {
+        let status = axum::http::StatusCode::INTERNAL_SERVER_ERROR;
+        Problem::new(status, "failed", "the reading was broken off")
+    })?;
+    let ended = ended?;
+    let last = ended.last().filter(|_| ended.len() == count);
+    let mut members = vec![("tasks", Value::Array(told(&ended, &inspection)?))];
+    members.extend(last.map(|it| ("next", it.id.to_string().into())));
+    Ok(Answer(Value::object(members)))
 }
 
 pub(super) async fn show(

@@ -1,4 +1,5 @@
 mod doors;
+mod public;
 
 use std::collections::BTreeSet;
 
@@ -101,6 +102,32 @@ async fn a_task_lives_and_ends() {
         .await;
     fits("EndedTask", &ended);
     assert_eq!(text(&ended, "state"), "completed");
+    let (_, live) = office.ask(ANA, "GET", "/v1/tasks", "").await;
+    assert_eq!(live.get("tasks"), Some(&Json::Array(vec![])));
+    let other = office.start().await;
+    let other_end = format!("/v1/tasks/{}/end", text(&other, "task"));
+    office
+        .ask(ANA, "POST", &other_end, r#"{"end":"cancelled"}"#)
+        .await;
+    let path = "/v1/tasks?ended=true&count=1";
+    let (_, newest) = office.ask(ANA, "GET", path, "").await;
+    fits("Tasks", &newest);
+    assert_eq!(text(&newest, "next"), text(&other, "task"));
+    let path = format!("{path}&before={}", text(&newest, "next"));
+    let (_, older) = office.ask(ANA, "GET", &path, "").await;
+    let older = older.get("tasks").and_then(Json::as_array).unwrap();
+    assert_eq!(
+        (text(&older[0], "task"), text(&older[0], "state")),
+        (task.as_str(), "completed")
+    );
+    for (count, status) in [
+        ("0", StatusCode::UNPROCESSABLE_ENTITY),
+        ("256", StatusCode::OK),
+        ("257", StatusCode::UNPROCESSABLE_ENTITY),
+    ] {
+        let path = format!("/v1/tasks?ended=true&count={count}");
+        assert_eq!(office.ask(ANA, "GET", &path, "").await.0, status, "{count}");
+    }
     let (_, trace) = office
         .ask(ANA, "GET", &format!("/v1/log/trace/{task}"), "")
         .await;
@@ -132,10 +159,12 @@ async fn a_task_lives_and_ends() {
 async fn the_same_start_with_a_key_is_done_once() {
     let office = Office::open();
     let body = start_body("T-1");
+    let now = format!("{:012x}", office.world.clock.now().as_millis());
+    let key = format!("{}-{}-7000-8000-000000000001", &now[..8], &now[8..]);
     let send = |body: String| {
         let request = Request::post("/v1/tasks")
             .header("content-type", "application/json")
-            .header("idempotency-key", "k1")
+            .header("idempotency-key", &key)
             .extension(PeerCredentials {
                 uid: ANA,
                 gid: ANA,

@@ -11,7 +11,9 @@ use ambit_identity::PersonCaller;
 use ambit_policy::Standing;
 
 use super::{Asked, TaskSummary, Touched, tasks::summary};
-use crate::{Archive, EngineError, Handle, Moment, OpenAct, Refusal, desk::Desk};
+use crate::{
+    Archive, EngineError, Handle, Moment, OpenAct, Refusal, desk::Desk, state::ended_tasks,
+};
 
 /// Leave to look. Made only by [`Handle::may_inspect`].
 #[derive(Debug)]
@@ -82,6 +84,19 @@ impl Handle {
             .tasks()
             .map(|it| summary(it, whole(it.task.id), now))
             .collect())
+    }
+
+    /// Returns at most `count` tasks that have ended, the newest that started before `before` first. They are read from
+    /// the store, and their parameters stay sealed.
+    pub fn ended_tasks(
+        &self,
+        _: &Inspection,
+        before: Option<TaskId>,
+        count: usize,
+    ) -> Result<Vec<TaskSummary>, EngineError> {
+        let now = (self.shared.clock)().now;
+        let ended = ended_tasks(self.shared.archive.as_ref(), before, count)?;
+        Ok(ended.iter().map(|it| summary(it, None, now)).collect())
     }
 
     /// Returns one live task.

@@ -269,6 +269,35 @@ fn read_person(state: &mut State, row: &Row<'_>) -> Result<RowKey, RowError> {
 }
 
 fn read_task(state: &mut State, row: &Row<'_>) -> Result<RowKey, RowError> {
+    let entry = task_entry(row)?;
+    let id = entry.task.id;
+    state.instances.insert(entry.task.instance, id);
+    state.tasks.insert(id, entry);
+    Ok(RowKey::Task(id))
+}
+
+/// Returns at most `count` tasks that have ended, the newest that started before `before` first.
+pub(crate) fn ended_tasks(
+    archive: &dyn Archive,
+    before: Option<TaskId>,
+    count: usize,
+) -> Result<Vec<TaskEntry>, RowError> {
+    let table = "tasks_ended";
+    // Every key is ASCII, and comes before this.
+    let before = before.map_or_else(|| "~".to_owned(), |it| it.to_string());
+    let rows = archive.rows_before(table, &before, count)?;
+    let read = |(key, value): &(String, Vec<u8>)| {
+        task_entry(&Row {
+            archive,
+            table,
+            key,
+            value,
+        })
+    };
+    rows.iter().map(read).collect()
+}
+
+fn task_entry(row: &Row<'_>) -> Result<TaskEntry, RowError> {
     let value = row.json()?;
     let leaf = row.number(&value, "leaf")?;
     let Body::TaskStarted {
@@ -299,17 +328,20 @@ fn read_task(state: &mut State, row: &Row<'_>) -> Result<RowKey, RowError> {
         tool_calls,
         labels: row.labels(&value)?,
     };
-    let id = task.id;
-    state.instances.insert(task.instance, id);
-    let entry = TaskEntry {
+    let word = row.text(&value, "state")?;
+    let ended = End::ALL.into_iter().find(|it| it.as_str() == word);
+    let state = match (ended, word) {
+        (Some(end), _) => TaskState::Ended(end),
+        (None, "active") => TaskState::Active,
+        (None, _) => return Err(row.wrong("`state`")),
+    };
+    Ok(TaskEntry {
         leaf,
         task: *task,
         parameters,
-        state: TaskState::Active,
+        state,
         usage,
-    };
-    state.tasks.insert(id, entry);
-    Ok(RowKey::Task(id))
+    })
 }
 
 fn read_approval(state: &mut State, row: &Row<'_>) -> Result<RowKey, RowError> {

@@ -19,7 +19,7 @@ use super::{
     listing, local,
     methods::{self, Decided, Local, Treatment},
     perform::{Conclusion, Wishes, perform},
-    refusal::Refusal,
+    refusal::{Links, Refusal},
     wire::{
         self, HEADER_MISMATCH, INVALID_PARAMS, METHOD_NOT_FOUND, MISSING_CLIENT_CAPABILITY,
         Message, Request, RpcError, UNSUPPORTED_VERSION,
@@ -201,7 +201,13 @@ async fn run(
             Conclusion::Error(error) => http_status(wishes.era, error.code),
             Conclusion::Done(_) | Conclusion::Refused(_) => StatusCode::OK,
         };
-        let text = rendered(&request, &wishes, conclusion, structured);
+        let text = rendered(
+            &visit.doors.links,
+            &request,
+            &wishes,
+            conclusion,
+            structured,
+        );
         // The stream of notices must have ended when its last event comes.
         drop(wishes);
         let _agent_left = end.send((status, text));
@@ -223,6 +229,7 @@ async fn run(
 
 /// Returns the bytes of the answer.
 fn rendered(
+    links: &Links,
     request: &Request,
     wishes: &Wishes,
     conclusion: Conclusion,
@@ -231,15 +238,21 @@ fn rendered(
     match conclusion {
         Conclusion::Done(result) => wire::result_of_text(&request.id, &result),
         Conclusion::Error(error) => wire::error_text(Some(&request.id), &error),
-        Conclusion::Refused(refusal) => refusal_text(request, wishes, &refusal, structured),
+        Conclusion::Refused(refusal) => refusal_text(links, request, wishes, &refusal, structured),
     }
 }
 
-fn refusal_text(request: &Request, wishes: &Wishes, refusal: &Refusal, structured: bool) -> String {
+fn refusal_text(
+    links: &Links,
+    request: &Request,
+    wishes: &Wishes,
+    refusal: &Refusal,
+    structured: bool,
+) -> String {
     if wishes.method != Decided::CallTool {
-        return wire::error_text(Some(&request.id), &refusal.to_error());
+        return wire::error_text(Some(&request.id), &refusal.to_error(links));
     }
-    let mut result = refusal.to_result(structured);
+    let mut result = refusal.to_result(structured, links);
     if let (Era::Modern, Value::Object(members)) = (wishes.era, &mut result) {
         super::bridge::complete(members, false);
     }
@@ -268,13 +281,13 @@ async fn refused(
     {
         let error = RpcError {
             code: INVALID_PARAMS,
-            ..refusal.to_error()
+            ..refusal.to_error(&visit.doors.links)
         };
         return reply(request, wishes.era, Err(error));
     }
     body::json(
         StatusCode::OK,
-        refusal_text(request, wishes, &refusal, true),
+        refusal_text(&visit.doors.links, request, wishes, &refusal, true),
     )
 }
 

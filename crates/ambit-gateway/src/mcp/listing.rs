@@ -40,7 +40,7 @@ pub(super) async fn tools(visit: &Visit, era: Era, request: &Request) -> Result<
         Err(error) => last_shown(visit, &error).ok_or(error)?,
     };
     let Ok(book) = visit.doors.handle.book() else {
-        return Err(Refusal::engine(&EngineError::NoEstate).to_error());
+        return Err(Refusal::engine(&EngineError::NoEstate).to_error(&visit.doors.links));
     };
     let mut members = BTreeMap::from([(
         "tools".to_owned(),
@@ -130,7 +130,7 @@ pub(super) async fn of_all(
             }
             Conclusion::Error(error) => first_error = first_error.or(Some(error)),
             Conclusion::Refused(refusal) => {
-                first_error = first_error.or_else(|| Some(refusal.to_error()))
+                first_error = first_error.or_else(|| Some(refusal.to_error(&visit.doors.links)))
             }
         }
     }

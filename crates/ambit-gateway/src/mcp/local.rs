@@ -52,7 +52,7 @@ pub(super) async fn offers(visit: &Visit, method: &str) -> Result<Offers, RpcErr
             Door::One(_) | Door::All => return Ok(offers),
         },
         Err(ambit_engine::EngineError::NoTask) => Reason::TaskEnded,
-        Err(error) => return Err(Refusal::engine(&error).to_error()),
+        Err(error) => return Err(Refusal::engine(&error).to_error(&visit.doors.links)),
     };
     let action = super::methods::recorded_name(method);
     match visit
@@ -61,8 +61,8 @@ pub(super) async fn offers(visit: &Visit, method: &str) -> Result<Offers, RpcErr
         .refuse(&visit.caller, action, reason, (visit.doors.clock)())
         .await
     {
-        Ok(denied) => Err(Refusal::denied(denied).to_error()),
-        Err(error) => Err(Refusal::engine(&error).to_error()),
+        Ok(denied) => Err(Refusal::denied(denied).to_error(&visit.doors.links)),
+        Err(error) => Err(Refusal::engine(&error).to_error(&visit.doors.links)),
     }
 }
 

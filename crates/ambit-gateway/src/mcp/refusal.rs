@@ -3,6 +3,8 @@
 //! A tool's refusal is a *result* with `isError`: measured with real clients, it is the only form that
 //! all of them pass on and survive. Other methods get a JSON-RPC error whose `data` has the same members.
 
+use std::sync::Arc;
+
 use ambit_core::{ApprovalId, DecisionId, Reason, Remedy, Timestamp, json::Value, record::Status};
 use ambit_engine::{Denied, EngineError, Held};
 
@@ -26,6 +28,25 @@ enum Standing {
     Pending,
     Failed,
     Unknown,
+}
+
+/// Where people read about a refusal: the pages of the public port, when there is one.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Links {
+    base: Option<Arc<str>>,
+}
+
+impl Links {
+    /// Returns links below `base`, such as `https://ambit.example.org`.
+    pub fn below(base: &str) -> Self {
+        let base = Some(base.trim_end_matches('/').into());
+        Self { base }
+    }
+
+    /// Returns no links: refusals name commands.
+    pub const fn none() -> Self {
+        Self { base: None }
+    }
 }
 
 /// The member of a result's `_meta` with the machine-readable form.
@@ -138,8 +159,8 @@ impl Refusal {
 
     /// Returns the result of `tools/call` that says so. With `structured` the members are in `structuredContent` too:
     /// some clients check that against the tool's output schema even when the result is an error.
-    pub(crate) fn to_result(&self, structured: bool) -> Value {
-        let (text, mut members) = (self.text(), self.members());
+    pub(crate) fn to_result(&self, structured: bool, links: &Links) -> Value {
+        let (text, mut members) = (self.text(links), self.members(links));
         // Some clients show a model only the structured form: the words are in both.
         if let Value::Object(members) = &mut members {
             members.insert("message".into(), text.as_str().into());
@@ -157,13 +178,13 @@ impl Refusal {
     }
 
     /// Returns the JSON-RPC error that says so.
-    pub(crate) fn to_error(&self) -> RpcError {
+    pub(crate) fn to_error(&self, links: &Links) -> RpcError {
         let code = match self.standing {
             Standing::Refused => REFUSED,
             Standing::Pending => PENDING,
             Standing::Failed | Standing::Unknown => FAILED,
         };
-        RpcError::new(code, self.text()).with(self.members())
+        RpcError::new(code, self.text(links)).with(self.members(links))
     }
 
     /// Returns the stable code.
@@ -171,7 +192,7 @@ impl Refusal {
         self.code
     }
 
-    fn members(&self) -> Value {
+    fn members(&self, links: &Links) -> Value {
         let mut members = vec![
             ("status", self.standing.as_str().into()),
             ("code", self.code.into()),
@@ -182,10 +203,21 @@ impl Refusal {
             members.push(("approval", approval.to_string().into()));
             members.push(("expires_at", expires_at.to_string().into()));
         }
+        members.extend(self.link(links).map(|it| ("link", it.into())));
         Value::object(members)
     }
 
-    fn text(&self) -> String {
+    /// Returns where a person reads what to do about it.
+    fn link(&self, links: &Links) -> Option<String> {
+        let base = links.base.as_ref()?;
+        match (self.approval, self.decision) {
+            (Some((approval, _)), _) => Some(format!("{base}/approvals/{approval}")),
+            (None, Some(decision)) => Some(format!("{base}/decisions/{decision}")),
+            (None, None) => None,
+        }
+    }
+
+    fn text(&self, links: &Links) -> String {
         let mut text = format!("{} ({}): {}.", self.standing.heading(), self.code, self.why);
         if let Some((approval, expires_at)) = self.approval {
             text.push_str(&format!(
@@ -195,6 +227,10 @@ impl Refusal {
         } else {
             text.push(' ');
             text.push_str(advice(self.standing, self.remedy));
+        }
+        if let Some(link) = self.link(links) {
+            text.push_str(&format!(" For people: {link}"));
+            return text;
         }
         let approval = self
             .approval
@@ -252,13 +288,14 @@ mod tests {
             decision,
             reason: Reason::ToolNotGranted,
         });
-        let result = refusal.to_result(true);
+        let links = Links::none();
+        let result = refusal.to_result(true, &links);
         assert_eq!(result.get("isError"), Some(&true.into()));
         assert_eq!(
             result.get("structuredContent").unwrap().get("code"),
             Some(&"tool_not_granted".into())
         );
-        let text = refusal.text();
+        let text = refusal.text(&links);
         assert_eq!(
             result.get("structuredContent").unwrap().get("message"),
             Some(&text.as_str().into())
@@ -273,7 +310,8 @@ mod tests {
             text.contains(&format!("ambit log why {decision}")),
             "{text}"
         );
-        assert!(refusal.to_result(false).get("structuredContent").is_none());
+        let plain = refusal.to_result(false, &links);
+        assert!(plain.get("structuredContent").is_none());
     }
 
     #[test]
@@ -286,7 +324,7 @@ mod tests {
             expires_at,
             reason: Reason::ApprovalRequired,
         };
-        let error = Refusal::held(held).to_error();
+        let error = Refusal::held(held).to_error(&Links::none());
         assert_eq!(error.code, PENDING);
         assert!(
             error.message.contains("identical arguments"),
@@ -300,17 +338,55 @@ mod tests {
     }
 
     #[test]
+    fn where_there_is_a_public_port_the_link_stands_for_the_command() {
+        let (decision, approval) = (DecisionId::from_bits(1), ApprovalId::from_bits(2));
+        let reason = Reason::ToolNotGranted;
+        let denied = Refusal::denied(Denied { decision, reason });
+        let held = Refusal::held(Held {
+            decision,
+            approval,
+            expires_at: Timestamp::from_millis(0),
+            reason: Reason::ApprovalRequired,
+        });
+        let links = Links::below("https://ambit.example.org/");
+        let check = |refusal: &Refusal, link: &str| {
+            let text = refusal.text(&links);
+            assert!(text.ends_with(&format!(" For people: {link}")), "{text}");
+            assert!(!text.contains('`'), "{text}");
+            assert!(refusal.text(&Links::none()).contains("`ambit "));
+            let result = refusal.to_result(true, &links);
+            let structured = result.get("structuredContent").unwrap();
+            assert_eq!(structured.get("link"), Some(&link.into()));
+            let data = refusal.to_error(&links).data.unwrap();
+            assert_eq!(data.get("link"), Some(&link.into()));
+            let plain = refusal.to_error(&Links::none()).data.unwrap();
+            assert_eq!(plain.get("link"), None);
+        };
+        check(
+            &denied,
+            &format!("https://ambit.example.org/decisions/{decision}"),
+        );
+        check(
+            &held,
+            &format!("https://ambit.example.org/approvals/{approval}"),
+        );
+        let nameless = Refusal::engine(&EngineError::Busy);
+        assert_eq!(nameless.link(&links), None);
+        assert!(!nameless.text(&links).contains("For people"));
+    }
+
+    #[test]
     fn an_upstream_never_speaks_through_a_refusal() {
         let decision = DecisionId::from_bits(1);
         let error = UpstreamError::Start("canary".into());
         let text = Refusal::failed(decision, &error)
-            .to_result(true)
+            .to_result(true, &Links::none())
             .to_canonical();
         assert!(
             !text.contains("canary") && text.contains("server_not_started"),
             "{text}"
         );
-        let unknown = Refusal::failed(decision, &UpstreamError::Closed).text();
+        let unknown = Refusal::failed(decision, &UpstreamError::Closed).text(&Links::none());
         assert!(
             unknown.starts_with("Outcome unknown") && unknown.contains("Do not retry"),
             "{unknown}"

@@ -14,7 +14,7 @@ use std::sync::Arc;
 use ambit_core::{Digest, Millis, Timestamp, TrustDomain, limits::SVID_TTL_MAX};
 use rustls_pki_types::CertificateDer;
 
-use super::{Authority, AuthorityError, Issuance, Svid};
+use super::{Authority, AuthorityError, Issuance, Svid, WebIdentity, WebIssuance};
 use crate::{
     SvidKey, TrustBundle,
     bundle::JwtAuthority,
@@ -275,6 +275,14 @@ impl IssuingKeys {
             return Err(JoseError::Claim { name: "sub", rule });
         }
         self.active.pair.jwt.issuer().issue(ask)
+    }
+
+    /// Signs a certificate by which clients who trust the active key know a host.
+    ///
+    /// # Errors
+    /// As for [`Authority::web_identity`].
+    pub fn web_identity(&self, ask: &WebIssuance<'_>) -> Result<WebIdentity, AuthorityError> {
+        self.active.pair.authority.web_identity(ask)
     }
 
     /// Signs the gateway's X509-SVID with the active key.

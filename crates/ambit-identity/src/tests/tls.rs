@@ -32,7 +32,7 @@ fn ends(
 }
 
 /// Carries bytes both ways until nothing moves.
-fn shake(server: &mut Connection, client: &mut Connection) -> Result<(), rustls::Error> {
+pub(super) fn shake(server: &mut Connection, client: &mut Connection) -> Result<(), rustls::Error> {
     loop {
         let moved = carry(client, server)? + carry(server, client)?;
         if moved == 0 {

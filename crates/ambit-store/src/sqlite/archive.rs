@@ -92,6 +92,18 @@ impl Archive for SqliteArchive {
         Ok(self.list(&statements.all, [], pair)?)
     }
 
+    fn rows_before(
+        &self,
+        table: &str,
+        before: &str,
+        count: usize,
+    ) -> Result<Vec<(String, Vec<u8>)>, ArchiveError> {
+        let statements = self.tables.statements(table)?;
+        let count = i64::try_from(count).unwrap_or(i64::MAX);
+        let pair = |row: &Row<'_>| Ok((row.get(0)?, row.get(1)?));
+        Ok(self.list(&statements.before, params![before, count], pair)?)
+    }
+
     fn row(&self, table: &str, key: &str) -> Result<Option<Vec<u8>>, ArchiveError> {
         let statements = self.tables.statements(table)?;
         Ok(self.value(&statements.one, params![key])?)

@@ -30,6 +30,7 @@ pub(super) struct Statements {
     pub(super) delete: String,
     pub(super) clear: String,
     pub(super) all: String,
+    pub(super) before: String,
     pub(super) one: String,
 }
 
@@ -63,6 +64,9 @@ impl Statements {
             delete: format!("DELETE FROM {table} WHERE key = ?1"),
             clear: format!("DELETE FROM {table}"),
             all: format!("SELECT key, value FROM {table} ORDER BY key"),
+            before: format!(
+                "SELECT key, value FROM {table} WHERE key < ?1 ORDER BY key DESC LIMIT ?2"
+            ),
             one: format!("SELECT value FROM {table} WHERE key = ?1"),
         }
     }

@@ -25,6 +25,16 @@ pub(crate) struct EstateArguments {
     dir: PathBuf,
 }
 
+/// Options of `ambit check`.
+#[derive(clap::Args, Debug)]
+pub(crate) struct CheckArguments {
+    #[command(flatten)]
+    estate: EstateArguments,
+    /// Fail as well where `ambit apply` would: when no administrator could apply the next version
+    #[arg(long)]
+    governed: bool,
+}
+
 /// What to do with servers.
 #[derive(Debug, Subcommand)]
 pub(crate) enum ServerCommand {
@@ -43,20 +53,36 @@ The modes are guesses from names and annotations: the owner of the server review
 }
 
 /// Checks an estate directory.
-pub(crate) fn check(session: &Session, arguments: &EstateArguments) -> Result<(), Problem> {
-    let checked = checked(session, arguments)?;
-    let answer = Value::object([
+pub(crate) fn check(session: &Session, arguments: &CheckArguments) -> Result<(), Problem> {
+    let CheckArguments { estate, governed } = arguments;
+    let checked = checked(session, estate)?;
+    let ungoverned = checked.is_governed().err();
+    if let Some(problem) = ungoverned.as_ref().filter(|_| *governed) {
+        return Err(refused(session, estate, std::slice::from_ref(problem)));
+    }
+    let note = ungoverned.as_ref().map(|problem| {
+        format!(
+            "{}/{problem}; `ambit apply` refuses it as it is, `ambit dev` adds whoever runs it",
+            estate.dir.display()
+        )
+    });
+    let mut members = vec![
         ("digest", Value::from(checked.digest().to_string())),
         ("cases", (checked.cases() as u64).into()),
-    ]);
-    let text = format!(
+    ];
+    members.extend(note.as_deref().map(|it| ("note", it.into())));
+    let mut text = format!(
         "{} {}: {} hold\n{}",
         session.output.paint(Tone::Good, "ok"),
-        arguments.dir.display(),
+        estate.dir.display(),
         counted(checked.cases(), "decision case"),
         checked.digest(),
     );
-    session.output.thing(&answer, &text)
+    if let Some(note) = note {
+        let word = session.output.paint(Tone::Waiting, "note");
+        text.push_str(&format!("\n{word} {note}"));
+    }
+    session.output.thing(&Value::object(members), &text)
 }
 
 /// Says what applying would change.

@@ -1,15 +1,19 @@
 //! `ambit task …`, `ambit revoke …` and `ambit reinstate …`.
 
-use std::{fs, path::PathBuf};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
+use ambit_control::api::TASKS_PER_ANSWER_MAX;
 use ambit_core::json::Value;
 use clap::{Subcommand, ValueEnum};
 
 use super::{Session, parameter};
 use crate::{
-    output::{Column, Format, Tone, cell},
+    output::{Column, Tone, cell, complain},
     problem::Problem,
-    run::{Wanted, start, start_attested},
+    run::{SVID_FILES, Wanted, start, start_attested},
 };
 
 const COLUMNS: [Column; 6] = [
@@ -57,16 +61,25 @@ with mutual TLS. Whoever can read them acts in the task. `ambit run` needs no su
         /// A parameter, as the template declares it
         #[arg(long = "param", value_name = "NAME=VALUE", value_parser = parameter)]
         parameters: Vec<(String, Value)>,
-        /// Where to write the instance's key and certificates; without it nobody can act in the task
+        /// A new directory for the instance's key and certificates
         #[arg(long, value_name = "DIR")]
         svid: Option<PathBuf>,
         /// Let the next process that the estate registers as this agent be the instance (SPIFFE Workload API)
-        #[arg(long, conflicts_with = "svid")]
+        #[arg(long, conflicts_with = "svid", required_unless_present = "svid")]
         attested: bool,
     },
-    /// Lists tasks
-    #[command(after_help = "Example:\n  ambit task list -o jsonl")]
-    List,
+    /// Lists the live tasks
+    #[command(
+        after_help = "Examples:\n  ambit task list -o jsonl\n  ambit task list --all --limit 1000"
+    )]
+    List {
+        /// List those that have ended as well, newest first
+        #[arg(long)]
+        all: bool,
+        /// How many of those that have ended
+        #[arg(long, value_name = "COUNT", default_value_t = 100, requires = "all")]
+        limit: usize,
+    },
     /// Shows one task
     #[command(after_help = "Example:\n  ambit task show task_01…")]
     Show {
@@ -170,22 +183,13 @@ pub(crate) async fn task(session: &Session, command: TaskCommand) -> Result<(), 
                 agent: Some(agent),
                 parameters,
             };
-            if attested {
-                return begin_attested(session, &wanted).await;
+            match svid {
+                Some(directory) => begin(session, &wanted, &directory).await,
+                None if attested => begin_attested(session, &wanted).await,
+                None => Err(Problem::Usage("give --svid DIR or --attested".to_owned())),
             }
-            begin(session, &wanted, svid).await
         }
-        TaskCommand::List => {
-            let answer = client.get("/v1/tasks").await?;
-            let tasks = answer
-                .get("tasks")
-                .unwrap_or(&answer)
-                .as_array()
-                .unwrap_or_default();
-            session
-                .output
-                .rows(&COLUMNS, tasks, "No task has been started yet.")
-        }
+        TaskCommand::List { all, limit } => list(session, all.then_some(limit)).await,
         TaskCommand::Show { task } => session
             .output
             .object(&client.get(&format!("/v1/tasks/{}", segment(&task))).await?),
@@ -247,6 +251,43 @@ pub(crate) async fn revoke(session: &Session, arguments: &RevokeArguments) -> Re
     session.output.thing(&answer, &text)
 }
 
+/// Lists the live tasks, and as many ended ones as are wanted.
+async fn list(session: &Session, ended: Option<usize>) -> Result<(), Problem> {
+    let client = session.client()?;
+    let tasks_of = |answer: &Value| {
+        let tasks = answer.get("tasks").and_then(Value::as_array);
+        tasks.unwrap_or_default().to_vec()
+    };
+    let mut tasks = tasks_of(&client.get("/v1/tasks").await?);
+    let Some(mut left) = ended else {
+        let none = "No task is live. Those that have ended: ambit task list --all";
+        return session.output.rows(&COLUMNS, &tasks, none);
+    };
+    let mut before = String::new();
+    let mut more = false;
+    while left > 0 {
+        let count = left.min(TASKS_PER_ANSWER_MAX);
+        let path = format!("/v1/tasks?ended=true&count={count}{before}");
+        let answer = client.get(&path).await?;
+        let found = tasks_of(&answer);
+        left = left.saturating_sub(found.len());
+        tasks.extend(found);
+        let next = answer.get("next").and_then(Value::as_str);
+        more = next.is_some();
+        let Some(next) = next else {
+            break;
+        };
+        before = format!("&before={}", segment(next));
+    }
+    session
+        .output
+        .rows(&COLUMNS, &tasks, "No task has been started yet.")?;
+    if more {
+        complain("ambit: there may be older ones; give a greater --limit");
+    }
+    Ok(())
+}
+
 /// Gives authority back to what begins from now on.
 pub(crate) async fn reinstate(
     session: &Session,
@@ -293,30 +334,25 @@ pub(crate) fn counted(count: usize, noun: &str) -> String {
     format!("{count} {noun}{}", if count == 1 { "" } else { "s" })
 }
 
-async fn begin(session: &Session, wanted: &Wanted, svid: Option<PathBuf>) -> Result<(), Problem> {
+async fn begin(session: &Session, wanted: &Wanted, directory: &Path) -> Result<(), Problem> {
     let client = session.client()?;
-    if let Some(directory) = &svid {
-        fs::create_dir_all(directory)
-            .map_err(|error| Problem::io(format!("create {}", directory.display()), error))?;
-    }
+    prepare(directory)?;
     let started = start(&client, &session.clock, wanted, false).await?;
-    if let Some(directory) = &svid {
-        started.write(directory)?;
+    if let Err(problem) = started.write(directory) {
+        // Nobody could act in it: it should not stand there until it expires.
+        let body = Value::object([("end", Value::from("cancelled"))]);
+        let path = format!("/v1/tasks/{}/end", segment(&started.task));
+        client.post(&path, &body).await?;
+        return Err(problem);
     }
-    let mut text = format!(
-        "{} began; it ends at {}\ngateway   https://{}",
-        started.task, started.expires_at, started.gateway
+    let text = format!(
+        "{} began; it ends at {}\ngateway   https://{}\nidentity  {}/{{key,svid,bundle}}.pem: whoever can read them acts \
+         in the task",
+        started.task,
+        started.expires_at,
+        started.gateway,
+        directory.display()
     );
-    match &svid {
-        Some(directory) => text.push_str(&format!(
-            "\nidentity  {}/{{key,svid,bundle}}.pem: whoever can read them acts in the task",
-            directory.display()
-        )),
-        None if session.output.format() == Format::Table => text.push_str(
-            "\nidentity  not kept: nobody can act in this task; give --svid DIR, or use `ambit run`",
-        ),
-        None => (),
-    }
     session.output.thing(&started.answer, &text)
 }
 
@@ -332,6 +368,22 @@ async fn begin_attested(session: &Session, wanted: &Wanted) -> Result<(), Proble
         cell(&answer, "spiffe_id"),
     );
     session.output.thing(&answer, &text)
+}
+
+/// Makes the directory, before anything starts: a mistake in its name should leave no trace.
+fn prepare(directory: &Path) -> Result<(), Problem> {
+    let failed = |error| Problem::io(format!("create {}", directory.display()), error);
+    fs::create_dir_all(directory).map_err(failed)?;
+    for name in SVID_FILES {
+        let path = directory.join(name);
+        if path.exists() {
+            return Err(Problem::Usage(format!(
+                "{} is there already: it belongs to another task; name a new directory with --svid",
+                path.display()
+            )));
+        }
+    }
+    Ok(())
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use std::{
 
 use serde::Deserialize;
 
-use super::ConfigError;
+use super::{ConfigError, public::PublicConfig};
 
 /// The longest configuration file, in bytes.
 const FILE_BYTES_MAX: u64 = 256 * 1024;
@@ -35,6 +35,9 @@ pub(crate) struct ServeConfig {
     /// Where the server listens.
     #[serde(default)]
     pub(crate) doors: DoorsConfig,
+    /// The port for anybody. Without it there is none.
+    #[serde(default)]
+    pub(crate) public: Option<PublicConfig>,
 }
 
 /// Where the server listens.
@@ -115,6 +118,7 @@ impl ServeConfig {
                     .to_owned(),
             );
         }
+        config.public.as_ref().map_or(Ok(()), PublicConfig::check)?;
         Ok(config)
     }
 }
@@ -165,6 +169,10 @@ mod tests {
         check(
             "trust_domain = \"a\"\n[doors]\nhealth = \"0.0.0.0:9\"",
             Err("loopback"),
+        );
+        check(
+            "trust_domain = \"a\"\n[public]\nlisten = \"0.0.0.0:9\"",
+            Err("public.url is missing"),
         );
         check(
             "trust_domain = \"a\"\n[doors]\ngateway = \"nowhere\"",

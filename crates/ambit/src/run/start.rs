@@ -17,6 +17,9 @@ use crate::{
     problem::Problem,
 };
 
+/// The files of an instance's identity: its key, its certificate, and what it trusts.
+pub(crate) const SVID_FILES: [&str; 3] = ["key.pem", "svid.pem", "bundle.pem"];
+
 /// The task that is wanted.
 #[derive(Clone, Debug)]
 pub(crate) struct Wanted {
@@ -119,18 +122,12 @@ impl Started {
     /// Writes the instance's key and certificates to new files in `directory`.
     pub(crate) fn write(&self, directory: &Path) -> Result<(), Problem> {
         let key = self.key.to_pem();
-        let parts = [
-            ("key.pem", key.as_str()),
-            (
-                "svid.pem",
-                text(&self.answer, "svid").map_err(RunError::from)?,
-            ),
-            (
-                "bundle.pem",
-                text(&self.answer, "bundle").map_err(RunError::from)?,
-            ),
+        let texts = [
+            key.as_str(),
+            text(&self.answer, "svid").map_err(RunError::from)?,
+            text(&self.answer, "bundle").map_err(RunError::from)?,
         ];
-        for (name, text) in parts {
+        for (name, text) in SVID_FILES.into_iter().zip(texts) {
             let path = directory.join(name);
             let opened = OpenOptions::new()
                 .write(true)

@@ -141,23 +141,22 @@ pub(crate) enum ViewError {
     },
 }
 
+impl Hidden {
+    fn canonical(&self) -> Self {
+        let all = |paths: &[PathBuf]| paths.iter().map(|it| canonical_or_same(it)).collect();
+        Self {
+            of_ambit: all(&self.of_ambit),
+            of_authority: all(&self.of_authority),
+            home: self.home.as_deref().map(canonical_or_same),
+        }
+    }
+}
+
 impl View {
     /// Checks `wish` against what must stay hidden. All paths are made canonical first, so that a
     /// symbolic link shows what it points to and nothing else.
     pub(crate) fn new(wish: &Wish, hidden: &Hidden) -> Result<Self, ViewError> {
-        let hidden = Hidden {
-            of_ambit: hidden
-                .of_ambit
-                .iter()
-                .map(|path| canonical_or_same(path))
-                .collect(),
-            of_authority: hidden
-                .of_authority
-                .iter()
-                .map(|path| canonical_or_same(path))
-                .collect(),
-            home: hidden.home.as_deref().map(canonical_or_same),
-        };
+        let hidden = hidden.canonical();
         let check_all = |paths: &[PathBuf]| -> Result<Vec<PathBuf>, ViewError> {
             paths.iter().map(|path| checked(path, &hidden)).collect()
         };
@@ -170,6 +169,17 @@ impl View {
             readable: check_all(&wish.readable)?,
             writable: check_all(&wish.writable)?,
         })
+    }
+
+    /// Checks `wish` of a command that no view confines: it is not led to its own rules or to Ambit's state, though
+    /// nothing keeps it from looking for them.
+    pub(crate) fn check_uncontained(wish: &Wish, hidden: &Hidden) -> Result<(), ViewError> {
+        let hidden = hidden.canonical();
+        let named = wish.readable.iter().chain(&wish.writable);
+        for path in named.chain([&wish.working_directory]) {
+            refuse_rules(&there(path)?, &hidden)?;
+        }
+        Ok(())
     }
 
     /// Returns the arguments for bubblewrap, up to the command: namespaces of its own, programs
@@ -260,24 +270,37 @@ impl Arguments {
 }
 
 fn checked(path: &Path, hidden: &Hidden) -> Result<PathBuf, ViewError> {
-    let path = path.canonicalize().map_err(|source| ViewError::Missing {
-        path: path.to_owned(),
-        source,
-    })?;
+    let path = there(path)?;
     if path.parent().is_none() || NEVER_SEEN.iter().any(|it| path.starts_with(it)) {
         return Err(ViewError::OfMachine { path });
     }
-    refuse_ambit(&path, hidden)?;
-    if let Some(rules) = overlapping(&path, &hidden.of_authority) {
-        let rules = rules.clone();
-        return Err(ViewError::OfAuthority { path, rules });
-    }
+    refuse_rules(&path, hidden)?;
     match &hidden.home {
         Some(home) if home.starts_with(&path) => Err(ViewError::WholeHome {
             path,
             home: home.clone(),
         }),
         _ => Ok(path),
+    }
+}
+
+/// Returns the path with every symbolic link followed.
+fn there(path: &Path) -> Result<PathBuf, ViewError> {
+    path.canonicalize().map_err(|source| ViewError::Missing {
+        path: path.to_owned(),
+        source,
+    })
+}
+
+/// Refuses a path that reaches Ambit's directories or what its authority comes from.
+fn refuse_rules(path: &Path, hidden: &Hidden) -> Result<(), ViewError> {
+    refuse_ambit(path, hidden)?;
+    match overlapping(path, &hidden.of_authority) {
+        Some(rules) => Err(ViewError::OfAuthority {
+            path: path.to_owned(),
+            rules: rules.clone(),
+        }),
+        None => Ok(()),
     }
 }
 
@@ -343,6 +366,26 @@ mod tests {
                 (found, _) => panic!("{path}: {found:?}"),
             }
         };
+        // Without containment the rules are kept out of the way as well; a home is the user's own affair.
+        let check_uncontained = |path: &str, wanted: Result<(), &str>| {
+            let wish = Wish {
+                working_directory: root.join(path),
+                ..Wish::default()
+            };
+            match (View::check_uncontained(&wish, &hidden), wanted) {
+                (Ok(()), Ok(())) => (),
+                (Err(error), Err(part)) => {
+                    assert!(error.to_string().contains(part), "{path}: {error}");
+                }
+                (found, _) => panic!("{path}: {found:?}"),
+            }
+        };
+        check_uncontained("home/work", Ok(()));
+        check_uncontained("home", Err("Ambit keeps its state"));
+        check_uncontained("other/link", Err("Ambit keeps its state"));
+        check_uncontained("rules", Err("its own rules"));
+        check_uncontained("other-link/agents", Err("its own rules"));
+        check_uncontained("nowhere", Err("could not show"));
         check("home/work", Ok(()));
         check("other", Ok(()));
         check("home", Err("Ambit keeps its state"));

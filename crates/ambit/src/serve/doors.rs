@@ -7,11 +7,15 @@ use std::{
 };
 
 use ambit_broker::{FileCustody, Secret};
-use ambit_control::api::{self, Control, KeepKeys, ListTools, SealCredential, instance_router};
+use ambit_control::api::{
+    self, Control, KeepKeys, ListTools, Parts, Published, PublishedLog, SealCredential,
+    instance_router,
+};
 use ambit_core::{Millis, Timestamp};
 use ambit_engine::Archive;
 use ambit_gateway::{
-    Answering, Face, Fallback, Gateway, GatewayConfig, Hosts, SandboxPolicy, Secrets, inspect,
+    Answering, Face, Fallback, Gateway, GatewayConfig, Hosts, Links, SandboxPolicy, Secrets,
+    inspect,
 };
 use ambit_identity::{IssuingKeys, Svid, SvidKey, TlsClock, tls::gateway_config};
 use axum::Router;
@@ -24,7 +28,7 @@ use rustls_pki_types::{CertificateDer, pem::PemObject};
 use super::{body::Ending, engine::Running, keys, server::ServeError};
 use crate::{
     clock::{Clock, chance},
-    config::{DoorsConfig, StateDirectory},
+    config::{DoorsConfig, PublicConfig, PublicUrl, StateDirectory},
     run::find_bubblewrap,
 };
 
@@ -63,12 +67,14 @@ pub(crate) async fn sandbox(
     }
 }
 
-/// Joins the doors of a running engine. `address` is where agents reach the gateway.
+/// Joins the doors of a running engine. `address` is where agents reach the gateway, `public` what strangers get, and
+/// where.
 pub(crate) fn join(
     running: &Running,
     sandbox: SandboxPolicy,
     address: std::net::SocketAddr,
     (state, clock): (&StateDirectory, &Clock),
+    public: Option<(&PublicUrl, &PublicConfig)>,
 ) -> Result<Doors, ServeError> {
     let secrets = secrets(Arc::clone(&running.archive), Arc::clone(&running.custody));
     let tls = upstream_tls();
@@ -80,12 +86,14 @@ pub(crate) fn join(
         gateway: format!("https://{address}"),
         seal_credential: seal_credential(Arc::clone(&running.custody)),
         list_tools: list_tools(running, &secrets, tls.clone(), &sandbox),
+        published: published(running, public.map(|(_, config)| config)),
     };
     let people = api::Doors::new(control);
     let mut config = GatewayConfig::new(sandbox);
     config.hosts = Hosts::new([address.ip().to_string()]);
     config.upstream_tls = tls;
     config.fallback = Some(fallback(instance_router(&people)));
+    config.links = public.map_or_else(Links::none, |(url, _)| Links::below(url.as_str()));
     let gateway = Gateway::new(
         config,
         running.handle.clone(),
@@ -97,6 +105,19 @@ pub(crate) fn join(
         people,
         face: face(running, clock)?,
     })
+}
+
+/// Returns what anybody may read of the log.
+fn published(running: &Running, public: Option<&PublicConfig>) -> Published {
+    let Some(config) = public.filter(|it| it.log) else {
+        return Published::Nothing;
+    };
+    let parts = match config.entries {
+        true => Parts::Entries,
+        false => Parts::Hashes,
+    };
+    let archive = Arc::clone(&running.archive);
+    Published::Log(PublishedLog::new(archive, &running.origin, parts))
 }
 
 /// Returns what opens a credential for the gateway to inject.
@@ -218,12 +239,7 @@ fn make_face(running: &Running, clock: &Clock) -> Result<Current, ServeError> {
 
 fn gateway_svid(keys: &IssuingKeys, clock: &Clock) -> Result<(SvidKey, Svid), ServeError> {
     let failed = |error: Box<dyn std::error::Error + Send + Sync>| ServeError::Svid(error);
-    let draw = || chance().map_err(|error| failed(error.into()));
-    let key = match SvidKey::generate(draw()?) {
-        Ok(key) => key,
-        // One draw in 2^32 is no key; a second one is enough.
-        Err(_) => SvidKey::generate(draw()?).map_err(|error| failed(error.into()))?,
-    };
+    let key = draw_key().map_err(failed)?;
     let serial = chance().map_err(|error| failed(error.into()))?;
     let now = clock.now();
     let until = keys
@@ -231,6 +247,14 @@ fn gateway_svid(keys: &IssuingKeys, clock: &Clock) -> Result<(SvidKey, Svid), Se
         .min(now.plus(ambit_core::limits::SVID_TTL_MAX));
     let svid = keys.gateway_svid(&key, now, until, serial);
     Ok((key, svid.map_err(|error| failed(error.into()))?))
+}
+
+/// Draws a key. One draw in 2^32 is none, so a second one is enough.
+pub(super) fn draw_key() -> Result<SvidKey, Box<dyn std::error::Error + Send + Sync>> {
+    match SvidKey::generate(chance()?) {
+        Ok(key) => Ok(key),
+        Err(_) => Ok(SvidKey::generate(chance()?)?),
+    }
 }
 
 /// Returns the roots for upstreams over https, when this machine has any.

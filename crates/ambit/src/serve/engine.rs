@@ -38,6 +38,8 @@ pub(crate) struct Running {
     pub(crate) keys: KeysInForce,
     /// The reading end of the store.
     pub(crate) archive: Arc<dyn Archive>,
+    /// The log's name in its checkpoints.
+    pub(crate) origin: String,
 }
 
 /// Why no engine runs.
@@ -93,7 +95,7 @@ pub(crate) fn open(
         clock: Arc::clone(&moments),
         trust_domain: issuing.trust_domain().clone(),
         log_key: log,
-        origin,
+        origin: origin.clone(),
         compile: compile(),
     };
     let (handle, sequencer) = match instead_of {
@@ -117,6 +119,7 @@ pub(crate) fn open(
             custody,
             keys,
             archive,
+            origin,
         },
         ended,
     ))

@@ -27,7 +27,7 @@ const CONNECTIONS_MAX: usize = 128;
 /// How long a request's head may take to arrive.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long to wait after an accept failed, as when there are no descriptors left.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+pub(super) const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// The control socket. Removed when dropped.
 #[derive(Debug)]

@@ -258,8 +258,14 @@ fn is_healthy(state: &StateDirectory, mark: &Path) -> bool {
     let Ok(folded) = State::load(&archive) else {
         return false;
     };
-    let estates = folded.tasks().map(|it| it.task.estate).chain(folded.estate());
-    if !estates.into_iter().all(|it| matches!(archive.estate(it), Ok(Some(_)))) {
+    let estates = folded
+        .tasks()
+        .map(|it| it.task.estate)
+        .chain(folded.estate());
+    if !estates
+        .into_iter()
+        .all(|it| matches!(archive.estate(it), Ok(Some(_))))
+    {
         return false;
     }
     let known = (mark.size > 0).then_some(mark);

@@ -10,7 +10,7 @@ use std::{
 };
 
 use ambit_control::{
-    api::{operations_router, people_router},
+    api::{operations_router, people_router, public_router},
     check::Checked,
 };
 use ambit_engine::Refusal;
@@ -21,13 +21,14 @@ use super::{
     doors,
     engine::{self, EngineStartError, Running, tick},
     listen::{ControlSocket, health},
+    public::{FaceError, PublicPort},
     recover,
     rotate::rotate,
     workload::WorkloadSocket,
 };
 use crate::{
     clock::Clock,
-    config::{ConfigError, DoorsConfig, StateDirectory, places},
+    config::{ConfigError, DoorsConfig, PublicConfig, StateDirectory, places},
     output::complain,
 };
 
@@ -45,6 +46,8 @@ pub(crate) struct Plan {
     pub(crate) trust_domain: Option<String>,
     /// Where it listens.
     pub(crate) doors: DoorsConfig,
+    /// The port for anybody, when there is one.
+    pub(crate) public: Option<PublicConfig>,
     /// The estate to put in force.
     pub(crate) estate: Option<(Checked, When)>,
     /// What the authority comes from, besides the state: no command may change it.
@@ -71,6 +74,7 @@ pub(crate) struct Server {
     health: SocketAddr,
     control: PathBuf,
     workload: PathBuf,
+    public: Option<String>,
     tasks: JoinSet<()>,
     ended: oneshot::Receiver<()>,
 }
@@ -111,6 +115,12 @@ pub(crate) enum ServeError {
     /// The estate was refused.
     #[error("the estate was not put in force")]
     Estate(#[from] Refusal),
+    /// The public port can't be named.
+    #[error("{0}")]
+    PublicUrl(String),
+    /// The public port has nothing to show.
+    #[error("the public port has no certificate to show")]
+    PublicFace(#[from] FaceError),
     /// The gateway has no identity.
     #[error("the gateway could not get its SVID")]
     Svid(#[source] Box<dyn std::error::Error + Send + Sync>),
@@ -156,8 +166,17 @@ impl Server {
         let path = plan.search_path.as_ref();
         let protected = protected(&plan.state, &plan.mark, &control, &plan.places);
         let sandbox = doors::sandbox(&plan.doors, path, plan.estate_directory, protected).await;
-        let doors = doors::join(&running, sandbox, addresses.0, (&plan.state, clock))?;
+        let port = match &plan.public {
+            Some(config) => Some((PublicPort::bind(config, &running, clock).await?, config)),
+            None => None,
+        };
+        let public = port.as_ref().map(|(port, config)| (port.url(), *config));
+        let doors = doors::join(&running, sandbox, addresses.0, (&plan.state, clock), public)?;
+        let public = public.map(|(url, _)| url.as_str().to_owned());
         let mut tasks = JoinSet::new();
+        if let Some((port, _)) = port {
+            tasks.spawn(port.serve(public_router(&doors.people)));
+        }
         tasks.spawn(tick(running));
         tasks.spawn(rotate(doors.people.clone()));
         let served = doors.people.clone();
@@ -177,6 +196,7 @@ impl Server {
             health: addresses.1,
             control,
             workload,
+            public,
             tasks,
             ended,
         })
@@ -200,6 +220,11 @@ impl Server {
     /// Returns where workloads connect.
     pub(crate) fn workload(&self) -> &Path {
         &self.workload
+    }
+
+    /// Returns how anybody names the public port, when there is one.
+    pub(crate) fn public(&self) -> Option<&str> {
+        self.public.as_deref()
     }
 
     /// Closes the doors and the store.
@@ -271,7 +296,7 @@ fn protected(
     all
 }
 
-async fn listen(address: SocketAddr) -> Result<TcpListener, ServeError> {
+pub(super) async fn listen(address: SocketAddr) -> Result<TcpListener, ServeError> {
     TcpListener::bind(address)
         .await
         .map_err(|source| ServeError::Listen {
@@ -280,7 +305,7 @@ async fn listen(address: SocketAddr) -> Result<TcpListener, ServeError> {
         })
 }
 
-fn local(listener: &TcpListener) -> Result<SocketAddr, ServeError> {
+pub(super) fn local(listener: &TcpListener) -> Result<SocketAddr, ServeError> {
     listener.local_addr().map_err(|source| ServeError::Listen {
         place: "its own address".to_owned(),
         source,

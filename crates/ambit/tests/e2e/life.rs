@@ -90,13 +90,9 @@ fn a_task_is_started_looked_at_ended_and_explained() {
             std::os::unix::fs::PermissionsExt::mode(&fs::metadata(path).unwrap().permissions());
         assert_eq!(mode & 0o777, 0o600, "{file}");
     }
-    check(
-        &world,
-        &[&start[..], &["--svid", "svid"]].concat(),
-        1,
-        &["name a new directory"],
-    );
-    check(&world, &start, 0, &["began", "not kept", "--svid DIR"]);
+    let taken = check(&world, &[&start[..], &["--svid", "svid"]].concat(), 2, &[]);
+    assert!(taken.contains("name a new directory"), "{taken}");
+    check(&world, &start, 2, &["--svid <DIR>"]);
     check(
         &world,
         &["task", "list"],
@@ -115,6 +111,9 @@ fn a_task_is_started_looked_at_ended_and_explained() {
         0,
         &["is completed"],
     );
+    check(&world, &["task", "list"], 0, &["No task is live", "--all"]);
+    let all = check(&world, &["task", "list", "--all"], 0, &[task, "completed"]);
+    assert_eq!(all.lines().count(), 2, "a mistake started nothing: {all}");
     check(&world, &["log", "trace", task], 0, &["completed by"]);
     check(
         &world,
@@ -125,7 +124,9 @@ fn a_task_is_started_looked_at_ended_and_explained() {
     check(&world, &["task", "show", "x"], 2, &["`task_`"]);
     check(
         &world,
-        &["task", "start", "nope", "--for", "reader"],
+        &[
+            "task", "start", "nope", "--for", "reader", "--svid", "other",
+        ],
         2,
         &["nope"],
     );
@@ -141,7 +142,10 @@ fn a_task_is_started_looked_at_ended_and_explained() {
 fn a_revocation_says_what_it_ended() {
     let world = World::start(None);
     check(&world, &["apply", &with_free_template(&world)], 0, &[]);
-    let started = value(&world, &["task", "start", "free", "--for", "reader"]);
+    let started = value(
+        &world,
+        &["task", "start", "free", "--for", "reader", "--svid", "one"],
+    );
     let task = member(&started, "task");
     let revoke = ["revoke", "agent", "reader", "--reason", "odd calls"];
     check(
@@ -150,7 +154,7 @@ fn a_revocation_says_what_it_ended() {
         0,
         &["1 task ended", "in effect after", task],
     );
-    let again = ["task", "start", "free", "--for", "reader"];
+    let again = ["task", "start", "free", "--for", "reader", "--svid", "two"];
     let denied = check(&world, &again, 3, &["denied", "agent `reader`"]);
     assert!(denied.contains("revoked"), "{denied}");
     let lift = ["reinstate", "agent", "reader", "--reason", "a false alarm"];

@@ -28,7 +28,7 @@ const LEFT_OUT: [(&str, &str); 4] = [
 ];
 
 /// The files that a reader writes outside of their home, and the ports of a server: a test has its own.
-const ELSEWHERE: [(&str, &str); 9] = [
+const ELSEWHERE: [(&str, &str); 10] = [
     // Whoever runs the test is the service's user, too.
     ("sudo -u ambit ", ""),
     ("/run/ambit", "{root}/run"),
@@ -39,6 +39,7 @@ const ELSEWHERE: [(&str, &str); 9] = [
     ("/usr/bin/ambit", "ambit"),
     ("127.0.0.1:7420", "127.0.0.1:0"),
     ("127.0.0.1:7421", "127.0.0.1:0"),
+    ("127.0.0.1:7422", "127.0.0.1:0"),
 ];
 
 /// Somebody who follows guides, at a terminal of their own.
@@ -76,6 +77,21 @@ fn the_guides_of_the_workshop_work_as_written() {
         "README.md",
     ] {
         reader.follow(guide);
+    }
+}
+
+#[test]
+fn the_pages_of_concepts_work_as_written() {
+    let mut reader = Reader::new();
+    for page in [
+        "docs/concepts/task-and-authority.md",
+        "docs/concepts/the-one-path.md",
+        "docs/concepts/labels.md",
+        "docs/concepts/approvals.md",
+        "docs/concepts/the-log.md",
+        "docs/concepts/containment.md",
+    ] {
+        reader.follow(page);
     }
 }
 
@@ -346,12 +362,15 @@ impl Drop for Beside {
     }
 }
 
-/// Returns the guides by their paths.
+/// Returns the guides and the pages of concepts by their paths.
 fn guides() -> Vec<String> {
-    let listed = fs::read_dir(workspace().join("docs/guides")).unwrap();
-    let names = listed.map(|it| it.unwrap().file_name().into_string().unwrap());
-    let guides = names.filter(|it| it.ends_with(".md"));
-    guides.map(|it| format!("docs/guides/{it}")).collect()
+    let pages = |folder: &'static str| {
+        let listed = fs::read_dir(workspace().join(folder)).unwrap();
+        let names = listed.map(|it| it.unwrap().file_name().into_string().unwrap());
+        let pages = names.filter(|it| it.ends_with(".md"));
+        pages.map(move |it| format!("{folder}/{it}"))
+    };
+    pages("docs/guides").chain(pages("docs/concepts")).collect()
 }
 
 /// Returns what `guide` has its reader do, in order.

@@ -151,7 +151,7 @@ fn refused(output: &Output, code: i32, place: &str, what: &str) {
 }
 
 /// Has an agent make `calls` calls, which make two records each.
-fn act(world: &World, calls: u32) {
+pub(crate) fn act(world: &World, calls: u32) {
     let (python, calls) = (tool("python"), calls.to_string());
     let arguments = [python.to_str().unwrap(), CALLS, &calls];
     let output = world
@@ -172,10 +172,10 @@ asyncio.run(main())
 ";
 
 /// A log in files.
-struct Export(PathBuf);
+pub(crate) struct Export(pub(crate) PathBuf);
 
 impl Export {
-    fn of(world: &World, name: &str) -> Self {
+    pub(crate) fn of(world: &World, name: &str) -> Self {
         let path = world.path(name);
         world.done(&["log", "export", path.to_str().unwrap()]);
         Self(path)

@@ -15,5 +15,6 @@ mod clients;
 mod conformance;
 mod docs;
 mod log;
+mod public;
 mod servers;
 mod world;

@@ -3,6 +3,7 @@
 use std::{
     fs,
     io::{BufRead, BufReader},
+    net::{SocketAddr, TcpListener},
     os::unix::{fs::PermissionsExt, process::CommandExt},
     path::{Path, PathBuf},
     process::{Child, Command, Output, Stdio},
@@ -23,6 +24,7 @@ const SECOND_USER: u32 = 65_534;
 pub(crate) struct World {
     directory: TempDir,
     server: Child,
+    public: String,
 }
 
 /// An upstream of the estate, known by its transport alone: what it offers is asked of it.
@@ -53,8 +55,12 @@ impl World {
             fs::create_dir(root.join(folder)).unwrap();
         }
         write_estate(&root.join("estate"), upstreams);
-        let server = spawn(root);
-        let world = Self { directory, server };
+        let (server, public) = spawn(root);
+        let world = Self {
+            directory,
+            server,
+            public,
+        };
         prepare(&world);
         for upstream in upstreams {
             world.accept_tools(upstream.name);
@@ -140,7 +146,12 @@ impl World {
 
     /// Starts the server again, on whatever is in the state directory now.
     pub(crate) fn start_again(&mut self) {
-        self.server = spawn(self.directory.path());
+        (self.server, self.public) = spawn(self.directory.path());
+    }
+
+    /// Returns how anybody names the public port.
+    pub(crate) fn public(&self) -> &str {
+        &self.public
     }
 
     /// Returns what the server wrote to its standard error.
@@ -279,15 +290,18 @@ fn shown_to_judges() -> Vec<PathBuf> {
 }
 
 /// As root two people share a server that `ambit serve` runs; otherwise there is one, with `ambit dev`.
-fn spawn(root: &Path) -> Child {
+fn spawn(root: &Path) -> (Child, String) {
     let mut command = Command::new(env!("CARGO_BIN_EXE_ambit"));
     command.arg("--state").arg(root.join("state"));
     if is_root() {
+        let public = free_address();
         let settings = format!(
             "trust_domain = \"judges.example\"\nestate = \"{}\"\n\n[doors]\ngateway = \"127.0.0.1:0\"\n\
-             health = \"127.0.0.1:0\"\ncontrol = \"{}\"\ncontrol_group = {SECOND_USER}\n",
+             health = \"127.0.0.1:0\"\ncontrol = \"{}\"\ncontrol_group = {SECOND_USER}\n\n\
+             [public]\nlisten = \"{public}\"\nurl = \"https://localhost:{}\"\n",
             root.join("estate").display(),
             root.join("people/control.sock").display(),
+            public.port(),
         );
         fs::write(root.join("ambit.toml"), settings).unwrap();
         command
@@ -303,18 +317,26 @@ fn spawn(root: &Path) -> Child {
         .stderr(errors)
         .spawn()
         .unwrap();
-    // The server prints where it serves once all of its doors are open.
-    let mut line = String::new();
+    // The server prints where it serves once all of its doors are open, the public one last.
+    let mut told = String::new();
     let mut output = BufReader::new(server.stdout.as_mut().unwrap());
-    output.read_line(&mut line).unwrap();
+    while !told.contains("anybody") && output.read_line(&mut told).unwrap() > 0 {}
     let complaints = fs::read_to_string(root.join("server.err")).unwrap();
-    assert!(line.contains("Ambit serves"), "{line}{complaints}");
+    assert!(told.contains("Ambit serves"), "{told}{complaints}");
+    let public = told.rsplit_once("anybody").unwrap().1;
+    let public = public.split_whitespace().next().unwrap().to_owned();
     if is_root() {
         let socket = root.join("state/control.sock");
         let _ = fs::remove_file(&socket);
         std::os::unix::fs::symlink(root.join("people/control.sock"), socket).unwrap();
     }
-    server
+    (server, public)
+}
+
+/// Returns an address of the loopback that nobody listens at.
+fn free_address() -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.local_addr().unwrap()
 }
 
 fn write_estate(root: &Path, upstreams: &[Upstream]) {

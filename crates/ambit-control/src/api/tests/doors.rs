@@ -17,7 +17,7 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 use http_body_util::BodyExt;
 use tower::ServiceExt;
 
-use super::super::{Control, Doors, Route, openapi, people_router};
+use super::super::{Control, Doors, Parts, Published, PublishedLog, Route, openapi, people_router};
 use crate::estate::EstateFiles;
 
 /// An office with all its doors: ana may do everything, ben approves, eve is nobody.
@@ -60,6 +60,11 @@ impl Office {
                 let tool = json::parse(br#"{"name":"get_ticket","inputSchema":{"type":"object"}}"#);
                 Box::pin(async move { Ok(vec![tool.unwrap()]) })
             }),
+            published: Published::Log(PublishedLog::new(
+                Arc::clone(&world.archive),
+                "example.org/log",
+                Parts::Hashes,
+            )),
         };
         Self {
             doors: Doors::new(control),
@@ -186,7 +191,9 @@ pub(super) fn well_formed(route: &Route) -> (String, String) {
         Some("StartTask") => start_body("T-1"),
         Some("EndTask") => r#"{"end":"cancelled"}"#.to_owned(),
         Some("DecideApproval") => r#"{"verdict":"approved"}"#.to_owned(),
-        Some("Revoke" | "Reinstate") => r#"{"target":{"kind":"agent","id":"clerk"},"reason":"test"}"#.to_owned(),
+        Some("Revoke" | "Reinstate") => {
+            r#"{"target":{"kind":"agent","id":"clerk"},"reason":"test"}"#.to_owned()
+        }
         Some("RotateKeys") => r#"{"step":"prepare"}"#.to_owned(),
         Some("Estate") => estate_body(),
         Some("Secret") => r#"{"secret":"hunter2"}"#.to_owned(),

@@ -1,0 +1,227 @@
+//! What strangers get on the public port: the log's hashes, and pages that tell nothing.
+
+use ambit_audit::TILE_WIDTH;
+use ambit_core::{ApprovalId, DecisionId};
+use axum::{
+    body::{Body, Bytes},
+    http::{HeaderMap, Request, StatusCode, header},
+};
+use http_body_util::BodyExt;
+use tower::ServiceExt;
+
+use super::{
+    super::{
+        Asks, Control, Door, Doors, PUBLISHED_READS_MAX, Parts, Published, PublishedLog, ROUTES,
+        public_router,
+    },
+    doors::{Office, text},
+};
+
+struct Answered {
+    status: StatusCode,
+    headers: HeaderMap,
+    body: Bytes,
+}
+
+impl Answered {
+    fn header(&self, name: header::HeaderName) -> &str {
+        self.headers.get(name).map_or("", |it| it.to_str().unwrap())
+    }
+}
+
+async fn get(doors: &Doors, path: &str, known: &str) -> Answered {
+    let request = Request::get(path).header(header::IF_NONE_MATCH, known);
+    let response = public_router(doors)
+        .oneshot(request.body(Body::empty()).unwrap())
+        .await
+        .unwrap();
+    let (parts, body) = response.into_parts();
+    let body = body.collect().await.unwrap().to_bytes();
+    Answered {
+        status: parts.status,
+        headers: parts.headers,
+        body,
+    }
+}
+
+/// Returns the office's doors with another published log.
+fn publishing(office: &Office, published: Published) -> Doors {
+    let control: Control = office.doors.0.control.clone();
+    Doors::new(Control {
+        published,
+        ..control
+    })
+}
+
+#[tokio::test]
+async fn strangers_decide_nothing_and_leave_no_trace() {
+    let office = Office::open();
+    let before = office.world.records().len();
+    for route in ROUTES.iter().filter(|it| it.door == Door::Public) {
+        assert_eq!(
+            (route.asks, route.method),
+            (Asks::Nothing, "GET"),
+            "{route:?}"
+        );
+        let path = route.path.replace("{*path}", "checkpoint");
+        let path = path.replace("{decision}", &DecisionId::from_bits(1).to_string());
+        let path = path.replace("{approval}", &ApprovalId::from_bits(1).to_string());
+        let answered = get(&office.doors, &path, "").await;
+        assert_eq!(answered.status, StatusCode::OK, "{route:?}");
+        for secret in ["clerk", "tickets", "ana"] {
+            let body = String::from_utf8_lossy(&answered.body);
+            assert!(!body.contains(secret), "{route:?}: {body}");
+        }
+    }
+    assert_eq!(office.world.records().len(), before);
+    // Nothing of another door is behind this one.
+    for route in ROUTES.iter().filter(|it| it.door != Door::Public) {
+        let answered = get(&office.doors, route.path, "").await;
+        assert_eq!(answered.status, StatusCode::NOT_FOUND, "{route:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_page_is_no_oracle() {
+    let office = Office::open();
+    let task = office.start().await;
+    let arguments = ambit_core::json::Value::object([("id", "T-1".into()), ("cents", 700.into())]);
+    let held = office.act(&task, "refund", arguments).await;
+    let ambit_engine::Answer::Held(held) = held else {
+        panic!("not held: {held:?}");
+    };
+    let check = async |kind: &str, known: String, unknown: String| {
+        let seen = get(&office.doors, &format!("/{kind}/{known}"), "").await;
+        let unseen = get(&office.doors, &format!("/{kind}/{unknown}"), "").await;
+        assert_eq!(
+            (seen.status, &seen.headers),
+            (StatusCode::OK, &unseen.headers)
+        );
+        let body = |it: &Answered| String::from_utf8(it.body.to_vec()).unwrap();
+        assert_eq!(
+            body(&seen).replace(&known, &unknown),
+            body(&unseen),
+            "{kind}"
+        );
+    };
+    check(
+        "decisions",
+        held.decision.to_string(),
+        DecisionId::from_bits(1).to_string(),
+    )
+    .await;
+    check(
+        "approvals",
+        held.approval.to_string(),
+        ApprovalId::from_bits(1).to_string(),
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn the_log_is_served_as_caches_like_it() {
+    let office = Office::open();
+    let note = get(&office.doors, "/log/checkpoint", "").await;
+    assert_eq!(
+        note.header(header::CONTENT_TYPE),
+        "text/plain; charset=utf-8"
+    );
+    assert_eq!(note.header(header::CACHE_CONTROL), "public, max-age=2");
+    assert!(note.body.starts_with(b"example.org/log\n"));
+    let tag = note.header(header::ETAG).to_owned();
+    let again = get(&office.doors, "/log/checkpoint", &tag).await;
+    assert_eq!(
+        (again.status, again.body.len()),
+        (StatusCode::NOT_MODIFIED, 0)
+    );
+    assert_eq!(again.header(header::ETAG), tag);
+    office.start().await;
+    let newer = get(&office.doors, "/log/checkpoint", &tag).await;
+    assert_eq!(newer.status, StatusCode::OK);
+    let tile = get(&office.doors, "/log/tile/0/000.p/1", "").await;
+    assert_eq!(
+        tile.header(header::CONTENT_TYPE),
+        "application/octet-stream"
+    );
+    assert_eq!(
+        tile.header(header::CACHE_CONTROL),
+        "public, max-age=604800, immutable"
+    );
+    assert_eq!(tile.body.len(), 32);
+    for (path, status) in [
+        ("tile/0/000", StatusCode::NOT_FOUND),
+        ("tile/0/000.p/255", StatusCode::NOT_FOUND),
+        ("tile/0/0", StatusCode::NOT_FOUND),
+        ("tile/9/000.p/1", StatusCode::NOT_FOUND),
+        ("records", StatusCode::NOT_FOUND),
+        ("2/checkpoint", StatusCode::NOT_FOUND),
+        ("tile/entries/000.p/1", StatusCode::FORBIDDEN),
+    ] {
+        let answered = get(&office.doors, &format!("/log/{path}"), "").await;
+        assert_eq!(answered.status, status, "{path}");
+        assert_eq!(
+            answered.header(header::CACHE_CONTROL),
+            "",
+            "{path}: a refusal may not last"
+        );
+    }
+}
+
+#[tokio::test]
+async fn what_is_published_is_the_operator_s_word() {
+    let office = Office::open();
+    let log = |origin: &str, parts| {
+        let archive = office.world.archive.clone();
+        Published::Log(PublishedLog::new(archive, origin, parts))
+    };
+    let entries = publishing(&office, log("example.org/log", Parts::Entries));
+    let bundle = get(&entries, "/log/tile/entries/000.p/1", "").await;
+    assert_eq!(bundle.status, StatusCode::OK);
+    let wide = format!("/log/tile/entries/000.p/{TILE_WIDTH}");
+    assert_eq!(get(&entries, &wide, "").await.status, StatusCode::NOT_FOUND);
+    let nothing = publishing(&office, Published::Nothing);
+    for path in ["/log/checkpoint", "/log/tile/0/000.p/1"] {
+        assert_eq!(get(&nothing, path, "").await.status, StatusCode::NOT_FOUND);
+    }
+    // Caches keep tiles for ever: a log that follows another one is at another place.
+    let second = publishing(&office, log("example.org/log/2", Parts::Hashes));
+    assert_eq!(
+        get(&second, "/log/2/checkpoint", "").await.status,
+        StatusCode::OK
+    );
+    assert_eq!(
+        get(&second, "/log/2/tile/0/000.p/1", "").await.status,
+        StatusCode::OK
+    );
+    let moved = get(&second, "/log/checkpoint", "").await;
+    assert_eq!(moved.status, StatusCode::NOT_FOUND);
+    let problem = ambit_core::json::parse(&moved.body).unwrap();
+    assert!(
+        text(&problem, "detail").contains("/log/2/checkpoint"),
+        "{problem:?}"
+    );
+}
+
+#[tokio::test]
+async fn strangers_read_the_store_a_few_at_a_time() {
+    let office = Office::open();
+    let archive = office.world.archive.clone();
+    let log = PublishedLog::new(archive, "example.org/log", Parts::Hashes);
+    let reads = log.reads.clone();
+    let doors = publishing(&office, Published::Log(log));
+    let places = PUBLISHED_READS_MAX as u32;
+    let taken = reads.clone().acquire_many_owned(places - 1).await.unwrap();
+    assert_eq!(
+        get(&doors, "/log/checkpoint", "").await.status,
+        StatusCode::OK
+    );
+    let last = reads.clone().acquire_owned().await.unwrap();
+    let waiting = tokio::spawn(async move { get(&doors, "/log/checkpoint", "").await.status });
+    // It waits behind this one, so it can't have been served before.
+    while reads.available_permits() > 0 {
+        tokio::task::yield_now().await;
+    }
+    assert!(!waiting.is_finished());
+    drop((taken, last));
+    assert_eq!(waiting.await.unwrap(), StatusCode::OK);
+}

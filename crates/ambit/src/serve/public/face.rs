@@ -1,0 +1,181 @@
+//! What the public port shows in TLS handshakes: a certificate of ours, renewed in time, or one from files, read again
+//! when somebody may have renewed it.
+
+use std::{
+    fs::File,
+    io::{self, Read},
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use ambit_control::api::KeysInForce;
+use ambit_core::{Millis, Timestamp, limits::SVID_TTL_MAX};
+use ambit_identity::{
+    AuthorityError, IssuingKeys, TlsClock, TlsError, WebIdentity, WebIssuance,
+    authority::PEM_BYTES_MAX,
+};
+use rustls::ServerConfig;
+
+use super::super::{doors::draw_key, engine::Running};
+use crate::{
+    clock::{Clock, NoChance, chance},
+    config::{PublicConfig, PublicUrl, Scheme},
+};
+
+/// How often files are read again.
+const FILES_READ_EVERY: Millis = Millis::from_seconds(60);
+
+/// Why the public port has no face.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum FaceError {
+    /// A file can't be read.
+    #[error("could not read {}", path.display())]
+    File {
+        /// Which.
+        path: PathBuf,
+        /// Why not.
+        #[source]
+        source: io::Error,
+    },
+    /// The certificate can't be signed, or what was read is none.
+    #[error(transparent)]
+    Certificate(#[from] AuthorityError),
+    /// The certificate and its key can't serve.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// The certificate is over.
+    #[error("the certificate of the public port ended at {at}; renew it")]
+    Over {
+        /// When it ended.
+        at: Timestamp,
+    },
+    /// No key could be drawn.
+    #[error("no key could be made for the public port")]
+    Key(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// No random bytes.
+    #[error(transparent)]
+    Chance(#[from] NoChance),
+}
+
+/// The face of now, and where the next one comes from.
+pub(crate) struct Faces {
+    source: Source,
+    clock: Clock,
+    current: Mutex<Current>,
+}
+
+enum Source {
+    Own { keys: KeysInForce, host: String },
+    Files { certificate: PathBuf, key: PathBuf },
+}
+
+struct Current {
+    tls: Arc<ServerConfig>,
+    renew_at: Timestamp,
+}
+
+impl Faces {
+    /// Makes the first face; none where the port speaks no TLS.
+    pub(super) fn new(
+        config: &PublicConfig,
+        url: &PublicUrl,
+        running: &Running,
+        clock: &Clock,
+    ) -> Result<Option<Self>, FaceError> {
+        let source = match (url.scheme(), &config.certificate, &config.key) {
+            (Scheme::Http, ..) => return Ok(None),
+            (Scheme::Https, Some(certificate), Some(key)) => Source::Files {
+                certificate: certificate.clone(),
+                key: key.clone(),
+            },
+            (Scheme::Https, ..) => Source::Own {
+                keys: Arc::clone(&running.keys),
+                host: url.host().to_owned(),
+            },
+        };
+        let current = Mutex::new(source.make(clock)?);
+        Ok(Some(Self {
+            source,
+            clock: clock.clone(),
+            current,
+        }))
+    }
+
+    /// Returns the face of now.
+    pub(super) fn now(&self) -> Arc<ServerConfig> {
+        let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = self.clock.now();
+        if now >= current.renew_at {
+            match self.source.make(&self.clock) {
+                Ok(fresh) => *current = fresh,
+                Err(error) => {
+                    let error = &error as &dyn std::error::Error;
+                    tracing::error!(error, "the public port's certificate could not be renewed");
+                    // The old one goes on until clients refuse it; another try follows.
+                    current.renew_at = now.plus(FILES_READ_EVERY);
+                }
+            }
+        }
+        Arc::clone(&current.tls)
+    }
+}
+
+impl Source {
+    fn make(&self, clock: &Clock) -> Result<Current, FaceError> {
+        let now = clock.now();
+        let (identity, renew_at) = match self {
+            Self::Own { keys, host } => own(&keys.borrow().clone(), host, now)?,
+            Self::Files { certificate, key } => {
+                let identity = WebIdentity::from_pem(&text(certificate)?, &text(key)?)?;
+                (identity, now.plus(FILES_READ_EVERY))
+            }
+        };
+        let at = identity.expires_at();
+        if at <= now {
+            return Err(FaceError::Over { at });
+        }
+        let time = clock.clone();
+        let tls = Arc::new(identity.config(TlsClock::new(move || time.now()))?);
+        Ok(Current { tls, renew_at })
+    }
+}
+
+/// Has the trust domain's authority sign; half of the certificate's life later it is time for another.
+fn own(
+    keys: &IssuingKeys,
+    host: &str,
+    now: Timestamp,
+) -> Result<(WebIdentity, Timestamp), FaceError> {
+    let expires_at = keys.expires_at().min(now.plus(SVID_TTL_MAX));
+    let identity = keys.web_identity(&WebIssuance {
+        key: &draw_key().map_err(FaceError::Key)?,
+        host,
+        now,
+        expires_at,
+        chance: chance()?,
+    })?;
+    let half = Millis::new(expires_at.since(now).as_millis() / 2);
+    Ok((identity, now.plus(half)))
+}
+
+fn text(path: &Path) -> Result<String, FaceError> {
+    let mut text = String::new();
+    let read = File::open(path).and_then(|file| {
+        // One more than is believed, so that a longer file is refused.
+        file.take(PEM_BYTES_MAX as u64 + 1)
+            .read_to_string(&mut text)
+    });
+    match read {
+        Ok(_) => Ok(text),
+        Err(source) => Err(FaceError::File {
+            path: path.to_owned(),
+            source,
+        }),
+    }
+}
+
+impl std::fmt::Debug for Faces {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Faces")
+    }
+}

@@ -1,0 +1,155 @@
+//! Strangers on a port of their own: what they may do at once, how long, and how much.
+
+use axum::routing::get;
+use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
+
+use super::*;
+
+const PATIENT: Patience = Patience {
+    handshake: HANDSHAKE_TIMEOUT,
+    head: PUBLIC_HEAD_TIMEOUT,
+    connection: CONNECTION_TTL_MAX,
+};
+const SHORT: Duration = Duration::from_millis(20);
+
+fn router() -> Router {
+    Router::new().route("/", get(|| async { "hello" }))
+}
+
+/// Opens a connection that is served with `patience`.
+fn open(patience: Patience) -> DuplexStream {
+    let (ours, theirs) = duplex(1024 * 1024);
+    tokio::spawn(connection(theirs, router(), patience));
+    ours
+}
+
+/// Sends `text` and returns all that comes back until the connection ends.
+async fn exchange(text: &str, patience: Patience) -> String {
+    let mut stream = open(patience);
+    stream.write_all(text.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    answer
+}
+
+fn request(headers: &str) -> String {
+    format!("GET / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n{headers}\r\n")
+}
+
+#[tokio::test]
+async fn an_answer_is_dressed() {
+    let answer = exchange(&request(""), PATIENT).await;
+    for part in [
+        "200 OK",
+        "x-content-type-options: nosniff",
+        "referrer-policy: no-referrer",
+        "hello",
+    ] {
+        assert!(answer.contains(part), "{answer}");
+    }
+}
+
+#[tokio::test]
+async fn a_head_has_its_maximum() {
+    let check = async |headers: String, status: &str| {
+        let answer = exchange(&request(&headers), PATIENT).await;
+        let line = answer.lines().next().unwrap_or_default();
+        assert!(line.contains(status), "{line}");
+    };
+    let others = request("x: \r\n").len();
+    let filled = |bytes: usize| format!("x: {}\r\n", "y".repeat(bytes - others));
+    check(filled(PUBLIC_HEAD_BYTES_MAX), "200 OK").await;
+    check(filled(PUBLIC_HEAD_BYTES_MAX + 1), "431").await;
+    // Host and connection are two of them.
+    check("x: y\r\n".repeat(PUBLIC_HEADERS_MAX - 2), "200 OK").await;
+    check("x: y\r\n".repeat(PUBLIC_HEADERS_MAX - 1), "431").await;
+}
+
+#[tokio::test]
+async fn a_connection_carries_so_many_requests() {
+    let one = "GET / HTTP/1.1\r\nhost: a\r\n\r\n";
+    let answer = exchange(&one.repeat(REQUESTS_PER_CONNECTION_MAX + 1), PATIENT).await;
+    assert_eq!(
+        answer.matches("200 OK").count(),
+        REQUESTS_PER_CONNECTION_MAX
+    );
+    assert_eq!(answer.matches("connection: close").count(), 1);
+}
+
+#[tokio::test]
+async fn slow_strangers_are_not_waited_for() {
+    let patience = Patience {
+        head: SHORT,
+        ..PATIENT
+    };
+    let mut stream = open(patience);
+    stream
+        .write_all(b"GET / HTTP/1.1\r\nhost: a\r\n")
+        .await
+        .unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    assert!(!answer.contains("200"), "{answer}");
+    // Nothing at all, and nothing after a first request.
+    let idle = exchange("", patience).await;
+    assert_eq!(idle, "");
+    let idle = exchange("GET / HTTP/1.1\r\nhost: a\r\n\r\n", patience).await;
+    assert!(idle.contains("200 OK"), "{idle}");
+}
+
+/// A port on the loopback with so many places, and the places.
+async fn port(patience: Patience) -> (SocketAddr, Arc<Semaphore>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let places = Arc::new(Semaphore::new(STRANGERS_MAX));
+    tokio::spawn(accept(
+        listener,
+        None,
+        router(),
+        Arc::clone(&places),
+        patience,
+    ));
+    (address, places)
+}
+
+#[tokio::test]
+async fn so_many_strangers_are_served_at_once() {
+    let (address, places) = port(PATIENT).await;
+    let greet = async || {
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        stream
+            .write_all(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n")
+            .await
+            .unwrap();
+        stream
+    };
+    let answered = async |stream: &mut TcpStream| {
+        let mut bytes = [0; 12];
+        stream.read_exact(&mut bytes).await.unwrap();
+        assert_eq!(&bytes, b"HTTP/1.1 200");
+    };
+    let mut inside = Vec::new();
+    for _ in 0..STRANGERS_MAX {
+        let mut stream = greet().await;
+        answered(&mut stream).await;
+        inside.push(stream);
+    }
+    assert_eq!(places.available_permits(), 0);
+    let mut outside = greet().await;
+    drop(inside.pop());
+    answered(&mut outside).await;
+}
+
+#[tokio::test]
+async fn a_connection_ends_in_time_whatever_is_under_way() {
+    let (address, places) = port(Patience {
+        connection: SHORT,
+        ..PATIENT
+    })
+    .await;
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    let mut nothing = Vec::new();
+    assert_eq!(stream.read_to_end(&mut nothing).await.unwrap(), 0);
+    // The place is free again.
+    let _all = places.acquire_many(STRANGERS_MAX as u32).await.unwrap();
+}
