@@ -182,5 +182,5 @@ fn read_text<'a>(name: &'static str, value: &'a Value, max: usize) -> Result<&'a
 
 /// How much of a foreign name a message shows.
 const NAME_CHARACTERS_SHOWN: usize = 64;
-/// The last second of the year 9999.
+/// The latest date of a claim: the last second of the year 9999.
 const DATE_SECONDS_MAX: u64 = 253_402_300_799;

@@ -264,8 +264,10 @@ fn trimmed(number: &[u8]) -> Vec<u8> {
 const UNCOMPRESSED: u8 = 4;
 const ED25519_BYTES: usize = 32;
 const RSA_BITS_MIN: usize = 2048;
+/// The largest RSA modulus, in bits.
 const RSA_BITS_MAX: usize = 8192;
 const EXPONENT_MIN: u64 = 65_537;
-/// What the library takes at most.
+/// The largest RSA exponent: what the library takes.
 const EXPONENT_MAX: u64 = (1 << 33) - 1;
+/// The longest RSA exponent, in bytes.
 const EXPONENT_BYTES_MAX: usize = 5;
