@@ -6,7 +6,11 @@
 mod read;
 mod write;
 
-use ambit_core::{json::JsonError, record::Record};
+use ambit_core::{
+    Timestamp,
+    json::JsonError,
+    record::{Body, Record},
+};
 
 /// The version of the encoding.
 const VERSION: u64 = 1;
@@ -42,7 +46,30 @@ pub enum DecodeError {
 
 /// Returns the leaf of `record`.
 pub fn encode(record: &Record) -> Vec<u8> {
-    write::record(record).into_bytes()
+    Undated::new(&record.body).dated(record.at)
+}
+
+/// A leaf without its time.
+#[derive(Debug)]
+pub(crate) struct Undated {
+    before: String,
+    after: String,
+}
+
+impl Undated {
+    /// Returns the leaf of `body`, but for the time.
+    pub(crate) fn new(body: &Body) -> Self {
+        let (before, after) = write::around_time(body);
+        Self { before, after }
+    }
+
+    /// Returns the leaf of the time `at`.
+    pub(crate) fn dated(self, at: Timestamp) -> Vec<u8> {
+        let mut text = self.before;
+        write::time(at).write_canonical(&mut text);
+        text.push_str(&self.after);
+        text.into_bytes()
+    }
 }
 
 /// Returns the record of `leaf`. `encode` gives exactly `leaf` again.

@@ -9,6 +9,7 @@
 //! [`Pending::settle`].
 
 mod checkpoint;
+mod draft;
 mod durable;
 mod edges;
 mod encoding;
@@ -22,6 +23,7 @@ mod verify;
 
 pub use crate::{
     checkpoint::{Checkpoint, CheckpointError, KeyError, LogKey, VerifierKey},
+    draft::Draft,
     durable::{Attachment, Commit, Durable, DurableError, RowChange, Space},
     edges::Edges,
     encoding::{DecodeError, decode, encode},

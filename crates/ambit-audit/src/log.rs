@@ -4,15 +4,14 @@ use std::sync::Arc;
 
 use ambit_core::{
     Millis, Timestamp,
-    json::Value,
-    limits::{BATCH_RECORDS_MAX, CLOCK_JUMP_MAX, JSON_DEPTH_MAX, LEAF_BYTES_MAX},
-    record::{Body, Record, Recordable},
+    limits::{BATCH_RECORDS_MAX, CLOCK_JUMP_MAX, LEAF_BYTES_MAX},
+    record::{Record, Recordable},
 };
 
 use crate::{
     checkpoint::{Checkpoint, CheckpointError, KeyError, LogKey},
+    draft::Draft,
     durable::{Attachment, Commit, Durable, DurableError, RowChange, Space},
-    encoding::encode,
     resume::Resume,
     tree::{Frontier, leaf_hash},
 };
@@ -296,15 +295,22 @@ impl Batch {
         value: T,
         fold: impl FnOnce(u64, &Record) -> Result<(), E>,
     ) -> Result<Pending<T>, E> {
+        self.add_draft(Draft::new(value)?, fold)
+    }
+
+    /// Adds a record that was made ready before, as [`Batch::add_folded`] does.
+    ///
+    /// # Errors
+    /// As for [`Batch::add_folded`]. Nothing is added then.
+    pub fn add_draft<T, E: From<LogError>>(
+        &mut self,
+        draft: Draft<T>,
+        fold: impl FnOnce(u64, &Record) -> Result<(), E>,
+    ) -> Result<Pending<T>, E> {
         if self.leaves.len() >= BATCH_RECORDS_MAX {
             return Err(LogError::BatchFull.into());
         }
-        let body = value.body();
-        if !facts_of(&body).is_none_or(|facts| is_readable(facts, FACTS_DEPTH_MAX)) {
-            return Err(LogError::FactsUnreadable.into());
-        }
-        let record = Record { at: self.at, body };
-        let leaf = encode(&record);
+        let (value, record, leaf) = draft.dated(self.at);
         let bytes = leaf.len();
         if bytes > LEAF_BYTES_MAX {
             return Err(LogError::LeafTooLong { bytes }.into());
@@ -379,28 +385,6 @@ impl<T> Recorded<T> {
     /// Spends the evidence and returns the value.
     pub fn spend(self) -> T {
         self.value
-    }
-}
-
-/// How deep facts may nest, so that the record around them can be read back.
-const FACTS_DEPTH_MAX: usize = JSON_DEPTH_MAX - 4;
-
-fn facts_of(body: &Body) -> Option<&Value> {
-    if let Body::Decided(decided) = body {
-        return Some(&decided.facts);
-    }
-    body.warrant().map(|warrant| &warrant.facts)
-}
-
-/// Says whether `value` nests at most `depth` levels and holds only finite numbers.
-fn is_readable(value: &Value, depth: usize) -> bool {
-    match value {
-        Value::Array(items) => depth > 0 && items.iter().all(|it| is_readable(it, depth - 1)),
-        Value::Object(members) => {
-            depth > 0 && members.values().all(|it| is_readable(it, depth - 1))
-        }
-        Value::Number(number) => number.is_finite(),
-        Value::Null | Value::Bool(_) | Value::Integer(_) | Value::String(_) => true,
     }
 }
 

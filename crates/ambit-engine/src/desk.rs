@@ -1,6 +1,6 @@
 //! The sequencer's desk: where turns are taken, one after another, in the one order.
 
-use ambit_audit::{Attachment, Batch, Committed, Pending, Space};
+use ambit_audit::{Attachment, Batch, Committed, Draft, Pending, Space};
 use ambit_core::{
     TaskId, Timestamp,
     limits::BATCH_RECORDS_MAX,
@@ -59,8 +59,13 @@ impl<'a> Desk<'a> {
     /// A record that is too long is refused and changes nothing, and so is, when the disk is full, one for which the
     /// reserve is not kept. A record that does not fold stops the engine.
     pub(crate) fn write<T: Recordable>(&mut self, value: T) -> Result<Pending<T>, EngineError> {
+        self.write_draft(Draft::new(value)?)
+    }
+
+    /// Writes a record that was made ready before the turn, as [`Desk::write`] does.
+    pub(crate) fn write_draft<T>(&mut self, draft: Draft<T>) -> Result<Pending<T>, EngineError> {
         let (live, fatal, space) = (&mut *self.live, &mut self.fatal, self.space);
-        self.batch.add_folded(value, |index, record| {
+        self.batch.add_draft(draft, |index, record| {
             if space == Space::Reserve && !may_use_reserve(&record.body) {
                 return Err(EngineError::NoSpace);
             }

@@ -5,7 +5,7 @@ mod waiting;
 
 use std::{fmt, sync::Arc};
 
-use ambit_audit::{Recorded, Space};
+use ambit_audit::{Draft, Recorded, Space};
 use ambit_core::{
     ApprovalId, DecisionId, Digest, Reason, ServerName, TaskId, Timestamp, ToolName,
     act::Act,
@@ -17,7 +17,7 @@ use ambit_identity::InstanceCaller;
 use ambit_policy::{Decision, Epochs, Offering, Permit, PolicyBook};
 use tokio::sync::{mpsc, oneshot};
 
-use self::ask::{Ask, approved_form};
+use self::ask::{Ask, Drafted, approved_form};
 pub(crate) use self::waiting::{Reply, Waiting};
 use crate::{
     Denied, Effect, EngineError, Moment, Passage, RESULT_KEPT_BYTES_MAX,
@@ -153,6 +153,8 @@ impl Handle {
         if let Some(denied) = self.counted(caller, &answer, moment.now) {
             return Ok(Answer::Denied(denied));
         }
+        // Most of the work on a record is done here, beside others, and not in its turn.
+        let answer = Drafted::new(answer)?;
         self.turn(move |desk| ask.settle(desk, answer, basis))
             .await?
     }
@@ -241,8 +243,9 @@ impl Handle {
             labels: effect.labels,
             result,
         };
+        let draft = Draft::new(Body::Performed(Box::new(performed)))?;
         let written = self.turn(move |desk| {
-            let pending = desk.write(Body::Performed(Box::new(performed)));
+            let pending = desk.write_draft(draft);
             if let (Ok(pending), Some(sealed)) = (&pending, &result) {
                 desk.keep_sealed(pending.index(), Some(task), sealed, bytes);
             }

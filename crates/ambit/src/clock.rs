@@ -24,6 +24,17 @@ pub(crate) struct Stopwatch(Instant);
 #[error("the operating system gave no random bytes; without them Ambit can make no keys or names")]
 pub(crate) struct NoChance;
 
+/// Random bytes drawn ahead: a draw from the system's generator costs the same for 32 bytes as for many.
+#[derive(Debug)]
+pub(crate) struct Dice {
+    ahead: Mutex<Ahead>,
+}
+
+struct Ahead {
+    bytes: [u8; AHEAD_BYTES],
+    used: usize,
+}
+
 struct Reading {
     told: Timestamp,
     at: Instant,
@@ -79,6 +90,45 @@ pub(crate) fn chance<const N: usize>() -> Result<[u8; N], NoChance> {
     aws_lc_rs::rand::fill(&mut bytes).map_err(|_| NoChance)?;
     Ok(bytes)
 }
+
+impl Dice {
+    /// Returns dice that have drawn nothing yet.
+    pub(crate) fn new() -> Self {
+        let ahead = Ahead {
+            bytes: [0; AHEAD_BYTES],
+            used: AHEAD_BYTES,
+        };
+        Self {
+            ahead: Mutex::new(ahead),
+        }
+    }
+
+    /// Returns `N` fresh random bytes, fit for keys. They are given once and kept nowhere.
+    pub(crate) fn chance<const N: usize>(&self) -> Result<[u8; N], NoChance> {
+        const { assert!(N <= AHEAD_BYTES) };
+        let mut ahead = self.ahead.lock().unwrap_or_else(PoisonError::into_inner);
+        if ahead.used + N > AHEAD_BYTES {
+            ahead.bytes = chance()?;
+            ahead.used = 0;
+        }
+        let mut drawn = [0; N];
+        let used = ahead.used;
+        for (to, from) in drawn.iter_mut().zip(ahead.bytes.iter_mut().skip(used)) {
+            *to = std::mem::take(from);
+        }
+        ahead.used += N;
+        Ok(drawn)
+    }
+}
+
+impl fmt::Debug for Ahead {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Ahead(..)")
+    }
+}
+
+/// How many random bytes are drawn at once.
+const AHEAD_BYTES: usize = 1024;
 
 impl Reading {
     fn advance(&mut self, wall: Timestamp, at: Instant) {
@@ -136,6 +186,22 @@ mod tests {
         check(2_000, 25, 10_025);
         check(2_500, 525, 10_525);
         check(20_000, 526, 20_000);
+    }
+
+    #[test]
+    fn no_byte_is_drawn_twice() {
+        let dice = Dice::new();
+        let mut drawn = std::collections::HashSet::new();
+        for _ in 0..3 * AHEAD_BYTES / 32 {
+            assert!(drawn.insert(dice.chance::<32>().unwrap()));
+            assert!(dice.chance::<24>().unwrap().iter().any(|it| *it != 0));
+        }
+        assert_eq!(dice.chance::<AHEAD_BYTES>().unwrap().len(), AHEAD_BYTES);
+        let ahead = dice.ahead.lock().unwrap();
+        assert!(
+            ahead.bytes.iter().all(|it| *it == 0),
+            "what was given is gone"
+        );
     }
 
     #[test]

@@ -6,20 +6,19 @@ use ambit_core::{
     Digest, Labels, Timestamp,
     act::Target,
     json::Value,
-    record::{Actor, Answer, Body, Decided, KeyStep, Performed, Record, Sealed, Warrant},
+    record::{Actor, Answer, Body, Decided, KeyStep, Performed, Sealed, Warrant},
     task::Task,
 };
 
 use super::{VERSION, kind};
 
-/// Returns the canonical text of `record`.
-pub(super) fn record(record: &Record) -> String {
-    let (kind, members) = body(&record.body);
+/// Returns the canonical text of the record of `body`: what stands before the time, and what stands behind it.
+pub(super) fn around_time(body: &Body) -> (String, String) {
+    let (kind, members) = self::body(body);
     members
         .add("v", VERSION)
         .add("kind", kind)
-        .add("at", time(record.at))
-        .text_of_all()
+        .text_around("at")
 }
 
 fn body(body: &Body) -> (&'static str, Members<'_>) {
@@ -337,7 +336,7 @@ fn texts<T: ToString>(items: &[T]) -> Value {
     items.iter().map(ToString::to_string).collect()
 }
 
-fn time(at: Timestamp) -> Value {
+pub(super) fn time(at: Timestamp) -> Value {
     at.as_millis().into()
 }
 
@@ -391,22 +390,32 @@ impl<'a> Members<'a> {
         }))
     }
 
-    /// Returns the canonical text of the object. The names are plain ASCII, in the order of their bytes.
-    fn text_of_all(self) -> String {
-        let mut text = String::with_capacity(TEXT_BYTES);
+    /// Returns the canonical text of the object before and behind the value of one more member, `gap`. The names are
+    /// plain ASCII, in the order of their bytes.
+    fn text_around(self, gap: &'static str) -> (String, String) {
+        let mut before = String::with_capacity(TEXT_BYTES);
+        let mut after = String::with_capacity(TEXT_BYTES);
         for (name, part) in self.0 {
-            text.push(if text.is_empty() { '{' } else { ',' });
-            text.push('"');
-            text.push_str(name);
-            text.push_str("\":");
+            let text = if name < gap { &mut before } else { &mut after };
+            let is_first = name < gap && text.is_empty();
+            write_name(text, is_first, name);
             match part {
-                Part::Own(value) => value.write_canonical(&mut text),
-                Part::Lent(value) => value.write_canonical(&mut text),
+                Part::Own(value) => value.write_canonical(text),
+                Part::Lent(value) => value.write_canonical(text),
             }
         }
-        text.push('}');
-        text
+        let is_first = before.is_empty();
+        write_name(&mut before, is_first, gap);
+        after.push('}');
+        (before, after)
     }
+}
+
+fn write_name(text: &mut String, is_first: bool, name: &str) {
+    text.push(if is_first { '{' } else { ',' });
+    text.push('"');
+    text.push_str(name);
+    text.push_str("\":");
 }
 
 /// More than most records have, in bytes.

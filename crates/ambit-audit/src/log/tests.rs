@@ -1,10 +1,18 @@
 use std::sync::{Arc, Mutex};
 
-use ambit_core::{Digest, id::Id, record::Decided};
+use ambit_core::{
+    Digest,
+    id::Id,
+    json::Value,
+    record::{Body, Decided},
+};
 use proptest::prelude::*;
 
 use super::*;
-use crate::{CheckpointError, ResumeError, TILE_WIDTH, Tile, prove_consistency, prove_inclusion};
+use crate::{
+    CheckpointError, ResumeError, TILE_WIDTH, Tile, draft::FACTS_DEPTH_MAX, encode,
+    prove_consistency, prove_inclusion,
+};
 
 /// The leaves and full tiles of a log, and a way to fail.
 #[derive(Clone, Debug, Default)]

@@ -64,7 +64,9 @@ fn write_string(out: &mut String, text: &str) {
     use std::fmt::Write;
     let is_plain = |byte: u8| byte >= b' ' && byte != b'"' && byte != b'\\';
     out.push('"');
-    if text.bytes().all(is_plain) {
+    // A block is looked at to its end, so that the processor compares its bytes side by side.
+    let all_plain = |block: &[u8]| block.iter().fold(true, |all, byte| all & is_plain(*byte));
+    if text.as_bytes().chunks(BLOCK_BYTES).all(all_plain) {
         out.push_str(text);
         out.push('"');
         return;
@@ -86,3 +88,6 @@ fn write_string(out: &mut String, text: &str) {
     }
     out.push('"');
 }
+
+/// How many bytes of a text are looked at together.
+const BLOCK_BYTES: usize = 64;

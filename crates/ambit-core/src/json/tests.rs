@@ -35,6 +35,23 @@ fn the_same_value_has_the_same_bytes() {
     );
 }
 
+#[test]
+fn what_must_be_escaped_is_found_wherever_it_stands() {
+    for length in [1, 2, 63, 64, 65, 127, 128, 129] {
+        for place in 0..length {
+            let mut text = vec![b'x'; length];
+            text[place] = b'"';
+            let text = String::from_utf8(text).unwrap();
+            let expected = format!("\"{}\"", text.replace('"', "\\\""));
+            assert_eq!(
+                Value::from(text).to_canonical(),
+                expected,
+                "{place} of {length}"
+            );
+        }
+    }
+}
+
 /// The order of RFC 8785 §3.2.3's own example, which byte order would get wrong.
 #[test]
 fn names_sort_by_utf_16_units() {

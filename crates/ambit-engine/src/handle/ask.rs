@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use ambit_audit::{Committed, Pending};
+use ambit_audit::{Committed, Draft, Pending};
 use ambit_core::{
     ApprovalId, DecisionId, Digest, Reason, Timestamp,
     act::Act,
@@ -75,7 +75,7 @@ impl Ask {
     pub(super) fn settle(
         mut self,
         desk: &mut Desk<'_>,
-        answer: Decision,
+        answer: Drafted,
         basis: Basis,
     ) -> Reply<Result<Answer, EngineError>> {
         let written = self.write(desk, answer, basis);
@@ -93,28 +93,28 @@ impl Ask {
     fn write(
         &mut self,
         desk: &mut Desk<'_>,
-        answer: Decision,
+        answer: Drafted,
         basis: Basis,
     ) -> Result<PendingAnswer, EngineError> {
         let answer = self.once_more(desk, answer, basis)?;
         Ok(match answer {
-            Decision::Allow(permit) => PendingAnswer::Allow(desk.write(permit)?),
-            Decision::Hold(hold) => PendingAnswer::Hold(desk.write(hold)?),
-            Decision::Deny(denial) => PendingAnswer::Deny(desk.write(denial)?),
+            Drafted::Allow(permit) => PendingAnswer::Allow(desk.write_draft(permit)?),
+            Drafted::Hold(hold) => PendingAnswer::Hold(desk.write_draft(hold)?),
+            Drafted::Deny(denial) => PendingAnswer::Deny(desk.write_draft(denial)?),
         })
     }
 
     fn once_more(
         &mut self,
         desk: &Desk<'_>,
-        answer: Decision,
+        answer: Drafted,
         basis: Basis,
-    ) -> Result<Decision, EngineError> {
+    ) -> Result<Drafted, EngineError> {
         let (live, at) = (&desk.live, desk.at().max(self.asked_at));
         let act = match &answer {
-            Decision::Allow(permit) => permit.act(),
-            Decision::Hold(hold) => hold.act(),
-            Decision::Deny(_) => return Ok(answer),
+            Drafted::Allow(permit) => permit.value().act(),
+            Drafted::Hold(hold) => hold.value().act(),
+            Drafted::Deny(_) => return Ok(answer),
         };
         let book = live.book()?;
         let same_estate = book.estate().digest == self.sealed_under;
@@ -123,25 +123,25 @@ impl Ask {
         }
         let task = &self.runtime.task;
         let Some(snapshot) = live.snapshot(task, act, self.sealed.commitment, at) else {
-            return self.deny(book.as_ref(), act.action(), Reason::TaskEnded, at);
+            return Drafted::new(self.deny(book.as_ref(), act.action(), Reason::TaskEnded, at));
         };
         let charged = match &answer {
-            Decision::Allow(permit) => {
+            Drafted::Allow(permit) => {
                 let scope = self.runtime.scope(&book)?;
-                ambit_policy::charge(task, &snapshot.usage, permit, &scope).is_ok()
+                ambit_policy::charge(task, &snapshot.usage, permit.value(), &scope).is_ok()
             }
-            Decision::Hold(_) | Decision::Deny(_) => true,
+            Drafted::Hold(_) | Drafted::Deny(_) => true,
         };
         let same = same_estate && snapshot.basis() == basis;
         if charged && same && snapshot.state == TaskState::Active {
             return Ok(answer);
         }
         let act = match answer {
-            Decision::Allow(permit) => permit.into_act(),
-            Decision::Hold(hold) => hold.act().clone(),
-            Decision::Deny(_) => return Ok(answer),
+            Drafted::Allow(permit) => permit.into_value().into_act(),
+            Drafted::Hold(hold) => hold.value().act().clone(),
+            Drafted::Deny(_) => return Ok(answer),
         };
-        self.judge(&book, &snapshot, act, at)
+        Drafted::new(self.judge(&book, &snapshot, act, at)?)
     }
 
     /// An approval names the pins and credentials of its estate: under another one, the act is another act.
@@ -159,17 +159,11 @@ impl Ask {
         Ok(())
     }
 
-    fn deny(
-        &self,
-        book: &PolicyBook,
-        action: &str,
-        reason: Reason,
-        at: Timestamp,
-    ) -> Result<Decision, EngineError> {
+    fn deny(&self, book: &PolicyBook, action: &str, reason: Reason, at: Timestamp) -> Decision {
         let actor = Actor::Instance(self.caller.instance());
         let task = Some(self.runtime.task.id);
         let estate = book.estate().digest;
-        Ok(Decision::Deny(ambit_policy::refuse(
+        Decision::Deny(ambit_policy::refuse(
             self.decision,
             at,
             actor,
@@ -177,7 +171,7 @@ impl Ask {
             estate,
             action,
             reason,
-        )))
+        ))
     }
 }
 
@@ -188,6 +182,23 @@ impl Snapshot {
             epochs: self.epochs,
             approval: self.approval,
         }
+    }
+}
+
+/// An answer whose record is ready for its turn.
+pub(super) enum Drafted {
+    Allow(Draft<Permit>),
+    Hold(Draft<Hold>),
+    Deny(Draft<Denial>),
+}
+
+impl Drafted {
+    pub(super) fn new(answer: Decision) -> Result<Self, EngineError> {
+        Ok(match answer {
+            Decision::Allow(permit) => Self::Allow(Draft::new(permit)?),
+            Decision::Hold(hold) => Self::Hold(Draft::new(hold)?),
+            Decision::Deny(denial) => Self::Deny(Draft::new(denial)?),
+        })
     }
 }
 

@@ -20,11 +20,11 @@ use crate::StoreError;
 
 /// From how many pages on the write-ahead log moves into the database, in pages of 4 KiB.
 pub(super) const TRANSFER_PAGES: u32 = 1000;
-/// With how many pages the writer waits until they have moved: the thread does not keep up.
+/// The most pages of the write-ahead log; with more, the writer waits until they have moved into the database.
 pub(super) const WAL_PAGES_MAX: u32 = 8000;
 /// How many pages may be left for when no commit runs.
 const REST_PAGES: u32 = 64;
-/// How often it tries to get so far beside commits.
+/// How often at most pages are moved beside commits before the rest is moved while none runs.
 const PASSES_MAX: usize = 4;
 /// How long the writer waits for readers who still need the write-ahead log. One who needs it longer, which none of
 /// Ambit's does, lets it grow.

@@ -3,7 +3,7 @@
 use std::{
     collections::BTreeMap,
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError},
     thread::{self, JoinHandle},
     time::{SystemTime, UNIX_EPOCH},
 };
@@ -255,13 +255,25 @@ pub(crate) fn log_key() -> Result<LogKey, Failure> {
 
 /// Returns the machine's clock and dice.
 pub(crate) fn clock() -> Clock {
-    Arc::new(|| {
+    // As the program does, many bytes are drawn at once.
+    let ahead = Mutex::new(([0; AHEAD_BYTES], AHEAD_BYTES));
+    Arc::new(move || {
         let since = SystemTime::now().duration_since(UNIX_EPOCH);
         let millis = since.unwrap_or_default().as_millis();
         let mut chance = [0; 32];
-        if aws_lc_rs::rand::fill(&mut chance).is_err() {
-            std::process::abort();
+        let mut ahead = ahead.lock().unwrap_or_else(PoisonError::into_inner);
+        let (bytes, used) = &mut *ahead;
+        if *used == AHEAD_BYTES {
+            if aws_lc_rs::rand::fill(bytes).is_err() {
+                std::process::abort();
+            }
+            *used = 0;
         }
+        for (to, from) in chance.iter_mut().zip(bytes.iter().skip(*used)) {
+            *to = *from;
+        }
+        *used += chance.len();
+        drop(ahead);
         Moment {
             now: Timestamp::from_millis(u64::try_from(millis).unwrap_or_default()),
             chance,
@@ -306,5 +318,7 @@ const ARGUMENT_BYTES: usize = 980;
 const STARTS_AT_ONCE: usize = BATCH_RECORDS_MAX / 8;
 /// How many policies look at every act that leaves.
 const GENERAL_POLICIES: usize = 6;
+/// How many random bytes are drawn at once: a multiple of what a moment has.
+const AHEAD_BYTES: usize = 1024;
 /// How many tools the other server has.
 const ARCHIVE_TOOLS: usize = 200;

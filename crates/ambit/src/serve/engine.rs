@@ -18,7 +18,7 @@ use tokio::{
 
 use super::keys::{Keys, KeysError};
 use crate::{
-    clock::{Clock, chance},
+    clock::{Clock, Dice},
     config::StateDirectory,
 };
 
@@ -147,8 +147,9 @@ pub(crate) async fn tick(running: Running) {
 
 /// Returns the source of moments.
 pub(crate) fn moments(clock: Clock) -> ambit_engine::Clock {
+    let dice = Dice::new();
     Arc::new(move || {
-        let Ok(chance) = chance() else {
+        let Ok(chance) = dice.chance() else {
             // Without chance every name and nonce could be guessed or used twice. Nothing may go on.
             tracing::error!("the operating system gave no random bytes; ambit halts");
             std::process::abort();
