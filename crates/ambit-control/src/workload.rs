@@ -11,6 +11,7 @@ mod api;
 mod descriptor;
 mod instances;
 mod jwt;
+mod mend;
 mod messages;
 mod streams;
 
@@ -23,6 +24,7 @@ use tokio_stream::Stream;
 use tonic::transport::{Server, server::Connected};
 
 pub(crate) use self::instances::{Room, Workloads};
+use self::mend::Mend;
 pub use self::{
     instances::{REFUSALS_PER_USER_MAX, SVID_TTL, WAITING_PER_AGENT_MAX},
     jwt::{AUDIENCE_BYTES_MAX, JWT_SVID_TTL},
@@ -74,12 +76,23 @@ pub struct Peer {
 /// A connection and the process at its other end. It counts in the listener's limits until it is dropped.
 #[derive(Debug)]
 pub struct Connection<P> {
-    /// The connection.
-    pub stream: UnixStream,
-    /// The process.
-    pub peer: Peer,
-    /// Its place in the listener's limits.
-    pub place: P,
+    stream: UnixStream,
+    peer: Peer,
+    mend: Mend,
+    /// Held, never read.
+    _place: P,
+}
+
+impl<P> Connection<P> {
+    /// Returns the connection `stream` of the process `peer`, which has `place` in the listener's limits.
+    pub const fn new(stream: UnixStream, peer: Peer, place: P) -> Self {
+        Self {
+            stream,
+            peer,
+            mend: Mend::new(),
+            _place: place,
+        }
+    }
 }
 
 /// Serves the Workload API on `connections` until they end.
@@ -127,7 +140,12 @@ impl<P: Unpin> tokio::io::AsyncRead for Connection<P> {
         context: &mut std::task::Context<'_>,
         buffer: &mut tokio::io::ReadBuf<'_>,
     ) -> std::task::Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(context, buffer)
+        let before = buffer.filled().len();
+        let read = Pin::new(&mut self.stream).poll_read(context, buffer);
+        if let Some(fresh) = buffer.filled_mut().get_mut(before..) {
+            self.mend.bytes(fresh);
+        }
+        read
     }
 }
 

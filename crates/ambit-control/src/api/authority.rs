@@ -8,7 +8,11 @@ use ambit_identity::{
     IssuingKeys, PairChance, RotationError,
     authority::{Due, KeyState},
 };
-use axum::{extract::State, http::StatusCode};
+use axum::{
+    extract::State,
+    http::{StatusCode, header},
+    response::{IntoResponse, Response},
+};
 use serde::Deserialize;
 
 use super::{
@@ -40,6 +44,20 @@ pub(super) async fn show(
     Onlooker(_): Onlooker,
 ) -> Result<Answer, Problem> {
     Ok(Answer(told(&shared.control.keys_in_force())))
+}
+
+/// The bundle as a document (SPIFFE Trust Domain and Bundle §4). Public: it holds public keys alone.
+pub(super) async fn bundle(State(shared): State<Arc<Shared>>) -> Response {
+    let headers = [
+        (header::CONTENT_TYPE, "application/json"),
+        // Whoever asks again sooner than the refresh hint does so because of a change.
+        (header::CACHE_CONTROL, "no-cache"),
+    ];
+    (
+        headers,
+        shared.control.keys_in_force().bundle().to_document(),
+    )
+        .into_response()
 }
 
 pub(super) async fn rotate(

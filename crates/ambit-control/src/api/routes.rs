@@ -359,6 +359,17 @@ pub const ROUTES: &[Route] = &[
         handler: || get(published::log),
     },
     Route {
+        name: "spiffe_bundle",
+        door: Door::Public,
+        method: "GET",
+        path: "/spiffe/bundle",
+        asks: Asks::Nothing,
+        summary: "The trust bundle, as other trust domains fetch it (SPIFFE Federation, `https_web`).",
+        request: None,
+        answer: "application/json",
+        handler: || get(authority::bundle),
+    },
+    Route {
         name: "decision_page",
         door: Door::Public,
         method: "GET",

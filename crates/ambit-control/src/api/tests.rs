@@ -1,3 +1,4 @@
+mod authority;
 mod doors;
 mod public;
 

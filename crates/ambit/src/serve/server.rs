@@ -146,7 +146,10 @@ impl Server {
             .clone()
             .unwrap_or_else(|| plan.state.control_socket());
         let group = plan.doors.control_group;
-        places::write(&control, group, &plan.places).map_err(|source| ServeError::Places {
+        // Who reached the workload socket from inside a container would be taken for the agent that it is.
+        let mut places = plan.places;
+        places.extend(plan.doors.workload.clone());
+        places::write(&control, group, &places).map_err(|source| ServeError::Places {
             path: places::beside(&control),
             source,
         })?;
@@ -164,7 +167,7 @@ impl Server {
         })?;
         let addresses = (local(&gateway)?, local(&health_door)?);
         let path = plan.search_path.as_ref();
-        let protected = protected(&plan.state, &plan.mark, &control, &plan.places);
+        let protected = protected(&plan.state, &plan.mark, &control, &places);
         let sandbox = doors::sandbox(&plan.doors, path, plan.estate_directory, protected).await;
         let port = match &plan.public {
             Some(config) => Some((PublicPort::bind(config, &running, clock).await?, config)),

@@ -149,11 +149,7 @@ fn hold(
             Box::pin(async move { process.ended().await })
         }),
     };
-    Ok(Connection {
-        stream,
-        peer,
-        place,
-    })
+    Ok(Connection::new(stream, peer, place))
 }
 
 impl Place {

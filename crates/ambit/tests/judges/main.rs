@@ -17,4 +17,5 @@ mod docs;
 mod log;
 mod public;
 mod servers;
+mod workload;
 mod world;
