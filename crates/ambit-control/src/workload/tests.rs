@@ -371,6 +371,11 @@ async fn the_task_ends_with_its_process() {
     answer.svid().await.unwrap();
     clerk.ended.send_replace(true);
     answer.refused(Code::PermissionDenied, "has ended").await;
+    // Streams hear of an end before it is durable; what comes after it in the log waits for it.
+    let (by, moment) = (ambit_engine::Ender::RunnerGone, desk.world.clock.moment());
+    let end = ambit_core::task::End::Cancelled;
+    let again = desk.world.handle.end_task(by, task.id, end, moment);
+    again.await.unwrap_err();
     let ended = |it: &ambit_core::record::Record| matches!(it.body, Fact::TaskEnded { task: id, .. } if id == task.id);
     assert!(desk.world.records().iter().any(ended));
 }
