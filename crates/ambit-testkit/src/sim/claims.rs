@@ -77,11 +77,11 @@ pub(super) fn claims(body: &Body) -> Option<String> {
         | Body::RevocationCarried { .. }
         | Body::ToolSeen { .. }
         | Body::ServerInspected { .. }
+        | Body::KeysRotated { .. }
         | Body::PersonKnown { .. }
         | Body::CredentialSealed { .. }
         | Body::RefusalsCoalesced { .. }
         | Body::StateDigest { .. } => return None,
-        | Body::KeysRotated { .. }
     };
     Some(claim.to_string())
 }
