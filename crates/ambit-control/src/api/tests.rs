@@ -301,7 +301,6 @@ async fn revoking_tells_what_ended() {
 }
 
 #[tokio::test]
-#[tokio::test]
 async fn a_ban_is_lifted_for_what_begins_later() {
     let office = Office::open();
     office.start().await;
@@ -330,6 +329,7 @@ async fn a_ban_is_lifted_for_what_begins_later() {
     assert_eq!(text(&denied, "code"), "last_administrator");
 }
 
+#[tokio::test]
 async fn an_estate_is_planned_and_applied() {
     let office = Office::open();
     let (status, plan) = office
