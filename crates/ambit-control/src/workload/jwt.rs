@@ -60,9 +60,11 @@ pub(super) async fn issue(
     let written = control
         .handle
         .certified(&bound.task, Digest::of(token.as_bytes()), expires_at);
-    written.await.map_err(|error| match error {
-        ambit_engine::EngineError::NoTask => super::streams::over(),
-        error => super::instances::not_ready(&error),
+    written.await.map_err(|error| {
+        if matches!(error, ambit_engine::EngineError::NoTask) {
+            return super::streams::over();
+        }
+        super::instances::not_ready(&error)
     })?;
     let svid = JwtSvid {
         spiffe_id: spiffe_id.to_string(),

@@ -65,7 +65,7 @@ pub(crate) struct Retired {
 }
 
 /// Fresh, secret random bytes for a new pair of keys.
-#[derive(Clone)]
+#[derive(Clone, Copy)]
 pub struct PairChance {
     /// Becomes the key of X509-SVIDs.
     pub x509: [u8; 32],
