@@ -30,8 +30,7 @@ impl Edges {
     /// Whatever the two give.
     pub fn tile<E>(
         &mut self,
-        level: u8,
-        index: u64,
+        (level, index): (u8, u64),
         width: u16,
         leaves: impl FnMut(u64, usize) -> Result<Vec<Vec<u8>>, E>,
         mut tile: impl FnMut(u8, u64) -> Result<Option<Vec<u8>>, E>,
@@ -58,7 +57,7 @@ impl Edges {
             &mut fresh
         };
         grown.index = index;
-        extend(&mut grown.hashes, level, index, width, leaves, tile)?;
+        extend(&mut grown.hashes, (level, index), width, leaves, tile)?;
         let found = grown.hashes.get(..bytes).map(<[u8]>::to_vec);
         // A tile beyond the end must not drive out the one at the edge.
         if !fresh.hashes.is_empty() {
@@ -116,7 +115,7 @@ mod tests {
         fn ask(&self, edges: &mut Edges, level: u8, index: u64, width: u16) -> Option<Vec<u8>> {
             let leaves = |first, count| self.leaves(first, count);
             edges
-                .tile(level, index, width, leaves, |level, index| {
+                .tile((level, index), width, leaves, |level, index| {
                     self.tile(level, index)
                 })
                 .unwrap()

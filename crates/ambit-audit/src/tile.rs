@@ -169,7 +169,7 @@ pub fn partial_tile<E>(
     if !(1..=TILE_WIDTH).contains(&width) {
         return Ok(None);
     }
-    extend(&mut hashes, level, index, width, leaves, tile)?;
+    extend(&mut hashes, (level, index), width, leaves, tile)?;
     Ok((hashes.len() == usize::from(width) * HASH_BYTES).then_some(hashes))
 }
 
@@ -177,8 +177,7 @@ pub fn partial_tile<E>(
 /// lies below them is there.
 pub(crate) fn extend<E>(
     hashes: &mut Vec<u8>,
-    level: u8,
-    index: u64,
+    (level, index): (u8, u64),
     width: u16,
     mut leaves: impl FnMut(u64, usize) -> Result<Vec<Vec<u8>>, E>,
     mut tile: impl FnMut(u8, u64) -> Result<Option<Vec<u8>>, E>,

@@ -60,21 +60,17 @@ fn of_act(reason: Reason, facts: &Facts) -> Option<String> {
              agent's `templates` and apply",
             facts.who.agent
         ),
-        Reason::WrongEnvironment => {
-            format!(
-                "agent `{}` and `{resource}` differ in `environment`",
-                facts.who.agent
-            )
-        }
+        Reason::WrongEnvironment => format!(
+            "agent `{}` and `{resource}` differ in `environment`",
+            facts.who.agent
+        ),
         Reason::ContainmentRequired => {
             format!("template `{template}` requires containment; start the task with `ambit run`")
         }
         Reason::ServerNotGranted => {
             format!("add the server of `{resource}` to `reads` of template `{template}`")
         }
-        Reason::ToolUnknown => {
-            format!("inspect the server and add `{resource}` to its file")
-        }
+        Reason::ToolUnknown => format!("inspect the server and add `{resource}` to its file"),
         Reason::ToolNotGranted => format!("name `{resource}` under tools of template `{template}`"),
         Reason::ToolChanged => format!(
             "accepted {}, seen {}; inspect the server and accept the new definition, or keep it out",

@@ -6,7 +6,9 @@ use ambit_core::{
     Label, Labels, Millis, Reason, Timestamp,
     act::Target,
     json::Value,
-    record::{Actor, Answer, Body, Decided, KeyStep, Performed, Record, Sealed, Status, Verdict, Warrant},
+    record::{
+        Actor, Answer, Body, Decided, KeyStep, Performed, Record, Sealed, Status, Verdict, Warrant,
+    },
     task::{Contained, End, Task},
 };
 

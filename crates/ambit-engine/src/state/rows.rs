@@ -2,6 +2,8 @@
 //!
 //! A row holds what changes and the index of the leaf that holds the rest: nothing is encoded twice.
 
+mod row;
+
 use std::collections::BTreeMap;
 
 use ambit_audit::{RowChange, decode};
@@ -13,6 +15,7 @@ use ambit_core::{
     task::{End, TaskState, Usage},
 };
 
+use self::row::Row;
 use super::{Approval, ApprovalStanding, OpenAct, SetDigest, State, TaskEntry};
 use crate::{Archive, ArchiveError};
 
@@ -233,13 +236,6 @@ enum Finality {
     Ended,
 }
 
-struct Row<'a> {
-    archive: &'a dyn Archive,
-    table: &'static str,
-    key: &'a str,
-    value: &'a [u8],
-}
-
 type Reader = fn(&mut State, &Row<'_>) -> Result<RowKey, RowError>;
 
 const READERS: [(&str, Reader); 7] = [
@@ -430,61 +426,6 @@ fn read_seen(state: &mut State, row: &Row<'_>) -> Result<RowKey, RowError> {
     let seen = seen.ok_or_else(|| row.wrong("its digest"))?;
     state.seen.insert((server.clone(), tool.clone()), seen);
     Ok(RowKey::Seen(server, tool))
-}
-
-impl Row<'_> {
-    fn wrong(&self, what: &str) -> RowError {
-        RowError::Unreadable {
-            table: self.table,
-            key: self.key.to_owned(),
-            what: what.to_owned(),
-        }
-    }
-
-    fn json(&self) -> Result<Value, RowError> {
-        json::parse(self.value).map_err(|error| self.wrong(&error.to_string()))
-    }
-
-    fn text<'v>(&self, value: &'v Value, name: &str) -> Result<&'v str, RowError> {
-        value
-            .get(name)
-            .and_then(Value::as_str)
-            .ok_or_else(|| self.wrong(name))
-    }
-
-    fn number(&self, value: &Value, name: &str) -> Result<u64, RowError> {
-        let number = value.get(name).and_then(Value::as_integer);
-        number
-            .and_then(|it| it.try_into().ok())
-            .ok_or_else(|| self.wrong(name))
-    }
-
-    fn count(&self, value: &Value, name: &str) -> Result<u32, RowError> {
-        self.number(value, name)?
-            .try_into()
-            .map_err(|_| self.wrong(name))
-    }
-
-    fn labels(&self, value: &Value) -> Result<Labels, RowError> {
-        let labels = value
-            .get("labels")
-            .and_then(Value::as_array)
-            .into_iter()
-            .flatten();
-        let labels = labels.map(|it| it.as_str().and_then(|it| it.parse().ok()));
-        let labels: Option<Vec<_>> = labels.collect();
-        labels
-            .and_then(|it| Labels::new(it).ok())
-            .ok_or_else(|| self.wrong("labels"))
-    }
-
-    fn record(&self, leaf: u64) -> Result<Record, RowError> {
-        let leaves = self.archive.leaves(leaf, 1)?;
-        let bytes = leaves
-            .first()
-            .ok_or_else(|| self.wrong("its leaf is missing"))?;
-        decode(bytes).map_err(|error| self.wrong(&format!("its leaf: {error}")))
-    }
 }
 
 impl Approval {

@@ -377,6 +377,10 @@ impl IssuingKeys {
 }
 
 impl Standing {
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "chance is spent: nobody makes a second pair of it"
+    )]
     fn create(
         trust_domain: TrustDomain,
         chance: PairChance,

@@ -66,11 +66,13 @@ fn check(agents: &[(AgentName, Agent)], seen: ProcessAttributes, wanted: Result<
     }
 }
 
+type Change = fn(&mut ProcessAttributes);
+
 #[test]
 fn every_attribute_that_is_named_must_fit() {
     check(&[agent("a", &[all()])], seen(), Ok("a"));
     check(&[agent("a", &[of(1), of(1001)])], seen(), Ok("a"));
-    let changes: [(&str, fn(&mut ProcessAttributes)); 5] = [
+    let changes: [(&str, Change); 5] = [
         ("uid should be 1001 and is 0", |it| it.uid = 0),
         ("gid should be 1002 and is 0", |it| it.gid = 0),
         ("path should be /usr/bin/agent and is /tmp/agent", |it| {

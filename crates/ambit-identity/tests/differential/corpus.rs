@@ -161,59 +161,62 @@ fn replaced(claims: &str, name: &str, value: &str) -> String {
     rest.replacen('{', &format!("{{\"{name}\":{value},"), 1)
 }
 
+/// Members of claims, each with a value that makes the claims wrong.
+const WRONG_VALUES: &[(&str, &str)] = &[
+    ("exp", "null"),
+    ("exp", "true"),
+    ("exp", "[]"),
+    ("exp", "-1"),
+    ("exp", "0"),
+    ("exp", "1e400"),
+    ("exp", "1795305600"),
+    ("exp", "1795305900.5"),
+    ("exp", "1795305900.0"),
+    ("exp", "1.7953059e9"),
+    ("exp", "\"1795305900\""),
+    ("exp", "9007199254740993"),
+    ("exp", "18446744073709551616"),
+    ("nbf", "1795306000"),
+    ("nbf", "\"1795305600\""),
+    ("nbf", "1795305600.5"),
+    ("nbf", "null"),
+    ("iat", "1795306000"),
+    ("iat", "\"now\""),
+    ("iat", "null"),
+    ("aud", "[]"),
+    ("aud", "null"),
+    ("aud", "{}"),
+    ("aud", "\"https://ambit.example.org\""),
+    ("aud", "\"https://ambit.example.org/mcp/\""),
+    (
+        "aud",
+        "[\"https://ambit.example.org/mcp\",\"https://other.example\"]",
+    ),
+    ("aud", "[\"https://ambit.example.org/mcp\",7]"),
+    ("aud", "[[\"https://ambit.example.org/mcp\"]]"),
+    ("iss", "\"https://other.example\""),
+    ("iss", "[\"https://ambit.example.org\"]"),
+    ("iss", "null"),
+    ("sub", "7"),
+    ("sub", "[\"person_1\"]"),
+    ("jti", "7"),
+    ("client_id", "null"),
+    ("act", "{\"sub\":\"person_1\"}"),
+    ("act", "{\"sub\":\"spiffe://example.org/a\",\"act\":\"x\"}"),
+    ("act", "[]"),
+    ("mission", "{}"),
+    ("cnf", "{}"),
+    ("cnf", "{\"jwk\":{}}"),
+    ("authorization_details", "{}"),
+    ("b64", "false"),
+];
+
 fn wrong_claims(claims: &str) -> Vec<String> {
     let late = NOW_SECONDS + 300;
-    let mut wrong: Vec<String> = [
-        ("exp", "null"),
-        ("exp", "true"),
-        ("exp", "[]"),
-        ("exp", "-1"),
-        ("exp", "0"),
-        ("exp", "1e400"),
-        ("exp", "1795305600"),
-        ("exp", "1795305900.5"),
-        ("exp", "1795305900.0"),
-        ("exp", "1.7953059e9"),
-        ("exp", "\"1795305900\""),
-        ("exp", "9007199254740993"),
-        ("exp", "18446744073709551616"),
-        ("nbf", "1795306000"),
-        ("nbf", "\"1795305600\""),
-        ("nbf", "1795305600.5"),
-        ("nbf", "null"),
-        ("iat", "1795306000"),
-        ("iat", "\"now\""),
-        ("iat", "null"),
-        ("aud", "[]"),
-        ("aud", "null"),
-        ("aud", "{}"),
-        ("aud", "\"https://ambit.example.org\""),
-        ("aud", "\"https://ambit.example.org/mcp/\""),
-        (
-            "aud",
-            "[\"https://ambit.example.org/mcp\",\"https://other.example\"]",
-        ),
-        ("aud", "[\"https://ambit.example.org/mcp\",7]"),
-        ("aud", "[[\"https://ambit.example.org/mcp\"]]"),
-        ("iss", "\"https://other.example\""),
-        ("iss", "[\"https://ambit.example.org\"]"),
-        ("iss", "null"),
-        ("sub", "7"),
-        ("sub", "[\"person_1\"]"),
-        ("jti", "7"),
-        ("client_id", "null"),
-        ("act", "{\"sub\":\"person_1\"}"),
-        ("act", "{\"sub\":\"spiffe://example.org/a\",\"act\":\"x\"}"),
-        ("act", "[]"),
-        ("mission", "{}"),
-        ("cnf", "{}"),
-        ("cnf", "{\"jwk\":{}}"),
-        ("authorization_details", "{}"),
-        ("b64", "false"),
-    ]
-    .iter()
-    .map(|(name, value)| replaced(claims, name, value))
-    .collect();
+    let mut wrong: Vec<String> = WRONG_VALUES
+        .iter()
+        .map(|(name, value)| replaced(claims, name, value))
+        .collect();
     for name in [
         "iss",
         "sub",

@@ -68,7 +68,7 @@ fn what_jsonwebtoken_signs_ambit_reads() {
     });
     let key = EncodingKey::from_ec_der(pair.pkcs8());
     let token = jsonwebtoken::encode(&header, &claims, &key).unwrap();
-    let set = JwkSet::new(vec![pair.public.clone()]).unwrap();
+    let set = JwkSet::new(vec![pair.public]).unwrap();
     let issuer = WorkloadIssuer::new(
         ISSUER.to_owned(),
         AUDIENCE.to_owned(),

@@ -74,7 +74,7 @@ impl Archive for SqliteArchive {
             return Ok(full(level, index)?);
         }
         let leaves = |first, count| self.some_leaves(first, count);
-        Ok(held(&self.edges).tile(level, index, width, leaves, full)?)
+        Ok(held(&self.edges).tile((level, index), width, leaves, full)?)
     }
 
     fn checkpoint(&self) -> Result<Option<String>, ArchiveError> {
