@@ -92,7 +92,11 @@ fn an_error_says_what_to_do_and_scripts_can_tell_it_apart() {
     };
     check(&["staus"], 2, &["unrecognized subcommand", "status"]);
     check(&["task", "start", "t"], 2, &["--for <AGENT>"]);
-    check(&["task", "start", "t", "--for", "a"], 2, &["--svid <DIR>"]);
+    check(
+        &["task", "start", "t", "--for", "a"],
+        2,
+        &["--svid <DIR>|--attested"],
+    );
     check(
         &["task", "start", "t", "--for", "a", "--param", "x"],
         2,

@@ -6,6 +6,7 @@ use ambit_core::{
     PersonId, Reason, ServerName, TaskId,
     act::{Governance, Target},
     record::{Body, Sealed},
+    task::TaskState,
 };
 use ambit_identity::PersonCaller;
 use ambit_policy::Standing;
@@ -83,6 +84,7 @@ impl Handle {
             .state
             .tasks()
             .map(|it| summary(it, whole(it.task.id), now))
+            .filter(|it| it.state == TaskState::Active)
             .collect())
     }
 

@@ -6,12 +6,12 @@ mod row;
 
 use std::collections::BTreeMap;
 
-use ambit_audit::{RowChange, decode};
+use ambit_audit::RowChange;
 use ambit_core::{
-    ApprovalId, DecisionId, Digest, Labels, PersonId, ServerName, TaskId, Timestamp, ToolName,
+    ApprovalId, DecisionId, Digest, PersonId, ServerName, TaskId, Timestamp, ToolName,
     act::Target,
-    json::{self, Value},
-    record::{Body, Decided, Record, Status},
+    json::Value,
+    record::{Body, Decided, Status},
     task::{End, TaskState, Usage},
 };
 

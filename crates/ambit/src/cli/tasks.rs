@@ -52,6 +52,7 @@ pub(crate) enum TaskCommand {
 
 The directory gets key.pem, svid.pem and bundle.pem: what the workload needs to speak to the gateway
 with mutual TLS. Whoever can read them acts in the task. `ambit run` needs no such files.")]
+    #[command(group = clap::ArgGroup::new("instance").required(true))]
     Start {
         /// The template
         template: String,
@@ -62,10 +63,10 @@ with mutual TLS. Whoever can read them acts in the task. `ambit run` needs no su
         #[arg(long = "param", value_name = "NAME=VALUE", value_parser = parameter)]
         parameters: Vec<(String, Value)>,
         /// A new directory for the instance's key and certificates
-        #[arg(long, value_name = "DIR")]
+        #[arg(long, value_name = "DIR", group = "instance")]
         svid: Option<PathBuf>,
         /// Let the next process that the estate registers as this agent be the instance (SPIFFE Workload API)
-        #[arg(long, conflicts_with = "svid", required_unless_present = "svid")]
+        #[arg(long, group = "instance")]
         attested: bool,
     },
     /// Lists the live tasks

@@ -92,7 +92,7 @@ fn a_task_is_started_looked_at_ended_and_explained() {
     }
     let taken = check(&world, &[&start[..], &["--svid", "svid"]].concat(), 2, &[]);
     assert!(taken.contains("name a new directory"), "{taken}");
-    check(&world, &start, 2, &["--svid <DIR>"]);
+    check(&world, &start, 2, &["--svid <DIR>|--attested"]);
     check(
         &world,
         &["task", "list"],
@@ -140,7 +140,7 @@ fn a_task_is_started_looked_at_ended_and_explained() {
 
 #[test]
 fn a_revocation_says_what_it_ended() {
-    let world = World::start(None);
+    let mut world = World::start(None);
     check(&world, &["apply", &with_free_template(&world)], 0, &[]);
     let started = value(
         &world,
@@ -158,10 +158,13 @@ fn a_revocation_says_what_it_ended() {
     let denied = check(&world, &again, 3, &["denied", "agent `reader`"]);
     assert!(denied.contains("revoked"), "{denied}");
     let lift = ["reinstate", "agent", "reader", "--reason", "a false alarm"];
+    // An agent that nothing contained runs as the same user: until Ambit starts again, it could be the one who asks.
+    check(&world, &lift, 3, &["too weak"]);
+    world.stop();
+    world.start_again().unwrap();
     check(&world, &lift, 0, &["reinstated reader"]);
+    check(&world, &lift, 2, &["not revoked"]);
     check(&world, &again, 0, &["began"]);
-    let unknown = ["reinstate", "agent", "reader", "--reason", "again"];
-    check(&world, &unknown, 2, &["not revoked"]);
     check(
         &world,
         &["log", "tail", "-n", "9"],
