@@ -3,6 +3,7 @@
 //! A leaf is one object: `v` (1), `kind`, `at` (milliseconds since the Unix epoch), and the members of its kind.
 //! A member that a record has not is left out. A task's parameters are the owner's words and are never written.
 
+mod claim;
 mod read;
 mod write;
 
@@ -92,6 +93,8 @@ mod kind {
     pub(super) const ESTATE_APPLIED: &str = "estate.applied";
     pub(super) const TASK_STARTED: &str = "task.started";
     pub(super) const INSTANCE_CERTIFIED: &str = "instance.certified";
+    pub(super) const TASK_WAITS: &str = "task.waits";
+    pub(super) const TASK_CLAIMED: &str = "task.claimed";
     pub(super) const TASK_ENDED: &str = "task.ended";
     pub(super) const DECIDED: &str = "decision";
     pub(super) const PERFORMED: &str = "outcome";

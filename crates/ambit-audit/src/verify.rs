@@ -437,6 +437,8 @@ impl Story {
             | Body::EstateApplied { .. }
             | Body::TaskStarted { .. }
             | Body::InstanceCertified { .. }
+            | Body::TaskWaits { .. }
+            | Body::TaskClaimed { .. }
             | Body::TaskEnded { .. }
             | Body::ApprovalDecided { .. }
             | Body::Revoked { .. }

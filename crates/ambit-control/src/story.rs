@@ -73,6 +73,8 @@ pub fn concerns_task(body: &Body, task: TaskId) -> bool {
     match body {
         Body::TaskStarted { task: it, .. } => it.id == task,
         Body::InstanceCertified { task: it, .. }
+        | Body::TaskWaits { task: it, .. }
+        | Body::TaskClaimed { task: it, .. }
         | Body::TaskEnded { task: it, .. }
         | Body::ApprovalDecided { task: it, .. } => *it == task,
         Body::Decided(it) => it.task == Some(task),

@@ -17,16 +17,16 @@ mod streams;
 
 use std::{collections::BTreeMap, fmt, future::Future, io, pin::Pin, sync::Arc, time::Duration};
 
-use ambit_core::{AgentName, estate::Agent};
+use ambit_core::{AgentName, Digest, estate::Agent};
 use ambit_identity::{PeerCredentials, ProcessAttributes};
 use tokio::net::UnixStream;
 use tokio_stream::Stream;
 use tonic::transport::{Server, server::Connected};
 
-pub(crate) use self::instances::{Room, Workloads};
+pub(crate) use self::instances::Workloads;
 use self::mend::Mend;
 pub use self::{
-    instances::{REFUSALS_PER_USER_MAX, SVID_TTL, WAITING_PER_AGENT_MAX},
+    instances::{REFUSALS_PER_USER_MAX, SVID_TTL},
     jwt::{AUDIENCE_BYTES_MAX, JWT_SVID_TTL},
     messages::REQUEST_BYTES_MAX,
 };
@@ -41,14 +41,24 @@ const KEEPALIVE_EVERY: Duration = Duration::from_secs(60);
 /// How long it may take to answer that.
 const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// Names a process of this machine for as long as the machine runs: its number, and when it began (in the kernel's
-/// ticks), since numbers are used again.
+/// Names a process among all of this machine: which run of the kernel it belongs to, its number, and when it began (in
+/// the kernel's ticks), since numbers are used again.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub struct ProcessKey {
+    /// Names the run of the kernel.
+    pub boot: Digest,
     /// Its number.
     pub pid: u32,
     /// When it began.
     pub began: u64,
+}
+
+impl ProcessKey {
+    /// Returns the name as bytes, always as many.
+    fn to_bytes(self) -> Vec<u8> {
+        let (pid, began) = (self.pid.to_be_bytes(), self.began.to_be_bytes());
+        [self.boot.as_bytes().as_slice(), &pid, &began].concat()
+    }
 }
 
 /// Looks at the process; the registrations say whether its executable need be read.

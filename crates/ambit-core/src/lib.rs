@@ -6,6 +6,7 @@
 //! **Architecture invariant:** this crate depends on no other Ambit crate and on no async runtime.
 
 pub mod act;
+pub mod claim;
 pub mod digest;
 pub mod estate;
 pub mod id;

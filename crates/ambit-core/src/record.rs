@@ -7,6 +7,7 @@ use crate::{
     ApprovalId, DecisionId, Digest, InstanceId, Labels, Millis, PersonId, Reason, RevocationId,
     ServerName, TaskId, Timestamp, ToolName,
     act::Target,
+    claim::ClaimProof,
     json::Value,
     task::{End, Task},
 };
@@ -61,6 +62,23 @@ pub enum Body {
         certificate: Digest,
         /// When the certificate ends.
         expires_at: Timestamp,
+    },
+    /// A task waits for an instance: whoever first proves to be a run of its agent, or shows its join token.
+    TaskWaits {
+        /// Which task.
+        task: TaskId,
+        /// The digest of the join token, when only who shows that gets it.
+        join_token: Option<Digest>,
+    },
+    /// Somebody who proved to be a run of the agent became the instance of a task that waited.
+    TaskClaimed {
+        /// Which task.
+        task: TaskId,
+        /// What was proved.
+        proof: ClaimProof,
+        /// Names who: the digest over the proof's word and what it is about. The same process, key, SPIFFE ID or
+        /// issuer and subject has the same.
+        workload: Digest,
     },
     /// A task ended, and everything issued under it.
     TaskEnded {
@@ -357,6 +375,8 @@ impl Body {
             Self::LogOpened { .. }
             | Self::PersonKnown { .. }
             | Self::InstanceCertified { .. }
+            | Self::TaskWaits { .. }
+            | Self::TaskClaimed { .. }
             | Self::TaskEnded { .. }
             | Self::Decided(_)
             | Self::Performed(_)

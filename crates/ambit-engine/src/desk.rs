@@ -118,6 +118,8 @@ const fn may_use_reserve(body: &Body) -> bool {
         Body::EstateApplied { .. }
         | Body::TaskStarted { .. }
         | Body::InstanceCertified { .. }
+        | Body::TaskWaits { .. }
+        | Body::TaskClaimed { .. }
         | Body::Decided(_)
         | Body::ApprovalDecided { .. }
         | Body::Reinstated { .. }
@@ -147,6 +149,8 @@ impl Live {
             | Body::EstateApplied { .. }
             | Body::TaskStarted { .. }
             | Body::InstanceCertified { .. }
+            | Body::TaskWaits { .. }
+            | Body::TaskClaimed { .. }
             | Body::Decided(_)
             | Body::Performed(_)
             | Body::ApprovalDecided { .. }

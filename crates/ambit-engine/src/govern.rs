@@ -1,6 +1,7 @@
 //! The engine as the doors of people see it. The same path: decide, record, act.
 
 mod approve;
+mod claim;
 mod inspect;
 mod keys;
 mod reinstate;
@@ -23,6 +24,7 @@ use ambit_policy::{PersonDecision, PersonPermit, PersonRequest, PolicyBook};
 
 pub use self::{
     approve::{ApprovalSummary, Counts},
+    claim::{Claim, WAITING_PER_AGENT_MAX, Waits},
     inspect::{Inspection, ServerInspection},
     keys::{KeyLeave, KeyRotation},
     reinstate::Reinstatement,

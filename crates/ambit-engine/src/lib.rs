@@ -29,8 +29,9 @@ pub use crate::{
     doors::{Effect, Passage, RESULT_KEPT_BYTES_MAX},
     error::{Denied, EngineError, Refusal},
     govern::{
-        Applied, ApprovalSummary, Counts, Ender, Inspection, KeyLeave, KeyRotation, Reinstatement,
-        RevocationReport, ServerInspection, StartTask, Started, TaskSummary,
+        Applied, ApprovalSummary, Claim, Counts, Ender, Inspection, KeyLeave, KeyRotation,
+        Reinstatement, RevocationReport, ServerInspection, StartTask, Started, TaskSummary,
+        WAITING_PER_AGENT_MAX, Waits,
     },
     handle::{Answer, Handle, Held, Offer, Offers},
     moment::{Clock, Moment},

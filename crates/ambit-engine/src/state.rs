@@ -17,6 +17,7 @@ use ambit_core::{
     AgentName, ApprovalId, DecisionId, Digest, InstanceId, PersonId, ServerName, TaskId, Timestamp,
     ToolName,
     act::Target,
+    claim::ClaimStanding,
     limits::TASKS_LIVE_MAX,
     record::{Sealed, Status},
     task::{Task, TaskState, Usage},
@@ -37,6 +38,11 @@ pub struct State {
     pub(crate) estate: Option<Digest>,
     pub(crate) tasks: BTreeMap<TaskId, TaskEntry>,
     pub(crate) instances: HashMap<InstanceId, TaskId>,
+    /// The active tasks that wait to be claimed, by the leaf that started them: names of one millisecond have no order.
+    /// Derived; not a row.
+    pub(crate) waiting: BTreeMap<u64, TaskId>,
+    /// Who has claimed which active task. Derived; not a row.
+    pub(crate) claims: HashMap<Digest, TaskId>,
     pub(crate) approvals: BTreeMap<ApprovalId, Approval>,
     /// Which approvals of a task may still count, oldest first. Derived; not a row.
     pub(crate) approvals_of: HashMap<TaskId, Vec<ApprovalId>>,
@@ -68,6 +74,8 @@ pub struct TaskEntry {
     pub state: TaskState,
     /// What it has used.
     pub usage: Usage,
+    /// Who may claim it, or did.
+    pub claim: ClaimStanding,
 }
 
 /// An act that was permitted and of whose end nothing is written yet, or whose end nobody knows.
@@ -119,6 +127,8 @@ impl State {
             estate: None,
             tasks: BTreeMap::new(),
             instances: HashMap::new(),
+            waiting: BTreeMap::new(),
+            claims: HashMap::new(),
             approvals: BTreeMap::new(),
             approvals_of: HashMap::new(),
             open: BTreeMap::new(),

@@ -13,6 +13,7 @@
 pub mod authority;
 pub mod bundle;
 mod caller;
+mod claimant;
 pub mod dpop;
 mod error;
 pub mod jose;
@@ -37,6 +38,9 @@ pub use crate::{
         WebIdentity, WebIssuance,
     },
     caller::{Gateway, InstanceCaller, KeyBinding, PersonCaller},
+    claimant::{
+        Claimant, InvalidJoinToken, JOIN_TOKEN_BYTES_MAX, JOIN_TOKEN_PREFIX, JoinToken, Proved,
+    },
     error::{IdentityError, SvidFlaw},
     key::{KeyError, ProvedKey, SvidKey},
     person::{PeerCredentials, identify_person},

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use ambit_core::{
     AgentName, Digest, Label, Labels, Millis, Reason, ServerName, Timestamp, ToolName, TrustDomain,
     act::Target,
+    claim::ClaimProof,
     id::Id,
     json::{INTEGER_MAX, Value},
     record::{
@@ -78,6 +79,15 @@ fn observed() -> impl Strategy<Value = Body> {
                 revocation,
                 target,
                 leaf,
+            }
+        }),
+        (id(), option::of(digest()))
+            .prop_map(|(task, join_token)| Body::TaskWaits { task, join_token }),
+        (id(), select(ClaimProof::ALL.to_vec()), digest()).prop_map(|(task, proof, workload)| {
+            Body::TaskClaimed {
+                task,
+                proof,
+                workload,
             }
         }),
         (server(), warrant())

@@ -5,6 +5,7 @@ use std::{collections::BTreeMap, str::FromStr};
 use ambit_core::{
     Label, Labels, Millis, Reason, Timestamp,
     act::Target,
+    claim::ClaimProof,
     json::Value,
     record::{
         Actor, Answer, Body, Decided, KeyStep, Performed, Record, Sealed, Status, Verdict, Warrant,
@@ -47,6 +48,15 @@ fn body(kind: &str, it: &mut Members) -> Result<Body, DecodeError> {
             task: it.text("task")?,
             certificate: it.text("certificate")?,
             expires_at: it.time("expires_at")?,
+        },
+        kind::TASK_WAITS => Body::TaskWaits {
+            task: it.text("task")?,
+            join_token: it.maybe_text("join_token")?,
+        },
+        kind::TASK_CLAIMED => Body::TaskClaimed {
+            task: it.text("task")?,
+            proof: it.word("proof", ClaimProof::ALL, ClaimProof::as_str)?,
+            workload: it.text("workload")?,
         },
         kind::TASK_ENDED => Body::TaskEnded {
             task: it.text("task")?,

@@ -10,7 +10,7 @@ use ambit_core::{
     task::Task,
 };
 
-use super::{VERSION, kind};
+use super::{VERSION, claim, kind};
 
 /// Returns the canonical text of the record of `body`: what stands before the time, and what stands behind it.
 pub(super) fn around_time(body: &Body) -> (String, String) {
@@ -57,6 +57,12 @@ fn body(body: &Body) -> (&'static str, Members<'_>) {
                 .text("certificate", certificate)
                 .add("expires_at", time(*expires_at)),
         ),
+        Body::TaskWaits { task, join_token } => claim::waits(task, join_token.as_ref()),
+        Body::TaskClaimed {
+            task,
+            proof,
+            workload,
+        } => claim::claimed(task, *proof, workload),
         Body::TaskEnded { task, end, by } => (
             kind::TASK_ENDED,
             members()
@@ -188,6 +194,8 @@ fn governance(body: &Body) -> (&'static str, Members<'_>) {
         | Body::EstateApplied { .. }
         | Body::TaskStarted { .. }
         | Body::InstanceCertified { .. }
+        | Body::TaskWaits { .. }
+        | Body::TaskClaimed { .. }
         | Body::TaskEnded { .. }
         | Body::Decided(_)
         | Body::Performed(_)
@@ -341,7 +349,7 @@ pub(super) fn time(at: Timestamp) -> Value {
 }
 
 /// The members of an object under way.
-struct Members<'a>(BTreeMap<&'static str, Part<'a>>);
+pub(super) struct Members<'a>(BTreeMap<&'static str, Part<'a>>);
 
 /// A member. Facts are the largest part of a record: they are lent, not copied.
 enum Part<'a> {
@@ -349,12 +357,12 @@ enum Part<'a> {
     Lent(&'a Value),
 }
 
-const fn members() -> Members<'static> {
+pub(super) const fn members() -> Members<'static> {
     Members(BTreeMap::new())
 }
 
 impl<'a> Members<'a> {
-    fn add(mut self, name: &'static str, value: impl Into<Value>) -> Self {
+    pub(super) fn add(mut self, name: &'static str, value: impl Into<Value>) -> Self {
         self.0.insert(name, Part::Own(value.into()));
         self
     }
@@ -368,7 +376,7 @@ impl<'a> Members<'a> {
         Members(members)
     }
 
-    fn text(self, name: &'static str, value: &impl ToString) -> Self {
+    pub(super) fn text(self, name: &'static str, value: &impl ToString) -> Self {
         self.add(name, value.to_string())
     }
 
@@ -379,7 +387,7 @@ impl<'a> Members<'a> {
         }
     }
 
-    fn maybe_text(self, name: &'static str, value: Option<&impl ToString>) -> Self {
+    pub(super) fn maybe_text(self, name: &'static str, value: Option<&impl ToString>) -> Self {
         self.maybe(name, value.map(|it| it.to_string().into()))
     }
 

@@ -8,19 +8,18 @@ use ambit_core::{
     json::Value,
     task::{Contained, End, Task, TaskState},
 };
-use ambit_engine::{Ender, Inspection, StartTask, Started, TaskSummary};
+use ambit_engine::{Ender, Inspection, StartTask, Started, TaskSummary, Waits};
 use ambit_identity::{Issuance, ProvedKey};
 use axum::extract::{Path, Query, State};
 use base64::{Engine, engine::general_purpose::STANDARD};
 use serde::Deserialize;
 
 use super::{
-    Control, Doors, Shared,
+    Control, Shared,
     body::{Answer, Json},
     caller::{Instance, Onlooker, Person},
     problem::Problem,
 };
-use crate::workload::{Room, WAITING_PER_AGENT_MAX};
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -102,23 +101,24 @@ pub(super) async fn start(
             ContainedWord::None => Contained::None,
         },
     };
-    if matches!(serves, Serves::NextWorkload) {
-        may_wait(&shared, &ask.agent)?;
-    }
-    let started = control
-        .handle
-        .start_task(&caller, ask, (control.clock)())
-        .await?;
-    let certified = match serves {
-        Serves::Key(key) => certify(control, &started, &key).await.map(Some),
-        Serves::NextWorkload => {
-            let doors = Doors(shared.clone());
-            doors.workloads().expect(&doors, &started.task);
-            Ok(None)
+    let (handle, moment) = (&control.handle, (control.clock)());
+    match serves {
+        Serves::Key(key) => {
+            let started = handle.start_task(&caller, ask, moment).await?;
+            served(control, &started, &key).await
         }
-    };
-    match certified {
-        Ok(svid) => Ok(Answer(started_value(control, &started, svid.as_deref()))),
+        Serves::NextWorkload => {
+            may_wait(control, &ask.agent)?;
+            let started = handle.start_waiting_task(&caller, ask, Waits::ForAgent, moment);
+            Ok(Answer(started_value(control, &started.await?, None)))
+        }
+    }
+}
+
+/// Certifies the instance of a task that started.
+async fn served(control: &Control, started: &Started, key: &ProvedKey) -> Result<Answer, Problem> {
+    match certify(control, started, key).await {
+        Ok(svid) => Ok(Answer(started_value(control, started, Some(&svid)))),
         Err(problem) => {
             // A task that nobody can serve would stay open until it expires.
             let end = control.handle.end_task(
@@ -153,19 +153,13 @@ fn serves(asked: &StartAsk) -> Result<Serves, Problem> {
     Ok(Serves::Key(Box::new(key)))
 }
 
-/// Refuses a task that no process could serve, or for which too many others wait.
-fn may_wait(shared: &Shared, agent: &AgentName) -> Result<(), Problem> {
-    let book = shared.control.handle.book()?;
+/// Refuses a task that no process could serve.
+fn may_wait(control: &Control, agent: &AgentName) -> Result<(), Problem> {
+    let book = control.handle.book()?;
     let registered = book.estate().agents.get(agent);
     if registered.is_some_and(|it| it.workloads.is_empty()) {
         return Err(Problem::invalid(format!(
             "no process can attest as agent `{agent}`; write a `[[workload]]` into its file and apply the estate"
-        )));
-    }
-    if shared.workloads.room(agent) == Room::Full {
-        return Err(Problem::invalid(format!(
-            "{WAITING_PER_AGENT_MAX} tasks of agent `{agent}` wait for a process already; start those processes, or \
-             end some of the tasks"
         )));
     }
     Ok(())

@@ -195,9 +195,10 @@ impl<'a> Context<'a> {
     fn mark(&self, body: &Body) -> Option<Mark> {
         let (task, mark) = match body {
             Body::TaskStarted { task, .. } => (Some(task.id), Mark::Given),
-            Body::InstanceCertified { task, .. } | Body::ApprovalDecided { task, .. } => {
-                (Some(*task), Mark::Given)
-            }
+            Body::InstanceCertified { task, .. }
+            | Body::TaskWaits { task, .. }
+            | Body::TaskClaimed { task, .. }
+            | Body::ApprovalDecided { task, .. } => (Some(*task), Mark::Given),
             Body::TaskEnded { task, .. } => (Some(*task), Mark::Ended),
             Body::RefusalsCoalesced { task, .. } => (*task, Mark::Denied),
             Body::Revoked { revocation, .. } | Body::RevocationEffective { revocation, .. } => {

@@ -2,6 +2,7 @@
 
 use ambit_core::{
     Digest, Reason,
+    claim::ClaimProof,
     record::{Actor, Answer, Body, Decided, KeyStep, Performed, Status},
     task::Task,
 };
@@ -109,6 +110,13 @@ pub(super) fn body(body: &Body, names: &Names) -> String {
             expires_at,
             ..
         } => format!("{instance} got its certificate, until {expires_at}"),
+        Body::TaskWaits { join_token, .. } => match join_token {
+            Some(_) => "waits for whoever shows its join token".to_owned(),
+            None => "waits for whoever proves to be a run of its agent".to_owned(),
+        },
+        Body::TaskClaimed {
+            proof, workload, ..
+        } => format!("claimed by {} {workload}", claimed_by(*proof)),
         Body::TaskEnded { end, by, .. } => {
             format!("{} by {}", end.as_str(), names.actor(*by))
         }
@@ -217,4 +225,13 @@ fn started(task: &Task, by: &str) -> String {
         task.expires_at,
         task.contained.as_str()
     )
+}
+
+const fn claimed_by(proof: ClaimProof) -> &'static str {
+    match proof {
+        ClaimProof::Process => "the process",
+        ClaimProof::JoinToken => "join token and the key",
+        ClaimProof::Svid => "the holder of the SVID of",
+        ClaimProof::Token => "the holder of a token of",
+    }
 }

@@ -1,7 +1,7 @@
 //! Which process is which instance: bound when it attests, for as long as its task and it live.
 
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::HashMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::AtomicU64, atomic::Ordering},
 };
 
@@ -9,18 +9,17 @@ use ambit_core::{
     AgentName, Millis, TaskId, Timestamp,
     task::{End, Task},
 };
-use ambit_engine::{Ender, EngineError};
+use ambit_engine::{Claim, Ender, EngineError};
 use ambit_identity::{
-    AttestedWorkload, Issuance, IssuingKeys, Svid, SvidKey, identify_instance, identify_workload,
+    AttestedWorkload, Claimant, Issuance, IssuingKeys, Svid, SvidKey, identify_instance,
+    identify_workload,
 };
 use futures_util::FutureExt;
 use tonic::Status;
 
-use super::{Peer, ProcessKey};
+use super::Peer;
 use crate::api::{Control, Doors};
 
-/// The most tasks of one agent that wait for a process.
-pub const WAITING_PER_AGENT_MAX: usize = 64;
 /// The most refusals that one local user hears in a second; then nothing is looked at for that user until the next.
 pub const REFUSALS_PER_USER_MAX: u32 = 20;
 /// The most local users whose refusals are counted at once; beyond, all are counted as one.
@@ -28,7 +27,7 @@ const USERS_COUNTED_MAX: usize = 1024;
 /// How long an SVID from the Workload API lives. It is renewed at half its life.
 pub const SVID_TTL: Millis = Millis::from_seconds(3600);
 
-/// The tasks that wait for a process, and the processes that have one.
+/// The processes that are instances, and the refusals that others heard.
 #[derive(Default)]
 pub(crate) struct Workloads {
     inner: Mutex<Inner>,
@@ -36,8 +35,7 @@ pub(crate) struct Workloads {
 
 #[derive(Default)]
 struct Inner {
-    waiting: HashMap<AgentName, VecDeque<Arc<Task>>>,
-    bound: HashMap<ProcessKey, Arc<Bound>>,
+    bound: HashMap<TaskId, Arc<Bound>>,
     refused: HashMap<u32, (u64, u32)>,
 }
 
@@ -56,19 +54,7 @@ pub(super) struct Held {
     valid_under: AtomicU64,
 }
 
-/// Whether one more task of an agent may wait.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) enum Room {
-    ForOneMore,
-    Full,
-}
-
-/// What a process got that asked to be an instance.
-enum Claim {
-    Bound(Arc<Bound>, Novelty),
-    NothingWaits,
-}
-
+/// Whether somebody follows the process of an instance already.
 #[derive(Clone, Copy, Eq, PartialEq)]
 enum Novelty {
     New,
@@ -76,56 +62,22 @@ enum Novelty {
 }
 
 impl Workloads {
-    /// Says whether one more task of `agent` may wait for a process.
-    pub(crate) fn room(&self, agent: &AgentName) -> Room {
-        let waiting = self.inner().waiting.get(agent).map_or(0, VecDeque::len);
-        if waiting < WAITING_PER_AGENT_MAX {
-            Room::ForOneMore
-        } else {
-            Room::Full
-        }
-    }
-
-    /// Lets the next process of the task's agent be its instance.
-    pub(crate) fn expect(&self, doors: &Doors, task: &Arc<Task>) {
-        let agent = task.agent.clone();
+    /// Returns what is held for the instance of `task`.
+    fn bound(&self, task: &Arc<Task>) -> (Arc<Bound>, Novelty) {
         let mut inner = self.inner();
-        let waiting = inner.waiting.entry(agent).or_default();
-        waiting.push_back(task.clone());
-        drop(inner);
-        // A task that ends unserved waits no longer.
-        let (doors, id) = (doors.clone(), task.id);
-        tokio::spawn(async move {
-            doors.control().handle.task_ended(id).await;
-            doors.workloads().forget(id);
+        if let Some(bound) = inner.bound.get(&task.id) {
+            return (bound.clone(), Novelty::Known);
+        }
+        let bound = Arc::new(Bound {
+            task: task.clone(),
+            held: tokio::sync::Mutex::default(),
         });
+        inner.bound.insert(task.id, bound.clone());
+        (bound, Novelty::New)
     }
 
     fn forget(&self, task: TaskId) {
-        let mut inner = self.inner();
-        inner.waiting.retain(|_, tasks| {
-            tasks.retain(|it| it.id != task);
-            !tasks.is_empty()
-        });
-        inner.bound.retain(|_, it| it.task.id != task);
-    }
-
-    /// Gives the process its instance: the one that it has, or the one that has waited longest for its agent.
-    fn claim(&self, process: ProcessKey, agent: &AgentName) -> Claim {
-        let mut inner = self.inner();
-        if let Some(bound) = inner.bound.get(&process) {
-            return Claim::Bound(bound.clone(), Novelty::Known);
-        }
-        let next = inner.waiting.get_mut(agent).and_then(VecDeque::pop_front);
-        let Some(task) = next else {
-            return Claim::NothingWaits;
-        };
-        let bound = Arc::new(Bound {
-            task,
-            held: tokio::sync::Mutex::default(),
-        });
-        inner.bound.insert(process, bound.clone());
-        Claim::Bound(bound, Novelty::New)
+        self.inner().bound.remove(&task);
     }
 
     /// Counts a refusal of a local user.
@@ -215,38 +167,32 @@ pub(super) async fn instance(
     peer: &Peer,
 ) -> Result<(Arc<Bound>, Arc<Held>), Status> {
     let attested = attest(doors, peer).await?;
-    loop {
-        let (bound, novelty) = match doors.workloads().claim(peer.process, attested.agent()) {
-            Claim::Bound(bound, novelty) => (bound, novelty),
-            Claim::NothingWaits => {
-                let now = (doors.control().clock)().now;
-                doors.workloads().refused(peer.credentials.uid, now);
-                return Err(no_task(attested.agent()));
-            }
-        };
+    let control = doors.control();
+    let claimant = Claimant::process(&attested, &peer.process.to_bytes());
+    let claim = control.handle.claim(claimant).await;
+    let task = match claim.map_err(|error| not_ready(&error))? {
+        Claim::New(task) | Claim::Known(task) => task,
         // The same process can become another program; that one is not this instance.
-        if bound.task.agent != *attested.agent() {
+        Claim::OtherAgent => {
             return Err(Status::permission_denied(
                 "this process is an instance of another agent than the one that it is registered as now",
             ));
         }
-        match bound.current(doors.control()).await {
-            Ok(held) => {
-                if novelty == Novelty::New {
-                    tracing::info!(task = %bound.task.id, seen = %attested.seen(), "a process is the instance of a task");
-                    follow(doors, peer, &bound);
-                }
-                return Ok((bound, held));
-            }
-            // It ended while it waited: the next one may be live.
-            Err(Trouble::Ended) => doors.workloads().forget(bound.task.id),
-            Err(Trouble::Failed(status)) => {
-                if novelty == Novelty::New {
-                    doors.workloads().give_back(peer.process, &bound);
-                }
-                return Err(status);
-            }
+        Claim::NothingWaits => {
+            let now = (control.clock)().now;
+            doors.workloads().refused(peer.credentials.uid, now);
+            return Err(no_task(attested.agent()));
         }
+    };
+    let (bound, novelty) = doors.workloads().bound(&task);
+    if novelty == Novelty::New {
+        tracing::info!(task = %task.id, seen = %attested.seen(), "a process is the instance of a task");
+        follow(doors, peer, &bound);
+    }
+    match bound.current(control).await {
+        Ok(held) => Ok((bound, held)),
+        Err(Trouble::Ended) => Err(super::streams::over()),
+        Err(Trouble::Failed(status)) => Err(status),
     }
 }
 
@@ -266,17 +212,6 @@ fn follow(doors: &Doors, peer: &Peer, bound: &Arc<Bound>) {
         }
         doors.workloads().forget(task);
     });
-}
-
-impl Workloads {
-    /// Lets a task wait again, first in line, whose process could not be served.
-    fn give_back(&self, process: ProcessKey, bound: &Bound) {
-        let mut inner = self.inner();
-        if inner.bound.remove(&process).is_some() {
-            let waiting = inner.waiting.entry(bound.task.agent.clone()).or_default();
-            waiting.push_front(bound.task.clone());
-        }
-    }
 }
 
 /// Why there is no SVID.

@@ -297,7 +297,7 @@ impl Handle {
     }
 }
 
-fn start(
+pub(super) fn start(
     desk: &mut Desk<'_>,
     asked: &mut Asked,
     ask: StartTask,

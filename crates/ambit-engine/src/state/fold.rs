@@ -3,6 +3,7 @@
 use ambit_core::{
     Timestamp,
     act::Target,
+    claim::ClaimStanding,
     limits::APPROVAL_GRANTED_TTL,
     record::{Answer, Body, Decided, Performed, Record, Status, Verdict},
     task::{End, Task, TaskState, Usage},
@@ -69,6 +70,8 @@ impl State {
             Body::TaskStarted {
                 task, parameters, ..
             } => self.start(index, task, *parameters)?,
+            Body::TaskWaits { task, join_token } => self.wait(index, *task, *join_token)?,
+            Body::TaskClaimed { task, workload, .. } => self.claim(index, *task, *workload)?,
             Body::TaskEnded { task, end, .. } => {
                 self.expect_active(index, *task)?;
                 self.end(index, *task, *end);
@@ -150,10 +153,49 @@ impl State {
             parameters,
             state: TaskState::Active,
             usage: Usage::nothing(),
+            claim: ClaimStanding::Closed,
         };
         self.tasks.insert(task.id, entry);
         self.instances.insert(task.instance, task.id);
         self.touch(RowKey::Task(task.id));
+        Ok(())
+    }
+
+    fn wait(
+        &mut self,
+        index: u64,
+        id: ambit_core::TaskId,
+        join_token: Option<ambit_core::Digest>,
+    ) -> Result<(), FoldError> {
+        self.expect_active(index, id)?;
+        let entry = self.tasks.get_mut(&id).ok_or_else(|| missing(index, &id))?;
+        if entry.claim != ClaimStanding::Closed {
+            return Err(inconsistent(index, "a task is offered once"));
+        }
+        entry.claim = ClaimStanding::Waiting { join_token };
+        self.waiting.insert(entry.leaf, id);
+        self.touch(RowKey::Task(id));
+        Ok(())
+    }
+
+    fn claim(
+        &mut self,
+        index: u64,
+        id: ambit_core::TaskId,
+        workload: ambit_core::Digest,
+    ) -> Result<(), FoldError> {
+        self.expect_active(index, id)?;
+        let entry = self.tasks.get_mut(&id).ok_or_else(|| missing(index, &id))?;
+        if !matches!(entry.claim, ClaimStanding::Waiting { .. }) {
+            return Err(inconsistent(
+                index,
+                "a task is claimed once, while it waits",
+            ));
+        }
+        entry.claim = ClaimStanding::Claimed { workload };
+        self.waiting.remove(&entry.leaf);
+        self.claims.insert(workload, id);
+        self.touch(RowKey::Task(id));
         Ok(())
     }
 
@@ -163,6 +205,12 @@ impl State {
             return;
         };
         entry.state = TaskState::Ended(end);
+        self.waiting.remove(&entry.leaf);
+        if let ClaimStanding::Claimed { workload } = entry.claim
+            && self.claims.get(&workload) == Some(&id)
+        {
+            self.claims.remove(&workload);
+        }
         self.epochs.tasks.insert(id, index);
         let approvals: Vec<_> = self
             .approvals

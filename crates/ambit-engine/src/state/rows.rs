@@ -2,6 +2,7 @@
 //!
 //! A row holds what changes and the index of the leaf that holds the rest: nothing is encoded twice.
 
+mod claim;
 mod row;
 
 use std::collections::BTreeMap;
@@ -10,6 +11,7 @@ use ambit_audit::RowChange;
 use ambit_core::{
     ApprovalId, DecisionId, Digest, PersonId, ServerName, TaskId, Timestamp, ToolName,
     act::Target,
+    claim::ClaimStanding,
     json::Value,
     record::{Body, Decided, Status},
     task::{End, TaskState, Usage},
@@ -268,6 +270,15 @@ fn read_task(state: &mut State, row: &Row<'_>) -> Result<RowKey, RowError> {
     let entry = task_entry(row)?;
     let id = entry.task.id;
     state.instances.insert(entry.task.instance, id);
+    match entry.claim {
+        ClaimStanding::Closed => {}
+        ClaimStanding::Waiting { .. } => {
+            state.waiting.insert(entry.leaf, id);
+        }
+        ClaimStanding::Claimed { workload } => {
+            state.claims.insert(workload, id);
+        }
+    }
     state.tasks.insert(id, entry);
     Ok(RowKey::Task(id))
 }
@@ -337,6 +348,7 @@ fn task_entry(row: &Row<'_>) -> Result<TaskEntry, RowError> {
         parameters,
         state,
         usage,
+        claim: claim::read(row, &value)?,
     })
 }
 
@@ -495,7 +507,7 @@ fn task_row(entry: &TaskEntry) -> Value {
         TaskState::Active => "active",
         TaskState::Ended(end) => End::as_str(end),
     };
-    Value::object([
+    let members = [
         ("leaf", entry.leaf.into()),
         ("state", state.into()),
         ("calls", u64::from(entry.usage.calls).into()),
@@ -504,7 +516,8 @@ fn task_row(entry: &TaskEntry) -> Value {
             "labels",
             entry.usage.labels.iter().map(|it| it.as_str()).collect(),
         ),
-    ])
+    ];
+    Value::object(members.into_iter().chain(claim::member(entry.claim)))
 }
 
 fn approval_row(approval: &Approval) -> Value {

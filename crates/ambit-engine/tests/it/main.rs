@@ -11,6 +11,7 @@
 
 mod approvals;
 mod attacks;
+mod claim;
 mod path;
 mod rebuild;
 mod reinstate;

@@ -74,6 +74,8 @@ pub(super) fn claims(body: &Body) -> Option<String> {
         Body::EstateApplied { estate, .. } => Claim::Applied(*estate),
         Body::InstanceCertified { certificate, .. } => Claim::Certified(*certificate),
         Body::LogOpened { .. }
+        | Body::TaskWaits { .. }
+        | Body::TaskClaimed { .. }
         | Body::RevocationCarried { .. }
         | Body::ToolSeen { .. }
         | Body::ServerInspected { .. }

@@ -34,6 +34,7 @@ pub struct Laws {
     permitted: BTreeMap<DecisionId, TaskId>,
     seen: BTreeMap<(ServerName, ToolName), Digest>,
     claims: BTreeSet<String>,
+    waiting: BTreeSet<TaskId>,
     coalesced: u64,
 }
 
@@ -75,6 +76,7 @@ impl Laws {
             permitted: BTreeMap::new(),
             seen: BTreeMap::new(),
             claims: BTreeSet::new(),
+            waiting: BTreeSet::new(),
             coalesced: 0,
         }
     }
@@ -123,6 +125,16 @@ impl Laws {
             Body::RefusalsCoalesced { count, .. } => self.coalesced += count,
             Body::InstanceCertified { task, .. } => {
                 self.live(*task, record.at, "a certificate")?;
+            }
+            Body::TaskWaits { task, .. } => {
+                self.live(*task, record.at, "an offer")?;
+                ensure(self.waiting.insert(*task), || format!("{task} waits twice"))?;
+            }
+            Body::TaskClaimed { task, .. } => {
+                self.live(*task, record.at, "a claim")?;
+                ensure(self.waiting.remove(task), || {
+                    format!("{task} is claimed and does not wait")
+                })?;
             }
             Body::LogOpened { .. }
             | Body::PersonKnown { .. }

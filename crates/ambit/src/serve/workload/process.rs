@@ -34,6 +34,7 @@ pub(super) struct Process {
     credentials: PeerCredentials,
     pid: u32,
     began: u64,
+    boot: Digest,
 }
 
 /// What was found out about executables, by which file in which state it was.
@@ -70,6 +71,7 @@ impl Process {
             credentials,
             pid,
             began,
+            boot: boot()?,
         };
         process.alive()?;
         Ok(process)
@@ -78,6 +80,7 @@ impl Process {
     /// Returns which process it is.
     pub(super) const fn key(&self) -> ProcessKey {
         ProcessKey {
+            boot: self.boot,
             pid: self.pid,
             began: self.began,
         }
@@ -227,6 +230,12 @@ fn unit(groups: &str) -> Option<&str> {
     let path = of("0::").filter(|it| *it != "/").or_else(by_name)?;
     path.split('/')
         .find(|it| it.ends_with(".service") || it.ends_with(".scope"))
+}
+
+/// Names this run of the kernel (random(4)): processes of the next one are others.
+fn boot() -> io::Result<Digest> {
+    let name = fs::read("/proc/sys/kernel/random/boot_id")?;
+    Ok(Digest::of(&name))
 }
 
 /// Returns when the process began, in the kernel's ticks since the machine did (proc_pid_stat(5), field 22).

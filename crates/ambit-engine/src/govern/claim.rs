@@ -1,0 +1,185 @@
+//! Tasks that wait for whoever proves to be a run of their agent: who gets which, once, on the record.
+
+use std::sync::Arc;
+
+use ambit_core::{
+    AgentName, Digest, TaskId, Timestamp,
+    claim::{ClaimProof, ClaimStanding},
+    record::Body,
+    task::{Task, TaskState},
+};
+use ambit_identity::{Claimant, PersonCaller, Proved};
+
+use super::{
+    Asked,
+    tasks::{StartTask, Started, start},
+};
+use crate::{EngineError, Handle, Moment, Refusal, TaskEntry, desk::Desk, live::Live};
+
+/// The most tasks of one agent that wait to be claimed.
+pub const WAITING_PER_AGENT_MAX: usize = 64;
+
+/// Who may claim a task that starts without an instance that is certified.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Waits {
+    /// The first who proves to be a run of its agent.
+    ForAgent,
+    /// Only who shows the join token with this digest.
+    ForJoinToken(Digest),
+}
+
+/// What a claimant got.
+#[derive(Clone, Debug)]
+pub enum Claim {
+    /// A task that waited. It has waited longest, and is on record as this claimant's.
+    New(Arc<Task>),
+    /// The live task that it claimed before, also before a restart.
+    Known(Arc<Task>),
+    /// Nothing: it is the instance of a live task of another agent.
+    OtherAgent,
+    /// Nothing: no live task waits for it. A join token that was shown before is one of these.
+    NothingWaits,
+}
+
+impl Handle {
+    /// Starts a task as [`Handle::start_task`] does, whose instance is whoever claims it first.
+    ///
+    /// # Errors
+    /// As there, or [`WAITING_PER_AGENT_MAX`] tasks of the agent wait already.
+    pub async fn start_waiting_task(
+        &self,
+        caller: &PersonCaller,
+        ask: StartTask,
+        waits: Waits,
+        moment: Moment,
+    ) -> Result<Started, Refusal> {
+        let (custody, trust_domain) = (
+            self.shared.custody.clone(),
+            self.shared.trust_domain.clone(),
+        );
+        let join_token = match waits {
+            Waits::ForAgent => None,
+            Waits::ForJoinToken(digest) => Some(digest),
+        };
+        let start = move |desk: &mut Desk<'_>, asked: &mut Asked| {
+            refuse_crowd(desk, &ask.agent)?;
+            let started = start(desk, asked, ask, custody.as_ref(), &trust_domain)?;
+            let task = started.task.id;
+            desk.write(Body::TaskWaits { task, join_token })?;
+            Ok(started)
+        };
+        self.govern(caller, moment, start).await
+    }
+
+    /// Gives the claimant its task: the live one that it has, or the one that has waited longest for it. Returns when
+    /// that is durable. The one way to a task for everybody who was not certified at its start.
+    ///
+    /// # Errors
+    /// Nothing could be written.
+    pub async fn claim(&self, claimant: Claimant) -> Result<Claim, EngineError> {
+        self.shared.running()?;
+        let now = (self.shared.clock)().now;
+        if let Some(known) = known(&*self.shared.read()?, &claimant, now) {
+            return Ok(known);
+        }
+        self.turn(move |desk| {
+            let taken = take(desk, &claimant);
+            Box::new(move |committed| committed.and(taken))
+        })
+        .await?
+    }
+
+    /// Returns how many live tasks of `agent` wait to be claimed.
+    pub fn waiting(&self, agent: &AgentName) -> Result<usize, EngineError> {
+        let now = (self.shared.clock)().now;
+        Ok(waiting(&*self.shared.read()?, agent, now).count())
+    }
+}
+
+fn refuse_crowd(desk: &Desk<'_>, agent: &AgentName) -> Result<(), Refusal> {
+    if waiting(desk.live, agent, desk.at()).count() < WAITING_PER_AGENT_MAX {
+        return Ok(());
+    }
+    Err(Refusal::Invalid(format!(
+        "{WAITING_PER_AGENT_MAX} tasks of agent `{agent}` wait to be claimed already; start their workloads, or end some of \
+         the tasks"
+    )))
+}
+
+fn take(desk: &mut Desk<'_>, claimant: &Claimant) -> Result<Claim, EngineError> {
+    let at = desk.at();
+    // Another turn may have given it one meanwhile.
+    if let Some(known) = known(desk.live, claimant, at) {
+        return Ok(known);
+    }
+    let (next, proof) = match claimant.proved() {
+        Proved::Agent(agent, proof) => (open(desk.live, agent, at), *proof),
+        Proved::JoinToken(token) => (joined(desk.live, *token, at), ClaimProof::JoinToken),
+    };
+    let Some(task) = next else {
+        return Ok(Claim::NothingWaits);
+    };
+    let Some(runtime) = desk.live.runtime.get(&task) else {
+        return Ok(Claim::NothingWaits);
+    };
+    let whole = runtime.task.clone();
+    desk.write(Body::TaskClaimed {
+        task,
+        proof,
+        workload: claimant.workload(),
+    })?;
+    Ok(Claim::New(whole))
+}
+
+/// Returns what the claimant has already. A join token is good for one claim, whoever shows it.
+fn known(live: &Live, claimant: &Claimant, now: Timestamp) -> Option<Claim> {
+    let Proved::Agent(agent, _) = claimant.proved() else {
+        return None;
+    };
+    let task = live.state.claims.get(&claimant.workload())?;
+    let entry = live.state.task(*task).filter(|it| is_active(it, now))?;
+    if entry.task.agent != *agent {
+        return Some(Claim::OtherAgent);
+    }
+    let runtime = live.runtime.get(task)?;
+    Some(Claim::Known(runtime.task.clone()))
+}
+
+/// Returns the task that has waited longest for any run of `agent`.
+fn open(live: &Live, agent: &AgentName, now: Timestamp) -> Option<TaskId> {
+    let mut open = waiting(live, agent, now);
+    let for_all = |it: &&TaskEntry| it.claim == (ClaimStanding::Waiting { join_token: None });
+    open.find(for_all).map(|it| it.task.id)
+}
+
+/// Returns the task that waits for the join token.
+fn joined(live: &Live, token: Digest, now: Timestamp) -> Option<TaskId> {
+    let wanted = ClaimStanding::Waiting {
+        join_token: Some(token),
+    };
+    let waiting = live
+        .state
+        .waiting
+        .values()
+        .filter_map(|it| live.state.task(*it));
+    let mut fitting = waiting.filter(|it| it.claim == wanted && is_active(it, now));
+    fitting.next().map(|it| it.task.id)
+}
+
+/// Iterates over the tasks of `agent` that wait, in the order of their start.
+fn waiting<'a>(
+    live: &'a Live,
+    agent: &'a AgentName,
+    now: Timestamp,
+) -> impl Iterator<Item = &'a TaskEntry> {
+    let waiting = live
+        .state
+        .waiting
+        .values()
+        .filter_map(|it| live.state.task(*it));
+    waiting.filter(move |it| it.task.agent == *agent && is_active(it, now))
+}
+
+fn is_active(entry: &TaskEntry, now: Timestamp) -> bool {
+    entry.state.standing(entry.task.expires_at, now) == TaskState::Active
+}
