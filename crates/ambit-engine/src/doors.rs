@@ -85,6 +85,8 @@ struct Flight {
     instance: ambit_core::InstanceId,
     agent: AgentName,
     person: PersonId,
+    /// Whose yes it spent.
+    approver: Option<PersonId>,
     server: Option<ServerName>,
     tool: Option<ToolName>,
     endpoint: Option<Endpoint>,
@@ -124,7 +126,7 @@ impl Flights {
     pub(crate) fn depart(
         self: &Arc<Self>,
         decision: DecisionId,
-        task: &Task,
+        (task, approver): (&Task, Option<PersonId>),
         act: Act,
     ) -> Result<Passage, Crowded> {
         let (cut, receiver) = watch::channel(false);
@@ -144,6 +146,7 @@ impl Flights {
             instance: task.instance,
             agent: task.agent.clone(),
             person: task.subject,
+            approver,
             server: act.server().cloned(),
             tool: act.tool().cloned(),
             endpoint,
@@ -246,7 +249,7 @@ impl Flight {
             Target::Task(id) => self.task == *id,
             Target::Instance(id) => self.instance == *id,
             Target::Agent(name) => self.agent == *name,
-            Target::Person(id) => self.person == *id,
+            Target::Person(id) => self.person == *id || self.approver == Some(*id),
             Target::Server(name) => self.server.as_ref() == Some(name),
         }
     }

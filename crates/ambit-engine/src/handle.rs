@@ -14,7 +14,7 @@ use ambit_core::{
     task::{Task, TaskState},
 };
 use ambit_identity::InstanceCaller;
-use ambit_policy::{Decision, Epochs, Offering, Permit, PolicyBook};
+use ambit_policy::{Decision, Epochs, Offering, Permit, PolicyBook, Standing};
 use tokio::sync::{mpsc, oneshot};
 
 use self::ask::{Ask, Drafted, approved_form};
@@ -206,15 +206,18 @@ impl Handle {
             task: epochs.task,
             ..permit.epochs()
         } != epochs;
-        if !active || narrowed || permit.act_by() <= now || self.shared.running().is_err() {
+        let approver = live.state.approver(permit.decision());
+        let void = approver.is_some_and(|(_, standing)| standing == Standing::Revoked);
+        if !active || narrowed || void || permit.act_by() <= now || self.shared.running().is_err() {
             return Err(stale);
         }
         let decision = permit.decision();
         // Under the lock: a revocation that comes later finds this act listed.
-        let departed = self
-            .shared
-            .flights
-            .depart(decision, &runtime.task, permit.into_act());
+        let departed = self.shared.flights.depart(
+            decision,
+            (&runtime.task, approver.map(|it| it.0)),
+            permit.into_act(),
+        );
         departed.map_err(|_| Reason::Overloaded)
     }
 

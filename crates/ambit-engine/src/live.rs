@@ -134,8 +134,8 @@ impl Live {
     fn approval(&self, task: TaskId, commitment: Digest, now: Timestamp) -> ApprovalState {
         let of_task = self.state.approvals_of.get(&task).into_iter().flatten();
         let of_task = of_task.filter_map(|id| self.state.approvals.get(id));
-        let mut pending = 0;
-        for approval in of_task.filter(|it| it.is_in_force(now)) {
+        let (mut pending, mut void) = (0, ApprovalState::None);
+        for approval in of_task.filter(|it| it.is_read(now)) {
             if approval.is_pending(now) {
                 pending += 1;
             }
@@ -155,13 +155,19 @@ impl Live {
                 ApprovalStanding::Refused { .. } => ApprovalState::Refused {
                     approval: approval_id,
                 },
+                ApprovalStanding::Void { .. } => {
+                    void = ApprovalState::Void {
+                        approval: approval_id,
+                    };
+                    continue;
+                }
                 ApprovalStanding::Spent { .. } => continue,
             };
         }
         if pending >= ambit_core::limits::APPROVALS_PENDING_MAX {
             return ApprovalState::TooMany;
         }
-        ApprovalState::None
+        void
     }
 
     /// Returns the pseudonym of the person with this alias, when it was seen before.

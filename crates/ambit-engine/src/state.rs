@@ -110,6 +110,8 @@ pub(crate) struct NarrowingEpochs {
     pub(crate) agents: HashMap<AgentName, u64>,
     pub(crate) people: HashMap<PersonId, u64>,
     pub(crate) servers: HashMap<ServerName, u64>,
+    /// Whose yes an act under way has spent, and at which leaf.
+    pub(crate) approvers: HashMap<DecisionId, (PersonId, u64)>,
 }
 
 /// Whether one more task may be live.
@@ -142,6 +144,7 @@ impl State {
                 agents: HashMap::new(),
                 people: HashMap::new(),
                 servers: HashMap::new(),
+                approvers: HashMap::new(),
             },
             digest: SetDigest::empty(),
             ended: SetDigest::empty(),
@@ -220,6 +223,12 @@ impl State {
             Some(reinstated) if leaf < *reinstated => Standing::Revoked,
             _ => self.standing(target),
         }
+    }
+
+    /// Returns whose yes an act under way has spent, and whether authority was taken from that person since.
+    pub(crate) fn approver(&self, decision: DecisionId) -> Option<(PersonId, Standing)> {
+        let (by, leaf) = self.epochs.approvers.get(&decision)?;
+        Some((*by, self.standing_since(*leaf, &Target::Person(*by))))
     }
 }
 

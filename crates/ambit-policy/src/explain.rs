@@ -6,6 +6,7 @@ use ambit_core::{
 };
 
 use crate::{
+    ApprovalState,
     decision::Seen,
     facts::{Facts, labels_to_value},
     people::PersonFacts,
@@ -92,6 +93,15 @@ fn of_act(reason: Reason, facts: &Facts) -> Option<String> {
             "add `{resource}` to `model_endpoints` of agent `{}`",
             facts.who.agent
         ),
+        Reason::ApprovalRequired => {
+            let ApprovalState::Void { approval } = facts.approval else {
+                return None;
+            };
+            format!(
+                "the yes of {approval} no longer counts, because who gave it was revoked since; somebody \
+                 else must approve it"
+            )
+        }
         Reason::TaskUnknown
         | Reason::AgentRevoked
         | Reason::PersonRevoked
@@ -103,7 +113,6 @@ fn of_act(reason: Reason, facts: &Facts) -> Option<String> {
         | Reason::PolicyForbids
         | Reason::NoPolicyPermits
         | Reason::PolicyError
-        | Reason::ApprovalRequired
         | Reason::ApprovalRefused
         | Reason::ApprovalsPendingLimit
         | Reason::RoleMissing

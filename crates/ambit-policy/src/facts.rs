@@ -270,6 +270,7 @@ fn approval_to_value(approval: ApprovalState) -> Value {
             Value::object([state("approved"), id(approval), until])
         }
         ApprovalState::Refused { approval } => Value::object([state("refused"), id(approval)]),
+        ApprovalState::Void { approval } => Value::object([state("void"), id(approval)]),
         ApprovalState::TooMany => Value::object([state("too_many")]),
     }
 }
@@ -288,6 +289,9 @@ fn approval_from_value(value: &Value) -> Option<ApprovalState> {
             until: until()?,
         },
         "refused" => ApprovalState::Refused {
+            approval: approval()?,
+        },
+        "void" => ApprovalState::Void {
             approval: approval()?,
         },
         "too_many" => ApprovalState::TooMany,

@@ -137,7 +137,9 @@ fn weigh(findings: &Findings<'_>, facts: &Facts) -> Judged {
         reason: Reason::ApprovalRequired,
     };
     let verdict = match facts.approval {
-        ApprovalState::None => hold(facts.fresh_approval, facts.at.plus(APPROVAL_PENDING_TTL)),
+        ApprovalState::None | ApprovalState::Void { .. } => {
+            hold(facts.fresh_approval, facts.at.plus(APPROVAL_PENDING_TTL))
+        }
         ApprovalState::Pending {
             approval,
             expires_at,

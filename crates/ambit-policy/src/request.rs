@@ -91,6 +91,11 @@ pub enum ApprovalState {
         /// Which approval.
         approval: ApprovalId,
     },
+    /// A person said yes and was revoked since: it is as if nobody had been asked.
+    Void {
+        /// Which approval.
+        approval: ApprovalId,
+    },
     /// Nobody was asked about this act, and as many others as may wait of this task do wait
     /// ([`ambit_core::limits::APPROVALS_PENDING_MAX`]).
     TooMany,
@@ -142,6 +147,7 @@ impl ApprovalState {
             | Self::Pending { .. }
             | Self::Approved { .. }
             | Self::Refused { .. }
+            | Self::Void { .. }
             | Self::TooMany => self,
         }
     }

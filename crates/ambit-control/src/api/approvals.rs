@@ -127,7 +127,9 @@ fn whole(
             members.push(("by", name(*by)?));
             members.push(("expires_at", until.to_string().into()));
         }
-        ApprovalStanding::Refused { by } => members.push(("by", name(*by)?)),
+        ApprovalStanding::Refused { by } | ApprovalStanding::Void { by, .. } => {
+            members.push(("by", name(*by)?))
+        }
         ApprovalStanding::Spent { decision } => {
             members.push(("spent_by", decision.to_string().into()));
         }
@@ -142,6 +144,7 @@ fn whole(
 fn state(summary: &ApprovalSummary, now: Timestamp) -> &'static str {
     match (&summary.approval.standing, summary.counts) {
         (ApprovalStanding::Refused { .. }, _) => "refused",
+        (ApprovalStanding::Void { .. }, _) => "void",
         (ApprovalStanding::Spent { .. }, _) => "spent",
         (
             ApprovalStanding::Pending { until } | ApprovalStanding::Approved { until, .. },

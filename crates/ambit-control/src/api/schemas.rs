@@ -140,7 +140,7 @@ pub(super) const SCHEMAS: &[Schema] = &[
             Member(
                 "state",
                 Word(&[
-                    "pending", "approved", "refused", "spent", "expired", "ended",
+                    "pending", "approved", "refused", "void", "spent", "expired", "ended",
                 ]),
                 Always,
             ),

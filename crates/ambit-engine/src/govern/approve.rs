@@ -30,7 +30,7 @@ pub struct ApprovalSummary {
 pub enum Counts {
     /// It does.
     Yes,
-    /// Its time passed, it was spent, or its task ended.
+    /// Its time passed, it was spent, who gave it was revoked, or its task ended.
     NoLonger,
 }
 
@@ -134,6 +134,12 @@ fn decide(
         }
         (ApprovalStanding::Refused { .. }, _) => {
             return Err(invalid(approval, "it was refused already"));
+        }
+        (ApprovalStanding::Void { .. }, _) => {
+            return Err(invalid(
+                approval,
+                "who approved it was revoked; the agent must ask again",
+            ));
         }
         (ApprovalStanding::Spent { .. }, _) => {
             return Err(invalid(approval, "it was spent already"));

@@ -54,6 +54,13 @@ pub enum ApprovalStanding {
         /// Who.
         by: PersonId,
     },
+    /// The person who had said yes was revoked before it was spent. It counts no more, also after a reinstatement.
+    Void {
+        /// Who.
+        by: PersonId,
+        /// Until when it could have been spent.
+        until: Timestamp,
+    },
     /// The identical act went through with it.
     Spent {
         /// The decision that spent it.
@@ -69,7 +76,18 @@ impl Approval {
                 now < until
             }
             ApprovalStanding::Refused { .. } => true,
-            ApprovalStanding::Spent { .. } => false,
+            ApprovalStanding::Void { .. } | ApprovalStanding::Spent { .. } => false,
+        }
+    }
+
+    /// Says whether a decision on the identical act as of `now` reads it: it counts, or would if it were not void.
+    pub(crate) fn is_read(&self, now: Timestamp) -> bool {
+        match self.standing {
+            ApprovalStanding::Void { until, .. } => now < until,
+            ApprovalStanding::Pending { .. }
+            | ApprovalStanding::Approved { .. }
+            | ApprovalStanding::Refused { .. }
+            | ApprovalStanding::Spent { .. } => self.is_in_force(now),
         }
     }
 

@@ -1,7 +1,7 @@
 //! One record after another.
 
 use ambit_core::{
-    Timestamp,
+    PersonId, Timestamp,
     act::Target,
     claim::ClaimStanding,
     limits::APPROVAL_GRANTED_TTL,
@@ -250,7 +250,7 @@ impl State {
                 self.approvals.insert(*approval, entry);
                 let approvals = &self.approvals;
                 let of_task = self.approvals_of.entry(task).or_default();
-                of_task.retain(|it| approvals.get(it).is_some_and(|it| it.is_in_force(at)));
+                of_task.retain(|it| approvals.get(it).is_some_and(|it| it.is_read(at)));
                 of_task.push(*approval);
                 self.epochs.tasks.insert(task, index);
                 self.touch(RowKey::Approval(*approval));
@@ -294,17 +294,21 @@ impl State {
         let same = decided
             .act
             .is_some_and(|it| it.commitment == entry.act.commitment);
-        if !same || !matches!(entry.standing, ApprovalStanding::Approved { .. }) {
+        let ApprovalStanding::Approved { by, .. } = entry.standing else {
             return Err(inconsistent(
                 index,
-                "a permit spends an approval of its own act, once",
+                "a permit spends a yes that counts, once",
             ));
+        };
+        if !same {
+            return Err(inconsistent(index, "a permit spends a yes to its own act"));
         }
         entry.standing = ApprovalStanding::Spent {
             decision: decided.decision,
         };
         let task = entry.task;
         self.epochs.tasks.insert(task, index);
+        self.epochs.approvers.insert(decided.decision, (by, index));
         self.touch(RowKey::Approval(approval));
         Ok(())
     }
@@ -340,6 +344,7 @@ impl State {
     }
 
     fn performed(&mut self, index: u64, performed: &Performed) -> Result<(), FoldError> {
+        self.epochs.approvers.remove(&performed.decision);
         let open = self.open.get_mut(&performed.decision);
         let open = open.ok_or_else(|| missing(index, &performed.decision))?;
         if performed.status == Status::Unknown {
@@ -374,6 +379,7 @@ impl State {
             Target::Person(id) => {
                 self.epochs.people.insert(*id, index);
                 self.revoked.insert(target.clone());
+                self.void(index, *id);
             }
             Target::Server(name) => {
                 self.epochs.servers.insert(name.clone(), index);
@@ -386,6 +392,26 @@ impl State {
         }
         for task in self.tasks_under(target) {
             self.end(index, task, End::Revoked);
+        }
+    }
+
+    /// Voids what `person` said yes to and nobody spent. Rows of an ended task change no more.
+    fn void(&mut self, index: u64, person: PersonId) {
+        let mut voided = Vec::new();
+        for approval in self.approvals.values_mut() {
+            let entry = self.tasks.get(&approval.task);
+            let active = entry.is_some_and(|it| it.state == TaskState::Active);
+            match approval.standing {
+                ApprovalStanding::Approved { by, until } if by == person && active => {
+                    approval.standing = ApprovalStanding::Void { by, until };
+                    voided.push((approval.id, approval.task));
+                }
+                _ => {}
+            }
+        }
+        for (approval, task) in voided {
+            self.epochs.tasks.insert(task, index);
+            self.touch(RowKey::Approval(approval));
         }
     }
 

@@ -373,6 +373,10 @@ fn read_approval(state: &mut State, row: &Row<'_>) -> Result<RowKey, RowError> {
             until: until()?,
         },
         "refused" => ApprovalStanding::Refused { by: by()? },
+        "void" => ApprovalStanding::Void {
+            by: by()?,
+            until: until()?,
+        },
         "spent" => {
             let decision = row.text(&value, "decision")?.parse();
             ApprovalStanding::Spent {
@@ -537,6 +541,12 @@ fn approval_row(approval: &Approval) -> Value {
             leaf,
             ("standing", "refused".into()),
             ("by", by.to_string().into()),
+        ]),
+        ApprovalStanding::Void { by, until } => Value::object([
+            leaf,
+            ("standing", "void".into()),
+            ("by", by.to_string().into()),
+            ("until", time(until)),
         ]),
         ApprovalStanding::Spent { decision } => Value::object([
             leaf,

@@ -3,15 +3,16 @@
 use ambit_core::{
     Labels, Millis, Reason,
     act::Target,
+    estate::PersonRole,
     json::Value,
-    record::{Body, Status},
+    record::{Body, Status, Verdict},
 };
 use ambit_engine::{Effect, Refusal, RevocationReport};
 use ambit_identity::InstanceCaller;
 use ambit_testkit::{World, office};
 
 use crate::support::{
-    arguments, ask, held, id, pass, refund, tick, two_administrators, verdict, word,
+    arguments, ask, held, id, pass, person, refund, tick, two_administrators, verdict, word,
 };
 
 fn world() -> (World, ambit_engine::Started, InstanceCaller) {
@@ -113,13 +114,7 @@ fn asi09_a_yes_is_for_one_act_only() {
     let (mut world, _, caller) = world();
     let (_, other) = world.start();
     let approval = held(&mut world, &caller, 500);
-    verdict(
-        &mut world,
-        "ben",
-        approval,
-        ambit_core::record::Verdict::Approved,
-    )
-    .expect("yes");
+    verdict(&mut world, "ben", approval, Verdict::Approved).expect("yes");
     assert_eq!(
         ask(&mut world, &other, "refund", refund(500)),
         "hold approval_required",
@@ -170,12 +165,7 @@ fn asi03_ending_an_uncontained_task_does_not_make_its_user_strong() {
                 .await
         })
         .expect("ended");
-    let answer = verdict(
-        &mut world,
-        "ana",
-        approval,
-        ambit_core::record::Verdict::Approved,
-    );
+    let answer = verdict(&mut world, "ana", approval, Verdict::Approved);
     let reason = match answer {
         Err(Refusal::Denied { denied, .. }) => denied.reason,
         other => panic!("{other:?}"),
@@ -221,13 +211,7 @@ fn asi10_a_narrower_estate_cuts_what_is_under_way() {
 fn asi09_a_yes_is_spent_once_in_a_race() {
     let (mut world, _, caller) = world();
     let approval = held(&mut world, &caller, 500);
-    verdict(
-        &mut world,
-        "ben",
-        approval,
-        ambit_core::record::Verdict::Approved,
-    )
-    .expect("yes");
+    verdict(&mut world, "ben", approval, Verdict::Approved).expect("yes");
     let calls: Vec<_> = (0..4)
         .map(|_| {
             let (handle, caller, moment) =
@@ -317,6 +301,97 @@ fn asi10_a_recorded_permit_does_not_outlive_a_revocation() {
             |body: &Body| matches!(body, Body::Performed(it) if it.status == Status::NotSent);
         assert!(world.records().iter().any(|it| not_sent(&it.body)));
     }
+}
+
+/// ASI03, NHI1: a yes given before its person was revoked is void: the task asks anew, and `why` says so. The yes of
+/// another person stays.
+#[test]
+fn asi03_a_yes_does_not_outlive_the_person_who_gave_it() {
+    let mut estate = two_administrators();
+    let eve = estate.people.get_mut("eve").expect("eve");
+    eve.roles = PersonRole::ALL.into_iter().collect();
+    let mut world = World::new(estate, 3);
+    let (_, caller) = world.start();
+    let approvals = [500, 501, 502].map(|cents| held(&mut world, &caller, cents));
+    for (alias, approval) in ["ben", "ben", "eve"].into_iter().zip(approvals) {
+        verdict(&mut world, alias, approval, Verdict::Approved).expect("yes");
+    }
+    let ben = Target::Person(person(&mut world, "ben"));
+    let report = revoke(&mut world, "ana", ben).expect("ana operates");
+    assert_eq!(report.ended, [], "the task is ana's");
+    let anew = held(&mut world, &caller, 500);
+    assert_ne!(anew, approvals[0], "another question");
+    assert_eq!(held(&mut world, &caller, 500), anew, "asked once");
+    assert_no_permit_after_revocation(&world);
+    let void = format!("the yes of {} no longer counts", approvals[0]);
+    let said = explained(&world);
+    assert_eq!(
+        said.iter().filter(|it| it.contains(&void)).count(),
+        1,
+        "{said:?}"
+    );
+    assert_eq!(ask(&mut world, &caller, "refund", refund(502)), "allow");
+    verdict(&mut world, "eve", anew, Verdict::Approved).expect("yes");
+    assert_eq!(ask(&mut world, &caller, "refund", refund(500)), "allow");
+}
+
+/// ASI03, NHI1: who is reinstated has not said yes again.
+#[test]
+fn asi03_a_void_yes_stays_void_after_a_reinstatement() {
+    let mut world = World::new(two_administrators(), 3);
+    let (_, caller) = world.start();
+    let approval = held(&mut world, &caller, 500);
+    verdict(&mut world, "ben", approval, Verdict::Approved).expect("yes");
+    let ben = Target::Person(person(&mut world, "ben"));
+    revoke(&mut world, "ana", ben.clone()).expect("ana operates");
+    let (handle, ana, moment) = (
+        world.handle.clone(),
+        world.person("ana"),
+        world.clock.moment(),
+    );
+    let reason = "back from leave".to_owned();
+    world
+        .run(async move { handle.reinstate(&ana, ben, reason, moment).await })
+        .expect("ana operates");
+    let anew = held(&mut world, &caller, 500);
+    assert_ne!(anew, approval);
+    verdict(&mut world, "ben", anew, Verdict::Approved).expect("yes again");
+    assert_eq!(ask(&mut world, &caller, "refund", refund(500)), "allow");
+}
+
+/// ASI03: once its person is revoked, what a yes permitted is cut, and does not pass the door if it has not left yet.
+#[test]
+fn asi03_what_a_revoked_yes_permitted_is_cut() {
+    let mut world = World::new(two_administrators(), 3);
+    let (_, caller) = world.start();
+    for cents in [500, 501] {
+        let approval = held(&mut world, &caller, cents);
+        verdict(&mut world, "ben", approval, Verdict::Approved).expect("yes");
+    }
+    let passage = pass(&mut world, &caller, "refund", refund(500));
+    let under_way = passage.decision();
+    let ambit_engine::Answer::Allowed(permit) = world.call(&caller, "refund", refund(501)) else {
+        panic!("allowed")
+    };
+    let ben = Target::Person(person(&mut world, "ben"));
+    let (handle, ana, moment) = (
+        world.handle.clone(),
+        world.person("ana"),
+        world.clock.moment(),
+    );
+    let door = async {
+        passage.cancelled().await;
+        drop(passage);
+    };
+    let reason = "found odd approvals".to_owned();
+    let revoked = async move { handle.revoke(&ana, ben, reason, moment).await };
+    let report = world.run(both(revoked, door)).expect("ana operates");
+    assert_eq!(report.crossed, [under_way]);
+    let denied = world
+        .handle
+        .admit(permit, world.clock.now())
+        .expect_err("too late");
+    assert_eq!(denied.reason, Reason::PermitStale);
 }
 
 /// ASI10: a door that does not answer is struck off after its bounded time.
@@ -419,6 +494,16 @@ fn labels_found_in_a_result_are_durable_at_once() {
         word(&world.call(&caller, "send_reply", mail)),
         "deny label_may_not_leave"
     );
+}
+
+/// Returns why each decision that was no permit is so, in words for people.
+fn explained(world: &World) -> Vec<String> {
+    let said = |body: &Body| match body {
+        Body::Decided(decided) => ambit_policy::explain(decided),
+        _ => None,
+    };
+    let records = world.records();
+    records.iter().filter_map(|it| said(&it.body)).collect()
 }
 
 /// Promise 5, read from the log alone: after a revocation there is no permit under what it took away.

@@ -1,7 +1,7 @@
 //! What people may undo, and what stays as it is.
 
 use ambit_core::{
-    Millis, PersonId,
+    Millis,
     act::Target,
     record::{Actor, Answer, Body},
 };
@@ -9,7 +9,7 @@ use ambit_engine::{Refusal, Reinstatement, RevocationReport, State, bans, rebuil
 use ambit_identity::InstanceCaller;
 use ambit_testkit::{World, office};
 
-use crate::support::{ask, id, tick, two_administrators};
+use crate::support::{ask, id, person, tick, two_administrators};
 
 fn revoke(world: &mut World, alias: &str, target: &Target) -> Result<RevocationReport, Refusal> {
     let (handle, person, moment) = (
@@ -40,21 +40,6 @@ fn code<T: std::fmt::Debug>(answer: Result<T, Refusal>) -> String {
         Err(Refusal::Denied { denied, .. }) => denied.reason.code().to_owned(),
         other => format!("{other:?}"),
     }
-}
-
-/// Returns the person's pseudonym: the person looks, and so is known.
-fn person(world: &mut World, alias: &str) -> PersonId {
-    let (handle, caller, moment) = (
-        world.handle.clone(),
-        world.person(alias),
-        world.clock.moment(),
-    );
-    let name = alias.to_owned();
-    let found = world.run(async move {
-        let inspection = handle.may_inspect(&caller, moment).await.expect("a role");
-        handle.person_id(&inspection, &name)
-    });
-    found.expect("running").expect("known")
 }
 
 /// Promise 5: what began before a ban was lifted stays without, also after a start; what begins later may.

@@ -1,7 +1,7 @@
 //! What the tests say in one line.
 
 use ambit_core::{
-    ApprovalId, Labels, Millis,
+    ApprovalId, Labels, Millis, PersonId,
     estate::{Estate, PersonRole},
     json::Value,
     record::{Status, Verdict},
@@ -102,6 +102,21 @@ pub(crate) fn verdict(
             .decide_approval(&person, approval, verdict, moment)
             .await
     })
+}
+
+/// Returns the person's pseudonym: the person looks, and so is known.
+pub(crate) fn person(world: &mut World, alias: &str) -> PersonId {
+    let (handle, caller, moment) = (
+        world.handle.clone(),
+        world.person(alias),
+        world.clock.moment(),
+    );
+    let name = alias.to_owned();
+    let found = world.run(async move {
+        let inspection = handle.may_inspect(&caller, moment).await.expect("a role");
+        handle.person_id(&inspection, &name)
+    });
+    found.expect("running").expect("known")
 }
 
 /// Returns the office in which ben may do everything, too.

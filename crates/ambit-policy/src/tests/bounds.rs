@@ -192,6 +192,10 @@ fn a_person_is_asked_and_the_answer_counts_once() {
             ApprovalState::Refused { approval: id },
             "deny approval_refused",
         ),
+        (
+            ApprovalState::Void { approval: id },
+            "hold approval_required",
+        ),
         (ApprovalState::TooMany, "deny approvals_pending_limit"),
     ] {
         check(&format!("{state:?}"), expected, |it| {

@@ -66,6 +66,7 @@ fn approvals() -> Vec<ApprovalState> {
             until: late,
         },
         ApprovalState::Refused { approval },
+        ApprovalState::Void { approval },
         ApprovalState::TooMany,
     ]
 }

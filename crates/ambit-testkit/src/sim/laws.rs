@@ -54,6 +54,8 @@ struct Asked {
     pin: Option<Digest>,
     answer: Option<(Verdict, PersonId, Timestamp)>,
     spent: bool,
+    /// Who said yes was revoked since.
+    void: bool,
 }
 
 /// A promise that the log breaks, in words.
@@ -225,6 +227,10 @@ impl Laws {
     fn revoke(&mut self, revocation: RevocationId, target: &Target) {
         self.revocations.insert(revocation);
         self.revoked.insert(target.clone());
+        for asked in self.approvals.values_mut() {
+            let by = asked.answer.map(|(_, by, _)| Target::Person(by));
+            asked.void |= by.as_ref() == Some(target);
+        }
         for course in self.tasks.values_mut() {
             let task = &course.task;
             course.over |= match target {
@@ -258,6 +264,7 @@ impl Laws {
                     pin: decided.pin,
                     answer: None,
                     spent: false,
+                    void: false,
                 };
                 let asked = self.approvals.entry(*approval).or_insert(fresh);
                 let same = asked.task == task && asked.commitment == act.commitment;
@@ -334,6 +341,9 @@ impl Laws {
         })?;
         let spent = std::mem::replace(&mut asked.spent, true);
         ensure(!spent, || format!("{approval} is spent twice"))?;
+        ensure(!asked.void, || {
+            format!("{approval} is spent after its giver was revoked")
+        })?;
         let Some((Verdict::Approved, _, said)) = asked.answer else {
             return Err(format!("{approval} is spent and nobody said yes"));
         };
