@@ -93,15 +93,7 @@ fn of_act(reason: Reason, facts: &Facts) -> Option<String> {
             "add `{resource}` to `model_endpoints` of agent `{}`",
             facts.who.agent
         ),
-        Reason::ApprovalRequired => {
-            let ApprovalState::Void { approval } = facts.approval else {
-                return None;
-            };
-            format!(
-                "the yes of {approval} no longer counts, because who gave it was revoked since; somebody \
-                 else must approve it"
-            )
-        }
+        Reason::ApprovalRequired => return void_yes(facts.approval),
         Reason::TaskUnknown
         | Reason::AgentRevoked
         | Reason::PersonRevoked
@@ -142,6 +134,16 @@ fn of_person(reason: Reason, facts: &PersonFacts) -> Option<String> {
     }
     let advice = "the template asks for an approver who did not start the task";
     (reason == Reason::SamePerson).then(|| advice.to_owned())
+}
+
+fn void_yes(approval: ApprovalState) -> Option<String> {
+    let ApprovalState::Void { approval } = approval else {
+        return None;
+    };
+    Some(format!(
+        "the yes of {approval} no longer counts, because who gave it was revoked since; somebody else must \
+         approve it"
+    ))
 }
 
 fn bounds(facts: &Facts) -> String {

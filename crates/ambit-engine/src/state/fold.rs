@@ -401,12 +401,12 @@ impl State {
         for approval in self.approvals.values_mut() {
             let entry = self.tasks.get(&approval.task);
             let active = entry.is_some_and(|it| it.state == TaskState::Active);
-            match approval.standing {
-                ApprovalStanding::Approved { by, until } if by == person && active => {
-                    approval.standing = ApprovalStanding::Void { by, until };
-                    voided.push((approval.id, approval.task));
-                }
-                _ => {}
+            if let ApprovalStanding::Approved { by, until } = approval.standing
+                && by == person
+                && active
+            {
+                approval.standing = ApprovalStanding::Void { by, until };
+                voided.push((approval.id, approval.task));
             }
         }
         for (approval, task) in voided {
