@@ -6,6 +6,7 @@
 )]
 
 mod containment;
+mod cores;
 mod guard;
 mod kill;
 mod life;
