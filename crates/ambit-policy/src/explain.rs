@@ -132,7 +132,10 @@ fn of_person(reason: Reason, facts: &PersonFacts) -> Option<String> {
                       this; end its processes and start Ambit again, or use another user";
         return Some(advice.to_owned());
     }
-    let advice = "the template asks for an approver who did not start the task";
+    let advice = match facts.action() {
+        "reinstate" => "nobody lifts their own ban",
+        _ => "the template asks for an approver who did not start the task",
+    };
     (reason == Reason::SamePerson).then(|| advice.to_owned())
 }
 

@@ -34,7 +34,7 @@ Exit codes:
 /// Gives every AI agent an identity, an authority that lasts as long as one task, and a record
 #[derive(Debug, Parser)]
 #[command(name = "ambit", version, max_term_width = 100, after_help = EXIT_CODES)]
-#[command(arg_required_else_help = true, infer_long_args = false)]
+#[command(infer_long_args = false)]
 struct Cli {
     #[command(flatten)]
     common: Common,
@@ -177,6 +177,11 @@ impl Session {
         ))
     }
 
+    /// Returns the server's state directory, in which a server has been.
+    pub(crate) fn state_of_a_server(&self) -> Result<StateDirectory, Problem> {
+        Ok(self.state()?.of_a_server()?)
+    }
+
     /// Returns a client of the server.
     pub(crate) fn client(&self) -> Result<Client, Problem> {
         match &self.control {
@@ -188,6 +193,10 @@ impl Session {
 
 /// Reads the command line, does what it says, and returns the exit code.
 pub(crate) fn main() -> ExitCode {
+    if std::env::args_os().len() <= 1 {
+        complain(Cli::command().render_help().to_string().trim_end());
+        return ExitCode::from(Exit::Usage as u8);
+    }
     let Cli { common, command } = Cli::parse();
     let environment = Environment::read();
     let output = Output::new(common.output, environment.no_color);

@@ -19,6 +19,12 @@ pub(crate) enum ConfigError {
     /// No place for the state is known.
     #[error("no state directory is known; set AMBIT_STATE or HOME, or give --state DIR")]
     NoState,
+    /// Neither keys nor a log are there.
+    #[error("{} is no state directory of a server; name the right one with --state", path.display())]
+    NoServer {
+        /// Which directory.
+        path: PathBuf,
+    },
     /// The file can't be read.
     #[error("could not read {}; give another with --config FILE", path.display())]
     Unreadable {

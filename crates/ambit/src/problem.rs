@@ -33,6 +33,9 @@ pub(crate) enum Problem {
     /// The command line is wrong in a way that the grammar doesn't catch.
     #[error("{0}")]
     Usage(String),
+    /// What was asked for is not there.
+    #[error("{0}")]
+    NotFound(String),
     /// The configuration is wrong.
     #[error(transparent)]
     Config(#[from] ConfigError),
@@ -99,7 +102,8 @@ impl Problem {
             Self::Run(error) => error.exit(),
             Self::Serve(ServeError::Estate(_) | ServeError::Person(_)) => Exit::CheckFailed,
             Self::CheckFailed(_) => Exit::CheckFailed,
-            Self::Config(_)
+            Self::NotFound(_)
+            | Self::Config(_)
             | Self::Serve(_)
             | Self::NoChance(_)
             | Self::Io { .. }

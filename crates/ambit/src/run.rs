@@ -219,11 +219,12 @@ impl Runner<'_> {
             }
             _ => run_uncontained(run, &directory, uplink.clone()).await,
         };
+        // From here on the task's end is no news.
+        watching.abort();
         if matches!(report, Ok(Report::Ended(0))) {
             // A task that ended meanwhile is refused here, and that is as good.
             let _ = uplink.ask(http::Method::POST, "/v1/task/complete").await;
         }
-        watching.abort();
         Ok(explain(report?, run, view.is_some()))
     }
 

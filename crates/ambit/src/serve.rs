@@ -47,7 +47,8 @@ pub(crate) struct ServeArguments {
         long,
         value_name = "FILE",
         default_value = "/etc/ambit/ambit.toml",
-        env = "AMBIT_CONFIG"
+        env = "AMBIT_CONFIG",
+        hide_env_values = true
     )]
     config: PathBuf,
 }

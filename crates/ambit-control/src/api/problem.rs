@@ -129,8 +129,9 @@ impl From<Refusal> for Problem {
                 problem
             }
             Refusal::NotFound(detail) => {
-                Self::new(StatusCode::NOT_FOUND, "not_found", "there is no such thing")
-                    .because(detail)
+                let advice = Reason::NotFound.next_step();
+                let (what, advice) = detail.split_once("; ").unwrap_or((&detail, advice));
+                Self::new(StatusCode::NOT_FOUND, "not_found", what).because(advice)
             }
             Refusal::Invalid(detail) => Self::invalid(detail),
             Refusal::Failed(error) => error.into(),

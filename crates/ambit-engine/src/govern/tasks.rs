@@ -378,7 +378,9 @@ fn refuse_unfit(
 ) -> Result<(), Refusal> {
     let (agent, name) = (&ask.agent, &ask.template);
     if desk.live.state.standing(&Target::Agent(agent.clone())) == Standing::Revoked {
-        let explanation = format!("agent `{agent}` was revoked");
+        let explanation = format!(
+            "`ambit reinstate agent {agent}` lets tasks start again, once the reason is gone"
+        );
         return Err(asked.refuse(desk, "start_task", Reason::AgentRevoked, explanation)?);
     }
     if template.containment == Containment::Required && ask.contained == Contained::None {
@@ -398,10 +400,14 @@ fn startable<'a>(
 ) -> Result<&'a Template, Refusal> {
     let invalid = |text: String| Err(Refusal::Invalid(text));
     let (agent, name) = (&ask.agent, &ask.template);
-    let found = estate.agents.get(agent).zip(estate.templates.get(name));
-    let Some((_, template)) = found else {
+    if !estate.agents.contains_key(agent) {
         return invalid(format!(
-            "the estate has no agent `{agent}` or no template `{name}`; see `ambit plan`"
+            "the estate in force has no agent `{agent}`; check the spelling"
+        ));
+    }
+    let Some(template) = estate.templates.get(name) else {
+        return invalid(format!(
+            "the estate in force has no template `{name}`; check the spelling"
         ));
     };
     if desk.live.state.room() == crate::state::Room::Full {

@@ -116,7 +116,7 @@ pub(crate) async fn log(session: &Session, command: LogCommand) -> Result<(), Pr
         LogCommand::Show { index } => {
             let record = records(session, index, 1).await?;
             let record = record.first().ok_or_else(|| {
-                Problem::Usage(format!(
+                Problem::NotFound(format!(
                     "the log has no record {index}; see `ambit log tail`"
                 ))
             })?;

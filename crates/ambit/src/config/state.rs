@@ -20,6 +20,14 @@ impl StateDirectory {
         Self { root }
     }
 
+    /// Returns the directory when it has been a server's: it has keys or a log.
+    pub(crate) fn of_a_server(self) -> Result<Self, ConfigError> {
+        if self.keys().is_dir() || self.database().exists() {
+            return Ok(self);
+        }
+        Err(ConfigError::NoServer { path: self.root })
+    }
+
     /// Creates what is missing, closed to others, and refuses a directory that others can enter.
     pub(crate) fn prepare(&self) -> Result<(), ConfigError> {
         for path in [self.root.clone(), self.keys()] {

@@ -132,6 +132,7 @@ pub(crate) async fn recover(
             (state, mark)
         }
     };
+    let state = state.of_a_server()?;
     let (lost, bans) = replace(session, &state, &mark, arguments)
         .await
         .map_err(|error| Problem::failed("replace the log", error))?;

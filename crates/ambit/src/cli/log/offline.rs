@@ -68,7 +68,7 @@ pub(crate) fn check(session: &Session, asked: Asked) -> Result<(), Problem> {
         };
         return told(session, &Directory::new(directory), &trusted);
     }
-    let state = session.state()?;
+    let state = session.state_of_a_server()?;
     let (key, key_from) = match &asked.key {
         Some(path) => given(path)?,
         None => (
@@ -128,7 +128,7 @@ fn known_checkpoint(asked: &Asked, key: &VerifierKey) -> Result<Option<Checkpoin
 
 /// Writes the log in the state directory as files.
 pub(crate) fn write(session: &Session, to: &Path) -> Result<(), Problem> {
-    let state = session.state()?;
+    let state = session.state_of_a_server()?;
     let verifier =
         keys::verifier(&state).map_err(|error| Problem::failed("read the log's key", error))?;
     // Into a directory of its own, so that no tile of another log remains in it.
@@ -161,7 +161,7 @@ pub(crate) fn write(session: &Session, to: &Path) -> Result<(), Problem> {
 
 /// Folds the whole log again and compares the tables.
 pub(crate) fn rebuild(session: &Session) -> Result<(), Problem> {
-    let archive = database(&session.state()?)?;
+    let archive = database(&session.state_of_a_server()?)?;
     let rebuilt = ambit_engine::rebuild(&archive).map_err(unfounded)?;
     let failed = |error| Problem::failed("read the log", error);
     let mut differing = BTreeSet::new();
@@ -197,7 +197,7 @@ pub(crate) fn rebuild(session: &Session) -> Result<(), Problem> {
 
 /// Derives every decision again from the facts in its record and the policies that it names.
 pub(crate) fn replay(session: &Session) -> Result<(), Problem> {
-    let archive = database(&session.state()?)?;
+    let archive = database(&session.state_of_a_server()?)?;
     let report = ambit_engine::replay_all(&archive, &compile()).map_err(unfounded)?;
     for index in &report.different {
         session.output.line(&format!(
@@ -273,6 +273,12 @@ fn told(session: &Session, source: &impl TileSource, trusted: &Trusted) -> Resul
 }
 
 fn database(state: &StateDirectory) -> Result<SqliteArchive, Problem> {
+    if !state.database().exists() {
+        return Err(Problem::NotFound(format!(
+            "the log in {} is gone; `ambit recover` opens a new one",
+            state.root().display()
+        )));
+    }
     open_to_read(&state.database(), TABLES).map_err(|error| {
         Problem::failed(format!("open the log in {}", state.root().display()), error)
     })
