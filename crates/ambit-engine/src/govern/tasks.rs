@@ -378,9 +378,8 @@ fn refuse_unfit(
 ) -> Result<(), Refusal> {
     let (agent, name) = (&ask.agent, &ask.template);
     if desk.live.state.standing(&Target::Agent(agent.clone())) == Standing::Revoked {
-        let explanation = format!(
-            "`ambit reinstate agent {agent}` lets tasks start again, once the reason is gone"
-        );
+        let explanation =
+            format!("agent `{agent}` starts tasks again after `ambit reinstate agent {agent}`");
         return Err(asked.refuse(desk, "start_task", Reason::AgentRevoked, explanation)?);
     }
     if template.containment == Containment::Required && ask.contained == Contained::None {
