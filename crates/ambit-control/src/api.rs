@@ -11,6 +11,7 @@ mod body;
 mod caller;
 mod estate;
 mod idempotency;
+mod join;
 mod log;
 mod openapi;
 mod operations;
@@ -37,6 +38,7 @@ pub use self::{
     authority::{KeepKeys, rotate_if_due},
     body::{BODY_BYTES_MAX, ESTATE_BODY_BYTES_MAX},
     idempotency::{IDEMPOTENCY_ANSWER_BYTES_MAX, IDEMPOTENCY_KEPT_MAX, IDEMPOTENCY_KEY_AHEAD_MAX},
+    join::JOIN_BYTES_MAX,
     log::RECORDS_PER_ANSWER_MAX,
     openapi::openapi,
     presence::{HEARTBEAT_EVERY, PRESENCES_MAX},

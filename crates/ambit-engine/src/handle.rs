@@ -7,7 +7,7 @@ use std::{fmt, sync::Arc};
 
 use ambit_audit::{Draft, Recorded, Space};
 use ambit_core::{
-    ApprovalId, DecisionId, Digest, Reason, ServerName, TaskId, Timestamp, ToolName,
+    ApprovalId, DecisionId, Digest, Reason, ServerName, SpiffeId, TaskId, Timestamp, ToolName,
     act::Act,
     limits::ACTS_IN_FLIGHT_PER_TASK_MAX,
     record::{Actor, Body, Performed, Sealed, Status},
@@ -329,6 +329,22 @@ impl Handle {
             Box::new(move |committed| committed.and(pending).map(|_| ()))
         })
         .await?
+    }
+
+    /// Returns the live task whose instance has this SPIFFE ID.
+    ///
+    /// # Errors
+    /// [`EngineError::NoTask`] when there is none now: the name stands for no authority.
+    pub fn task_of(&self, spiffe_id: &SpiffeId, now: Timestamp) -> Result<Arc<Task>, EngineError> {
+        let (_, instance) = spiffe_id.as_instance().ok_or(EngineError::NoTask)?;
+        let live = self.shared.read()?;
+        let task = live.state.instances.get(&instance);
+        let entry = task.and_then(|it| live.state.task(*it));
+        let entry = entry.ok_or(EngineError::NoTask)?;
+        let active = entry.state.standing(entry.task.expires_at, now) == TaskState::Active;
+        let runtime = live.runtime.get(&entry.task.id);
+        let runtime = runtime.filter(|it| active && it.task.spiffe_id == *spiffe_id);
+        runtime.map(|it| it.task.clone()).ok_or(EngineError::NoTask)
     }
 
     /// Resolves when the task has ended, however.

@@ -31,7 +31,7 @@ pub(crate) use self::{
     contained::find_bubblewrap,
     harden::harden,
     inner::{InnerArguments, InnerError, inner},
-    start::{SVID_FILES, Started, StartedError, Wanted, start, start_attested},
+    start::{Awaited, SVID_FILES, Started, StartedError, Wanted, start, start_awaiting},
     view::{Access, Hidden},
 };
 use self::{

@@ -44,6 +44,10 @@ fn operation(route: &Route) -> Value {
             "instances",
             "The instance's own task must be live.".to_owned(),
         ),
+        Asks::WaitingTask => (
+            "anybody",
+            "On the public port, whose URL the operator chooses. A task must wait for the token, which is spent.".to_owned(),
+        ),
         Asks::Nothing if route.door == Door::Public => (
             "anybody",
             "On the public port, whose URL the operator chooses. Nothing is decided: whoever asks is not identified."

@@ -10,8 +10,8 @@ use axum::{
 };
 
 use super::{
-    Shared, approvals, authority, estate, idempotency::once, log, operations, pages, presence,
-    problem::Problem, published, revocations, secrets, status, tasks,
+    Shared, approvals, authority, estate, idempotency::once, join, log, operations, pages,
+    presence, problem::Problem, published, revocations, secrets, status, tasks,
 };
 
 /// One route.
@@ -55,6 +55,8 @@ pub enum Asks {
     Person(&'static str),
     /// That the instance's own task is live: it can only end itself.
     OwnTask,
+    /// That a task waits for the token that is shown: it is spent.
+    WaitingTask,
     /// None: it tells only what its door's onlookers may know.
     Nothing,
 }
@@ -368,6 +370,17 @@ pub const ROUTES: &[Route] = &[
         request: None,
         answer: "application/json",
         handler: || get(authority::bundle),
+    },
+    Route {
+        name: "join",
+        door: Door::Public,
+        method: "POST",
+        path: "/v1/join",
+        asks: Asks::WaitingTask,
+        summary: "Makes whoever shows the join token of a waiting task, and signs a request with its key, the task's instance, once.",
+        request: Some("Join"),
+        answer: "JoinedTask",
+        handler: || post(join::join),
     },
     Route {
         name: "decision_page",

@@ -50,6 +50,24 @@ pub(super) const SCHEMAS: &[Schema] = &[
             Member("contained", CONTAINED, Always),
             Member("csr", Text, Maybe),
             Member("attested", Truth, Maybe),
+            Member("join_token", Truth, Maybe),
+        ],
+    },
+    Schema {
+        name: "Join",
+        members: &[Member("token", Text, Always), Member("csr", Text, Always)],
+    },
+    Schema {
+        name: "JoinedTask",
+        members: &[
+            Member("task", Text, Always),
+            Member("instance", Text, Always),
+            Member("spiffe_id", Text, Always),
+            Member("svid", Text, Always),
+            Member("bundle", Text, Always),
+            Member("authority", Text, Always),
+            Member("expires_at", Time, Always),
+            Member("gateway", Text, Always),
         ],
     },
     Schema {
@@ -59,6 +77,7 @@ pub(super) const SCHEMAS: &[Schema] = &[
             Member("instance", Text, Always),
             Member("spiffe_id", Text, Always),
             Member("svid", Text, Maybe),
+            Member("join_token", Text, Maybe),
             Member("bundle", Text, Always),
             Member("authorization_details", Anything, Always),
             Member("authority", Text, Always),

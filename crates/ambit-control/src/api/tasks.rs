@@ -3,13 +3,13 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use ambit_core::{
-    AgentName, TaskId, TemplateName,
+    AgentName, TaskId, TemplateName, Timestamp,
     estate::Estate,
     json::Value,
     task::{Contained, End, Task, TaskState},
 };
 use ambit_engine::{Ender, Inspection, StartTask, Started, TaskSummary, Waits};
-use ambit_identity::{Issuance, ProvedKey};
+use ambit_identity::{Issuance, JoinToken, ProvedKey};
 use axum::extract::{Path, Query, State};
 use base64::{Engine, engine::general_purpose::STANDARD};
 use serde::Deserialize;
@@ -34,6 +34,8 @@ pub(super) struct StartAsk {
     csr: Option<String>,
     #[serde(default)]
     attested: bool,
+    #[serde(default)]
+    join_token: bool,
 }
 
 /// How the instance of a task gets its identity.
@@ -42,6 +44,8 @@ enum Serves {
     Key(Box<ProvedKey>),
     /// The next process of its agent that attests at the Workload API.
     NextWorkload,
+    /// Whoever shows this secret, and a key.
+    JoinToken(JoinToken),
 }
 
 #[derive(Clone, Copy, Deserialize)]
@@ -83,7 +87,7 @@ pub(super) async fn start(
 ) -> Result<Answer, Problem> {
     let control = &shared.control;
     // The request is checked before anything starts: a mistake in it should leave no trace.
-    let serves = serves(&asked)?;
+    let serves = serves(&asked, (control.clock)().chance)?;
     let template = parsed(&asked.template)?;
     let ask = StartTask {
         agent: match &asked.agent {
@@ -112,13 +116,28 @@ pub(super) async fn start(
             let started = handle.start_waiting_task(&caller, ask, Waits::ForAgent, moment);
             Ok(Answer(started_value(control, &started.await?, None)))
         }
+        Serves::JoinToken(token) => {
+            let waits = Waits::ForJoinToken(token.digest());
+            let started = handle.start_waiting_task(&caller, ask, waits, moment);
+            // Shown here and nowhere else: from now on only its digest is known.
+            let secret = ("join_token", token.reveal());
+            Ok(Answer(started_value(
+                control,
+                &started.await?,
+                Some(secret),
+            )))
+        }
     }
 }
 
 /// Certifies the instance of a task that started.
 async fn served(control: &Control, started: &Started, key: &ProvedKey) -> Result<Answer, Problem> {
-    match certify(control, started, key).await {
-        Ok(svid) => Ok(Answer(started_value(control, started, Some(&svid)))),
+    match certify(control, &started.task, started.certificate_expires_at, key).await {
+        Ok(svid) => Ok(Answer(started_value(
+            control,
+            started,
+            Some(("svid", &svid)),
+        ))),
         Err(problem) => {
             // A task that nobody can serve would stay open until it expires.
             let end = control.handle.end_task(
@@ -134,23 +153,25 @@ async fn served(control: &Control, started: &Started, key: &ProvedKey) -> Result
 }
 
 /// Reads how the instance gets its identity: exactly one way is named.
-fn serves(asked: &StartAsk) -> Result<Serves, Problem> {
-    let request = match (&asked.csr, asked.attested) {
-        (Some(csr), false) => csr,
-        (None, true) => return Ok(Serves::NextWorkload),
-        (None, false) | (Some(_), true) => {
-            return Err(Problem::invalid(
-                "either `csr` has the instance's signing request, or `attested` is true and the next process of the \
-                 agent that attests becomes the instance",
-            ));
-        }
-    };
+fn serves(asked: &StartAsk, chance: [u8; 32]) -> Result<Serves, Problem> {
+    match (&asked.csr, asked.attested, asked.join_token) {
+        (Some(csr), false, false) => Ok(Serves::Key(Box::new(proved_key(csr)?))),
+        (None, true, false) => Ok(Serves::NextWorkload),
+        (None, false, true) => Ok(Serves::JoinToken(JoinToken::of_chance(chance))),
+        _ => Err(Problem::invalid(
+            "name one of three: `csr` has the instance's signing request; `attested` is true, and the next process of the \
+             agent that attests becomes the instance; `join_token` is true, and whoever shows the answer's token does",
+        )),
+    }
+}
+
+/// Reads a signing request (DER) in base64.
+pub(super) fn proved_key(request: &str) -> Result<ProvedKey, Problem> {
     let request = STANDARD
         .decode(request)
         .map_err(|_| Problem::invalid("`csr` is the signing request (DER) in base64"))?;
-    let key = ProvedKey::from_request(&request)
-        .map_err(|error| Problem::invalid(format!("`csr` can't be used: {error}")))?;
-    Ok(Serves::Key(Box::new(key)))
+    ProvedKey::from_request(&request)
+        .map_err(|error| Problem::invalid(format!("`csr` can't be used: {error}")))
 }
 
 /// Refuses a task that no process could serve.
@@ -186,13 +207,18 @@ fn only_agent(estate: &Estate, template: &TemplateName) -> Result<AgentName, Pro
     }
 }
 
-async fn certify(control: &Control, started: &Started, key: &ProvedKey) -> Result<String, Problem> {
+pub(super) async fn certify(
+    control: &Control,
+    task: &Task,
+    expires_at: Timestamp,
+    key: &ProvedKey,
+) -> Result<String, Problem> {
     let moment = (control.clock)();
     let issuance = Issuance {
         key,
-        spiffe_id: &started.task.spiffe_id,
+        spiffe_id: &task.spiffe_id,
         now: moment.now,
-        expires_at: started.certificate_expires_at,
+        expires_at,
         chance: moment.chance.first_chunk().copied().unwrap_or_default(),
     };
     let svid = control.keys_in_force().issue(&issuance).map_err(|error| {
@@ -206,28 +232,36 @@ async fn certify(control: &Control, started: &Started, key: &ProvedKey) -> Resul
     // On record before it leaves.
     control
         .handle
-        .certified(&started.task, svid.certificate(), svid.expires_at())
+        .certified(task, svid.certificate(), svid.expires_at())
         .await?;
     Ok(svid.to_pem())
 }
 
-fn started_value(control: &Control, started: &Started, svid: Option<&str>) -> Value {
-    let task: &Task = &started.task;
-    let svid = svid.map(|it| ("svid", it.into()));
+fn started_value(control: &Control, started: &Started, more: Option<(&str, &str)>) -> Value {
+    let details = (
+        "authorization_details",
+        started.authorization_details.clone(),
+    );
+    let more = more.map(|(name, it)| (name, Value::from(it)));
+    served_value(control, &started.task, more.into_iter().chain([details]))
+}
+
+/// Returns what an instance needs to know of its task, and `more`.
+pub(super) fn served_value<'a>(
+    control: &Control,
+    task: &Task,
+    more: impl IntoIterator<Item = (&'a str, Value)>,
+) -> Value {
     let members = [
         ("task", task.id.to_string().into()),
         ("instance", task.instance.to_string().into()),
         ("spiffe_id", task.spiffe_id.to_string().into()),
         ("bundle", control.keys_in_force().bundle().to_pem().into()),
-        (
-            "authorization_details",
-            started.authorization_details.clone(),
-        ),
         ("authority", task.authority.to_string().into()),
         ("expires_at", task.expires_at.to_string().into()),
         ("gateway", control.gateway.as_str().into()),
     ];
-    Value::object(members.into_iter().chain(svid))
+    Value::object(members.into_iter().chain(more))
 }
 
 pub(super) async fn list(

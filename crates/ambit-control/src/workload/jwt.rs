@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use ambit_core::{Digest, Millis, SpiffeId, json::Value};
+use ambit_engine::EngineError;
 use ambit_identity::{
     jose::AUDIENCES_MAX,
     token::jwt_svid::{self, JwtSvidIssuance, JwtSvidKeys},
@@ -61,7 +62,7 @@ pub(super) async fn issue(
         .handle
         .certified(&bound.task, Digest::of(token.as_bytes()), expires_at);
     written.await.map_err(|error| {
-        if matches!(error, ambit_engine::EngineError::NoTask) {
+        if matches!(error, EngineError::NoTask) {
             return super::streams::over();
         }
         super::instances::not_ready(&error)
@@ -99,6 +100,15 @@ pub(super) fn validate(
     let now = (control.clock)().now;
     let found = jwt_svid::verify(&request.svid, &keys, &request.audience, now)
         .map_err(|error| wrong(&error))?;
+    // A signature outlives the task; the authority does not.
+    if let Err(error) = control.handle.task_of(found.spiffe_id(), now) {
+        return Err(match error {
+            EngineError::NoTask => Status::invalid_argument(
+                "the JWT-SVID is refused: the task of its instance has ended, and its identity with it",
+            ),
+            other => super::instances::not_ready(&other),
+        });
+    }
     Ok(ValidateJwtSvidResponse {
         spiffe_id: found.spiffe_id().to_string(),
         claims: found.claims().as_object().map(structure),

@@ -495,6 +495,23 @@ async fn a_jwt_svid_is_for_its_audience_and_its_instance() {
             .await;
         answer.refused(Code::InvalidArgument, "").await;
     }
+    // Signed and in time, and still nobody once the task has ended.
+    let second = desk.expect().await;
+    let other = process(CLERK, 8);
+    let mut answer = desk
+        .call(Some(&other), "FetchJWTSVID", ask(&["reports"], ""))
+        .await;
+    let gone = answer.next::<JwtSvidResponse>().await.unwrap();
+    let gone = gone.svids[0].svid.clone();
+    let mut answer = desk
+        .call(Some(&clerk), "ValidateJWTSVID", validate("reports", &gone))
+        .await;
+    answer.next::<ValidateJwtSvidResponse>().await.unwrap();
+    desk.end(&second).await;
+    let mut answer = desk
+        .call(Some(&clerk), "ValidateJWTSVID", validate("reports", &gone))
+        .await;
+    answer.refused(Code::InvalidArgument, "has ended").await;
     desk.world.clock.advance(JWT_SVID_TTL);
     desk.world.clock.advance(Millis::from_seconds(60));
     let mut answer = desk

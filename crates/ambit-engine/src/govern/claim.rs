@@ -79,8 +79,15 @@ impl Handle {
     pub async fn claim(&self, claimant: Claimant) -> Result<Claim, EngineError> {
         self.shared.running()?;
         let now = (self.shared.clock)().now;
-        if let Some(known) = known(&*self.shared.read()?, &claimant, now) {
-            return Ok(known);
+        {
+            let live = self.shared.read()?;
+            if let Some(known) = known(&live, &claimant, now) {
+                return Ok(known);
+            }
+            // Who is refused takes no turn from those who are not.
+            if next(&live, &claimant, now).is_none() {
+                return Ok(Claim::NothingWaits);
+            }
         }
         self.turn(move |desk| {
             let taken = take(desk, &claimant);
@@ -112,11 +119,11 @@ fn take(desk: &mut Desk<'_>, claimant: &Claimant) -> Result<Claim, EngineError> 
     if let Some(known) = known(desk.live, claimant, at) {
         return Ok(known);
     }
-    let (next, proof) = match claimant.proved() {
-        Proved::Agent(agent, proof) => (open(desk.live, agent, at), *proof),
-        Proved::JoinToken(token) => (joined(desk.live, *token, at), ClaimProof::JoinToken),
+    let proof = match claimant.proved() {
+        Proved::Agent(_, proof) => *proof,
+        Proved::JoinToken(_) => ClaimProof::JoinToken,
     };
-    let Some(task) = next else {
+    let Some(task) = next(desk.live, claimant, at) else {
         return Ok(Claim::NothingWaits);
     };
     let Some(runtime) = desk.live.runtime.get(&task) else {
@@ -143,6 +150,14 @@ fn known(live: &Live, claimant: &Claimant, now: Timestamp) -> Option<Claim> {
     }
     let runtime = live.runtime.get(task)?;
     Some(Claim::Known(runtime.task.clone()))
+}
+
+/// Returns the task that the claimant would get.
+fn next(live: &Live, claimant: &Claimant, now: Timestamp) -> Option<TaskId> {
+    match claimant.proved() {
+        Proved::Agent(agent, _) => open(live, agent, now),
+        Proved::JoinToken(token) => joined(live, *token, now),
+    }
 }
 
 /// Returns the task that has waited longest for any run of `agent`.

@@ -13,7 +13,7 @@ use super::{Session, parameter};
 use crate::{
     output::{Column, Tone, cell, complain},
     problem::Problem,
-    run::{SVID_FILES, Wanted, start, start_attested},
+    run::{Awaited, SVID_FILES, Wanted, start, start_awaiting},
 };
 
 const COLUMNS: [Column; 6] = [
@@ -68,6 +68,9 @@ with mutual TLS. Whoever can read them acts in the task. `ambit run` needs no su
         /// Let the next process that the estate registers as this agent be the instance (SPIFFE Workload API)
         #[arg(long, group = "instance")]
         attested: bool,
+        /// Print a secret, once, with which whoever shows it at the public port becomes the instance
+        #[arg(long, group = "instance")]
+        join_token: bool,
     },
     /// Lists the live tasks
     #[command(
@@ -177,6 +180,7 @@ pub(crate) async fn task(session: &Session, command: TaskCommand) -> Result<(), 
             parameters,
             svid,
             attested,
+            join_token: _,
         } => {
             let parameters = parameters.into_iter().collect();
             let wanted = Wanted {
@@ -187,7 +191,8 @@ pub(crate) async fn task(session: &Session, command: TaskCommand) -> Result<(), 
             match svid {
                 Some(directory) => begin(session, &wanted, &directory).await,
                 None if attested => begin_attested(session, &wanted).await,
-                None => Err(Problem::Usage("give --svid DIR or --attested".to_owned())),
+                // One of the three is given: the parser sees to it.
+                None => begin_joined(session, &wanted).await,
             }
         }
         TaskCommand::List { all, limit } => list(session, all.then_some(limit)).await,
@@ -359,7 +364,7 @@ async fn begin(session: &Session, wanted: &Wanted, directory: &Path) -> Result<(
 
 /// Starts a task whose instance is the next process that attests as its agent.
 async fn begin_attested(session: &Session, wanted: &Wanted) -> Result<(), Problem> {
-    let answer = start_attested(&session.client()?, wanted).await?;
+    let answer = start_awaiting(&session.client()?, wanted, Awaited::Process).await?;
     let text = format!(
         "{} began; it ends at {}\ngateway   {}\nidentity  {} for the next process that is registered as its agent \
          and asks the Workload API; the task ends with that process",
@@ -367,6 +372,20 @@ async fn begin_attested(session: &Session, wanted: &Wanted) -> Result<(), Proble
         cell(&answer, "expires_at"),
         cell(&answer, "gateway"),
         cell(&answer, "spiffe_id"),
+    );
+    session.output.thing(&answer, &text)
+}
+
+/// Starts a task whose instance is whoever shows its join token.
+async fn begin_joined(session: &Session, wanted: &Wanted) -> Result<(), Problem> {
+    let answer = start_awaiting(&session.client()?, wanted, Awaited::JoinToken).await?;
+    let text = format!(
+        "{} began; it ends at {}\nidentity  {} for whoever posts this token and a signing request to /v1/join at the \
+         public port, once\ntoken     {}",
+        cell(&answer, "task"),
+        cell(&answer, "expires_at"),
+        cell(&answer, "spiffe_id"),
+        cell(&answer, "join_token"),
     );
     session.output.thing(&answer, &text)
 }

@@ -98,9 +98,26 @@ pub(crate) async fn start(
     })
 }
 
-/// Starts a task whose instance is the next process that attests as its agent. Nothing contains that one.
-pub(crate) async fn start_attested(client: &Client, wanted: &Wanted) -> Result<Value, Problem> {
-    let body = wanted.body("none", ("attested", true.into()));
+/// Who becomes the instance of a task that nobody here serves.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Awaited {
+    /// The next process that attests as its agent.
+    Process,
+    /// Whoever shows the join token that the answer holds.
+    JoinToken,
+}
+
+/// Starts a task whose instance is still to come. Nothing contains that one.
+pub(crate) async fn start_awaiting(
+    client: &Client,
+    wanted: &Wanted,
+    awaited: Awaited,
+) -> Result<Value, Problem> {
+    let member = match awaited {
+        Awaited::Process => "attested",
+        Awaited::JoinToken => "join_token",
+    };
+    let body = wanted.body("none", (member, true.into()));
     Ok(client.post("/v1/tasks", &body).await?)
 }
 

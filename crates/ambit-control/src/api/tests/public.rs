@@ -57,7 +57,8 @@ fn publishing(office: &Office, published: Published) -> Doors {
 async fn strangers_decide_nothing_and_leave_no_trace() {
     let office = Office::open();
     let before = office.world.records().len();
-    for route in ROUTES.iter().filter(|it| it.door == Door::Public) {
+    let public = ROUTES.iter().filter(|it| it.door == Door::Public);
+    for route in public.filter(|it| it.asks != Asks::WaitingTask) {
         assert_eq!(
             (route.asks, route.method),
             (Asks::Nothing, "GET"),
@@ -224,4 +225,69 @@ async fn strangers_read_the_store_a_few_at_a_time() {
     assert!(!waiting.is_finished());
     drop((taken, last));
     assert_eq!(waiting.await.unwrap(), StatusCode::OK);
+}
+
+/// Posts to the public port, as a stranger.
+async fn join(doors: &Doors, token: &str, csr: &str) -> (StatusCode, String) {
+    let ask = serde_json::json!({ "token": token, "csr": csr }).to_string();
+    let request = Request::post("/v1/join").header(header::CONTENT_TYPE, "application/json");
+    let response = public_router(doors)
+        .oneshot(request.body(Body::from(ask)).unwrap())
+        .await
+        .unwrap();
+    let status = response.status();
+    let body = response.into_body().collect().await.unwrap().to_bytes();
+    (status, String::from_utf8(body.to_vec()).unwrap())
+}
+
+#[tokio::test]
+async fn a_join_token_makes_one_stranger_the_instance() {
+    let office = Office::open();
+    let token = ambit_identity::JoinToken::of_chance([5; 32]);
+    let ask = ambit_engine::StartTask {
+        template: "answer".parse().unwrap(),
+        agent: "clerk".parse().unwrap(),
+        parameters: [("ticket", "T-1"), ("customer", "kim@example.org")]
+            .map(|(name, it)| (name.to_owned(), it.into()))
+            .into(),
+        contained: ambit_core::task::Contained::Namespaces,
+    };
+    let waits = ambit_engine::Waits::ForJoinToken(token.digest());
+    let (ana, moment) = (office.world.person("ana"), office.world.clock.moment());
+    let started = office
+        .world
+        .handle
+        .start_waiting_task(&ana, ask, waits, moment);
+    let task = started.await.unwrap().task;
+    let request = |seed| {
+        let key = ambit_identity::SvidKey::generate([seed; 32]).unwrap();
+        base64::Engine::encode(
+            &base64::engine::general_purpose::STANDARD,
+            key.signing_request().unwrap(),
+        )
+    };
+    let other = ambit_identity::JoinToken::of_chance([6; 32]);
+    for (token, csr, part) in [
+        ("", request(8), "no task waits"),
+        (other.reveal(), request(8), "no task waits"),
+        // A mistake in the request does not spend the token.
+        (token.reveal(), "AAAA".to_owned(), "csr"),
+    ] {
+        let (status, body) = join(&office.doors, token, &csr).await;
+        assert!(
+            status.is_client_error() && body.contains(part),
+            "{status} {body}"
+        );
+    }
+    let (status, body) = join(&office.doors, token.reveal(), &request(8)).await;
+    assert_eq!(status, StatusCode::OK, "{body}");
+    let answer = ambit_core::json::parse(body.as_bytes()).unwrap();
+    let text = |name: &str| answer.get(name).unwrap().as_str().unwrap();
+    assert_eq!(text("spiffe_id"), task.spiffe_id.to_string());
+    let svid = ambit_identity::Svid::from_pem(text("svid")).unwrap();
+    assert_eq!(*svid.spiffe_id(), task.spiffe_id);
+    for seed in [8, 9] {
+        let (status, body) = join(&office.doors, token.reveal(), &request(seed)).await;
+        assert_eq!(status, StatusCode::FORBIDDEN, "{body}");
+    }
 }

@@ -352,6 +352,7 @@ mod tests {
             },
             pid: child.id(),
             began: began(child.id()).unwrap(),
+            boot: Digest::of(b""),
         };
         process.alive().unwrap();
         child.kill().unwrap();
