@@ -15,6 +15,7 @@ mod inspect;
 mod last_shown;
 pub mod limits;
 mod mcp;
+mod open_files;
 pub mod reading;
 mod sandbox;
 mod upstream;
@@ -30,6 +31,7 @@ pub use crate::{
     gateway::{AcceptError, Answering, Face, Fallback, Gateway, GatewayConfig},
     inspect::{InspectError, inspect},
     mcp::{era::Era, methods, refusal::Links},
+    open_files::hand_nothing_over,
     sandbox::SandboxPolicy,
 };
 

@@ -11,7 +11,7 @@ mod tests;
 use std::{
     collections::BTreeMap,
     ffi::OsString,
-    fs::{self, File},
+    fs::File,
     io::{self, Seek, Write},
     os::{
         fd::{OwnedFd, RawFd},
@@ -22,12 +22,12 @@ use std::{
 };
 
 use ambit_core::estate::{MountAccess, StdioLimits, StdioNetwork, Transport};
-use command_fds::{CommandFdExt, FdMapping};
-use rustix::fs::{MemfdFlags, OFlags, memfd_create};
+use command_fds::FdMapping;
+use rustix::fs::{MemfdFlags, memfd_create};
 use tokio::process::Child;
 
 use self::mounts::Opened;
-use crate::upstream::UpstreamError;
+use crate::{open_files::hand_over, upstream::UpstreamError};
 
 /// How stdio servers are confined.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -115,11 +115,10 @@ fn confined(
     };
     let arguments = confinement(environment, &mounts, *network, *limits);
     let unready = |error: io::Error| UpstreamError::Start(format!("its sandbox: {error}"));
-    let mut handed = closed_for(mounts.len()).map_err(unready)?;
-    handed.push(FdMapping {
+    let mut handed = vec![FdMapping {
         parent_fd: in_memory(&arguments).map_err(unready)?,
         child_fd: ARGUMENTS_FD,
-    });
+    }];
     handed.extend(
         mounts
             .into_iter()
@@ -142,37 +141,8 @@ fn confined(
         .arg(limits.processes.saturating_add(1).to_string())
         .args(command)
         .env_clear();
-    started
-        .fd_mappings(handed)
-        .map_err(|error| unready(io::Error::other(error)))?;
+    hand_over(&mut started, handed).map_err(unready)?;
     Ok(started)
-}
-
-/// Returns nothing in place of each file that whoever started this process left open for all that it starts, but for the
-/// numbers that the arguments and `mounts` sources get.
-fn closed_for(mounts: usize) -> io::Result<Vec<FdMapping>> {
-    let own: Vec<RawFd> = MOUNT_FDS.take(mounts).chain([ARGUMENTS_FD]).collect();
-    let mut closed = Vec::new();
-    for entry in fs::read_dir("/proc/self/fdinfo")? {
-        let entry = entry?;
-        let number = entry.file_name().to_str().and_then(|it| it.parse().ok());
-        let Some(number) = number.filter(|it| *it > LAST_STREAM_FD && !own.contains(it)) else {
-            continue;
-        };
-        // What is gone by now was opened here, and such files are closed at the start of another program.
-        let Ok(text) = fs::read_to_string(entry.path()) else {
-            continue;
-        };
-        let flags = text.lines().find_map(|it| it.strip_prefix("flags:"));
-        let flags = flags.and_then(|it| u32::from_str_radix(it.trim(), 8).ok());
-        if flags.is_none_or(|it| it & OFlags::CLOEXEC.bits() == 0) {
-            closed.push(FdMapping {
-                parent_fd: File::open("/dev/null")?.into(),
-                child_fd: number,
-            });
-        }
-    }
-    Ok(closed)
 }
 
 /// Returns a file in memory with `arguments`, each ended by a zero byte, to be read from its beginning.
@@ -272,8 +242,6 @@ const FIRST_TO_GO: &str = "echo 1000 > /proc/self/oom_score_adj; exec \"$@\"";
 const LIMITED: &str = "ulimit -c 0 && ulimit -f 8388608 && ulimit -n \"$1\" && ulimit -d \"$2\" && \
     { if (ulimit -u \"$3\") 2>/dev/null; then ulimit -u \"$3\"; else ulimit -p \"$3\"; fi; } && \
     shift 3 && exec \"$@\"";
-/// Standard error; what is beyond is not a stream that the gateway gives.
-const LAST_STREAM_FD: RawFd = 2;
 /// The number under which bubblewrap finds its arguments; the sources of mounts follow.
 const ARGUMENTS_FD: RawFd = 3;
 /// The numbers of the sources of mounts.

@@ -1,5 +1,7 @@
 //! Sandboxes, tried with the real bubblewrap.
 
+use std::fs::{self, File};
+
 use ambit_core::estate::Mount;
 
 use super::*;

@@ -9,6 +9,7 @@ use std::{
     time::Duration,
 };
 
+use ambit_gateway::hand_nothing_over;
 use tempfile::TempDir;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt, Interest},
@@ -88,9 +89,8 @@ impl Container {
     pub(crate) async fn open(inside: Inside<'_>) -> Result<(Self, TcpListener), RunError> {
         let (directory, door) =
             prepare_directory().map_err(RunError::local("prepare a directory for the runner"))?;
-        let mut child = command(&inside, directory.path())
-            .spawn()
-            .map_err(RunError::local("start bubblewrap"))?;
+        let mut child =
+            start(&inside, directory.path()).map_err(RunError::local("start bubblewrap"))?;
         let handing = timeout(READY_TIMEOUT, accept(&door));
         let (stream, listener) = tokio::select! {
             status = child.wait() => return Err(RunError::NotContained(ended_early(status))),
@@ -190,7 +190,7 @@ fn prepare_directory() -> io::Result<(TempDir, UnixListener)> {
     Ok((directory, door))
 }
 
-fn command(inside: &Inside<'_>, directory: &Path) -> Command {
+fn start(inside: &Inside<'_>, directory: &Path) -> io::Result<Child> {
     let mut command = Command::new(inside.bubblewrap);
     command.args(inside.view.arguments(directory, inside.program));
     command.args(["--", "/run/ambit/ambit", "inner"]);
@@ -204,7 +204,8 @@ fn command(inside: &Inside<'_>, directory: &Path) -> Command {
         .envs(contained_environment(inside.variables));
     // A terminal's interrupt reaches the runner only, which passes it on; it would kill bubblewrap.
     command.process_group(0).kill_on_drop(true);
-    command
+    hand_nothing_over(command.as_std_mut())?;
+    command.spawn()
 }
 
 fn ended_early(status: io::Result<ExitStatus>) -> io::Error {

@@ -2,6 +2,7 @@
 
 use std::{ffi::OsString, path::Path};
 
+use ambit_gateway::hand_nothing_over;
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::process::{Child, Command};
 
@@ -33,12 +34,14 @@ impl Uncontained {
         let written = mcp_config
             .map(|path| write_config(path, &text))
             .transpose()?;
-        let child = Command::new(program)
+        let mut started = Command::new(program);
+        started
             .args(arguments)
             .current_dir(directory)
             .envs(surroundings.variables())
-            .kill_on_drop(true)
-            .spawn()
+            .kill_on_drop(true);
+        let child = hand_nothing_over(started.as_std_mut())
+            .and_then(|()| started.spawn())
             .map_err(RunError::local(format!("start `{}`", program.display())))?;
         Ok(Self {
             child,

@@ -450,3 +450,24 @@ fn the_state_directory_is_no_place_to_work() {
     let tasks = world.ambit(&["task", "list", "-o", "json"]);
     assert_eq!(tasks.stdout, b"[]\n", "a refused run leaves no task behind");
 }
+
+#[test]
+fn no_file_left_open_reaches_the_command() {
+    let world = World::start(None);
+    crate::life::apply_free_template(&world);
+    let kept = world.directory.path().join("kept");
+    fs::write(&kept, CANARY).unwrap();
+    let look = ["sh", "-c", "cat <&9; echo; readlink /proc/self/fd/9"];
+    for (task, containment) in [("look", "namespaces"), ("free", "none")] {
+        let options = ["run", "--quiet", "--for", "reader", "--task", task];
+        let options = [&options[..], &["--containment", containment, "--"], &look];
+        let run = world.command(&options.concat());
+        let mut shell = std::process::Command::new("sh");
+        shell.args(["-c", "exec 9<\"$0\"; exec \"$@\""]).arg(&kept);
+        shell.arg(run.get_program()).args(run.get_args());
+        shell.current_dir(world.directory.path().join("work"));
+        let output = shell.output().unwrap();
+        let text = String::from_utf8_lossy(&output.stdout);
+        assert_eq!(text, "\n/dev/null\n", "{containment}: {output:?}");
+    }
+}

@@ -53,6 +53,11 @@ pub(crate) fn with_free_template(world: &World) -> String {
     estate.display().to_string()
 }
 
+/// Puts an estate with the template `free` in force.
+pub(crate) fn apply_free_template(world: &World) {
+    check(world, &["apply", &with_free_template(world)], 0, &[]);
+}
+
 #[test]
 fn an_estate_is_checked_planned_and_applied() {
     let world = World::start(None);
