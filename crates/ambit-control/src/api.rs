@@ -26,7 +26,12 @@ mod secrets;
 mod status;
 mod tasks;
 
-use std::{fmt, future::Future, pin::Pin, sync::Arc};
+use std::{
+    fmt,
+    future::Future,
+    pin::Pin,
+    sync::{Arc, atomic::AtomicU64},
+};
 
 use ambit_core::{ServerName, json::Value};
 use ambit_engine::{Clock, Handle};
@@ -82,6 +87,11 @@ pub struct Control {
     pub list_tools: ListTools,
     /// What anybody may read of the log.
     pub published: Published,
+    /// How clients with access tokens name the gateway: scheme, host and port. Each of its routes is a resource
+    /// ([`ambit_core::GatewayRoute`]). Nothing when it takes no tokens.
+    pub gateway_url: Option<String>,
+    /// Counts the requests to the gateway that identified nobody.
+    pub strangers_refused: Arc<AtomicU64>,
 }
 
 /// What all requests share.

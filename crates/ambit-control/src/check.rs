@@ -131,6 +131,7 @@ fn fails(book: &PolicyBook, table: &DecisionTable, case: &DecisionCase) -> Optio
         parameters: case.parameters.clone(),
         labels: case.labels.clone(),
         contained: case.contained,
+        binding: case.binding,
         // What is tried must not depend on the day.
         at: Timestamp::from_millis(0),
         act: case.act.clone(),

@@ -1,7 +1,7 @@
 //! Reading an estate: what an organisation declared, as files that it keeps in git.
 //!
 //! ```text
-//! estate.toml                 people
+//! estate.toml                 people, and which access tokens are taken
 //! agents/NAME.toml            workloads with an owner and a purpose
 //! servers/NAME.toml           upstreams and their tools, as their owner accepted them
 //! servers/NAME.tools.json     the accepted definitions: what MCP `tools/list` returned
@@ -82,7 +82,10 @@ impl EstateFiles {
             );
         }
         let known = Known::of(self);
-        let people = people::read(self, &problems);
+        let people::Root {
+            people,
+            bearer_tokens,
+        } = people::read(self, &problems);
         let aliases: BTreeSet<&str> = people.keys().map(String::as_str).collect();
         let servers = servers::read(self, &aliases, &problems);
         let templates = templates::read(self, &known, &aliases, &servers, &problems);
@@ -94,6 +97,7 @@ impl EstateFiles {
             templates,
             people,
             policies: self.policies(),
+            bearer_tokens,
         };
         let tables = tables::read(self, &known, &estate, &problems);
         problems.into_result()?;

@@ -60,6 +60,7 @@ pub fn plan(old: Option<&Estate>, new: &Estate) -> Plan {
     subjects.extend(rest::servers(old, new));
     subjects.extend(rest::people(old, new));
     subjects.extend(rest::policies(old, new));
+    subjects.extend(rest::tokens(old, new));
     subjects.retain(|it| !it.changes.is_empty());
     Plan {
         from: old.map(|it| it.digest),

@@ -14,8 +14,8 @@ pub use self::{
         StdioLimits, StdioNetwork, Tool, Transport, Trust,
     },
     template::{
-        Approver, ArgumentPath, Bound, Constraint, Containment, Parameter, ParameterKind, Prefix,
-        Starters, Template, ToolGrant,
+        Approver, ArgumentPath, Bound, Constraint, Containment, LeastBinding, Parameter,
+        ParameterKind, Prefix, Starters, Template, ToolGrant,
     },
     workload::Workload,
 };
@@ -36,6 +36,17 @@ pub struct Estate {
     pub people: BTreeMap<String, Person>,
     /// The tenant's own policies: file name and Cedar text, in order.
     pub policies: Vec<PolicyFile>,
+    /// Whether access tokens that are bound to no key are taken.
+    pub bearer_tokens: BearerTokens,
+}
+
+/// Whether access tokens that are bound to no key are taken. Templates say for what.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum BearerTokens {
+    /// They are not.
+    Refused,
+    /// They are, where a template does with them.
+    Taken,
 }
 
 /// A workload with an owner and a purpose.

@@ -16,6 +16,7 @@ pub mod limits;
 pub mod name;
 pub mod reason;
 pub mod record;
+pub mod route;
 pub mod spiffe;
 pub mod task;
 pub mod time;
@@ -26,6 +27,7 @@ pub use crate::{
     label::{Label, Labels},
     name::{AgentName, ServerName, TemplateName, ToolName},
     reason::{Reason, Remedy},
+    route::GatewayRoute,
     spiffe::{SpiffeId, TrustDomain},
     time::{Millis, Timestamp},
 };

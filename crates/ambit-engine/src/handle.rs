@@ -381,6 +381,9 @@ impl Handle {
         let runtime = task.and_then(|it| live.runtime.get(it));
         // The certificate names the agent too; a task of another agent is none of the caller's.
         let runtime = runtime.filter(|it| it.task.spiffe_id == *caller.spiffe_id());
+        // A token is for one task, and an instance that is given another one needs another token.
+        let runtime =
+            runtime.filter(|it| caller.token().is_none_or(|token| token.task == it.task.id));
         match runtime {
             Some(runtime) => Ok(Some((runtime.clone(), live.book()?))),
             None => Ok(None),

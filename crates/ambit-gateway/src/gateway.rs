@@ -6,11 +6,14 @@ use std::{
     future::Future,
     net::SocketAddr,
     pin::Pin,
-    sync::{Arc, atomic::AtomicBool},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64},
+    },
     time::Duration,
 };
 
-use ambit_core::{Reason, ServerName};
+use ambit_core::Reason;
 use ambit_engine::{Clock, Handle};
 use ambit_identity::{IdentityError, InstanceCaller, TrustBundle, identify_instance};
 use bytes::Bytes;
@@ -46,7 +49,9 @@ use crate::{
         downstream::{self, Visit},
         refusal::Links,
     },
+    reception::Peer,
     sandbox::SandboxPolicy,
+    tokens::{TokenConfig, Tokens},
     upstream::Means,
 };
 
@@ -71,21 +76,27 @@ pub struct GatewayConfig {
     pub fallback: Option<Fallback>,
     /// Where people read about refusals.
     pub links: Links,
+    /// What it takes to accept access tokens; without it, only who connects with an SVID is served.
+    pub tokens: Option<TokenConfig>,
+    /// Counts the requests that identified nobody. They are not written down one by one.
+    pub strangers_refused: Arc<AtomicU64>,
 }
 
 /// The doors through which agents act. Cheap to clone.
 #[derive(Clone)]
 pub struct Gateway {
-    doors: Arc<Doors>,
-    hosts: Arc<Hosts>,
-    fallback: Option<Fallback>,
+    pub(crate) doors: Arc<Doors>,
+    pub(crate) hosts: Arc<Hosts>,
+    pub(crate) fallback: Option<Fallback>,
+    pub(crate) tokens: Option<Arc<Tokens>>,
+    pub(crate) strangers_refused: Arc<AtomicU64>,
     seats: Arc<Semaphore>,
 }
 
 /// What the gateway shows and trusts in TLS handshakes, as of now.
 #[derive(Clone, Debug)]
 pub struct Face {
-    /// Shows the gateway's SVID and wants an instance's.
+    /// Shows the gateway's SVID and wants an instance's, or takes clients without one too.
     pub tls: Arc<rustls::ServerConfig>,
     /// The roots that instances' SVIDs lead to.
     pub bundle: Arc<TrustBundle>,
@@ -116,6 +127,8 @@ impl GatewayConfig {
             upstream_tls: None,
             fallback: None,
             links: Links::none(),
+            tokens: None,
+            strangers_refused: Arc::default(),
         }
     }
 }
@@ -130,6 +143,8 @@ impl Gateway {
             doors: Arc::new(Doors::new(handle, clock, means, config.links)),
             hosts: Arc::new(config.hosts),
             fallback: config.fallback,
+            tokens: config.tokens.map(|it| Arc::new(Tokens::new(it))),
+            strangers_refused: config.strangers_refused,
             seats: Arc::new(Semaphore::new(CONNECTIONS_MAX)),
         }
     }
@@ -146,11 +161,23 @@ impl Gateway {
         if let Err(refusal) = self.hosts.check(&request) {
             return turn_away(&self.doors, caller, *refusal).await;
         }
-        let Some(door) = route(request.uri().path()) else {
-            let detail = "the routes are /mcp and /s/NAME/mcp";
-            let refusal = body::problem(StatusCode::NOT_FOUND, "not_found", detail);
-            return turn_away(&self.doors, caller, refusal).await;
-        };
+        match Door::of_path(request.uri().path()) {
+            Some(door) => self.answer_at(door, request, caller).await,
+            None => turn_away(&self.doors, caller, no_route()).await,
+        }
+    }
+
+    /// Answers one request at a door that leads to MCP.
+    pub(crate) async fn answer_at<B>(
+        &self,
+        door: Door,
+        request: Request<B>,
+        caller: &InstanceCaller,
+    ) -> Response<Body>
+    where
+        B: HttpBody<Data = Bytes>,
+        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
         let visit = Visit {
             doors: Arc::clone(&self.doors),
             caller: caller.clone(),
@@ -172,21 +199,21 @@ impl Gateway {
         }
     }
 
-    /// Serves one connection of `caller` until either side ends it.
-    pub async fn serve_connection<T>(&self, io: T, caller: InstanceCaller)
+    /// Serves one connection of `peer` until either side ends it.
+    pub async fn serve_connection<T>(&self, io: T, peer: Peer)
     where
         T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         let ambiguous = Arc::new(AtomicBool::new(false));
         let io = Watched::new(io, Arc::clone(&ambiguous));
         let service = service_fn(|request: Request<Incoming>| {
-            let (gateway, caller) = (self.clone(), caller.clone());
+            let (gateway, peer) = (self.clone(), peer.clone());
             let framing = edge::check_framing(&ambiguous);
             async move {
                 let is_last = request.headers().contains_key(header::TRANSFER_ENCODING);
                 let mut response = match framing {
-                    Ok(()) => gateway.route(request, caller).await,
-                    Err(refusal) => turn_away(&gateway.doors, &caller, *refusal).await,
+                    Ok(()) => gateway.receive(request, &peer).await,
+                    Err(refusal) => gateway.turn_away(&peer, *refusal).await,
                 };
                 // The end of such a body is not watched: nothing may follow it.
                 if is_last {
@@ -203,14 +230,14 @@ impl Gateway {
             .with_upgrades()
             .await;
         if let Err(error) = served {
-            tracing::debug!(%error, "a connection of an instance ended");
+            tracing::debug!(%error, "a connection ended");
             // The library has answered already what can't be read as HTTP.
             let reason = match error.is_parse_too_large() {
                 true => Some(Reason::TooLarge),
                 false => error.is_parse().then_some(Reason::Malformed),
             };
             if let Some(reason) = reason {
-                self.doors.note(&caller, MALFORMED, reason).await;
+                self.note(&peer, reason).await;
             }
         }
     }
@@ -247,7 +274,7 @@ impl Gateway {
         let gateway = self.clone();
         tokio::spawn(async move {
             match gateway.identify(stream, &face).await {
-                Ok((stream, caller)) => gateway.serve_connection(stream, caller).await,
+                Ok((stream, peer)) => gateway.serve_connection(stream, peer).await,
                 Err(error) => {
                     tracing::info!(%peer, error = %crate::causes(&error), "a connection was refused");
                 }
@@ -260,7 +287,7 @@ impl Gateway {
         &self,
         stream: TcpStream,
         face: &Face,
-    ) -> Result<(tokio_rustls::server::TlsStream<TcpStream>, InstanceCaller), AcceptError> {
+    ) -> Result<(tokio_rustls::server::TlsStream<TcpStream>, Peer), AcceptError> {
         stream.set_nodelay(true).map_err(AcceptError::Handshake)?;
         let handshake = TlsAcceptor::from(Arc::clone(&face.tls)).accept(stream);
         let shaken = timeout(HANDSHAKE_TIMEOUT, handshake)
@@ -268,21 +295,13 @@ impl Gateway {
             .map_err(|_| AcceptError::Slow)?;
         let stream = shaken.map_err(AcceptError::Handshake)?;
         let chain = stream.get_ref().1.peer_certificates().unwrap_or_default();
+        // The handshake let in who has no certificate only where tokens are taken.
+        if chain.is_empty() && self.tokens.is_some() {
+            return Ok((stream, Peer::Stranger));
+        }
         let caller = identify_instance(chain, &face.bundle, self.doors.now())
             .map_err(AcceptError::Identity)?;
-        Ok((stream, caller))
-    }
-
-    async fn route(&self, request: Request<Incoming>, caller: InstanceCaller) -> Response<Body> {
-        let path = request.uri().path();
-        let is_v1 = path == "/v1" || path.starts_with("/v1/");
-        match (&self.fallback, is_v1 && request.method() != Method::CONNECT) {
-            (Some(fallback), true) => match self.hosts.check(&request) {
-                Ok(()) => fallback(request, caller).await,
-                Err(refusal) => turn_away(&self.doors, &caller, *refusal).await,
-            },
-            _ => self.answer(request, &caller).await,
-        }
+        Ok((stream, Peer::Instance(caller)))
     }
 }
 
@@ -319,7 +338,7 @@ where
 }
 
 /// Records that the edge turned a request of a known caller away, and passes the answer on.
-async fn turn_away(
+pub(crate) async fn turn_away(
     doors: &Doors,
     caller: &InstanceCaller,
     refusal: Response<Body>,
@@ -329,40 +348,11 @@ async fn turn_away(
     refusal
 }
 
-/// Reads the route. Nothing is decoded: a server's name needs no escapes.
-fn route(path: &str) -> Option<Door> {
-    if path == "/mcp" {
-        return Some(Door::All);
-    }
-    let name = path.strip_prefix("/s/")?.strip_suffix("/mcp")?;
-    name.parse::<ServerName>().ok().map(Door::One)
+/// Returns the answer to a request at a path that is no route.
+pub(crate) fn no_route() -> Response<Body> {
+    let detail = "the routes are /mcp and /s/NAME/mcp";
+    body::problem(StatusCode::NOT_FOUND, "not_found", detail)
 }
 
 /// How long accepting rests after it failed.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_two_kinds_of_routes_lead_to_a_door() {
-        assert_eq!(route("/mcp"), Some(Door::All));
-        assert_eq!(
-            route("/s/files/mcp"),
-            Some(Door::One("files".parse().unwrap()))
-        );
-        for path in [
-            "/",
-            "/mcp/",
-            "/s//mcp",
-            "/s/a/b/mcp",
-            "/s/%66iles/mcp",
-            "/s/files",
-            "/s/../mcp",
-            "/S/files/mcp",
-        ] {
-            assert_eq!(route(path), None, "{path}");
-        }
-    }
-}

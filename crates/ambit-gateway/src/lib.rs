@@ -1,5 +1,7 @@
 //! The doors through which agents act: MCP, and CONNECT to declared model endpoints.
 //!
+//! An agent proves itself by the certificate of its connection, or at each request by an access token.
+//!
 //! Every protocol ends in one path: a request becomes an [`ambit_core::act::Act`], the engine decides and
 //! records it, and only what the engine admitted goes upstream. Nothing here decides.
 //!
@@ -17,7 +19,9 @@ pub mod limits;
 mod mcp;
 mod open_files;
 pub mod reading;
+mod reception;
 mod sandbox;
+mod tokens;
 mod upstream;
 
 use std::sync::Arc;
@@ -32,7 +36,9 @@ pub use crate::{
     inspect::{InspectError, inspect},
     mcp::{era::Era, methods, refusal::Links},
     open_files::hand_nothing_over,
+    reception::Peer,
     sandbox::SandboxPolicy,
+    tokens::{TokenConfig, Verifiers},
 };
 
 /// Gives the credential that is sealed under a name; none when there is none.

@@ -31,6 +31,10 @@ pub const LAST_SHOWN_MAX: usize = 1024;
 pub const STREAM_HEARTBEAT: Duration = Duration::from_secs(15);
 /// The most notifications that wait for one agent to read them; more are dropped.
 pub const NOTIFICATIONS_WAITING_MAX: usize = 64;
+/// The most access tokens that are remembered as verified; beyond, the one that ends first is verified anew.
+pub const VERIFIED_TOKENS_MAX: usize = 4096;
+/// The most DPoP proofs that are remembered, so that none is taken twice; beyond, none is taken until some have expired.
+pub const PROOFS_REMEMBERED_MAX: usize = 200_000;
 
 /// The longest answer of an upstream, in bytes.
 pub const UPSTREAM_ANSWER_BYTES_MAX: usize = JSON_BYTES_MAX;

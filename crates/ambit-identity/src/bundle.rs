@@ -164,6 +164,10 @@ impl JwtAuthority {
         &self.issuer
     }
 
+    pub(crate) const fn signing(&self) -> &Arc<SigningKey> {
+        &self.signing
+    }
+
     pub(crate) fn to_pem(&self) -> Zeroizing<String> {
         self.key.to_pem()
     }

@@ -1,11 +1,11 @@
 //! Evidence of who is calling.
 
-use ambit_core::{AgentName, Digest, InstanceId, SpiffeId, Timestamp};
+use ambit_core::{AgentName, Digest, InstanceId, SpiffeId, TaskId, Timestamp};
 
-/// One run of an agent, proved by its X509-SVID.
+/// One run of an agent, proved by its X509-SVID or by an access token.
 ///
-/// Made only by [`identify_instance`](crate::identify_instance). It may be kept for the life of
-/// the connection on which it was proved. It says nothing about what the instance may do: every
+/// Made only by [`identify_instance`](crate::identify_instance), which proves it for the life of the
+/// connection, and by [`identify_token`](crate::identify_token), which proves it for one request. It says nothing about what the instance may do: every
 /// decision rechecks the live state, and refuses once [`expires_at`](Self::expires_at) is reached.
 ///
 /// ```compile_fail,E0451
@@ -14,7 +14,7 @@ use ambit_core::{AgentName, Digest, InstanceId, SpiffeId, Timestamp};
 ///
 /// fn forge(spiffe_id: SpiffeId, agent: AgentName, instance: InstanceId, expires_at: Timestamp) {
 ///     let binding = KeyBinding::Mtls { certificate: Digest::of(b"") };
-///     let _ = InstanceCaller { spiffe_id, agent, instance, binding, expires_at };
+///     let _ = InstanceCaller { spiffe_id, agent, instance, binding, expires_at, token: None };
 /// }
 /// ```
 #[derive(Clone, Debug)]
@@ -24,6 +24,16 @@ pub struct InstanceCaller {
     pub(crate) instance: InstanceId,
     pub(crate) binding: KeyBinding,
     pub(crate) expires_at: Timestamp,
+    pub(crate) token: Option<TokenClaim>,
+}
+
+/// What the access token of a caller says of itself. What it is worth now is asked of the live state.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct TokenClaim {
+    /// Its identifier (`jti`), by which it is revoked.
+    pub token_id: String,
+    /// The task for which it was issued (`mission`).
+    pub task: TaskId,
 }
 
 /// A person whom the estate names, proved by the operating system's word on a local socket.
@@ -103,11 +113,16 @@ impl InstanceCaller {
         self.binding
     }
 
-    /// Returns the first instant at which the certificate is no longer valid.
+    /// Returns the first instant at which the certificate or the token is no longer valid.
     ///
     /// A connection can outlive the certificate that opened it; authority may not.
     pub const fn expires_at(&self) -> Timestamp {
         self.expires_at
+    }
+
+    /// Returns what the access token says of itself; none when the caller came without one.
+    pub const fn token(&self) -> Option<&TokenClaim> {
+        self.token.as_ref()
     }
 }
 

@@ -37,14 +37,15 @@ pub use crate::{
         Authority, AuthorityError, Issuance, IssuingKeys, PairChance, RotationError, Svid,
         WebIdentity, WebIssuance,
     },
-    caller::{Gateway, InstanceCaller, KeyBinding, PersonCaller},
+    caller::{Gateway, InstanceCaller, KeyBinding, PersonCaller, TokenClaim},
     claimant::{
         Claimant, InvalidJoinToken, JOIN_TOKEN_BYTES_MAX, JOIN_TOKEN_PREFIX, JoinToken, Proved,
     },
     error::{IdentityError, SvidFlaw},
     key::{KeyError, ProvedKey, SvidKey},
     person::{PeerCredentials, identify_person},
-    tls::{TlsClock, TlsError},
+    tls::{Clients, TlsClock, TlsError},
+    token::{Beside, identify_token},
     trust_bundle::{BUNDLE_BYTES_MAX, BUNDLE_ROOTS_MAX, BundleError, TrustBundle},
     workload::{
         AttestedWorkload, DigestWanted, Nearest, ProcessAttributes, UnknownWorkload, digest_wanted,

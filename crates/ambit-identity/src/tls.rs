@@ -1,4 +1,5 @@
-//! Mutual TLS between runner and gateway, by SPIFFE ID on both sides.
+//! Mutual TLS between runner and gateway, by SPIFFE ID on both sides; and the gateway's side alone, for clients that
+//! bring access tokens instead.
 //!
 //! TLS 1.3 and ES256 only. Nothing is resumed: a resumed session would skip the validation of its
 //! chain against the bundle of today. DNS names mean nothing here, and none is sent.
@@ -15,7 +16,7 @@ use rustls::{
     },
     crypto::{WebPkiSupportedAlgorithms, aws_lc_rs, verify_tls13_signature},
     server::{
-        NoServerSessionStorage,
+        ClientHello, NoServerSessionStorage, ResolvesServerCert,
         danger::{ClientCertVerified, ClientCertVerifier},
     },
     sign::{CertifiedKey, SingleCertAndKey},
@@ -26,7 +27,9 @@ use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use zeroize::Zeroize;
 
 use crate::{
-    IdentityError, Svid, SvidKey, TrustBundle, identify_gateway, identify_instance,
+    IdentityError, Svid, SvidKey, TrustBundle,
+    authority::WebIdentity,
+    identify_gateway, identify_instance,
     x509::{from_seconds, to_unix_time},
     x509_svid,
 };
@@ -59,26 +62,48 @@ pub enum TlsError {
     },
 }
 
-/// Returns the configuration of the gateway: it shows `svid` and wants an instance's SVID.
+/// Which clients a gateway takes.
+#[derive(Clone, Copy, Debug)]
+pub enum Clients<'a> {
+    /// Instances that show an SVID.
+    WithSvid,
+    /// Those, and clients without a certificate, which must say in each request who they are. Who asks for a host by
+    /// its name is shown this certificate instead of the SVID: such a client knows hosts and no SPIFFE IDs.
+    AlsoWithout {
+        /// The certificate for the gateway's host.
+        web: &'a WebIdentity,
+    },
+}
+
+/// Returns the configuration of the gateway: it shows `svid` and takes `clients`.
 ///
-/// The handshake fails unless the client is an instance of the bundle's trust domain. Afterwards
-/// the gateway calls [`identify_instance`] on the connection's peer certificates for the evidence.
-/// Configurations are cheap: on a new SVID or bundle, make another one for the next connections.
+/// The handshake fails when the client shows a certificate and is no instance of the bundle's trust domain, whoever
+/// else is taken. Afterwards the gateway calls [`identify_instance`] on the connection's peer certificates for the
+/// evidence. Configurations are cheap: on a new SVID or bundle, make another one for the next connections.
 ///
 /// # Errors
-/// [`TlsError::Key`] when `key` is not that of `svid`.
+/// [`TlsError::Key`] when `key` is not that of `svid`, [`TlsError::Configuration`] when the web identity can't be used.
 pub fn gateway_config(
-    svid: &Svid,
-    key: &SvidKey,
+    (svid, key): (&Svid, &SvidKey),
     bundle: Arc<TrustBundle>,
+    clients: Clients<'_>,
     clock: TlsClock,
 ) -> Result<ServerConfig, TlsError> {
     let provider = Arc::new(aws_lc_rs::default_provider());
+    let svid = Arc::new(certified_key(svid, key)?);
+    let (web, without_svid) = match clients {
+        Clients::WithSvid => (None, WithoutSvid::Refused),
+        Clients::AlsoWithout { web } => (Some(Arc::new(web.certified()?)), WithoutSvid::Taken),
+    };
+    let verifier = SvidVerifier {
+        bundle,
+        without_svid,
+    };
     let mut config = ServerConfig::builder_with_details(provider, Arc::new(clock))
         .with_protocol_versions(&[&TLS13])
         .map_err(|source| TlsError::Configuration { source })?
-        .with_client_cert_verifier(Arc::new(SvidVerifier { bundle }))
-        .with_cert_resolver(Arc::new(certified(svid, key)?));
+        .with_client_cert_verifier(Arc::new(verifier))
+        .with_cert_resolver(Arc::new(Faces { svid, web }));
     config.alpn_protocols = vec![ALPN_HTTP_1_1.to_vec()];
     config.session_storage = Arc::new(NoServerSessionStorage {});
     config.send_tls13_tickets = 0;
@@ -103,8 +128,11 @@ pub fn runner_config(
         .with_protocol_versions(&[&TLS13])
         .map_err(|source| TlsError::Configuration { source })?
         .dangerous()
-        .with_custom_certificate_verifier(Arc::new(SvidVerifier { bundle }))
-        .with_client_cert_resolver(Arc::new(certified(svid, key)?));
+        .with_custom_certificate_verifier(Arc::new(SvidVerifier {
+            bundle,
+            without_svid: WithoutSvid::Refused,
+        }))
+        .with_client_cert_resolver(Arc::new(SingleCertAndKey::from(certified_key(svid, key)?)));
     config.alpn_protocols = vec![ALPN_HTTP_1_1.to_vec()];
     config.resumption = Resumption::disabled();
     config.enable_sni = false;
@@ -150,6 +178,28 @@ impl TimeProvider for TlsClock {
 #[derive(Debug)]
 struct SvidVerifier {
     bundle: Arc<TrustBundle>,
+    without_svid: WithoutSvid,
+}
+
+/// What becomes of a client without a certificate.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum WithoutSvid {
+    Taken,
+    Refused,
+}
+
+/// What the gateway shows. Who knows SPIFFE IDs names no host.
+#[derive(Debug)]
+struct Faces {
+    svid: Arc<CertifiedKey>,
+    web: Option<Arc<CertifiedKey>>,
+}
+
+impl ResolvesServerCert for Faces {
+    fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        let web = self.web.as_ref().filter(|_| hello.server_name().is_some());
+        Some(Arc::clone(web.unwrap_or(&self.svid)))
+    }
 }
 
 impl ServerCertVerifier for SvidVerifier {
@@ -190,6 +240,10 @@ impl ServerCertVerifier for SvidVerifier {
 }
 
 impl ClientCertVerifier for SvidVerifier {
+    fn client_auth_mandatory(&self) -> bool {
+        self.without_svid == WithoutSvid::Refused
+    }
+
     fn root_hint_subjects(&self) -> &[DistinguishedName] {
         &[]
     }
@@ -228,7 +282,7 @@ impl ClientCertVerifier for SvidVerifier {
     }
 }
 
-fn certified(svid: &Svid, key: &SvidKey) -> Result<SingleCertAndKey, TlsError> {
+fn certified_key(svid: &Svid, key: &SvidKey) -> Result<CertifiedKey, TlsError> {
     let refused = |source| TlsError::Key {
         spiffe_id: svid.spiffe_id().to_string(),
         source,
@@ -238,7 +292,7 @@ fn certified(svid: &Svid, key: &SvidKey) -> Result<SingleCertAndKey, TlsError> {
     pkcs8.zeroize();
     let certified = CertifiedKey::new(svid.chain().to_vec(), signing_key.map_err(refused)?);
     certified.keys_match().map_err(refused)?;
-    Ok(certified.into())
+    Ok(certified)
 }
 
 fn verify_signature(

@@ -12,12 +12,15 @@
 
 pub mod access;
 pub mod assertion;
+mod caller;
 pub mod claim_rules;
 pub mod jwt_svid;
 pub mod workload_token;
 
 #[cfg(test)]
 mod tests;
+
+pub use self::caller::{Beside, identify_token};
 
 use ambit_core::Millis;
 

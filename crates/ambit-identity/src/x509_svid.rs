@@ -41,6 +41,7 @@ pub fn identify_instance(
             certificate: svid.certificate,
         },
         expires_at: svid.expires_at,
+        token: None,
     })
 }
 

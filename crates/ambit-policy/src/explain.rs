@@ -52,22 +52,26 @@ pub(crate) fn answer(reason: Reason, rules: &[String], seen: &Seen) -> String {
 fn of_act(reason: Reason, facts: &Facts) -> Option<String> {
     let template = &facts.who.template;
     let resource = facts.resource.name();
+    let agent = &facts.who.agent;
     let advice = match reason {
         Reason::TaskEnded | Reason::TaskExpired => {
             format!("the task is {}; start a new one", facts.words.get("task"))
         }
         Reason::TemplateWithdrawn => format!(
-            "the estate in force does not let agent `{}` run template `{template}`; add it to the \
-             agent's `templates` and apply",
-            facts.who.agent
+            "the estate in force does not let agent `{agent}` run template `{template}`; add it to \
+             the agent's `templates` and apply"
         ),
-        Reason::WrongEnvironment => format!(
-            "agent `{}` and `{resource}` differ in `environment`",
-            facts.who.agent
-        ),
+        Reason::WrongEnvironment => {
+            format!("agent `{agent}` and `{resource}` differ in `environment`")
+        }
         Reason::ContainmentRequired => {
             format!("template `{template}` requires containment; start the task with `ambit run`")
         }
+        Reason::BindingTooWeak => format!(
+            "the agent came by `{}`, and that is too weak for this; see `binding` of template \
+             `{template}` and `tokens` of the estate",
+            facts.words.get("binding")
+        ),
         Reason::ServerNotGranted => {
             format!("add the server of `{resource}` to `reads` of template `{template}`")
         }
@@ -89,10 +93,9 @@ fn of_act(reason: Reason, facts: &Facts) -> Option<String> {
             labels_to_value(&facts.may_emit).to_canonical()
         ),
         Reason::BudgetExhausted => facts.words.get("budget").replace('_', " "),
-        Reason::EndpointNotListed => format!(
-            "add `{resource}` to `model_endpoints` of agent `{}`",
-            facts.who.agent
-        ),
+        Reason::EndpointNotListed => {
+            format!("add `{resource}` to `model_endpoints` of agent `{agent}`")
+        }
         Reason::ApprovalRequired => return void_yes(facts.approval),
         Reason::TaskUnknown
         | Reason::AgentRevoked
@@ -109,7 +112,6 @@ fn of_act(reason: Reason, facts: &Facts) -> Option<String> {
         | Reason::ApprovalsPendingLimit
         | Reason::RoleMissing
         | Reason::SamePerson
-        | Reason::BindingTooWeak
         | Reason::NotFound
         | Reason::WrongState
         | Reason::PermitStale

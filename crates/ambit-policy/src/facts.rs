@@ -12,7 +12,7 @@ use ambit_core::{
 use crate::{ApprovalState, entities::Who, vocabulary::ActAction};
 
 /// The names of the facts that are words, in order. The schema lists what each can say.
-pub(crate) const WORDS: [&str; 20] = [
+pub(crate) const WORDS: [&str; 21] = [
     "task",
     "instance",
     "agent",
@@ -22,6 +22,7 @@ pub(crate) const WORDS: [&str; 20] = [
     "template",
     "containment",
     "binding",
+    "proof",
     "server_grant",
     "environment",
     "registry",
@@ -34,6 +35,9 @@ pub(crate) const WORDS: [&str; 20] = [
     "provenance",
     "budget",
 ];
+
+/// A word that is not written when it says what was always so before there was the word.
+const UNWRITTEN: (&str, &str) = ("proof", "enough");
 
 /// What one decision depends upon.
 #[derive(Clone, Debug, PartialEq)]
@@ -108,12 +112,13 @@ impl Words {
 
     fn from_value(value: &Value) -> Option<Self> {
         let members = value.as_object()?;
-        if members.len() != WORDS.len() {
-            return None;
-        }
         let mut words = WORDS.map(Cow::Borrowed);
         for (name, word) in WORDS.into_iter().zip(words.iter_mut()) {
-            *word = Cow::Owned(members.get(name)?.as_str()?.to_owned());
+            *word = match members.get(name) {
+                Some(written) => Cow::Owned(written.as_str()?.to_owned()),
+                None if name == UNWRITTEN.0 => Cow::Borrowed(UNWRITTEN.1),
+                None => return None,
+            };
         }
         Some(Self(words))
     }
@@ -122,7 +127,8 @@ impl Words {
 impl Facts {
     /// Returns the form that is recorded.
     pub(crate) fn to_value(&self) -> Value {
-        let words = self.words.iter().map(|(name, word)| (name, word.into()));
+        let words = self.words.iter().filter(|it| *it != UNWRITTEN);
+        let words = words.map(|(name, word)| (name, word.into()));
         let mut members = vec![
             ("kind", "act".into()),
             ("at", self.at.as_millis().into()),

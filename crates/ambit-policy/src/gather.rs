@@ -5,6 +5,7 @@ pub(crate) mod asked;
 use ambit_core::{
     ApprovalId, Labels, ServerName, Timestamp, ToolName,
     act::Act,
+    estate::{BearerTokens, LeastBinding},
     json::Value,
     task::{Contained, End, TaskState},
 };
@@ -13,6 +14,7 @@ use self::asked::{Asked, asked};
 use crate::{
     ApprovalState, Live, PolicyBook, Request, Standing, TaskScope,
     facts::{Facts, Words},
+    vocabulary::ActAction,
 };
 
 /// Gathers the facts of `request`. Pure: the same request gives the same facts.
@@ -34,6 +36,7 @@ pub(crate) fn gather(request: &Request<'_>) -> Facts {
         "scope" => "stale",
         "containment" => containment_word(scope, request.task.contained),
         "binding" => request.binding,
+        "proof" => proof_word(scope, asked.action, request.binding),
         "budget" => budget,
         _ => asked.word(scope, name),
     });
@@ -83,6 +86,7 @@ pub(crate) fn optimistic(
         "scope" => "stale",
         "containment" => containment_word(scope, contained),
         "binding" => "",
+        "proof" => "enough",
         "budget" => "left",
         "arguments" => "valid",
         "constraints" => "kept",
@@ -157,6 +161,23 @@ fn task_word(state: TaskState) -> &'static str {
         TaskState::Ended(end @ (End::Completed | End::Cancelled | End::Expired | End::Revoked)) => {
             end.as_str()
         }
+    }
+}
+
+/// Says whether the caller's proof is strong enough for this act of this task. A kind of proof that is not known is none.
+fn proof_word(scope: &TaskScope, action: ActAction, binding: &str) -> &'static str {
+    let weakest = match binding {
+        "mtls" => LeastBinding::Mtls,
+        "dpop" => LeastBinding::Dpop,
+        "bearer" if scope.bearer_tokens() == BearerTokens::Refused => return "too_weak",
+        "bearer" if action.reads() => LeastBinding::BearerToRead,
+        "bearer" => LeastBinding::BearerToAct,
+        _ => return "too_weak",
+    };
+    if weakest <= scope.least_binding() {
+        "enough"
+    } else {
+        "too_weak"
     }
 }
 

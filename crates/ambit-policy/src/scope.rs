@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use ambit_core::{
     Digest, Labels, ServerName, TaskId, TemplateName, ToolName,
-    estate::{Agent, Containment, Estate, Mode, Template, ToolGrant},
+    estate::{Agent, BearerTokens, Containment, Estate, LeastBinding, Mode, Template, ToolGrant},
     json::Value,
     task::Task,
 };
@@ -196,6 +196,21 @@ impl TaskScope {
     pub(crate) fn requires_containment(&self) -> bool {
         self.templates()
             .any(|it| it.containment == Containment::Required)
+    }
+
+    /// Says whether all estates that bound the task take tokens that are bound to no key.
+    pub(crate) fn bearer_tokens(&self) -> BearerTokens {
+        let refused = |it: &Bound| it.estate.bearer_tokens == BearerTokens::Refused;
+        match self.bounds.iter().any(refused) {
+            true => BearerTokens::Refused,
+            false => BearerTokens::Taken,
+        }
+    }
+
+    /// Returns the weakest proof with which the agent may act: of several bounds, the strictest.
+    pub(crate) fn least_binding(&self) -> LeastBinding {
+        let all = self.templates().map(|it| it.binding);
+        all.min().unwrap_or(LeastBinding::Mtls)
     }
 
     fn templates(&self) -> impl Iterator<Item = &Template> {

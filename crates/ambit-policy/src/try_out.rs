@@ -28,6 +28,8 @@ pub struct TryOut {
     pub labels: Labels,
     /// Whether the agent runs contained.
     pub contained: Contained,
+    /// How the agent proves itself: `mtls`, `dpop` or `bearer`.
+    pub binding: &'static str,
     /// The log's time.
     pub at: Timestamp,
     /// The act.
@@ -100,7 +102,7 @@ impl PolicyBook {
             live: Live::ALL,
             approval: ApprovalState::None,
             fresh_approval: ApprovalId::from_bits(0),
-            binding: "try_out",
+            binding: question.binding,
             epochs: Epochs::default(),
         });
         Ok(match decision {

@@ -108,6 +108,16 @@ impl ActAction {
         }
     }
 
+    /// Says whether such an act only reads.
+    pub(crate) const fn reads(self) -> bool {
+        match self {
+            Self::ReadTool | Self::ReadResource | Self::GetPrompt | Self::Complete | Self::List => {
+                true
+            }
+            Self::WriteTool | Self::SendTool | Self::ExecuteTool | Self::Connect => false,
+        }
+    }
+
     /// Says whether data of the task leaves the organisation with such an act.
     pub(crate) const fn leaves(self) -> bool {
         matches!(self, Self::SendTool | Self::ExecuteTool)

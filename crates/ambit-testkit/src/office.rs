@@ -5,9 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use ambit_core::{
     Digest, Labels, Millis, ServerName, ToolName,
     estate::{
-        Agent, Approver, ArgumentPath, Bound, Constraint, Containment, Effect, Estate, Mode,
-        Parameter, ParameterKind, Person, PersonRole, PolicyFile, Risk, Role, Server, Starters,
-        Template, Tool, ToolGrant, Transport, Trust,
+        Agent, Approver, ArgumentPath, BearerTokens, Bound, Constraint, Containment, Effect,
+        Estate, LeastBinding, Mode, Parameter, ParameterKind, Person, PersonRole, PolicyFile, Risk,
+        Role, Server, Starters, Template, Tool, ToolGrant, Transport, Trust,
     },
     json::{self, Value},
 };
@@ -51,6 +51,7 @@ pub fn office(policies: &[(&str, &str)]) -> Estate {
             person("eve", 1003, &[]),
         ]),
         policies,
+        bearer_tokens: BearerTokens::Refused,
     }
 }
 
@@ -153,6 +154,7 @@ fn answer(server: &ServerName) -> Template {
         starters: Starters::AnyStarter,
         approver: Approver::AnotherPerson,
         containment: Containment::Optional,
+        binding: LeastBinding::Dpop,
     }
 }
 

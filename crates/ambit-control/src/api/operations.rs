@@ -1,6 +1,6 @@
 //! Health and metrics: numbers for those who run Ambit. Names of agents, people and servers never stand here.
 
-use std::sync::Arc;
+use std::sync::{Arc, atomic::Ordering};
 
 use ambit_engine::EngineError;
 use axum::{
@@ -58,7 +58,11 @@ pub(super) async fn metrics(State(shared): State<Arc<Shared>>) -> Response {
             left,
         ),
     ];
-    let mut text = String::new();
+    let mut text = format!(
+        "# HELP ambit_strangers_refused_total Requests to the gateway that identified nobody.\n\
+         # TYPE ambit_strangers_refused_total counter\nambit_strangers_refused_total {}\n",
+        control.strangers_refused.load(Ordering::Relaxed)
+    );
     for (name, help, value) in counted {
         text.push_str(&format!(
             "# HELP {name} {help}\n# TYPE {name} gauge\n{name} {value}\n"

@@ -1,10 +1,10 @@
-//! `estate.toml`: the people who may do more than nothing.
+//! `estate.toml`: the people who may do more than nothing, and which access tokens are taken.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use ambit_core::{
     AgentName,
-    estate::{Person, PersonRole},
+    estate::{BearerTokens, Person, PersonRole},
 };
 
 use super::{
@@ -13,18 +13,37 @@ use super::{
     problem::Problems,
 };
 
-/// Reads the people by their aliases.
-pub(super) fn read(files: &EstateFiles, problems: &Problems) -> BTreeMap<String, Person> {
+/// What `estate.toml` says.
+pub(super) struct Root {
+    /// The people by their aliases.
+    pub(super) people: BTreeMap<String, Person>,
+    /// Whether access tokens that are bound to no key are taken.
+    pub(super) bearer_tokens: BearerTokens,
+}
+
+/// Reads `estate.toml`.
+pub(super) fn read(files: &EstateFiles, problems: &Problems) -> Root {
     let Some((_, path, text)) = files.of_kind(Kind::Root).next() else {
         problems.add_whole("estate.toml", MISSING);
-        return BTreeMap::new();
+        return Root {
+            people: BTreeMap::new(),
+            bearer_tokens: BearerTokens::Refused,
+        };
     };
     let source = Source::new(path, text, problems);
     let parsed = source.parse();
     let mut root = source.section(parsed.get_ref(), "estate.toml");
     let people = root.optional("people");
+    let tokens = root.optional("tokens");
     root.finish();
-    let Some(section) = people.and_then(|it| it.section("`people`")) else {
+    Root {
+        people: people_of(people),
+        bearer_tokens: bearer_tokens(tokens),
+    }
+}
+
+fn people_of(field: Option<Field<'_>>) -> BTreeMap<String, Person> {
+    let Some(section) = field.and_then(|it| it.section("`people`")) else {
         return BTreeMap::new();
     };
     let mut uids = BTreeSet::new();
@@ -33,6 +52,18 @@ pub(super) fn read(files: &EstateFiles, problems: &Problems) -> BTreeMap<String,
         .filter_map(|field| person(&field, &mut uids))
         .map(|it| (it.alias.clone(), it))
         .collect()
+}
+
+fn bearer_tokens(field: Option<Field<'_>>) -> BearerTokens {
+    let Some(mut section) = field.and_then(|it| it.section("`tokens`")) else {
+        return BearerTokens::Refused;
+    };
+    let bearer = section.optional("bearer");
+    section.finish();
+    match bearer.and_then(|it| it.truth()) {
+        Some(true) => BearerTokens::Taken,
+        Some(false) | None => BearerTokens::Refused,
+    }
 }
 
 fn person(field: &Field<'_>, uids: &mut BTreeSet<u32>) -> Option<Person> {

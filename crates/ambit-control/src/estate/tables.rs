@@ -45,6 +45,8 @@ pub struct DecisionCase {
     pub labels: Labels,
     /// Whether the agent runs contained; when the file says nothing, it does.
     pub contained: Contained,
+    /// How the agent proves itself: `mtls`, `dpop` or `bearer`; when the file says nothing, `mtls`.
+    pub binding: &'static str,
     /// What it does.
     pub act: Act,
     /// The answer.
@@ -121,6 +123,8 @@ fn case(field: &Field<'_>, known: &Known<'_>, estate: &Estate) -> Option<Decisio
     let labels = labels.map_or(Some(Labels::none()), |it| it.labels());
     let contained = section.optional("contained");
     let contained = contained.map_or(Some(Contained::Namespaces), |it| it.word(&CONTAINED));
+    let binding = section.optional("binding");
+    let binding = binding.map_or(Some("mtls"), |it| it.word(&BINDINGS));
     let act = act(&mut section, known, estate);
     let expect = section.required("expect", r#"expect = "deny""#);
     let expect = expect.and_then(|it| it.word(&EXPECTED));
@@ -140,6 +144,7 @@ fn case(field: &Field<'_>, known: &Known<'_>, estate: &Estate) -> Option<Decisio
         parameters: parameters?,
         labels: labels?,
         contained: contained?,
+        binding: binding?,
         act: act?,
         expect: expect?,
         reason,
@@ -208,6 +213,8 @@ const EXPECTED: [(&str, Expected); 3] = [
     (Expected::Hold.as_str(), Expected::Hold),
     (Expected::Deny.as_str(), Expected::Deny),
 ];
+
+const BINDINGS: [(&str, &str); 3] = [("mtls", "mtls"), ("dpop", "dpop"), ("bearer", "bearer")];
 
 const CONTAINED: [(&str, Contained); 2] = [
     (Contained::Namespaces.as_str(), Contained::Namespaces),

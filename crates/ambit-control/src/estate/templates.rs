@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use ambit_core::{
     Labels, Millis, ServerName, TemplateName,
-    estate::{Approver, Containment, Server, Starters, Template},
+    estate::{Approver, Containment, LeastBinding, Server, Starters, Template},
     limits::TASK_TTL_MAX,
 };
 
@@ -63,6 +63,7 @@ fn template(
     let approver = approver.map_or(Some(Approver::AnotherPerson), |it| it.word(&APPROVERS));
     let containment = root.optional("containment");
     let containment = containment.map_or(Some(Containment::Required), |it| it.word(&CONTAINMENTS));
+    let binding = binding(root.optional("binding"), root.optional("bearer"));
     root.finish();
     Some(Template {
         name,
@@ -78,7 +79,22 @@ fn template(
         starters: starters?,
         approver: approver?,
         containment: containment?,
+        binding: binding?,
     })
+}
+
+/// Reads the weakest proof: `binding`, and what it is good for when it is `bearer`.
+fn binding(binding: Option<Field<'_>>, bearer: Option<Field<'_>>) -> Option<LeastBinding> {
+    let least = binding.map_or(Some(LeastBinding::Dpop), |it| it.word(&BINDINGS))?;
+    let Some(bearer) = bearer else {
+        return Some(least);
+    };
+    let good_for = bearer.word(&BEARERS)?;
+    if least != LeastBinding::BearerToRead {
+        bearer.problem("`bearer` says what `binding = \"bearer\"` is good for; write that too, or leave this out");
+        return None;
+    }
+    Some(good_for)
 }
 
 fn reads(field: Option<Field<'_>>, known: &Known<'_>) -> Option<BTreeSet<ServerName>> {
@@ -131,6 +147,18 @@ fn starters(field: Option<Field<'_>>, people: &BTreeSet<&str>) -> Option<Starter
 const APPROVERS: [(&str, Approver); 2] = [
     ("anyone", Approver::Anyone),
     ("another_person", Approver::AnotherPerson),
+];
+
+/// Without a word on it, a token that is bound to no key is good for reading.
+const BINDINGS: [(&str, LeastBinding); 3] = [
+    ("mtls", LeastBinding::Mtls),
+    ("dpop", LeastBinding::Dpop),
+    ("bearer", LeastBinding::BearerToRead),
+];
+
+const BEARERS: [(&str, LeastBinding); 2] = [
+    ("reads", LeastBinding::BearerToRead),
+    ("acts", LeastBinding::BearerToAct),
 ];
 
 const CONTAINMENTS: [(&str, Containment); 2] = [

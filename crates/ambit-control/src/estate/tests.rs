@@ -104,6 +104,44 @@ fn keys_and_types_are_checked_where_they_stand() {
 }
 
 #[test]
+fn bindings_are_said_whole_or_not_at_all() {
+    let template = "templates/answer-ticket.toml";
+    let optional = "containment = \"optional\"";
+    let with = |more: &str| format!("{optional}\n{more}");
+    check(
+        template,
+        optional,
+        &with("binding = \"bear\""),
+        &["templates/answer-ticket.toml:11:11: `binding` cannot be `bear`; did you mean `bearer`?"],
+    );
+    for alone in [
+        "bearer = \"reads\"",
+        "bearer = \"acts\"\nbinding = \"dpop\"",
+    ] {
+        check(
+            template,
+            optional,
+            &with(alone),
+            &[
+                "templates/answer-ticket.toml:11:10: `bearer` says what `binding = \"bearer\"` is good for; write that too, or leave this out",
+            ],
+        );
+    }
+    check(
+        "estate.toml",
+        "[people",
+        "[tokens]\nbearer = \"yes\"\n\n[people",
+        &["estate.toml:4:10: `bearer` is a string; write `true` or `false`"],
+    );
+    check(
+        "estate.toml",
+        "[people",
+        "[tokens]\nbarer = true\n\n[people",
+        &["estate.toml:4:1: `tokens` has no key `barer`; did you mean `bearer`?"],
+    );
+}
+
+#[test]
 fn references_must_lead_somewhere() {
     check(
         "agents/support-bot.toml",

@@ -2,7 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use ambit_core::estate::{Estate, MountAccess, Person, Server, StdioNetwork, Transport};
+use ambit_core::estate::{
+    BearerTokens, Estate, MountAccess, Person, Server, StdioNetwork, Transport,
+};
 
 use super::{Changes, Direction, Subject};
 
@@ -117,6 +119,24 @@ pub(super) fn people(old: Option<&Estate>, new: &Estate) -> Vec<Subject> {
         changes.of(format!("person {alias}"))
     };
     aliases.into_iter().map(subject).collect()
+}
+
+/// Compares which access tokens are taken.
+pub(super) fn tokens(old: Option<&Estate>, new: &Estate) -> Option<Subject> {
+    let had = old.map_or(BearerTokens::Refused, |it| it.bearer_tokens);
+    let mut changes = Changes::default();
+    match (had, new.bearer_tokens) {
+        (BearerTokens::Refused, BearerTokens::Taken) => changes.add(
+            Direction::Widens,
+            "those bound to no key are taken, where a template says so: whoever has one can use it",
+        ),
+        (BearerTokens::Taken, BearerTokens::Refused) => {
+            changes.add(Direction::Narrows, "those bound to no key are refused");
+        }
+        (BearerTokens::Refused, BearerTokens::Refused)
+        | (BearerTokens::Taken, BearerTokens::Taken) => {}
+    }
+    Some(changes.of("access tokens".to_owned()))
 }
 
 /// Compares the tenant's policies. They only forbid or ask, so that one more never gives anything.

@@ -1,10 +1,10 @@
 //! What a template allows now and did not before.
 
-use std::collections::BTreeSet;
+use std::{cmp::Ordering, collections::BTreeSet};
 
 use ambit_core::{
     Label, Labels,
-    estate::{Approver, Containment, Estate, Starters, Template},
+    estate::{Approver, Containment, Estate, LeastBinding, Starters, Template},
 };
 
 use super::{
@@ -17,7 +17,7 @@ pub(super) fn gained((estate, template): (&Estate, &Template), changes: &mut Cha
     changes.add(
         Direction::Widens,
         format!(
-            "gains template {} ({}): lives {}, {} calls, {}, {}, {}, {}",
+            "gains template {} ({}): lives {}, {} calls, {}, {}, {}, {}{}",
             template.name,
             template.purpose,
             template.ttl,
@@ -25,7 +25,8 @@ pub(super) fn gained((estate, template): (&Estate, &Template), changes: &mut Cha
             emits(&template.may_emit),
             starters(&template.starters),
             approver(template.approver),
-            containment(template.containment)
+            containment(template.containment),
+            unusual_binding(template.binding)
         ),
     );
     for offered in offered(estate, template).values() {
@@ -100,6 +101,18 @@ fn bounds(old: &Template, new: &Template, changes: &mut Changes) {
         }
         (Containment::Required, Containment::Required)
         | (Containment::Optional, Containment::Optional) => {}
+    }
+    let text = || {
+        format!(
+            "{name}: is {} (was: {})",
+            binding(new.binding),
+            binding(old.binding)
+        )
+    };
+    match new.binding.cmp(&old.binding) {
+        Ordering::Greater => changes.add(Direction::Widens, text()),
+        Ordering::Less => changes.add(Direction::Narrows, text()),
+        Ordering::Equal => {}
     }
 }
 
@@ -189,6 +202,25 @@ const fn approver(approver: Approver) -> &'static str {
     match approver {
         Approver::Anyone => "any approver may approve",
         Approver::AnotherPerson => "another person must approve",
+    }
+}
+
+/// Says how strong a proof must be, where that is not the usual.
+fn unusual_binding(least: LeastBinding) -> String {
+    if least == LeastBinding::Dpop {
+        return String::new();
+    }
+    format!(", {}", binding(least))
+}
+
+const fn binding(binding: LeastBinding) -> &'static str {
+    match binding {
+        LeastBinding::Mtls => "for agents with mutual TLS",
+        LeastBinding::Dpop => "for agents with a key of their own",
+        LeastBinding::BearerToRead => {
+            "for agents with a key of their own, and to read for whoever has the token"
+        }
+        LeastBinding::BearerToAct => "for whoever has the token",
     }
 }
 

@@ -103,6 +103,31 @@ fn each_bound_says_which_way_it_moved() {
         "- agent support-bot: answer-ticket: must run contained",
     );
     one(
+        "containment = \"optional\"",
+        "containment = \"optional\"\nbinding = \"mtls\"",
+        "- agent support-bot: answer-ticket: is for agents with mutual TLS (was: for agents with a key of their own)",
+    );
+    one(
+        "containment = \"optional\"",
+        "containment = \"optional\"\nbinding = \"bearer\"",
+        "+ agent support-bot: answer-ticket: is for agents with a key of their own, and to read for whoever has the token (was: for agents with a key of their own)",
+    );
+    one(
+        "containment = \"optional\"",
+        "containment = \"optional\"\nbinding = \"bearer\"\nbearer = \"acts\"",
+        "+ agent support-bot: answer-ticket: is for whoever has the token (was: for agents with a key of their own)",
+    );
+    check(
+        &[(
+            "estate.toml",
+            "[people",
+            "[tokens]\nbearer = true\n\n[people",
+        )],
+        &[
+            "+ access tokens: those bound to no key are taken, where a template says so: whoever has one can use it",
+        ],
+    );
+    one(
         "\"any_starter\"",
         "[\"ada\"]",
         "- agent support-bot: answer-ticket: only ada may start it",

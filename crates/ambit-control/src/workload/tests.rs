@@ -47,6 +47,8 @@ impl Desk {
         let sequencer = std::thread::spawn(move || sequencer.run());
         let keys = IssuingKeys::create("example.org".parse().unwrap(), pair(7), world.clock.now());
         let control = Control {
+            gateway_url: None,
+            strangers_refused: Arc::default(),
             handle: world.handle.clone(),
             clock: world.clock.to_clock(),
             keep_keys: Arc::new(|_| Ok(())),

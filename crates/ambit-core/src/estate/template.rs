@@ -33,6 +33,21 @@ pub struct Template {
     pub approver: Approver,
     /// Whether the agent must run contained.
     pub containment: Containment,
+    /// The weakest proof with which the agent may act.
+    pub binding: LeastBinding,
+}
+
+/// The weakest proof with which an agent may act within a task: each one takes those before it too.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub enum LeastBinding {
+    /// Mutual TLS, with an SVID or with a token that is bound to the certificate.
+    Mtls,
+    /// A token that is bound to a key (DPoP).
+    Dpop,
+    /// A token that is bound to no key, to read; and by DPoP whatever else the template gives.
+    BearerToRead,
+    /// A token that is bound to no key, for all that the template gives.
+    BearerToAct,
 }
 
 /// A value that the person who starts the task gives.

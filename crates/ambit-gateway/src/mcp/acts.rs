@@ -13,13 +13,7 @@ use super::{bridge, methods::Decided};
 use crate::limits::ITEM_NAME_BYTES_MAX;
 
 /// Through which door a request came.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub(crate) enum Door {
-    /// `/s/NAME/mcp`: one server, names unchanged.
-    One(ServerName),
-    /// `/mcp`: all of the task's servers, names joined.
-    All,
-}
+pub(crate) use ambit_core::GatewayRoute as Door;
 
 /// What a request wants done.
 #[derive(Debug, PartialEq)]

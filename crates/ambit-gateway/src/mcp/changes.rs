@@ -135,7 +135,11 @@ async fn watch(visit: &Visit, sender: &mpsc::Sender<Bytes>, subscription: &Subsc
             _ = beat.tick() => {}
             _ = news.changed() => {}
         }
-        let Ok(offers) = visit.doors.handle.offers(&visit.caller, visit.doors.now()) else {
+        let now = visit.doors.now();
+        if visit.caller.expires_at() <= now {
+            return Over::Proof;
+        }
+        let Ok(offers) = visit.doors.handle.offers(&visit.caller, now) else {
             return Over::Task;
         };
         let now = Some(listing::shown(visit, &offers));
@@ -159,6 +163,8 @@ enum Over {
     Agent,
     /// The task ended.
     Task,
+    /// The agent's certificate or token is over: it must come again with another.
+    Proof,
 }
 
 impl Subscription {

@@ -3,6 +3,7 @@
 use ambit_core::record::Body;
 use ambit_core::task::End;
 use ambit_engine::Ender;
+use ambit_gateway::Peer;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex},
     net::TcpListener,
@@ -13,7 +14,7 @@ use crate::stand::{Stand, allow_endpoint};
 async fn ask(stand: &Stand, target: &str) -> (DuplexStream, String) {
     let (mut agent, door) = duplex(4096);
     let (gateway, caller) = (stand.gateway.clone(), stand.caller.clone());
-    tokio::spawn(async move { gateway.serve_connection(door, caller).await });
+    tokio::spawn(async move { gateway.serve_connection(door, Peer::Instance(caller)).await });
     agent
         .write_all(format!("CONNECT {target} HTTP/1.1\r\nHost: {target}\r\n\r\n").as_bytes())
         .await

@@ -6,7 +6,10 @@ use ambit_core::{
     task::End,
 };
 use ambit_engine::Ender;
-use ambit_gateway::limits::{REQUEST_BODY_BYTES_MAX, STREAMS_PER_TASK_MAX};
+use ambit_gateway::{
+    Peer,
+    limits::{REQUEST_BODY_BYTES_MAX, STREAMS_PER_TASK_MAX},
+};
 use bytes::Bytes;
 use http::Request;
 use http_body_util::{BodyExt, Full};
@@ -17,7 +20,7 @@ use crate::stand::Stand;
 async fn raw(stand: &Stand, request: &str) -> String {
     let (mut agent, door) = duplex(64 * 1024);
     let (gateway, caller) = (stand.gateway.clone(), stand.caller.clone());
-    tokio::spawn(async move { gateway.serve_connection(door, caller).await });
+    tokio::spawn(async move { gateway.serve_connection(door, Peer::Instance(caller)).await });
     agent.write_all(request.as_bytes()).await.unwrap();
     let mut answer = Vec::new();
     agent.read_to_end(&mut answer).await.unwrap();

@@ -9,14 +9,14 @@ use ambit_core::{
     json::{self, Value},
     record::{Body as RecordBody, Record},
 };
-use ambit_gateway::{Body, Gateway, GatewayConfig, SandboxPolicy};
+use ambit_gateway::{Body, Gateway, GatewayConfig, Hosts, SandboxPolicy};
 use ambit_identity::InstanceCaller;
 use ambit_testkit::{World, office};
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body_util::{BodyExt, Full};
 
-use crate::upstream::Upstream;
+use crate::{mint::Mint, upstream::Upstream};
 
 /// The credential that is injected and must never come back.
 pub const CREDENTIAL: &str = "s3cret-canary-credential";
@@ -29,6 +29,8 @@ pub struct Stand {
     pub other: InstanceCaller,
     pub task: TaskId,
     pub upstream: Upstream,
+    /// Issues the access tokens that the gateway takes.
+    pub mint: Mint,
 }
 
 /// What came back from a door.
@@ -72,6 +74,10 @@ impl Stand {
         let mut config = GatewayConfig::new(sandbox);
         config.upstream_answer_timeout = Duration::from_secs(2);
         config.stdio_processes_max = 1;
+        let mint = Mint::new(1);
+        config.tokens = Some(mint.config());
+        config.hosts = Hosts::new(["gate.example".to_owned()]);
+        config.strangers_refused = Arc::clone(&mint.strangers);
         let secrets = Arc::new(|name: &str| {
             (name == "tickets").then(|| Secret::new(CREDENTIAL.as_bytes()).unwrap())
         });
@@ -88,6 +94,7 @@ impl Stand {
             other,
             task: started.task.id,
             upstream,
+            mint,
         }
     }
 

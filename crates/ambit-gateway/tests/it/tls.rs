@@ -4,16 +4,21 @@ use std::sync::Arc;
 
 use ambit_core::{Millis, TrustDomain};
 use ambit_gateway::{Face, Fallback, Gateway, GatewayConfig, SandboxPolicy};
-use ambit_identity::{Authority, Issuance, SvidKey, TlsClock, tls};
+use ambit_identity::{Authority, Clients, Issuance, SvidKey, TlsClock, WebIssuance, tls};
 use ambit_testkit::{World, office};
 use http_body_util::BodyExt;
-use rustls::ClientConfig;
+use rustls::{
+    ClientConfig, RootCertStore,
+    pki_types::{CertificateDer, ServerName, pem::PemObject},
+};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
     sync::oneshot,
 };
 use tokio_rustls::TlsConnector;
+
+use crate::mint::Mint;
 
 struct Party {
     authority: Authority,
@@ -46,11 +51,59 @@ impl Party {
             .gateway_svid(&key, now, expires_at, self.chance())
             .unwrap();
         let bundle = Arc::new(self.authority.bundle().clone());
-        let tls = tls::gateway_config(&svid, &key, Arc::clone(&bundle), self.clock()).unwrap();
+        let tls = tls::gateway_config(
+            (&svid, &key),
+            Arc::clone(&bundle),
+            Clients::WithSvid,
+            self.clock(),
+        )
+        .unwrap();
         Face {
             tls: Arc::new(tls),
             bundle,
         }
+    }
+
+    /// Returns a face that shows `host` to those who ask for it.
+    fn face_for(&self, host: &str) -> Face {
+        let key = SvidKey::generate(self.world.clock.chance()).unwrap();
+        let now = self.world.clock.now();
+        let expires_at = now.plus(Millis::from_seconds(600));
+        let svid = self
+            .authority
+            .gateway_svid(&key, now, expires_at, self.chance())
+            .unwrap();
+        let web = self.authority.web_identity(&WebIssuance {
+            key: &key,
+            host,
+            now,
+            expires_at,
+            chance: self.chance(),
+        });
+        let web = web.unwrap();
+        let bundle = Arc::new(self.authority.bundle().clone());
+        let clients = Clients::AlsoWithout { web: &web };
+        let tls =
+            tls::gateway_config((&svid, &key), Arc::clone(&bundle), clients, self.clock()).unwrap();
+        Face {
+            tls: Arc::new(tls),
+            bundle,
+        }
+    }
+
+    /// Returns an ordinary client, which trusts the authority and knows hosts.
+    fn web_client(&self) -> ClientConfig {
+        let mut roots = RootCertStore::empty();
+        let pem = self.authority.bundle().to_pem();
+        for root in CertificateDer::pem_slice_iter(pem.as_bytes()) {
+            roots.add(root.unwrap()).unwrap();
+        }
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        ClientConfig::builder_with_details(provider, Arc::new(self.clock()))
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_root_certificates(roots)
+            .with_no_client_auth()
     }
 
     fn runner(&mut self) -> ClientConfig {
@@ -73,9 +126,28 @@ async fn ask(
     address: std::net::SocketAddr,
     path: &str,
 ) -> std::io::Result<String> {
+    ask_named(config, address, tls::server_name(), path).await
+}
+
+async fn ask_as(
+    config: ClientConfig,
+    address: std::net::SocketAddr,
+    host: &str,
+    path: &str,
+) -> std::io::Result<String> {
+    let name = host.to_owned().try_into().unwrap();
+    ask_named(config, address, name, path).await
+}
+
+async fn ask_named(
+    config: ClientConfig,
+    address: std::net::SocketAddr,
+    name: ServerName<'static>,
+    path: &str,
+) -> std::io::Result<String> {
     let stream = TcpStream::connect(address).await?;
     let mut stream = TlsConnector::from(Arc::new(config))
-        .connect(tls::server_name(), stream)
+        .connect(name, stream)
         .await?;
     let ping = r#"{"jsonrpc":"2.0","id":1,"method":"ping"}"#;
     let head = format!(
@@ -130,4 +202,51 @@ async fn only_an_instance_of_the_trust_domain_is_served() {
     assert!(ask(stranger, address, "/mcp").await.is_err());
     stop.send(()).unwrap();
     serving.await.unwrap();
+}
+
+#[tokio::test]
+async fn who_knows_hosts_is_shown_a_host_and_needs_a_token() {
+    let mut home = Party::new(1);
+    let (runner, abroad) = (home.runner(), Party::new(2).runner());
+    let mint = Mint::new(1);
+    let mut config = GatewayConfig::new(SandboxPolicy::Refused);
+    config.tokens = Some(mint.config());
+    config.strangers_refused = Arc::clone(&mint.strangers);
+    let (handle, clock) = (home.world.handle.clone(), home.world.clock.to_clock());
+    let gateway = Gateway::new(config, handle, clock, Arc::new(|_| None));
+    let sequencer = home.world.take_sequencer();
+    std::thread::spawn(move || sequencer.run());
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let face = home.face_for("localhost");
+    let serving = gateway.clone();
+    tokio::spawn(async move {
+        let face = Arc::new(move || face.clone());
+        serving
+            .serve_tls(listener, face, std::future::pending())
+            .await;
+    });
+    let answer = ask_as(home.web_client(), address, "localhost", "/mcp")
+        .await
+        .unwrap();
+    assert!(
+        answer.starts_with("HTTP/1.1 401") && answer.contains("www-authenticate: Bearer "),
+        "{answer}"
+    );
+    // The runner is served as before, by SPIFFE ID on both sides; a certificate of others is none.
+    let answer = ask(runner, address, "/mcp").await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    assert!(ask(abroad, address, "/mcp").await.is_err());
+    // Who asks for another host, or trusts another authority, does not go on.
+    assert!(
+        ask_as(home.web_client(), address, "elsewhere.example", "/mcp")
+            .await
+            .is_err()
+    );
+    assert!(
+        ask_as(Party::new(3).web_client(), address, "localhost", "/mcp")
+            .await
+            .is_err()
+    );
+    assert_eq!(mint.strangers.load(std::sync::atomic::Ordering::Relaxed), 1);
 }

@@ -18,8 +18,11 @@ use super::{Authority, AuthorityError, Issuance, Svid, WebIdentity, WebIssuance}
 use crate::{
     SvidKey, TrustBundle,
     bundle::JwtAuthority,
-    jose::{JoseError, Jwk},
-    token::jwt_svid::JwtSvidIssuance,
+    jose::{Algorithm, JoseError, Jwk, JwkError, KeyUse, VerifyingKeys},
+    token::{
+        access::{AccessIssuer, AccessVerifier},
+        jwt_svid::JwtSvidIssuance,
+    },
 };
 
 /// How often others should ask for the bundle again (`spiffe_refresh_hint`).
@@ -30,6 +33,9 @@ pub const PREPARED_TTL_MIN: Millis = Millis::from_seconds(5 * 5 * 60);
 pub const PREPARE_BEFORE_END: Millis = Millis::from_seconds(30 * 24 * 3600);
 /// The most retired keys whose SVIDs may still live. Each lives a day longer at most.
 pub const RETIRED_KEYS_MAX: usize = 8;
+
+/// The algorithms of access tokens.
+const ACCESS_ALGORITHMS: [Algorithm; 1] = [Algorithm::Es256];
 
 /// The keys by which one trust domain vouches for its workloads, and their bundle.
 #[derive(Clone, Debug)]
@@ -277,6 +283,24 @@ impl IssuingKeys {
         self.active.pair.jwt.issuer().issue(ask)
     }
 
+    /// Returns the issuer of access tokens of this name (`iss`), which signs with the active JWT key.
+    pub fn access_issuer(&self, issuer: String) -> AccessIssuer {
+        AccessIssuer::new(issuer, Arc::clone(self.active.pair.jwt.signing()))
+    }
+
+    /// Returns who takes access tokens of the issuer of this name: signed by a prepared, active or retired JWT key.
+    ///
+    /// # Errors
+    /// [`JwkError`] when the library refuses a key.
+    pub fn access_verifier(&self, issuer: String) -> Result<AccessVerifier, JwkError> {
+        let keys = VerifyingKeys::new(
+            self.bundle.jwt_keys(),
+            &[KeyUse::JwtSvid],
+            &ACCESS_ALGORITHMS,
+        )?;
+        Ok(AccessVerifier::new(issuer, keys))
+    }
+
     /// Signs a certificate by which clients who trust the active key know a host.
     ///
     /// # Errors
@@ -377,18 +401,15 @@ impl IssuingKeys {
 }
 
 impl Standing {
-    #[expect(
-        clippy::needless_pass_by_value,
-        reason = "chance is spent: nobody makes a second pair of it"
-    )]
+    /// Chance is spent: nobody makes a second pair of it.
     fn create(
         trust_domain: TrustDomain,
-        chance: PairChance,
+        PairChance { x509, jwt }: PairChance,
         now: Timestamp,
     ) -> Result<Self, AuthorityError> {
         let pair = Pair {
-            authority: Authority::create(trust_domain, chance.x509, now)?,
-            jwt: JwtAuthority::new(SvidKey::generate(chance.jwt)?)?,
+            authority: Authority::create(trust_domain, x509, now)?,
+            jwt: JwtAuthority::new(SvidKey::generate(jwt)?)?,
         };
         Ok(Self {
             pair: Arc::new(pair),

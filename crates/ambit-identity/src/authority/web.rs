@@ -11,6 +11,7 @@ use rustls::{
     ServerConfig,
     crypto::aws_lc_rs,
     server::NoServerSessionStorage,
+    sign::CertifiedKey,
     version::{TLS12, TLS13},
 };
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
@@ -130,6 +131,15 @@ impl WebIdentity {
         config.session_storage = Arc::new(NoServerSessionStorage {});
         config.send_tls13_tickets = 0;
         Ok(config)
+    }
+
+    /// Returns the certificates with their key, ready to sign.
+    pub(crate) fn certified(&self) -> Result<CertifiedKey, TlsError> {
+        let refused = |source| TlsError::Configuration { source };
+        let key = aws_lc_rs::sign::any_supported_type(&self.key).map_err(refused)?;
+        let certified = CertifiedKey::new(self.chain.clone(), key);
+        certified.keys_match().map_err(refused)?;
+        Ok(certified)
     }
 
     fn assemble(

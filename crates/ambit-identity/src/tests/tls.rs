@@ -10,7 +10,7 @@ use super::{
     whole,
 };
 use crate::{
-    Authority, Svid, SvidKey, TlsClock, identify_instance,
+    Authority, Clients, Svid, SvidKey, TlsClock, identify_instance,
     tls::{ALPN_HTTP_1_1, gateway_config, identity_error, runner_config, server_name},
 };
 
@@ -24,7 +24,13 @@ fn ends(
     now: Timestamp,
 ) -> (Connection, Connection) {
     let bundle = |of: &Authority| Arc::new(of.bundle().clone());
-    let server = gateway_config(gateway.1, gateway.2, bundle(gateway.0), clock(now)).unwrap();
+    let server = gateway_config(
+        (gateway.1, gateway.2),
+        bundle(gateway.0),
+        Clients::WithSvid,
+        clock(now),
+    )
+    .unwrap();
     let client = runner_config(runner.1, runner.2, bundle(runner.0), clock(now)).unwrap();
     let client = ClientConnection::new(Arc::new(client), server_name()).unwrap();
     let server = ServerConnection::new(Arc::new(server)).unwrap();
@@ -97,7 +103,13 @@ fn nothing_is_ever_resumed() {
     let authority = authority(9);
     let bundle = Arc::new(authority.bundle().clone());
     let svids = (gateway_svid(&authority), instance_svid(&authority));
-    let server = gateway_config(&svids.0, &gateway_key(), Arc::clone(&bundle), clock(NOW)).unwrap();
+    let server = gateway_config(
+        (&svids.0, &gateway_key()),
+        Arc::clone(&bundle),
+        Clients::WithSvid,
+        clock(NOW),
+    )
+    .unwrap();
     let client = runner_config(&svids.1, &instance_key(), bundle, clock(NOW)).unwrap();
     let (server, client) = (Arc::new(server), Arc::new(client));
     for _ in 0..3 {
@@ -152,7 +164,13 @@ fn a_client_without_certificate_is_refused() {
     let authority = authority(9);
     let bundle = Arc::new(authority.bundle().clone());
     let svid = gateway_svid(&authority);
-    let server = gateway_config(&svid, &gateway_key(), Arc::clone(&bundle), clock(NOW)).unwrap();
+    let server = gateway_config(
+        (&svid, &gateway_key()),
+        Arc::clone(&bundle),
+        Clients::WithSvid,
+        clock(NOW),
+    )
+    .unwrap();
     let mut client = runner_config(
         &instance_svid(&authority),
         &instance_key(),
@@ -171,9 +189,9 @@ fn a_key_of_another_svid_is_refused() {
     let authority = authority(9);
     let bundle = Arc::new(authority.bundle().clone());
     let error = gateway_config(
-        &gateway_svid(&authority),
-        &instance_key(),
+        (&gateway_svid(&authority), &instance_key()),
         bundle,
+        Clients::WithSvid,
         clock(NOW),
     );
     let error = whole(&error.unwrap_err());

@@ -238,6 +238,12 @@ impl AccessToken {
     /// # Errors
     /// [`JoseError::Claim`] when the key is missing, another one, or proved over another token.
     pub fn present(self, shown: Possession<'_>) -> Result<PresentedToken, JoseError> {
+        self.check_possession(shown)?;
+        let grant = self.grant;
+        Ok(PresentedToken { grant })
+    }
+
+    pub(crate) fn check_possession(&self, shown: Possession<'_>) -> Result<(), JoseError> {
         let is_held = match (self.grant.binding, shown) {
             (KeyBinding::Mtls { certificate }, Possession::Certificate(seen)) => {
                 certificate == seen
@@ -252,8 +258,7 @@ impl AccessToken {
             let rule = "a key that the presenter of the token proves to hold";
             return Err(JoseError::Claim { name: "cnf", rule });
         }
-        let grant = self.grant;
-        Ok(PresentedToken { grant })
+        Ok(())
     }
 
     /// Returns what the token says.

@@ -246,6 +246,7 @@ fn a_question_is_answered_without_a_task() {
         parameters: world.task().parameters,
         labels: labels(&["customer"]),
         contained: Contained::Namespaces,
+        binding: "mtls",
         at: Timestamp::from_millis(5),
         act,
     };

@@ -5,7 +5,7 @@ use std::str::FromStr;
 use ambit_core::{
     Digest,
     act::{Act, Listing},
-    estate::{Bound, Containment, Mode},
+    estate::{BearerTokens, Bound, Containment, Estate, LeastBinding, Mode},
     task::{Contained, End, TaskState},
 };
 use cedar_policy::{Request as CedarRequest, Schema};
@@ -76,6 +76,106 @@ fn the_chain_of_authority_stands_or_nothing_happens() {
     check("other environment", "deny wrong_environment", |it| {
         it.act = call("staging", "look", "{}");
     });
+}
+
+#[test]
+fn a_proof_is_as_strong_as_the_task_wants_it() {
+    let taken = |it: &mut World| it.own.bearer_tokens = BearerTokens::Taken;
+    let check = |binding, least: LeastBinding, act: &str, expected: &str| {
+        let name = format!("{binding} {least:?} {act}");
+        check(&name, expected, |it| {
+            taken(it);
+            it.binding = binding;
+            it.template().binding = least;
+            it.act = match act {
+                "read" => call("tickets", "get_ticket", r#"{"id":7}"#),
+                "list" => Act::List {
+                    server: server("tickets"),
+                    what: Listing::Prompts,
+                },
+                _ => call("tickets", "close_ticket", r#"{"id":1042}"#),
+            };
+        });
+    };
+    let weak = "deny binding_too_weak";
+    for least in [
+        LeastBinding::Mtls,
+        LeastBinding::Dpop,
+        LeastBinding::BearerToRead,
+        LeastBinding::BearerToAct,
+    ] {
+        let by_dpop = if least == LeastBinding::Mtls {
+            weak
+        } else {
+            "allow"
+        };
+        let reads = if least < LeastBinding::BearerToRead {
+            weak
+        } else {
+            "allow"
+        };
+        let acts = if least < LeastBinding::BearerToAct {
+            weak
+        } else {
+            "allow"
+        };
+        for act in ["read", "write"] {
+            check("mtls", least, act, "allow");
+            check("dpop", least, act, by_dpop);
+            // A kind of proof that nobody knows is none.
+            check("", least, act, weak);
+            check("Bearer", least, act, weak);
+        }
+        check("bearer", least, "read", reads);
+        check("bearer", least, "list", reads);
+        check("bearer", least, "write", acts);
+    }
+}
+
+#[test]
+fn a_change_of_the_estate_never_weakens_the_proof_of_a_live_task() {
+    let bearer = |name, expected, change: &dyn Fn(&mut World)| {
+        super::table::check(name, expected, |it| {
+            it.own.bearer_tokens = BearerTokens::Taken;
+            it.binding = "bearer";
+            it.template().binding = LeastBinding::BearerToAct;
+            change(it);
+        });
+    };
+    let binding = |estate: &mut Estate, binding| {
+        for template in estate.templates.values_mut() {
+            template.binding = binding;
+        }
+    };
+    bearer("as it was", "allow", &|_| {});
+    bearer("narrowed since", "deny binding_too_weak", &|it| {
+        it.later(|it| binding(it, LeastBinding::Dpop));
+    });
+    bearer("refused since", "deny binding_too_weak", &|it| {
+        it.later(|it| it.bearer_tokens = BearerTokens::Refused);
+    });
+    bearer("widened since", "deny binding_too_weak", &|it| {
+        it.template().binding = LeastBinding::Dpop;
+        it.later(|it| binding(it, LeastBinding::BearerToAct));
+    });
+    bearer("taken since", "deny binding_too_weak", &|it| {
+        it.own.bearer_tokens = BearerTokens::Refused;
+        it.later(|it| it.bearer_tokens = BearerTokens::Taken);
+    });
+}
+
+#[test]
+fn tenants_see_how_a_caller_proved_itself() {
+    let policy = r#"@id("acts-want-a-certificate")
+        forbid (principal is Ambit::Task, action in Ambit::Action::"side_effect", resource)
+        unless { context.binding == "mtls" };"#;
+    for (binding, expected) in [("mtls", "allow"), ("dpop", "deny policy_forbids")] {
+        check(binding, expected, |it| {
+            it.policy(policy);
+            it.binding = binding;
+            it.act = call("tickets", "close_ticket", r#"{"id":1042}"#);
+        });
+    }
 }
 
 #[test]

@@ -10,9 +10,9 @@ use ambit_core::{
     ServerName, TaskId, TemplateName, Timestamp, ToolName, TrustDomain,
     act::Act,
     estate::{
-        Agent, Approver, ArgumentPath, Bound, Constraint, Containment, Effect, Endpoint, Estate,
-        Mode, Parameter, ParameterKind, PolicyFile, Prefix, Risk, Server, Starters, Template, Tool,
-        ToolGrant, Transport, Trust,
+        Agent, Approver, ArgumentPath, BearerTokens, Bound, Constraint, Containment, Effect,
+        Endpoint, Estate, LeastBinding, Mode, Parameter, ParameterKind, PolicyFile, Prefix, Risk,
+        Server, Starters, Template, Tool, ToolGrant, Transport, Trust,
     },
     json::{Value, parse},
     task::{Contained, Task, TaskState, Usage},
@@ -34,6 +34,8 @@ pub(super) struct World {
     pub(super) live: Live,
     pub(super) approval: ApprovalState,
     pub(super) contained: Contained,
+    /// How the caller proved itself.
+    pub(super) binding: &'static str,
 }
 
 pub(super) const STARTED: u64 = 1_000_000;
@@ -51,6 +53,7 @@ impl World {
             live: Live::ALL,
             approval: ApprovalState::None,
             contained: Contained::Namespaces,
+            binding: "mtls",
         }
     }
 
@@ -150,7 +153,7 @@ impl<'a> Asked<'a> {
             live: self.world.live,
             approval: self.world.approval,
             fresh_approval: ApprovalId::from_bits(6),
-            binding: "mtls",
+            binding: self.world.binding,
             epochs: Epochs::default(),
         }
     }
@@ -250,6 +253,7 @@ fn estate() -> Estate {
         templates: [template()].map(|it| (it.name.clone(), it)).into(),
         people: BTreeMap::new(),
         policies: Vec::new(),
+        bearer_tokens: BearerTokens::Refused,
     }
 }
 
@@ -336,6 +340,7 @@ fn template() -> Template {
         starters: Starters::AnyStarter,
         approver: Approver::AnotherPerson,
         containment: Containment::Required,
+        binding: LeastBinding::Dpop,
     }
 }
 

@@ -5,7 +5,7 @@ use std::{fs, path::Path, sync::Arc};
 use ambit_core::task::Task;
 use ambit_engine::Clock;
 use ambit_gateway::{Face, Gateway, GatewayConfig, SandboxPolicy};
-use ambit_identity::{SvidKey, TlsClock, TrustBundle, tls};
+use ambit_identity::{Clients, SvidKey, TlsClock, TrustBundle, tls};
 use tokio::net::TcpListener;
 
 use crate::{
@@ -111,7 +111,12 @@ pub(crate) fn clients(
     let clock = whole.clock.clone();
     let tls_clock = TlsClock::new(move || clock().now);
     Ok(Served {
-        tls: Arc::new(tls::gateway_config(&svid, &key, bundle.clone(), tls_clock)?),
+        tls: Arc::new(tls::gateway_config(
+            (&svid, &key),
+            bundle.clone(),
+            Clients::WithSvid,
+            tls_clock,
+        )?),
         bundle,
         clock: whole.clock.clone(),
     })

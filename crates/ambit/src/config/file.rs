@@ -8,7 +8,10 @@ use std::{
 
 use serde::Deserialize;
 
-use super::{ConfigError, public::PublicConfig};
+use super::{
+    ConfigError,
+    public::{PublicConfig, PublicUrl, Scheme},
+};
 
 /// The longest configuration file, in bytes.
 const FILE_BYTES_MAX: u64 = 256 * 1024;
@@ -44,8 +47,11 @@ pub(crate) struct ServeConfig {
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct DoorsConfig {
-    /// Where agents connect with mTLS.
+    /// Where agents connect, with mTLS or with access tokens.
     pub(crate) gateway: SocketAddr,
+    /// How clients with access tokens name the gateway, such as `https://gate.example.org:7420`. On loopback it may be
+    /// left out.
+    pub(crate) gateway_url: Option<String>,
     /// Where health and metrics are; a loopback address.
     pub(crate) health: SocketAddr,
     /// The control socket, unless it is the state directory's.
@@ -64,6 +70,7 @@ impl Default for DoorsConfig {
         let loopback = IpAddr::V4(Ipv4Addr::LOCALHOST);
         Self {
             gateway: SocketAddr::new(loopback, GATEWAY_PORT),
+            gateway_url: None,
             health: SocketAddr::new(loopback, HEALTH_PORT),
             control: None,
             control_group: None,
@@ -74,6 +81,24 @@ impl Default for DoorsConfig {
 }
 
 impl DoorsConfig {
+    /// Returns how clients with access tokens name a gateway that listens at `address`; nothing when nobody said, and
+    /// then it takes no tokens.
+    pub(crate) fn gateway_url_at(&self, address: SocketAddr) -> Result<Option<PublicUrl>, String> {
+        let text = match &self.gateway_url {
+            Some(text) => text.clone(),
+            None if address.ip().is_loopback() => format!("https://localhost:{}", address.port()),
+            None => return Ok(None),
+        };
+        let url = PublicUrl::of_key("doors.gateway_url", &text)?;
+        if url.scheme() == Scheme::Http || url.host().parse::<IpAddr>().is_ok() {
+            return Err(format!(
+                "doors.gateway_url `{text}` must begin with https:// and name its host, not an address: clients know the \
+                 gateway's certificate by that name"
+            ));
+        }
+        Ok(Some(url))
+    }
+
     /// Returns doors on free ports of the loopback, for embedded servers.
     pub(crate) fn anywhere() -> Self {
         let free = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
@@ -118,6 +143,7 @@ impl ServeConfig {
                     .to_owned(),
             );
         }
+        config.doors.gateway_url_at(config.doors.gateway)?;
         config.public.as_ref().map_or(Ok(()), PublicConfig::check)?;
         Ok(config)
     }
@@ -173,6 +199,22 @@ mod tests {
         check(
             "trust_domain = \"a\"\n[public]\nlisten = \"0.0.0.0:9\"",
             Err("public.url is missing"),
+        );
+        check(
+            "trust_domain = \"a\"\n[doors]\ngateway = \"10.0.0.1:9\"\ngateway_url = \"https://a.example:9\"",
+            Ok(9),
+        );
+        check(
+            "trust_domain = \"a\"\n[doors]\ngateway_url = \"https://10.0.0.1:9\"",
+            Err("not an address"),
+        );
+        check(
+            "trust_domain = \"a\"\n[doors]\ngateway_url = \"http://localhost:9\"",
+            Err("must begin with https://"),
+        );
+        check(
+            "trust_domain = \"a\"\n[doors]\ngateway_url = \"https://a.example/\"",
+            Err("doors.gateway_url"),
         );
         check(
             "trust_domain = \"a\"\n[doors]\ngateway = \"nowhere\"",

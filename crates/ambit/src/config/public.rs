@@ -114,11 +114,16 @@ impl PublicConfig {
 }
 
 impl PublicUrl {
-    /// Reads a URL.
+    /// Reads the URL of the public port.
     pub(crate) fn parse(text: &str) -> Result<Self, String> {
+        Self::of_key("public.url", text)
+    }
+
+    /// Reads the URL that the configuration has under `key`.
+    pub(crate) fn of_key(key: &str, text: &str) -> Result<Self, String> {
         let wrong = |what: &str| {
             Err(format!(
-                "public.url `{text}` {what}; write it as \"https://ambit.example.org\""
+                "{key} `{text}` {what}; write it as \"https://ambit.example.org\""
             ))
         };
         let Ok(uri) = text.parse::<Uri>() else {

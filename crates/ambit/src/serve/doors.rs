@@ -3,7 +3,7 @@
 use std::{
     fs,
     path::PathBuf,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError, atomic::AtomicU64},
 };
 
 use ambit_broker::{FileCustody, Secret};
@@ -15,9 +15,11 @@ use ambit_core::{Millis, Timestamp};
 use ambit_engine::Archive;
 use ambit_gateway::{
     Answering, Face, Fallback, Gateway, GatewayConfig, Hosts, Links, SandboxPolicy, Secrets,
-    inspect,
+    TokenConfig, Verifiers, inspect,
 };
-use ambit_identity::{IssuingKeys, Svid, SvidKey, TlsClock, tls::gateway_config};
+use ambit_identity::{
+    Clients, IssuingKeys, Svid, SvidKey, TlsClock, WebIdentity, WebIssuance, tls::gateway_config,
+};
 use axum::Router;
 use http_body_util::BodyExt;
 use hyper::service::Service;
@@ -67,17 +69,18 @@ pub(crate) async fn sandbox(
     }
 }
 
-/// Joins the doors of a running engine. `address` is where agents reach the gateway, `public` what strangers get, and
-/// where.
+/// Joins the doors of a running engine. `address` is where agents reach the gateway and `gateway_url` how those with
+/// access tokens name it, `public` what strangers get, and where.
 pub(crate) fn join(
     running: &Running,
     sandbox: SandboxPolicy,
-    address: std::net::SocketAddr,
+    (address, gateway_url): (std::net::SocketAddr, Option<&PublicUrl>),
     (state, clock): (&StateDirectory, &Clock),
     public: Option<(&PublicUrl, &PublicConfig)>,
 ) -> Result<Doors, ServeError> {
     let secrets = secrets(Arc::clone(&running.archive), Arc::clone(&running.custody));
     let tls = upstream_tls();
+    let strangers_refused = Arc::<AtomicU64>::default();
     let control = Control {
         handle: running.handle.clone(),
         clock: Arc::clone(&running.moments),
@@ -87,10 +90,20 @@ pub(crate) fn join(
         seal_credential: seal_credential(Arc::clone(&running.custody)),
         list_tools: list_tools(running, &secrets, tls.clone(), &sandbox),
         published: published(running, public.map(|(_, config)| config)),
+        gateway_url: gateway_url.map(|it| it.as_str().to_owned()),
+        strangers_refused: Arc::clone(&strangers_refused),
     };
     let people = api::Doors::new(control);
     let mut config = GatewayConfig::new(sandbox);
-    config.hosts = Hosts::new([address.ip().to_string()]);
+    let named = gateway_url.map(|it| it.host().to_owned());
+    config.hosts = Hosts::new(named.into_iter().chain([address.ip().to_string()]));
+    config.strangers_refused = strangers_refused;
+    // Tokens come from the public port: without it nobody has any.
+    let by_token = gateway_url.zip(public.map(|(url, _)| url));
+    config.tokens = match by_token {
+        Some((gateway, issuer)) => Some(tokens(running, gateway, issuer)?),
+        None => None,
+    };
     config.upstream_tls = tls;
     config.fallback = Some(fallback(instance_router(&people)));
     config.links = public.map_or_else(Links::none, |(url, _)| Links::below(url.as_str()));
@@ -103,7 +116,7 @@ pub(crate) fn join(
     Ok(Doors {
         gateway,
         people,
-        face: face(running, clock)?,
+        face: face(running, by_token.map(|(gateway, _)| gateway), clock)?,
     })
 }
 
@@ -200,15 +213,17 @@ struct Current {
 /// Returns what gives the gateway's face: made now, and again when half its life is over.
 fn face(
     running: &Running,
+    by_token: Option<&PublicUrl>,
     clock: &Clock,
 ) -> Result<Arc<dyn Fn() -> Face + Send + Sync>, ServeError> {
     let (running, clock) = (running.clone(), clock.clone());
-    let current = Mutex::new(make_face(&running, &clock)?);
+    let host = by_token.map(|it| it.host().to_owned());
+    let current = Mutex::new(make_face(&running, host.as_deref(), &clock)?);
     Ok(Arc::new(move || {
         let mut current = current.lock().unwrap_or_else(PoisonError::into_inner);
         let sequence = running.keys.borrow().bundle().sequence();
         if clock.now() >= current.renew_at || current.sequence != sequence {
-            match make_face(&running, &clock) {
+            match make_face(&running, host.as_deref(), &clock) {
                 Ok(fresh) => *current = fresh,
                 Err(error) => tracing::error!(%error, "the gateway's SVID could not be renewed"),
             }
@@ -217,12 +232,20 @@ fn face(
     }))
 }
 
-fn make_face(running: &Running, clock: &Clock) -> Result<Current, ServeError> {
+fn make_face(running: &Running, host: Option<&str>, clock: &Clock) -> Result<Current, ServeError> {
     let keys = running.keys.borrow().clone();
     let (key, svid) = gateway_svid(&keys, clock)?;
     let time = clock.clone();
     let tls_clock = TlsClock::new(move || time.now());
-    let tls = gateway_config(&svid, &key, Arc::clone(keys.bundle()), tls_clock)
+    let web = match host {
+        Some(host) => Some(web_identity(&keys, host, clock)?),
+        None => None,
+    };
+    let clients = match &web {
+        Some(web) => Clients::AlsoWithout { web },
+        None => Clients::WithSvid,
+    };
+    let tls = gateway_config((&svid, &key), Arc::clone(keys.bundle()), clients, tls_clock)
         .map_err(|error| ServeError::Svid(error.into()))?;
     let now = clock.now();
     let half = Millis::new(svid.expires_at().since(now).as_millis() / 2);
@@ -234,6 +257,56 @@ fn make_face(running: &Running, clock: &Clock) -> Result<Current, ServeError> {
         face,
         renew_at: now.plus(half),
         sequence: keys.bundle().sequence(),
+    })
+}
+
+/// Returns the certificate by which clients with access tokens know the gateway. It lives as long as its SVID.
+fn web_identity(keys: &IssuingKeys, host: &str, clock: &Clock) -> Result<WebIdentity, ServeError> {
+    let failed = |error: Box<dyn std::error::Error + Send + Sync>| ServeError::Svid(error);
+    let now = clock.now();
+    let ask = WebIssuance {
+        key: &draw_key().map_err(failed)?,
+        host,
+        now,
+        expires_at: keys
+            .expires_at()
+            .min(now.plus(ambit_core::limits::SVID_TTL_MAX)),
+        chance: chance().map_err(|error| failed(error.into()))?,
+    };
+    keys.web_identity(&ask)
+        .map_err(|error| failed(error.into()))
+}
+
+/// Returns what it takes to accept access tokens of `issuer` at `gateway`.
+fn tokens(
+    running: &Running,
+    gateway: &PublicUrl,
+    issuer: &PublicUrl,
+) -> Result<TokenConfig, ServeError> {
+    let keys = Arc::clone(&running.keys);
+    let trust_domain = keys.borrow().trust_domain().clone();
+    let issuer = issuer.as_str().to_owned();
+    let name = issuer.clone();
+    // By the sequence of the issuing keys; made anew when they change.
+    let current = Mutex::new((None, None));
+    let verifiers: Verifiers = Arc::new(move || {
+        let keys = keys.borrow();
+        let sequence = Some(keys.bundle().sequence());
+        let mut current = current.lock().unwrap_or_else(PoisonError::into_inner);
+        if current.0 != sequence {
+            let made = keys.access_verifier(name.clone());
+            let made = made
+                .inspect_err(|error| tracing::error!(%error, "no access token can be verified"));
+            *current = (sequence, made.ok().map(Arc::new));
+        }
+        current.1.clone()
+    });
+    Ok(TokenConfig {
+        url: gateway.as_str().to_owned(),
+        issuer,
+        trust_domain,
+        verifiers,
+        nonce_chance: chance().map_err(|error| ServeError::Svid(error.into()))?,
     })
 }
 

@@ -174,7 +174,12 @@ impl Server {
             None => None,
         };
         let public = port.as_ref().map(|(port, config)| (port.url(), *config));
-        let doors = doors::join(&running, sandbox, addresses.0, (&plan.state, clock), public)?;
+        let url = plan
+            .doors
+            .gateway_url_at(addresses.0)
+            .map_err(ServeError::PublicUrl)?;
+        let at = (addresses.0, url.as_ref());
+        let doors = doors::join(&running, sandbox, at, (&plan.state, clock), public)?;
         let public = public.map(|(url, _)| url.as_str().to_owned());
         let mut tasks = JoinSet::new();
         if let Some((port, _)) = port {

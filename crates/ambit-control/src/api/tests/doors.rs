@@ -47,6 +47,8 @@ impl Office {
         let domain = "example.org".parse().unwrap();
         let keys = IssuingKeys::create(domain, chance, world.clock.now()).unwrap();
         let control = Control {
+            gateway_url: None,
+            strangers_refused: Arc::default(),
             handle: world.handle.clone(),
             clock: world.clock.to_clock(),
             keep_keys: Arc::new(|_| Ok(())),

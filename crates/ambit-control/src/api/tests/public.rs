@@ -48,6 +48,8 @@ async fn get(doors: &Doors, path: &str, known: &str) -> Answered {
 fn publishing(office: &Office, published: Published) -> Doors {
     let control: Control = office.doors.0.control.clone();
     Doors::new(Control {
+        gateway_url: None,
+        strangers_refused: std::sync::Arc::default(),
         published,
         ..control
     })

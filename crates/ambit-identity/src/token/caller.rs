@@ -1,0 +1,77 @@
+//! Callers that prove themselves with an access token.
+
+use ambit_core::{TaskId, TrustDomain};
+
+use super::access::{AccessToken, Possession};
+use crate::{InstanceCaller, KeyBinding, caller::TokenClaim, dpop::Proof, jose::JoseError};
+
+/// What came beside an access token.
+#[derive(Clone, Copy, Debug)]
+pub struct Beside<'a> {
+    /// The instance that the connection's certificate proves, when there is one.
+    pub connection: Option<&'a InstanceCaller>,
+    /// The DPoP proof of the request, when there is one. It was admitted once.
+    pub proof: Option<&'a Proof>,
+}
+
+/// Identifies the instance that acts by a verified access token: the first of its actors.
+///
+/// Its key must be proved by what came `beside` it, unless it names none. On a connection with a certificate only
+/// the token of that very instance is taken. The evidence is good for one request.
+///
+/// # Errors
+/// [`JoseError::Claim`] when the key is not proved, or when the actor is no instance of `trust_domain` or another one
+/// than the connection's, or when the token names no task.
+pub fn identify_token(
+    token: &AccessToken,
+    beside: Beside<'_>,
+    trust_domain: &TrustDomain,
+) -> Result<InstanceCaller, JoseError> {
+    token.check_possession(possession(beside))?;
+    let grant = token.grant();
+    let ours = grant.actors.first();
+    let ours = ours.filter(|it| it.trust_domain() == trust_domain);
+    let named = ours.and_then(|it| Some((it, it.as_instance()?)));
+    let (spiffe_id, (agent, instance)) =
+        named.ok_or_else(|| wrong("act", "an instance of an agent of this trust domain"))?;
+    let mut expires_at = grant.expires_at;
+    if let Some(certified) = beside.connection {
+        if certified.spiffe_id() != spiffe_id {
+            return Err(wrong(
+                "act",
+                "the instance whose certificate the connection has",
+            ));
+        }
+        expires_at = expires_at.min(certified.expires_at());
+    }
+    let task: TaskId = grant
+        .mission
+        .id
+        .parse()
+        .map_err(|_| wrong("mission", "a task of this server"))?;
+    Ok(InstanceCaller {
+        spiffe_id: spiffe_id.clone(),
+        agent,
+        instance,
+        binding: grant.binding,
+        expires_at,
+        token: Some(TokenClaim {
+            token_id: grant.token_id.clone(),
+            task,
+        }),
+    })
+}
+
+fn possession<'a>(beside: Beside<'a>) -> Possession<'a> {
+    if let Some(proof) = beside.proof {
+        return Possession::Proof(proof);
+    }
+    match beside.connection.map(InstanceCaller::binding) {
+        Some(KeyBinding::Mtls { certificate }) => Possession::Certificate(certificate),
+        Some(KeyBinding::Dpop { .. } | KeyBinding::Bearer) | None => Possession::Nothing,
+    }
+}
+
+const fn wrong(name: &'static str, rule: &'static str) -> JoseError {
+    JoseError::Claim { name, rule }
+}
