@@ -37,7 +37,7 @@ pub enum ReplayOwner<'a> {
 ///
 /// Made only by [`ReplayCache::admit`].
 ///
-/// ```compile_fail,E0423
+/// ```compile_fail,E0603
 /// let _ = ambit_identity::replay::FirstUse(());
 /// ```
 #[derive(Debug)]

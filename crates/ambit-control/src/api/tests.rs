@@ -1,5 +1,6 @@
 mod authority;
 mod doors;
+mod ended;
 mod public;
 
 use std::collections::BTreeSet;
@@ -105,32 +106,6 @@ async fn a_task_lives_and_ends() {
     assert_eq!(text(&ended, "state"), "completed");
     let (_, live) = office.ask(ANA, "GET", "/v1/tasks", "").await;
     assert_eq!(live.get("tasks"), Some(&Json::Array(vec![])));
-    let other = office.start().await;
-    let other_end = format!("/v1/tasks/{}/end", text(&other, "task"));
-    office
-        .ask(ANA, "POST", &other_end, r#"{"end":"cancelled"}"#)
-        .await;
-    let path = "/v1/tasks?ended=true&count=1";
-    let (_, newest) = office.ask(ANA, "GET", path, "").await;
-    fits("Tasks", &newest);
-    // Both began in the same millisecond: either may be the newer one.
-    let mut both = vec![text(&newest, "next").to_owned()];
-    let path = format!("{path}&before={}", text(&newest, "next"));
-    let (_, older) = office.ask(ANA, "GET", &path, "").await;
-    let older = older.get("tasks").and_then(Json::as_array).unwrap();
-    both.push(text(&older[0], "task").to_owned());
-    both.sort();
-    let mut ended = vec![task.clone(), text(&other, "task").to_owned()];
-    ended.sort();
-    assert_eq!(both, ended);
-    for (count, status) in [
-        ("0", StatusCode::UNPROCESSABLE_ENTITY),
-        ("256", StatusCode::OK),
-        ("257", StatusCode::UNPROCESSABLE_ENTITY),
-    ] {
-        let path = format!("/v1/tasks?ended=true&count={count}");
-        assert_eq!(office.ask(ANA, "GET", &path, "").await.0, status, "{count}");
-    }
     let (_, trace) = office
         .ask(ANA, "GET", &format!("/v1/log/trace/{task}"), "")
         .await;

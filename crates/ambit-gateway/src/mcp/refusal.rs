@@ -229,6 +229,10 @@ impl Refusal {
             text.push_str(advice(self.standing, self.remedy));
         }
         if let Some(link) = self.link(links) {
+            // The link to an approval does not name the decision.
+            if let (Some(_), Some(decision)) = (self.approval, self.decision) {
+                text.push_str(&format!(" Decision: {decision}."));
+            }
             text.push_str(&format!(" For people: {link}"));
             return text;
         }
@@ -352,6 +356,7 @@ mod tests {
         let check = |refusal: &Refusal, link: &str| {
             let text = refusal.text(&links);
             assert!(text.ends_with(&format!(" For people: {link}")), "{text}");
+            assert!(text.contains(&decision.to_string()), "{text}");
             assert!(!text.contains('`'), "{text}");
             assert!(refusal.text(&Links::none()).contains("`ambit "));
             let result = refusal.to_result(true, &links);

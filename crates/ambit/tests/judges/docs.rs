@@ -199,6 +199,10 @@ impl Reader {
         let code = comment
             .split_once("exit code ")
             .map_or(0, |(_, code)| code.trim().parse().unwrap());
+        if command.starts_with("ambit recover") {
+            // What its guide says has come about: the mark is lost.
+            fs::remove_file(self.root.path().join("other-disk/ambit-mark")).unwrap();
+        }
         match command.split_whitespace().collect::<Vec<_>>()[..] {
             ["ambit", "dev" | "serve", ..] => self.serve(guide, command),
             ["systemctl", "start", "ambit"] => self.serve(guide, &self.service()),
@@ -289,12 +293,17 @@ impl Reader {
             if !line.contains(&place) {
                 continue;
             }
-            let printed = self.said.rsplit_once(kind);
+            // A name begins with a digit; `task_ended` is a word.
+            let printed = self.said.rmatch_indices(kind).find_map(|(at, _)| {
+                let (_, rest) = self.said.split_at(at + kind.len());
+                rest.starts_with(|it: char| it.is_ascii_digit())
+                    .then_some(rest)
+            });
             assert!(
                 printed.is_some(),
                 "{guide}: nothing printed a name for: {line}"
             );
-            let (_, rest) = printed.unwrap();
+            let rest = printed.unwrap();
             let end = rest.find(|it: char| !it.is_ascii_alphanumeric());
             let name = rest.split_at(end.unwrap_or(rest.len())).0;
             line = line.replace(&place, &format!("{kind}{name}"));
