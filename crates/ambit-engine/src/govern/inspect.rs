@@ -101,13 +101,12 @@ impl Handle {
         Ok(ended.iter().map(|it| summary(it, None, now)).collect())
     }
 
-    /// Returns one live task.
-    pub fn task(
-        &self,
-        inspection: &Inspection,
-        id: TaskId,
-    ) -> Result<Option<TaskSummary>, EngineError> {
-        Ok(self.tasks(inspection)?.into_iter().find(|it| it.id == id))
+    /// Returns one task that is live, or ended since Ambit started.
+    pub fn task(&self, _: &Inspection, id: TaskId) -> Result<Option<TaskSummary>, EngineError> {
+        let now = (self.shared.clock)().now;
+        let live = self.shared.read()?;
+        let whole = live.runtime.get(&id).map(|it| it.task.as_ref());
+        Ok(live.state.task(id).map(|it| summary(it, whole, now)))
     }
 
     /// Returns the acts whose end nobody knows, or is not written yet.
