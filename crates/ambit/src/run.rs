@@ -20,7 +20,10 @@ use std::{
     io,
     net::Ipv4Addr,
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use http_body_util::BodyExt;
@@ -210,7 +213,8 @@ impl Runner<'_> {
         let started = start(self.client, self.clock, &run.wanted, view.is_some()).await?;
         let uplink = Uplink::new(started.gateway, Arc::clone(&started.tls));
         let presence = uplink.ask(http::Method::GET, "/v1/presence").await?;
-        let watching = tokio::spawn(watch(presence.into_body(), run.voice));
+        let over = Arc::new(AtomicBool::new(false));
+        let watching = tokio::spawn(watch(presence.into_body(), run.voice, Arc::clone(&over)));
         self.announce(run, &started, view.is_some());
         let report = match (&bubblewrap, &view) {
             (Some(bubblewrap), Some(view)) => {
@@ -219,12 +223,13 @@ impl Runner<'_> {
             }
             _ => run_uncontained(run, &directory, uplink.clone()).await,
         };
-        // From here on the task's end is no news.
-        watching.abort();
+        // From here on the task's end is no news. The presence stays: its end would cancel the task.
+        over.store(true, Ordering::Relaxed);
         if matches!(report, Ok(Report::Ended(0))) {
             // A task that ended meanwhile is refused here, and that is as good.
             let _ = uplink.ask(http::Method::POST, "/v1/task/complete").await;
         }
+        watching.abort();
         Ok(explain(report?, run, view.is_some()))
     }
 
@@ -304,9 +309,9 @@ async fn run_uncontained(run: &Run, directory: &Path, uplink: Uplink) -> Result<
 }
 
 /// Holds the presence, by which the server knows that the runner is there. Its end is the task's end.
-async fn watch(mut presence: Incoming, voice: Voice) {
+async fn watch(mut presence: Incoming, voice: Voice, over: Arc<AtomicBool>) {
     while let Some(Ok(_)) = presence.frame().await {}
-    if voice == Voice::Spoken {
+    if voice == Voice::Spoken && !over.load(Ordering::Relaxed) {
         complain("ambit: the task has ended; what the command asks for now is refused");
     }
 }
