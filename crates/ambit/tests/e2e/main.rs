@@ -12,5 +12,6 @@ mod kill;
 mod life;
 mod people;
 mod recover;
+mod tokens;
 mod workload;
 mod world;
