@@ -60,7 +60,13 @@ impl Client {
         let issuers = document
             .get("authorization_servers")
             .and_then(Value::as_array);
-        client.issuer = issuers.unwrap()[0].as_str().unwrap().to_owned();
+        client.issuer = issuers
+            .unwrap()
+            .first()
+            .unwrap()
+            .as_str()
+            .unwrap()
+            .to_owned();
         client
     }
 
