@@ -3,6 +3,7 @@
 use std::fmt;
 
 use ambit_core::estate::CredentialPlacement;
+use base64::{Engine, engine::general_purpose::STANDARD};
 use zeroize::Zeroizing;
 
 use crate::{
@@ -140,6 +141,23 @@ impl Secret {
         }
     }
 
+    /// Returns the field that carries the credential as the password of the client `name` at a token endpoint
+    /// (RFC 6749 §2.3.1): both are form-encoded first.
+    pub fn basic(&self, name: &str) -> CredentialHeader {
+        let mut pair = Zeroizing::new(Vec::with_capacity(3 * (name.len() + self.0.len()) + 1));
+        form_encode(name.as_bytes(), &mut pair);
+        pair.push(b':');
+        form_encode(&self.0, &mut pair);
+        let text = Zeroizing::new(STANDARD.encode(pair.as_slice()));
+        let mut value = Zeroizing::new(Vec::with_capacity(BASIC.len() + text.len()));
+        value.extend_from_slice(BASIC);
+        value.extend_from_slice(text.as_bytes());
+        CredentialHeader {
+            name: "authorization".to_owned(),
+            value,
+        }
+    }
+
     fn bearer(&self) -> Result<CredentialHeader, CredentialError> {
         if self.0.contains(&b' ') {
             return Err(CredentialError::BearerSpace);
@@ -152,6 +170,21 @@ impl Secret {
             name: "authorization".to_owned(),
             value,
         })
+    }
+}
+
+/// Writes `bytes` as application/x-www-form-urlencoded has it, into room that suffices.
+fn form_encode(bytes: &[u8], out: &mut Vec<u8>) {
+    const HEX: &[u8; 16] = b"0123456789ABCDEF";
+    for byte in bytes {
+        match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'*' | b'-' | b'.' | b'_' => out.push(*byte),
+            b' ' => out.push(b'+'),
+            byte => {
+                let half = |it: u8| HEX.get(usize::from(it & 15)).copied().unwrap_or(b'0');
+                out.extend([b'%', half(byte >> 4), half(*byte)]);
+            }
+        }
     }
 }
 
@@ -258,6 +291,7 @@ const fn context<'a>(chance: &'a [u8; 32], reference: &'a str) -> Context<'a> {
 }
 
 const BEARER: &[u8] = b"Bearer ";
+const BASIC: &[u8] = b"Basic ";
 
 /// Fields that frame the message, steer the connection, or are the gateway's own.
 const REFUSED_HEADERS: &[&str] = &[

@@ -16,6 +16,7 @@ mod log;
 mod openapi;
 mod operations;
 mod pages;
+mod people;
 mod presence;
 mod problem;
 mod published;
@@ -35,7 +36,7 @@ use std::{
 
 use ambit_core::{ServerName, json::Value};
 use ambit_engine::{Clock, Handle};
-use ambit_identity::IssuingKeys;
+use ambit_identity::{IssuingKeys, sign_in::FlowKey};
 use axum::Router;
 use tokio::sync::watch;
 
@@ -53,7 +54,10 @@ pub use self::{
     tasks::TASKS_PER_ANSWER_MAX,
 };
 use self::{idempotency::Idempotency, presence::Presences};
-use crate::workload::Workloads;
+use crate::{
+    people::{Sessions, SignIns},
+    workload::Workloads,
+};
 
 /// Seals a credential under its name, with fresh random bytes.
 pub type SealCredential =
@@ -92,6 +96,8 @@ pub struct Control {
     pub gateway_url: Option<String>,
     /// Counts the requests to the gateway that identified nobody.
     pub strangers_refused: Arc<AtomicU64>,
+    /// Where people sign in.
+    pub sign_ins: SignIns,
 }
 
 /// What all requests share.
@@ -101,6 +107,8 @@ struct Shared {
     presences: Presences,
     workloads: Workloads,
     rotating: tokio::sync::Mutex<()>,
+    sessions: Sessions,
+    flows: FlowKey,
 }
 
 /// The doors, which share what they know of each other: who is present, what was answered.
@@ -110,13 +118,15 @@ pub struct Doors(Arc<Shared>);
 impl Doors {
     /// Makes the doors.
     pub fn new(control: Control) -> Self {
-        let began = (control.clock)().now;
+        let began = (control.clock)();
         Self(Arc::new(Shared {
             control,
-            idempotency: Idempotency::new(began),
+            idempotency: Idempotency::new(began.now),
             presences: Presences::default(),
             workloads: Workloads::default(),
             rotating: tokio::sync::Mutex::default(),
+            sessions: Sessions::default(),
+            flows: FlowKey::new(&began.chance),
         }))
     }
 
@@ -153,7 +163,8 @@ pub fn operations_router(doors: &Doors) -> Router {
     routes::router(Door::Operations, doors.0.clone())
 }
 
-/// The routes for anybody, on the public port. Whoever asks is not identified, and nothing is decided.
+/// The routes for anybody, on the public port. Nothing is decided. Who asks is not identified, but for people who sign in
+/// and see who they are.
 pub fn public_router(doors: &Doors) -> Router {
     routes::router(Door::Public, doors.0.clone())
 }

@@ -4,6 +4,7 @@
 //! - [`api`]: the doors themselves.
 //! - [`check`]: whether it may come into force.
 //! - [`inspect`]: what a running server's registry files could be.
+//! - [`people`]: who is in front of a browser.
 //! - [`plan`]: what its next version changes, in words.
 //! - [`story`]: the log told in words.
 //! - [`visible`]: text as people must see it.
@@ -15,6 +16,7 @@ pub mod api;
 pub mod check;
 pub mod estate;
 pub mod inspect;
+pub mod people;
 pub mod plan;
 pub mod story;
 pub mod visible;

@@ -101,8 +101,19 @@ pub struct Person {
     pub alias: String,
     /// The local user (uid) that proves to be this person on the control socket.
     pub unix_uid: Option<u32>,
+    /// The name by which a provider knows the person who signs in on the public port.
+    pub oidc: Option<OidcSubject>,
     /// What the person may do.
     pub roles: BTreeSet<PersonRole>,
+}
+
+/// Whom an OpenID provider means: its own name, and its name for one person (OpenID Connect Core §2).
+#[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub struct OidcSubject {
+    /// The provider's `issuer`, byte for byte.
+    pub issuer: String,
+    /// Its `sub` for the person, byte for byte. Never an address or a name that can move on.
+    pub subject: String,
 }
 
 /// What a person may do in Ambit. What each role allows is policy, not code.

@@ -19,8 +19,8 @@ use ambit_core::{
     limits::REASON_BYTES_MAX,
     record::{Actor, Body, Sealed},
 };
-use ambit_identity::PersonCaller;
-use ambit_policy::{PersonDecision, PersonPermit, PersonRequest, PolicyBook};
+use ambit_identity::{Carrier, PersonCaller, PersonProof};
+use ambit_policy::{PersonDecision, PersonPermit, PersonRequest, PolicyBook, WeakBinding};
 
 pub use self::{
     approve::{ApprovalSummary, Counts},
@@ -121,6 +121,16 @@ impl Asked {
             .people
             .get(alias)
             .map_or(&none, |it| &it.roles);
+        // What runs as the person's local user can read that user's files, and has no part in the browser.
+        let weak_binding = match self.caller.proof() {
+            PersonProof::LocalUser { .. }
+            | PersonProof::SignIn {
+                carrier: Carrier::KeyFile,
+            } => desk.live.weak_binding(person),
+            PersonProof::SignIn {
+                carrier: Carrier::Browser,
+            } => WeakBinding::No,
+        };
         let decided = ambit_policy::decide_person(PersonRequest {
             decision: self.decision,
             at,
@@ -132,7 +142,7 @@ impl Asked {
             act,
             subject: touched.subject,
             template: touched.template,
-            weak_binding: desk.live.weak_binding(person),
+            weak_binding,
         });
         match decided {
             PersonDecision::Allow(permit) => Ok(permit),

@@ -36,18 +36,48 @@ pub struct TokenClaim {
     pub task: TaskId,
 }
 
-/// A person whom the estate names, proved by the operating system's word on a local socket.
+/// A person whom the estate names, proved by the operating system's word on a local socket or by a
+/// sign-in at the provider that the organisation trusts.
 ///
-/// Made only by [`identify_person`](crate::identify_person). What the person may do is asked of
-/// the estate in force on every decision, not of this.
+/// Made only by [`identify_person`](crate::identify_person) and
+/// [`identify_signed_in`](crate::identify_signed_in). What the person may do is asked of the estate
+/// in force on every decision, not of this.
 ///
 /// ```compile_fail,E0451
-/// let _ = ambit_identity::PersonCaller { alias: "mallory".to_owned(), unix_uid: 0 };
+/// use ambit_identity::{PersonCaller, PersonProof};
+///
+/// let proof = PersonProof::LocalUser { unix_uid: 0 };
+/// let _ = PersonCaller { alias: "mallory".to_owned(), proof };
 /// ```
 #[derive(Clone, Debug)]
 pub struct PersonCaller {
     pub(crate) alias: String,
-    pub(crate) unix_uid: u32,
+    pub(crate) proof: PersonProof,
+}
+
+/// How a person proved to be one.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum PersonProof {
+    /// The operating system says which local user holds the socket. Whatever runs as that user can
+    /// do the same.
+    LocalUser {
+        /// The user's number.
+        unix_uid: u32,
+    },
+    /// The provider said who is in front of the browser.
+    SignIn {
+        /// What carries the sign-in from request to request.
+        carrier: Carrier,
+    },
+}
+
+/// What carries a sign-in from request to request.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Carrier {
+    /// A browser's cookie.
+    Browser,
+    /// A key in a file. Whatever runs as the user who can read it can do the same.
+    KeyFile,
 }
 
 /// The gateway of a trust domain, proved by its X509-SVID.
@@ -132,9 +162,9 @@ impl PersonCaller {
         &self.alias
     }
 
-    /// Returns the local user (uid) that proved to be this person.
-    pub const fn unix_uid(&self) -> u32 {
-        self.unix_uid
+    /// Returns how the person proved to be this one.
+    pub const fn proof(&self) -> PersonProof {
+        self.proof
     }
 }
 

@@ -121,6 +121,26 @@ pub enum IdentityError {
         /// Who has it.
         aliases: Vec<String>,
     },
+    /// No person of the estate has the provider's name for whoever signed in.
+    #[error(
+        "whom `{issuer}` calls `{subject}` is nobody in the estate; write \
+         `oidc = {{ issuer = \"{issuer}\", subject = \"{subject}\" }}` for one person and apply the estate"
+    )]
+    UnknownSubject {
+        /// The provider.
+        issuer: String,
+        /// Its name for whoever signed in.
+        subject: String,
+    },
+    /// Several people of the estate have it.
+    #[error(
+        "whoever signed in is {} in the estate; leave the `oidc` with one of them",
+        aliases.join(" and ")
+    )]
+    AmbiguousSubject {
+        /// Who has it.
+        aliases: Vec<String>,
+    },
 }
 
 /// A rule of the X509-SVID standard (§3 to §5), or of Ambit on top of it, that a certificate breaks.

@@ -22,6 +22,7 @@ pub mod mission;
 mod pem;
 mod person;
 pub mod replay;
+pub mod sign_in;
 pub mod tls;
 pub mod token;
 mod trust_bundle;
@@ -37,13 +38,13 @@ pub use crate::{
         Authority, AuthorityError, Issuance, IssuingKeys, PairChance, RotationError, Svid,
         WebIdentity, WebIssuance,
     },
-    caller::{Gateway, InstanceCaller, KeyBinding, PersonCaller, TokenClaim},
+    caller::{Carrier, Gateway, InstanceCaller, KeyBinding, PersonCaller, PersonProof, TokenClaim},
     claimant::{
         Claimant, InvalidJoinToken, JOIN_TOKEN_BYTES_MAX, JOIN_TOKEN_PREFIX, JoinToken, Proved,
     },
     error::{IdentityError, SvidFlaw},
     key::{KeyError, ProvedKey, SvidKey},
-    person::{PeerCredentials, identify_person},
+    person::{PeerCredentials, identify_person, identify_signed_in},
     tls::{Clients, TlsClock, TlsError},
     token::{Beside, identify_token},
     trust_bundle::{BUNDLE_BYTES_MAX, BUNDLE_ROOTS_MAX, BundleError, TrustBundle},

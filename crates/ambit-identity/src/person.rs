@@ -1,10 +1,10 @@
-//! People on local sockets, by the operating system's word.
+//! People: on local sockets by the operating system's word, elsewhere by a provider's.
 
 use std::collections::BTreeMap;
 
 use ambit_core::estate::Person;
 
-use crate::{IdentityError, PersonCaller};
+use crate::{Carrier, IdentityError, PersonCaller, PersonProof, token::id_token::SignIn};
 
 /// What the kernel says of the process at the other end of a Unix socket (`SO_PEERCRED`).
 ///
@@ -40,10 +40,47 @@ pub fn identify_person(
         [] => Err(IdentityError::UnknownUid { seen }),
         [alias] => Ok(PersonCaller {
             alias: (*alias).clone(),
-            unix_uid: seen,
+            proof: PersonProof::LocalUser { unix_uid: seen },
         }),
         several => Err(IdentityError::AmbiguousUid {
             seen,
+            aliases: several.iter().map(|it| (*it).clone()).collect(),
+        }),
+    }
+}
+
+/// Identifies the one person of the estate who has the provider's name for whoever signed in.
+///
+/// `people` are those of the estate in force, by alias. Issuer and subject are compared byte for
+/// byte (OpenID Connect Core §2). Names, addresses and groups that a provider tells prove nothing.
+///
+/// # Errors
+/// [`IdentityError::UnknownSubject`] when nobody has it, [`IdentityError::AmbiguousSubject`] when
+/// several people have it.
+pub fn identify_signed_in(
+    sign_in: &SignIn,
+    carrier: Carrier,
+    people: &BTreeMap<String, Person>,
+) -> Result<PersonCaller, IdentityError> {
+    let is_same = |person: &Person| {
+        let named = person.oidc.as_ref();
+        named.is_some_and(|it| it.issuer == sign_in.issuer() && it.subject == sign_in.subject())
+    };
+    let aliases: Vec<&String> = people
+        .iter()
+        .filter(|(_, person)| is_same(person))
+        .map(|(alias, _)| alias)
+        .collect();
+    match aliases.as_slice() {
+        [] => Err(IdentityError::UnknownSubject {
+            issuer: sign_in.issuer().to_owned(),
+            subject: sign_in.subject().to_owned(),
+        }),
+        [alias] => Ok(PersonCaller {
+            alias: (*alias).clone(),
+            proof: PersonProof::SignIn { carrier },
+        }),
+        several => Err(IdentityError::AmbiguousSubject {
             aliases: several.iter().map(|it| (*it).clone()).collect(),
         }),
     }

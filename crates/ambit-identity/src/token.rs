@@ -6,6 +6,7 @@
 //! | JWT-SVID | [`jwt_svid::JwtSvidIssuer`] | [`jwt_svid::verify`] |
 //! | client assertion | clients | [`assertion::verify_private_key_jwt`], [`assertion::verify_jwt_spiffe`] |
 //! | workload token (OIDC) | foreign issuers | [`workload_token::WorkloadIssuer`] |
+//! | ID token (OIDC) | the provider at which people sign in | [`id_token::IdTokenIssuer`] |
 //! | DPoP proof | clients | [`crate::dpop`] |
 //!
 //! A token says what its issuer said once. What it is worth now is asked of the live state.
@@ -14,6 +15,7 @@ pub mod access;
 pub mod assertion;
 mod caller;
 pub mod claim_rules;
+pub mod id_token;
 pub mod jwt_svid;
 pub mod workload_token;
 

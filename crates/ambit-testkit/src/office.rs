@@ -214,6 +214,7 @@ fn person(alias: &str, uid: u32, roles: &[PersonRole]) -> (String, Person) {
         Person {
             alias: alias.to_owned(),
             unix_uid: Some(uid),
+            oidc: None,
             roles,
         },
     )

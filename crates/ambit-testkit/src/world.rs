@@ -13,15 +13,18 @@ use ambit_broker::{FileCustody, SecretKey};
 use ambit_core::{
     TrustDomain,
     act::Act,
-    estate::Estate,
+    estate::{Estate, OidcSubject},
     json::Value,
     record::Record,
     task::{Contained, Task},
 };
 use ambit_engine::{Answer, Archive, Handle, Sequencer, Setup, StartTask, Started, Step};
 use ambit_identity::{
-    Authority, InstanceCaller, Issuance, PeerCredentials, PersonCaller, SvidKey, identify_instance,
-    identify_person,
+    Authority, Carrier, InstanceCaller, Issuance, PeerCredentials, PersonCaller, SvidKey,
+    identify_instance, identify_person, identify_signed_in,
+    jose::{JwkSet, KeyUse, Signer, SigningKey},
+    sign_in::FlowKey,
+    token::id_token::IdTokenIssuer,
 };
 use ambit_policy::PolicyBook;
 use ambit_store::{MemoryArchive, MemoryWriter};
@@ -129,6 +132,34 @@ impl<D: Durable> World<D> {
             pid: None,
         };
         identify_person(peer, &self.estate.people).expect("a person of the estate")
+    }
+
+    /// Returns the evidence that `alias` signed in at the provider that the estate names for that person, whose key this
+    /// world has.
+    pub fn signed_in(&self, alias: &str, carrier: Carrier) -> PersonCaller {
+        let named = self.estate.people.get(alias).and_then(|it| it.oidc.clone());
+        let OidcSubject { issuer, subject } = named.expect("a person who signs in");
+        let key = SvidKey::generate(self.clock.chance()).expect("a key");
+        let key = SigningKey::from_svid_key(&key, KeyUse::Signature).expect("a key");
+        let set = JwkSet::new(vec![key.public().clone()]).expect("a key set");
+        let now = self.clock.now();
+        let flow = FlowKey::new(&self.clock.chance());
+        let flow = flow.begin(self.clock.chance(), "/", now).expect("a flow");
+        let seconds = now.as_millis() / 1000;
+        let claims = Value::object([
+            ("iss", issuer.as_str().into()),
+            ("aud", "ambit".into()),
+            ("sub", subject.into()),
+            ("iat", seconds.into()),
+            ("exp", (seconds + 60).into()),
+            ("nonce", flow.nonce().into()),
+        ]);
+        let token = Signer::new(Arc::new(key), None)
+            .sign(&claims)
+            .expect("a token");
+        let provider = IdTokenIssuer::new(issuer, "ambit".to_owned(), &set).expect("a provider");
+        let sign_in = provider.verify(&token, &flow, now).expect("a sign-in");
+        identify_signed_in(&sign_in, carrier, &self.estate.people).expect("a person of the estate")
     }
 
     /// Returns the evidence that the instance of `task` is at the gateway.

@@ -3,6 +3,7 @@
 mod file;
 pub(crate) mod places;
 mod public;
+mod sign_in;
 mod state;
 
 use std::{env, ffi::OsString, path::PathBuf};
@@ -10,6 +11,7 @@ use std::{env, ffi::OsString, path::PathBuf};
 pub(crate) use self::{
     file::{DoorsConfig, ServeConfig},
     public::{PublicConfig, PublicUrl, Scheme},
+    sign_in::SignInConfig,
     state::StateDirectory,
 };
 

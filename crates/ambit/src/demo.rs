@@ -51,6 +51,7 @@ pub(crate) async fn demo(session: &Session, _: &DemoArguments) -> Result<u8, Pro
         doors: DoorsConfig::anywhere(),
         // It is over before anybody could follow a link.
         public: None,
+        sign_in: None,
         estate: Some((checked, When::Changed)),
         // The demo's estate is in no files.
         places: Vec::new(),

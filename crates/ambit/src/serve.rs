@@ -3,6 +3,7 @@
 mod body;
 mod doors;
 pub(crate) mod engine;
+mod fetch;
 pub(crate) mod keys;
 mod listen;
 mod public;
@@ -69,6 +70,7 @@ pub(crate) async fn dev(session: &Session, arguments: &DevArguments) -> Result<(
         trust_domain: None,
         doors: DoorsConfig::anywhere(),
         public: Some(PublicConfig::anywhere()),
+        sign_in: None,
         estate: Some((checked_for_this_user(&dir)?, When::Changed)),
         places: vec![dir.clone()],
         estate_directory: dir,
@@ -109,6 +111,7 @@ pub(crate) async fn serve(session: &Session, arguments: &ServeArguments) -> Resu
         trust_domain: Some(config.trust_domain),
         doors: config.doors,
         public: config.public,
+        sign_in: config.sign_in,
         estate: estate.map(|checked| (checked, When::NoneYet)),
         places,
         estate_directory,

@@ -7,7 +7,7 @@ use ambit_core::{
     estate::{Estate, PersonRole},
     json::Value,
 };
-use ambit_identity::PersonCaller;
+use ambit_identity::{PersonCaller, PersonProof};
 use axum::{
     extract::{Path, State},
     http::StatusCode,
@@ -145,9 +145,12 @@ fn is_administrator(estate: &Estate, caller: &PersonCaller) -> bool {
 /// Whoever applies an estate is somebody in it: otherwise the last person could lock everybody out.
 fn locked_out(caller: &PersonCaller) -> Problem {
     let title = "the estate names nobody for the local user who applies it";
+    let line = match caller.proof() {
+        PersonProof::LocalUser { unix_uid } => format!("unix_uid = {unix_uid}"),
+        PersonProof::SignIn { .. } => "oidc = { issuer = \"...\", subject = \"...\" }".to_owned(),
+    };
     let detail = format!(
-        "write `unix_uid = {}` for one person of estate.toml, or have another administrator apply it",
-        caller.unix_uid()
+        "write `{line}` for one person of estate.toml, or have another administrator apply it"
     );
     Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "locked_out", title).because(detail)
 }

@@ -53,6 +53,10 @@ fn operation(route: &Route) -> Value {
             "On the public port, whose URL the operator chooses. Nothing is decided: whoever asks is not identified."
                 .to_owned(),
         ),
+        Asks::WhoItIs => (
+            "sign-in",
+            "On the public port. Nothing is decided: people prove who they are, by cookies of one browser.".to_owned(),
+        ),
         Asks::Nothing => (
             "operations",
             "Nothing is decided: it tells numbers only.".to_owned(),

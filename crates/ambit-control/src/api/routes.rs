@@ -10,7 +10,7 @@ use axum::{
 };
 
 use super::{
-    Shared, approvals, authority, estate, idempotency::once, join, log, operations, pages,
+    Shared, approvals, authority, estate, idempotency::once, join, log, operations, pages, people,
     presence, problem::Problem, published, revocations, secrets, status, tasks,
 };
 
@@ -59,6 +59,8 @@ pub enum Asks {
     WaitingTask,
     /// None: it tells only what its door's onlookers may know.
     Nothing,
+    /// None: people prove who they are, and are told nothing but that.
+    WhoItIs,
 }
 
 /// Every route.
@@ -403,6 +405,50 @@ pub const ROUTES: &[Route] = &[
         request: None,
         answer: "text/html",
         handler: || get(pages::approval),
+    },
+    Route {
+        name: "account_page",
+        door: Door::Public,
+        method: "GET",
+        path: "/account",
+        asks: Asks::WhoItIs,
+        summary: "Shows who is signed in in this browser.",
+        request: None,
+        answer: "text/html",
+        handler: || get(people::account),
+    },
+    Route {
+        name: "begin_sign_in",
+        door: Door::Public,
+        method: "GET",
+        path: "/sign-in",
+        asks: Asks::WhoItIs,
+        summary: "Sends the browser to the provider to sign in, and afterwards to the path `to` (OpenID Connect, code with PKCE).",
+        request: None,
+        answer: "text/html",
+        handler: || get(people::begin),
+    },
+    Route {
+        name: "end_sign_in",
+        door: Door::Public,
+        method: "GET",
+        path: "/sign-in/callback",
+        asks: Asks::WhoItIs,
+        summary: "Takes the provider's answer and opens a session of this browser.",
+        request: None,
+        answer: "text/html",
+        handler: || get(people::callback),
+    },
+    Route {
+        name: "sign_out",
+        door: Door::Public,
+        method: "POST",
+        path: "/sign-out",
+        asks: Asks::WhoItIs,
+        summary: "Ends the session of this browser.",
+        request: None,
+        answer: "text/html",
+        handler: || post(people::sign_out),
     },
 ];
 

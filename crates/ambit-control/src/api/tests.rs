@@ -1,6 +1,7 @@
 mod authority;
 mod doors;
 mod ended;
+mod people;
 mod public;
 
 use std::collections::BTreeSet;

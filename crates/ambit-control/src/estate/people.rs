@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use ambit_core::{
     AgentName,
-    estate::{BearerTokens, Person, PersonRole},
+    estate::{BearerTokens, OidcSubject, Person, PersonRole},
 };
 
 use super::{
@@ -46,10 +46,10 @@ fn people_of(field: Option<Field<'_>>) -> BTreeMap<String, Person> {
     let Some(section) = field.and_then(|it| it.section("`people`")) else {
         return BTreeMap::new();
     };
-    let mut uids = BTreeSet::new();
+    let mut taken = Taken::default();
     section
         .fields()
-        .filter_map(|field| person(&field, &mut uids))
+        .filter_map(|field| person(&field, &mut taken))
         .map(|it| (it.alias.clone(), it))
         .collect()
 }
@@ -66,7 +66,14 @@ fn bearer_tokens(field: Option<Field<'_>>) -> BearerTokens {
     }
 }
 
-fn person(field: &Field<'_>, uids: &mut BTreeSet<u32>) -> Option<Person> {
+/// Who people are elsewhere: each name is one person's.
+#[derive(Default)]
+struct Taken {
+    uids: BTreeSet<u32>,
+    subjects: BTreeSet<OidcSubject>,
+}
+
+fn person(field: &Field<'_>, taken: &mut Taken) -> Option<Person> {
     // An alias is spelled as the other names are.
     if field.key.parse::<AgentName>().is_err() {
         field.problem(format!(
@@ -77,6 +84,7 @@ fn person(field: &Field<'_>, uids: &mut BTreeSet<u32>) -> Option<Person> {
     }
     let mut section = field.section("a person")?;
     let unix_uid = section.optional("unix_uid");
+    let oidc = section.optional("oidc");
     let roles = section.required("roles", r#"roles = ["starter"]"#);
     section.finish();
     let roles = roles?
@@ -85,12 +93,17 @@ fn person(field: &Field<'_>, uids: &mut BTreeSet<u32>) -> Option<Person> {
         .filter_map(|it| it.word(&ROLES))
         .collect();
     let unix_uid = match unix_uid {
-        Some(uid) => Some(unix_uid_of(&uid, uids)?),
+        Some(uid) => Some(unix_uid_of(&uid, &mut taken.uids)?),
+        None => None,
+    };
+    let oidc = match oidc {
+        Some(subject) => Some(subject_of(&subject, &mut taken.subjects)?),
         None => None,
     };
     Some(Person {
         alias: field.key.to_owned(),
         unix_uid,
+        oidc,
         roles,
     })
 }
@@ -105,6 +118,41 @@ fn unix_uid_of(field: &Field<'_>, taken: &mut BTreeSet<u32>) -> Option<u32> {
     }
     Some(uid)
 }
+
+fn subject_of(field: &Field<'_>, taken: &mut BTreeSet<OidcSubject>) -> Option<OidcSubject> {
+    let mut section = field.section("`oidc`")?;
+    let issuer = section.required("issuer", r#"issuer = "https://id.example.org""#);
+    let subject = section.required("subject", r#"subject = "248289761001""#);
+    section.finish();
+    let found = OidcSubject {
+        issuer: bounded(&issuer?)?,
+        subject: bounded(&subject?)?,
+    };
+    if !taken.insert(found.clone()) {
+        field.problem(format!(
+            "`{}` at {} would be two people; name one person",
+            found.subject, found.issuer
+        ));
+        return None;
+    }
+    Some(found)
+}
+
+fn bounded(field: &Field<'_>) -> Option<String> {
+    let text = field.text()?;
+    let is_printed = text.bytes().all(|it| it.is_ascii_graphic());
+    if text.is_empty() || text.len() > OIDC_NAME_BYTES_MAX || !is_printed {
+        field.problem(format!(
+            "`{}` must have 1 to {OIDC_NAME_BYTES_MAX} ASCII characters and no spaces; copy it as the provider spells it",
+            field.key
+        ));
+        return None;
+    }
+    Some(text.to_owned())
+}
+
+/// The longest name of a provider, and of a person at one (OpenID Connect Core §2: `sub` has at most 255), in bytes.
+const OIDC_NAME_BYTES_MAX: usize = 255;
 
 const ROLES: [(&str, PersonRole); 5] = [
     (PersonRole::Starter.as_str(), PersonRole::Starter),

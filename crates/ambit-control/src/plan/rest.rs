@@ -3,10 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use ambit_core::estate::{
-    BearerTokens, Estate, MountAccess, Person, Server, StdioNetwork, Transport,
+    BearerTokens, Estate, MountAccess, OidcSubject, Person, Server, StdioNetwork, Transport,
 };
 
 use super::{Changes, Direction, Subject};
+use crate::visible::visible;
 
 /// Compares how the gateway reaches each server and what it believes of it.
 pub(super) fn servers(old: Option<&Estate>, new: &Estate) -> Vec<Subject> {
@@ -114,6 +115,20 @@ pub(super) fn people(old: Option<&Estate>, new: &Estate) -> Vec<Subject> {
                 changes.add(Direction::Narrows, format!("is no longer local user {uid}"));
             }
             (Some(old), Some(new)) => changes.altered("local user", &old, &new),
+            (None, None) => {}
+        }
+        let oidc = |it: Option<&Person>| it.and_then(|it| it.oidc.clone());
+        let shown =
+            |it: &OidcSubject| format!("`{}` at {}", visible(&it.subject), visible(&it.issuer));
+        match (oidc(had), oidc(has)) {
+            (None, Some(new)) => {
+                changes.add(Direction::Widens, format!("signs in as {}", shown(&new)));
+            }
+            (Some(old), None) => {
+                let text = format!("no longer signs in as {}", shown(&old));
+                changes.add(Direction::Narrows, text);
+            }
+            (Some(old), Some(new)) => changes.altered("sign-in", &shown(&old), &shown(&new)),
             (None, None) => {}
         }
         changes.of(format!("person {alias}"))

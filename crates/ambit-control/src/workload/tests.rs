@@ -12,7 +12,10 @@ use tonic::{Code, Status, body::Body};
 use tower::ServiceExt;
 
 use super::{messages::*, *};
-use crate::api::{Control, Published};
+use crate::{
+    api::{Control, Published},
+    people::SignIns,
+};
 
 const CLERK: u32 = 1001;
 const STRANGER: u32 = 4711;
@@ -56,6 +59,7 @@ impl Desk {
             gateway: "https://127.0.0.1:1".to_owned(),
             seal_credential: Arc::new(|_, _, _| Err("not here".to_owned())),
             list_tools: Arc::new(|_| Box::pin(async { Err("not here".to_owned()) })),
+            sign_ins: SignIns::Nowhere,
             published: Published::Nothing,
         };
         Self {

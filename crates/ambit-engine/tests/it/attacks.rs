@@ -8,7 +8,7 @@ use ambit_core::{
     record::{Body, Status, Verdict},
 };
 use ambit_engine::{Effect, Refusal, RevocationReport};
-use ambit_identity::InstanceCaller;
+use ambit_identity::{Carrier, InstanceCaller};
 use ambit_testkit::{World, office};
 
 use crate::support::{
@@ -134,6 +134,11 @@ fn asi03_ending_an_uncontained_task_does_not_make_its_user_strong() {
     for template in estate.templates.values_mut() {
         template.approver = ambit_core::estate::Approver::Anyone;
     }
+    let ana = estate.people.get_mut("ana").expect("ana");
+    ana.oidc = Some(ambit_core::estate::OidcSubject {
+        issuer: "https://id.example.org".to_owned(),
+        subject: "248289761001".to_owned(),
+    });
     let mut world = World::new(estate, 3);
     let (started, caller) = world.start();
     let approval = held(&mut world, &caller, 500);
@@ -171,6 +176,21 @@ fn asi03_ending_an_uncontained_task_does_not_make_its_user_strong() {
         other => panic!("{other:?}"),
     };
     assert_eq!(reason, Reason::BindingTooWeak);
+    // A key in that user's files proves as little; a browser's sign-in is out of the agent's reach.
+    let decided = |world: &mut World, carrier| {
+        let (handle, ana) = (world.handle.clone(), world.signed_in("ana", carrier));
+        let (moment, verdict) = (world.clock.moment(), ambit_core::record::Verdict::Approved);
+        world.run(async move {
+            handle
+                .decide_approval(&ana, approval, verdict, moment)
+                .await
+        })
+    };
+    let Err(Refusal::Denied { denied, .. }) = decided(&mut world, Carrier::KeyFile) else {
+        panic!("not denied");
+    };
+    assert_eq!(denied.reason, Reason::BindingTooWeak);
+    decided(&mut world, Carrier::Browser).expect("approved");
 }
 
 /// ASI10: an act under way is cut when the estate in force would not let it begin any more.

@@ -2,7 +2,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use ambit_core::estate::Person;
 
-use crate::{IdentityError, PeerCredentials, identify_person};
+use crate::{IdentityError, PeerCredentials, PersonProof, identify_person};
 
 fn check(uid: u32, expected: Result<&str, IdentityError>) {
     let people: BTreeMap<String, Person> = [
@@ -15,6 +15,7 @@ fn check(uid: u32, expected: Result<&str, IdentityError>) {
         let person = Person {
             alias: alias.to_owned(),
             unix_uid,
+            oidc: None,
             roles: BTreeSet::new(),
         };
         (alias.to_owned(), person)
@@ -23,7 +24,7 @@ fn check(uid: u32, expected: Result<&str, IdentityError>) {
     let (gid, pid) = (0, Some(1));
     let found = identify_person(PeerCredentials { uid, gid, pid }, &people);
     let found = found.map(|it| {
-        assert_eq!(it.unix_uid(), uid);
+        assert_eq!(it.proof(), PersonProof::LocalUser { unix_uid: uid });
         it.alias().to_owned()
     });
     assert_eq!(found, expected.map(str::to_owned), "uid {uid}");

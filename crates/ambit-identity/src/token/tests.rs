@@ -2,6 +2,7 @@
 
 mod access;
 mod assertion;
+mod id_token;
 mod jwt_svid;
 mod workload_token;
 

@@ -11,6 +11,7 @@ use serde::Deserialize;
 use super::{
     ConfigError,
     public::{PublicConfig, PublicUrl, Scheme},
+    sign_in::SignInConfig,
 };
 
 /// The longest configuration file, in bytes.
@@ -41,6 +42,9 @@ pub(crate) struct ServeConfig {
     /// The port for anybody. Without it there is none.
     #[serde(default)]
     pub(crate) public: Option<PublicConfig>,
+    /// Where people sign in on the public port. Without it they come by the local socket alone.
+    #[serde(default)]
+    pub(crate) sign_in: Option<SignInConfig>,
 }
 
 /// Where the server listens.
@@ -145,6 +149,16 @@ impl ServeConfig {
         }
         config.doors.gateway_url_at(config.doors.gateway)?;
         config.public.as_ref().map_or(Ok(()), PublicConfig::check)?;
+        if config.sign_in.is_some() && config.public.is_none() {
+            return Err(
+                "[sign_in] is for the public port, and there is none; write [public] too"
+                    .to_owned(),
+            );
+        }
+        config
+            .sign_in
+            .as_ref()
+            .map_or(Ok(()), SignInConfig::check)?;
         Ok(config)
     }
 }
@@ -199,6 +213,15 @@ mod tests {
         check(
             "trust_domain = \"a\"\n[public]\nlisten = \"0.0.0.0:9\"",
             Err("public.url is missing"),
+        );
+        let provider = "[sign_in]\nissuer = \"https://id.example.org\"\nclient_id = \"ambit\"";
+        check(
+            &format!("trust_domain = \"a\"\n{provider}"),
+            Err("write [public] too"),
+        );
+        check(
+            &format!("trust_domain = \"a\"\n[public]\nlisten = \"127.0.0.1:9\"\n{provider}"),
+            Ok(GATEWAY_PORT),
         );
         check(
             "trust_domain = \"a\"\n[doors]\ngateway = \"10.0.0.1:9\"\ngateway_url = \"https://a.example:9\"",

@@ -11,6 +11,7 @@ use ambit_control::api::{
     self, Control, KeepKeys, ListTools, Parts, Published, PublishedLog, SealCredential,
     instance_router,
 };
+use ambit_control::people::{Provider, ProviderConfig, SignIns};
 use ambit_core::{Millis, Timestamp};
 use ambit_engine::Archive;
 use ambit_gateway::{
@@ -27,10 +28,10 @@ use hyper_util::service::TowerToHyperService;
 use rustls::{ClientConfig, RootCertStore};
 use rustls_pki_types::{CertificateDer, pem::PemObject};
 
-use super::{body::Ending, engine::Running, keys, server::ServeError};
+use super::{body::Ending, engine::Running, fetch::fetch, keys, server::ServeError};
 use crate::{
     clock::{Clock, chance},
-    config::{DoorsConfig, PublicConfig, PublicUrl, StateDirectory},
+    config::{DoorsConfig, PublicConfig, PublicUrl, SignInConfig, StateDirectory},
     run::find_bubblewrap,
 };
 
@@ -76,7 +77,7 @@ pub(crate) fn join(
     sandbox: SandboxPolicy,
     (address, gateway_url): (std::net::SocketAddr, Option<&PublicUrl>),
     (state, clock): (&StateDirectory, &Clock),
-    public: Option<(&PublicUrl, &PublicConfig)>,
+    public: Option<(&PublicUrl, &PublicConfig, Option<&SignInConfig>)>,
 ) -> Result<Doors, ServeError> {
     let secrets = secrets(Arc::clone(&running.archive), Arc::clone(&running.custody));
     let tls = upstream_tls();
@@ -89,9 +90,10 @@ pub(crate) fn join(
         gateway: format!("https://{address}"),
         seal_credential: seal_credential(Arc::clone(&running.custody)),
         list_tools: list_tools(running, &secrets, tls.clone(), &sandbox),
-        published: published(running, public.map(|(_, config)| config)),
+        published: published(running, public.map(|(_, config, _)| config)),
         gateway_url: gateway_url.map(|it| it.as_str().to_owned()),
         strangers_refused: Arc::clone(&strangers_refused),
+        sign_ins: sign_ins(public, &secrets, tls.clone()),
     };
     let people = api::Doors::new(control);
     let mut config = GatewayConfig::new(sandbox);
@@ -99,14 +101,14 @@ pub(crate) fn join(
     config.hosts = Hosts::new(named.into_iter().chain([address.ip().to_string()]));
     config.strangers_refused = strangers_refused;
     // Tokens come from the public port: without it nobody has any.
-    let by_token = gateway_url.zip(public.map(|(url, _)| url));
+    let by_token = gateway_url.zip(public.map(|(url, ..)| url));
     config.tokens = match by_token {
         Some((gateway, issuer)) => Some(tokens(running, gateway, issuer)?),
         None => None,
     };
     config.upstream_tls = tls;
     config.fallback = Some(fallback(instance_router(&people)));
-    config.links = public.map_or_else(Links::none, |(url, _)| Links::below(url.as_str()));
+    config.links = public.map_or_else(Links::none, |(url, ..)| Links::below(url.as_str()));
     let gateway = Gateway::new(
         config,
         running.handle.clone(),
@@ -118,6 +120,23 @@ pub(crate) fn join(
         people,
         face: face(running, by_token.map(|(gateway, _)| gateway), clock)?,
     })
+}
+
+/// Returns where people sign in on the public port.
+fn sign_ins(
+    public: Option<(&PublicUrl, &PublicConfig, Option<&SignInConfig>)>,
+    secrets: &Secrets,
+    tls: Option<Arc<ClientConfig>>,
+) -> SignIns {
+    let Some((url, _, Some(config))) = public else {
+        return SignIns::Nowhere;
+    };
+    SignIns::At(Arc::new(Provider::new(ProviderConfig {
+        issuer: config.issuer.clone(),
+        client_id: config.client_id.clone(),
+        public_url: url.as_str().to_owned(),
+        fetch: fetch(config, secrets, tls),
+    })))
 }
 
 /// Returns what anybody may read of the log.

@@ -28,7 +28,7 @@ use super::{
 };
 use crate::{
     clock::Clock,
-    config::{ConfigError, DoorsConfig, PublicConfig, StateDirectory, places},
+    config::{ConfigError, DoorsConfig, PublicConfig, SignInConfig, StateDirectory, places},
     output::complain,
 };
 
@@ -48,6 +48,8 @@ pub(crate) struct Plan {
     pub(crate) doors: DoorsConfig,
     /// The port for anybody, when there is one.
     pub(crate) public: Option<PublicConfig>,
+    /// Where people sign in there.
+    pub(crate) sign_in: Option<SignInConfig>,
     /// The estate to put in force.
     pub(crate) estate: Option<(Checked, When)>,
     /// What the authority comes from, besides the state: no command may change it.
@@ -173,14 +175,16 @@ impl Server {
             Some(config) => Some((PublicPort::bind(config, &running, clock).await?, config)),
             None => None,
         };
-        let public = port.as_ref().map(|(port, config)| (port.url(), *config));
+        let sign_in = plan.sign_in.as_ref();
+        let public = port.as_ref();
+        let public = public.map(|(port, config)| (port.url(), *config, sign_in));
         let url = plan
             .doors
             .gateway_url_at(addresses.0)
             .map_err(ServeError::PublicUrl)?;
         let at = (addresses.0, url.as_ref());
         let doors = doors::join(&running, sandbox, at, (&plan.state, clock), public)?;
-        let public = public.map(|(url, _)| url.as_str().to_owned());
+        let public = public.map(|(url, ..)| url.as_str().to_owned());
         let mut tasks = JoinSet::new();
         if let Some((port, _)) = port {
             tasks.spawn(port.serve(public_router(&doors.people)));

@@ -5,7 +5,7 @@ use std::{
     thread::JoinHandle,
 };
 
-use ambit_core::{json, json::Value as Json};
+use ambit_core::{estate::OidcSubject, json, json::Value as Json};
 use ambit_identity::{IssuingKeys, PairChance, PeerCredentials, SvidKey};
 use ambit_testkit::{World, office};
 use axum::{
@@ -18,7 +18,7 @@ use http_body_util::BodyExt;
 use tower::ServiceExt;
 
 use super::super::{Control, Doors, Parts, Published, PublishedLog, Route, openapi, people_router};
-use crate::estate::EstateFiles;
+use crate::{estate::EstateFiles, people::SignIns};
 
 /// An office with all its doors: ana may do everything, ben approves, eve is nobody.
 pub(super) struct Office {
@@ -29,13 +29,22 @@ pub(super) struct Office {
 }
 
 pub(super) const ANA: u32 = 1001;
+/// Where people sign in, and its name for ana.
+pub(super) const PROVIDER: &str = "https://id.example.org";
+pub(super) const ANA_SUBJECT: &str = "248289761001";
 pub(super) const BEN: u32 = 1002;
 pub(super) const EVE: u32 = 1003;
 pub(super) const STRANGER: u32 = 4711;
 
 impl Office {
     pub(super) fn open() -> Self {
-        let mut world = World::new(office(&[]), 1);
+        let mut estate = office(&[]);
+        let ana = estate.people.get_mut("ana").unwrap();
+        ana.oidc = Some(OidcSubject {
+            issuer: PROVIDER.to_owned(),
+            subject: ANA_SUBJECT.to_owned(),
+        });
+        let mut world = World::new(estate, 1);
         let sequencer = world.take_sequencer();
         let sequencer = std::thread::spawn(move || sequencer.run());
         let sealed = Arc::new(Mutex::new(Vec::new()));
@@ -62,6 +71,7 @@ impl Office {
                 let tool = json::parse(br#"{"name":"get_ticket","inputSchema":{"type":"object"}}"#);
                 Box::pin(async move { Ok(vec![tool.unwrap()]) })
             }),
+            sign_ins: SignIns::Nowhere,
             published: Published::Log(PublishedLog::new(
                 Arc::clone(&world.archive),
                 "example.org/log",

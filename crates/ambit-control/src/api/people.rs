@@ -1,0 +1,362 @@
+//! People in front of browsers sign in, see who they are, and sign out.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use ambit_core::{Timestamp, estate::PersonRole};
+use ambit_identity::{
+    Carrier, PersonCaller, identify_signed_in,
+    sign_in::{Flow, FlowError},
+};
+use axum::{
+    body::Body,
+    extract::{RawQuery, State},
+    http::{HeaderMap, HeaderValue, StatusCode, header},
+    response::{IntoResponse, Response},
+};
+
+use super::Shared;
+use crate::people::{
+    NoSession, Provider, SESSION_TTL, Session, SignInError, SignIns,
+    page::{Html, page},
+};
+
+/// The longest form of a person, in bytes.
+const FORM_BYTES_MAX: usize = 16 * 1024;
+/// The most parameters of a query or form.
+const FIELDS_MAX: usize = 32;
+/// Where people go who come from nowhere.
+const HOME: &str = "/account";
+
+/// Somebody signed in, in this browser, and is a person of the estate in force.
+struct SignedIn {
+    session: Session,
+    caller: PersonCaller,
+}
+
+/// Parameters, each once.
+struct Fields(BTreeMap<String, String>);
+
+/// Shows who is signed in.
+pub(super) async fn account(State(shared): State<Arc<Shared>>, headers: HeaderMap) -> Response {
+    match signed_in(&shared, &headers) {
+        Ok(SignedIn { session, caller }) => account_page(&shared, &session, &caller),
+        Err(SignInError::Session(_)) => {
+            let body = Html::ours(
+                "<p>Nobody is signed in here. Your organisation's provider says who you are; what you may do is in the \
+                 estate.</p>\n<p><a class=\"act\" href=\"/sign-in\">Sign in</a></p>\n",
+            );
+            page(StatusCode::OK, "Account", &body)
+        }
+        Err(error) => refused(&error),
+    }
+}
+
+/// Begins a sign-in: the browser goes to the provider.
+pub(super) async fn begin(
+    State(shared): State<Arc<Shared>>,
+    RawQuery(query): RawQuery,
+) -> Response {
+    begin_or(&shared, query.as_deref().unwrap_or_default())
+        .await
+        .unwrap_or_else(|error| refused(&error))
+}
+
+/// Ends a sign-in: the browser comes from the provider.
+pub(super) async fn callback(
+    State(shared): State<Arc<Shared>>,
+    headers: HeaderMap,
+    RawQuery(query): RawQuery,
+) -> Response {
+    let ended = end(&shared, &headers, query.as_deref().unwrap_or_default()).await;
+    let mut response = ended.unwrap_or_else(|error| refused(&error));
+    // Whatever came of it, it is over.
+    if let SignIns::At(provider) = &shared.control.sign_ins {
+        set_cookie(&mut response, provider, Cookie::Flow, "", 0);
+    }
+    response
+}
+
+/// Ends a session.
+pub(super) async fn sign_out(
+    State(shared): State<Arc<Shared>>,
+    headers: HeaderMap,
+    body: Body,
+) -> Response {
+    sign_out_or(&shared, &headers, body)
+        .await
+        .unwrap_or_else(|error| refused(&error))
+}
+
+async fn begin_or(shared: &Shared, query: &str) -> Result<Response, SignInError> {
+    let provider = provider(shared)?;
+    let fields = Fields::parse(query.as_bytes())?;
+    let moment = (shared.control.clock)();
+    let return_to = fields.get("to").unwrap_or(HOME);
+    let flow = shared.flows.begin(moment.chance, return_to, moment.now)?;
+    let url = provider.authorization_url(&flow, moment.now).await?;
+    let mut response = see_other(&url)?;
+    let age = ambit_identity::sign_in::FLOW_TTL_MAX.as_millis() / 1000;
+    set_cookie(&mut response, provider, Cookie::Flow, flow.cookie(), age);
+    Ok(response)
+}
+
+async fn end(shared: &Shared, headers: &HeaderMap, query: &str) -> Result<Response, SignInError> {
+    let provider = provider(shared)?;
+    let fields = Fields::parse(query.as_bytes())?;
+    let moment = (shared.control.clock)();
+    let flow = flow_of(shared, provider, headers, moment.now)?;
+    flow.check_state(fields.get("state").unwrap_or_default())?;
+    provider
+        .check_answerer(fields.get("iss"), moment.now)
+        .await?;
+    if let Some(error) = fields.get("error") {
+        return Err(SignInError::declined(error));
+    }
+    let code = fields.get("code").ok_or(SignInError::Request(
+        "the provider sent no code; begin again",
+    ))?;
+    let sign_in = provider.redeem(code, &flow, moment.now).await?;
+    // Only people of the estate get a session, so that strangers at the provider take no room.
+    let book = shared.control.handle.book()?;
+    identify_signed_in(&sign_in, Carrier::Browser, &book.estate().people)?;
+    let opened = (shared.control.clock)();
+    // A session that was there before ends: who signs in anew may be somebody else.
+    if let Ok(before) = cookie(headers, &Cookie::Session.name(provider)) {
+        shared.sessions.close(before);
+    }
+    let secret = shared.sessions.open(sign_in, opened.chance, opened.now)?;
+    let mut response = see_other(flow.return_to())?;
+    let age = SESSION_TTL.as_millis() / 1000;
+    set_cookie(&mut response, provider, Cookie::Session, &secret, age);
+    Ok(response)
+}
+
+async fn sign_out_or(
+    shared: &Shared,
+    headers: &HeaderMap,
+    body: Body,
+) -> Result<Response, SignInError> {
+    let provider = provider(shared)?;
+    let (secret, session) = session_of(shared, provider, headers)?;
+    let fields = Fields::read(headers, body).await?;
+    check_form(headers, &session, &fields)?;
+    shared.sessions.close(secret);
+    let mut response = see_other(HOME)?;
+    set_cookie(&mut response, provider, Cookie::Session, "", 0);
+    Ok(response)
+}
+
+/// Returns who is signed in, identified anew in the estate in force.
+fn signed_in(shared: &Shared, headers: &HeaderMap) -> Result<SignedIn, SignInError> {
+    let provider = provider(shared)?;
+    let (_, session) = session_of(shared, provider, headers)?;
+    let book = shared.control.handle.book()?;
+    let people = &book.estate().people;
+    let caller = identify_signed_in(session.sign_in(), Carrier::Browser, people)?;
+    Ok(SignedIn { session, caller })
+}
+
+/// Refuses a form that is not of this session, or that a page of another site sent (Fetch Metadata).
+fn check_form(headers: &HeaderMap, session: &Session, fields: &Fields) -> Result<(), SignInError> {
+    let site = headers.get("sec-fetch-site");
+    if site.is_some_and(|it| it.as_bytes() != b"same-origin") {
+        return Err(NoSession.into());
+    }
+    Ok(session.check_csrf(fields.get("csrf").unwrap_or_default())?)
+}
+
+fn provider(shared: &Shared) -> Result<&Provider, SignInError> {
+    match &shared.control.sign_ins {
+        SignIns::Nowhere => Err(SignInError::Nowhere),
+        SignIns::At(provider) => Ok(provider),
+    }
+}
+
+fn session_of<'a>(
+    shared: &Shared,
+    provider: &Provider,
+    headers: &'a HeaderMap,
+) -> Result<(&'a str, Session), SignInError> {
+    let secret = cookie(headers, &Cookie::Session.name(provider))?;
+    let session = shared.sessions.find(secret, (shared.control.clock)().now)?;
+    Ok((secret, session))
+}
+
+fn flow_of(
+    shared: &Shared,
+    provider: &Provider,
+    headers: &HeaderMap,
+    now: Timestamp,
+) -> Result<Flow, SignInError> {
+    let sent = cookie(headers, &Cookie::Flow.name(provider));
+    let sent = sent.map_err(|_| FlowError::Unknown)?;
+    Ok(shared.flows.resume(sent, now)?)
+}
+
+/// What a browser keeps for us.
+#[derive(Clone, Copy)]
+enum Cookie {
+    Flow,
+    Session,
+}
+
+impl Cookie {
+    /// Returns the name. With TLS no other host, path or plain connection can set it (RFC 6265bis §4.1.3.2).
+    fn name(self, provider: &Provider) -> String {
+        let prefix = if is_secure(provider) { "__Host-" } else { "" };
+        let name = match self {
+            Self::Flow => "ambit-sign-in",
+            Self::Session => "ambit-session",
+        };
+        format!("{prefix}{name}")
+    }
+}
+
+/// Returns the one cookie of this name. Two of them are none: one is not ours.
+fn cookie<'a>(headers: &'a HeaderMap, name: &str) -> Result<&'a str, NoSession> {
+    let all = headers.get_all(header::COOKIE).into_iter();
+    let pairs = all
+        .filter_map(|it| it.to_str().ok())
+        .flat_map(|it| it.split(';'));
+    let mut found = pairs
+        .filter_map(|it| it.trim().split_once('='))
+        .filter(|(it, _)| *it == name);
+    match (found.next(), found.next()) {
+        (Some((_, value)), None) => Ok(value),
+        (None | Some(_), _) => Err(NoSession),
+    }
+}
+
+/// `Lax`, not `Strict`: people come back from the provider, and from clients that want their consent. What changes
+/// anything is a form with a token.
+fn set_cookie(
+    response: &mut Response,
+    provider: &Provider,
+    cookie: Cookie,
+    value: &str,
+    age_seconds: u64,
+) {
+    let secure = if is_secure(provider) { "; Secure" } else { "" };
+    let name = cookie.name(provider);
+    let text =
+        format!("{name}={value}; Path=/; HttpOnly; SameSite=Lax; Max-Age={age_seconds}{secure}");
+    if let Ok(text) = HeaderValue::from_str(&text) {
+        response.headers_mut().append(header::SET_COOKIE, text);
+    }
+}
+
+fn is_secure(provider: &Provider) -> bool {
+    provider.public_url().starts_with("https://")
+}
+
+fn see_other(url: &str) -> Result<Response, SignInError> {
+    let wrong = SignInError::Request("the address to go to can't be used; begin again");
+    let Ok(place) = HeaderValue::from_str(url) else {
+        return Err(wrong);
+    };
+    let mut response = StatusCode::SEE_OTHER.into_response();
+    let headers = response.headers_mut();
+    headers.insert(header::LOCATION, place);
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    Ok(response)
+}
+
+impl Fields {
+    async fn read(headers: &HeaderMap, body: Body) -> Result<Self, SignInError> {
+        let kind = headers.get(header::CONTENT_TYPE);
+        if kind.is_none_or(|it| it.as_bytes() != b"application/x-www-form-urlencoded") {
+            return Err(SignInError::Request("send the form as a browser does"));
+        }
+        let bytes = axum::body::to_bytes(body, FORM_BYTES_MAX).await;
+        let bytes = bytes.map_err(|_| SignInError::Request("the form is too long"))?;
+        Self::parse(&bytes)
+    }
+
+    fn parse(bytes: &[u8]) -> Result<Self, SignInError> {
+        let mut found = BTreeMap::new();
+        for (name, value) in form_urlencoded::parse(bytes) {
+            if found.len() >= FIELDS_MAX {
+                return Err(SignInError::Request("the request has too many parameters"));
+            }
+            if found
+                .insert(name.into_owned(), value.into_owned())
+                .is_some()
+            {
+                return Err(SignInError::Request(
+                    "a parameter stands twice; begin again",
+                ));
+            }
+        }
+        Ok(Self(found))
+    }
+
+    fn get(&self, name: &str) -> Option<&str> {
+        self.0.get(name).map(String::as_str)
+    }
+}
+
+fn account_page(shared: &Shared, session: &Session, caller: &PersonCaller) -> Response {
+    let book = match shared.control.handle.book() {
+        Ok(book) => book,
+        Err(error) => return refused(&error.into()),
+    };
+    let person = book.estate().people.get(caller.alias());
+    let roles: Vec<_> = person
+        .iter()
+        .flat_map(|it| it.roles.iter())
+        .copied()
+        .collect();
+    let mut body = Html::ours("<section>\n<dl>\n<dt>Signed in as</dt>\n<dd>")
+        .text(caller.alias())
+        .with("</dd>\n<dt>By the word of</dt>\n<dd>")
+        .text(session.sign_in().issuer())
+        .with("</dd>\n<dt>Until</dt>\n<dd>")
+        .text(&session.expires_at().to_string())
+        .with("</dd>\n<dt>The estate lets you</dt>\n");
+    for role in &roles {
+        body = body.with("<dd>").with(may(*role)).with("</dd>\n");
+    }
+    if roles.is_empty() {
+        body = body.with("<dd>do nothing yet; ask an administrator for a role</dd>\n");
+    }
+    body = body
+        .with("</dl>\n<form method=\"post\" action=\"/sign-out\">\n<input type=\"hidden\" name=\"csrf\" value=\"")
+        .text(&session.csrf())
+        .with("\">\n<button type=\"submit\" class=\"no\">Sign out</button>\n</form>\n</section>\n");
+    page(StatusCode::OK, "Account", &body)
+}
+
+const fn may(role: PersonRole) -> &'static str {
+    match role {
+        PersonRole::Starter => "start tasks of templates that list you",
+        PersonRole::Approver => "say yes or no to acts that wait for a person",
+        PersonRole::Operator => "end tasks and take authority away",
+        PersonRole::Auditor => "read everything",
+        PersonRole::Administrator => "put the estate in force",
+    }
+}
+
+/// Says why not, and what to do.
+fn refused(error: &SignInError) -> Response {
+    let status = match error {
+        SignInError::Nowhere => StatusCode::NOT_FOUND,
+        SignInError::Request(_) | SignInError::Flow(_) => StatusCode::BAD_REQUEST,
+        SignInError::Session(_) => StatusCode::UNAUTHORIZED,
+        SignInError::Identity(_) | SignInError::Declined { .. } => StatusCode::FORBIDDEN,
+        SignInError::Wrong { .. } | SignInError::Token(_) => StatusCode::BAD_GATEWAY,
+        SignInError::Unreachable { .. } | SignInError::Full(_) | SignInError::Engine(_) => {
+            StatusCode::SERVICE_UNAVAILABLE
+        }
+    };
+    if status.is_server_error() {
+        let cause = std::error::Error::source(error).map(ToString::to_string);
+        tracing::warn!(%error, cause, "a person could not sign in");
+    }
+    let mut body = Html::ours("<p role=\"alert\">")
+        .text(&error.to_string())
+        .with("</p>\n");
+    if !matches!(error, SignInError::Nowhere) {
+        body = body.with("<p><a class=\"act\" href=\"/sign-in\">Sign in</a></p>\n");
+    }
+    page(status, "Not signed in", &body)
+}

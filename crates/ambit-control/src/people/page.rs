@@ -1,0 +1,101 @@
+//! Pages for people: rendered here, without scripts, with nothing from elsewhere.
+
+use ambit_core::Digest;
+use axum::{
+    http::{HeaderValue, StatusCode, header},
+    response::{IntoResponse, Response},
+};
+use base64::{Engine, engine::general_purpose::STANDARD};
+
+/// HTML that is safe to send: every part of it is ours or was escaped.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub(crate) struct Html(String);
+
+impl Html {
+    /// Takes HTML that stands in the source.
+    pub(crate) fn ours(html: &'static str) -> Self {
+        Self(html.to_owned())
+    }
+
+    /// Adds HTML that stands in the source.
+    pub(crate) fn with(mut self, html: &'static str) -> Self {
+        self.0.push_str(html);
+        self
+    }
+
+    /// Adds text of anybody's, as text. It is good in elements and in attributes within `"`.
+    pub(crate) fn text(mut self, text: &str) -> Self {
+        for character in text.chars() {
+            match character {
+                '&' => self.0.push_str("&amp;"),
+                '<' => self.0.push_str("&lt;"),
+                '>' => self.0.push_str("&gt;"),
+                '"' => self.0.push_str("&quot;"),
+                '\'' => self.0.push_str("&#39;"),
+                character => self.0.push(character),
+            }
+        }
+        self
+    }
+
+    /// Adds more of it.
+    pub(crate) fn and(mut self, more: &Self) -> Self {
+        self.0.push_str(&more.0);
+        self
+    }
+}
+
+/// Returns a page that nobody but its reader may keep, and whose forms go to this server alone.
+pub(crate) fn page(status: StatusCode, title: &'static str, body: &Html) -> Response {
+    let html = Html::ours(
+        "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
+         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n<title>",
+    )
+    .with(title)
+    .with(" - Ambit</title>\n<style>")
+    .with(STYLE)
+    .with("</style>\n</head>\n<body>\n<main>\n<h1>")
+    .with(title)
+    .with("</h1>\n")
+    .and(body)
+    .with("</main>\n</body>\n</html>\n");
+    let mut response = (status, html.0).into_response();
+    let headers = response.headers_mut();
+    let kind = HeaderValue::from_static("text/html; charset=utf-8");
+    headers.insert(header::CONTENT_TYPE, kind);
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    if let Ok(policy) = HeaderValue::from_str(&policy()) {
+        headers.insert(header::CONTENT_SECURITY_POLICY, policy);
+    }
+    response
+}
+
+/// Nothing but the page's own style may load, forms go to this server, and nobody may frame it (CSP Level 3).
+fn policy() -> String {
+    let style = STANDARD.encode(Digest::of(STYLE.as_bytes()).as_bytes());
+    format!(
+        "default-src 'none'; style-src 'sha256-{style}'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
+    )
+}
+
+const STYLE: &str = "
+:root{color-scheme:light dark;--ink:#1a1f26;--soft:#56606c;--paper:#fbfbf9;--card:#fff;--line:#7f8894;--act:#1d4f91;--on:#fff}
+@media (prefers-color-scheme:dark){:root{--ink:#e8eaed;--soft:#9aa5b1;--paper:#14171b;--card:#1c2026;--line:#6b7682;--act:#9cc3f5;--on:#10161d}}
+*{box-sizing:border-box}
+body{margin:0;background:var(--paper);color:var(--ink);font:1rem/1.55 system-ui,sans-serif}
+main{max-width:42rem;margin:0 auto;padding:2.5rem 1.25rem}
+h1{font-size:1.6rem;line-height:1.2;margin:0 0 1.25rem}
+h2{font-size:1rem;margin:0 0 .25rem}
+p,ul,dl{margin:0 0 1rem}
+code{font:.9rem/1.5 ui-monospace,monospace;overflow-wrap:anywhere}
+dt{color:var(--soft);font-size:.875rem}
+dd{margin:0 0 .5rem;overflow-wrap:anywhere}
+section{background:var(--card);border:1px solid var(--line);border-radius:.5rem;padding:1rem;margin:0 0 .75rem}
+label{display:block;font-weight:600;margin:0 0 .25rem}
+input,select{font:inherit;color:inherit;background:var(--paper);border:1px solid var(--line);border-radius:.35rem;padding:.55rem .65rem;width:100%;min-height:2.75rem;margin:0 0 1rem}
+button,a.act{display:inline-block;font:inherit;font-weight:600;min-height:2.75rem;padding:.6rem 1rem;border-radius:.35rem;border:1px solid var(--act);background:var(--act);color:var(--on);text-decoration:none;cursor:pointer}
+button.no{background:transparent;color:var(--act)}
+:focus-visible{outline:3px solid var(--act);outline-offset:2px}
+.soft{color:var(--soft);font-size:.875rem}
+.row{display:flex;flex-wrap:wrap;gap:.75rem}
+";

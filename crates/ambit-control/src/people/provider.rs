@@ -1,0 +1,389 @@
+//! The organisation's OpenID provider (OpenID Connect Core and Discovery): code, PKCE, nonce, nothing else.
+
+use std::{fmt, future::Future, pin::Pin, sync::Arc};
+
+use ambit_core::{
+    Millis, Timestamp,
+    json::{Value, parse_bounded},
+};
+use ambit_engine::EngineError;
+use ambit_identity::{
+    IdentityError,
+    jose::{JoseError, JwkSet},
+    sign_in::{Flow, FlowError},
+    token::id_token::{IdTokenIssuer, SignIn},
+};
+use bytes::Bytes;
+use form_urlencoded::Serializer;
+use http::Uri;
+use tokio::sync::{Mutex, Semaphore};
+
+use super::{NoSession, SessionsFull};
+use crate::visible::visible;
+
+/// The longest answer of a provider that is read, in bytes.
+pub const PROVIDER_ANSWER_BYTES_MAX: usize = 256 * 1024;
+/// How many codes are being redeemed at once.
+pub const REDEMPTIONS_MAX: usize = 8;
+/// How long what a provider says of itself is believed.
+const KNOWN_TTL: Millis = Millis::from_seconds(600);
+/// How long it is believed at least, so that a token with an unknown key makes no traffic.
+const KNOWN_TTL_MIN: Millis = Millis::from_seconds(60);
+/// How long a provider that failed is left alone.
+const FAILED_PAUSE: Millis = Millis::from_seconds(5);
+
+/// One request to the provider: `GET`, or `POST` of a form.
+#[derive(Clone, Debug)]
+pub struct Ask {
+    /// The address, `https` unless the provider is on loopback.
+    pub url: String,
+    /// The form. Whoever sends it proves to be the client, where the configuration says how.
+    pub form: Option<String>,
+}
+
+/// What the provider answered, whole: at most [`PROVIDER_ANSWER_BYTES_MAX`].
+#[derive(Clone, Debug)]
+pub struct Fetched {
+    /// The HTTP status.
+    pub status: u16,
+    /// The body.
+    pub body: Bytes,
+}
+
+/// Sends a request and follows no redirect.
+pub type Fetch = Arc<dyn Fn(Ask) -> Fetching + Send + Sync>;
+/// The answer to come, or in words why there is none.
+pub type Fetching = Pin<Box<dyn Future<Output = Result<Fetched, String>> + Send>>;
+
+/// What the operator says of the provider.
+#[derive(Clone)]
+pub struct ProviderConfig {
+    /// Its name, byte for byte as it says it.
+    pub issuer: String,
+    /// Our name at the provider.
+    pub client_id: String,
+    /// How others name us: the public URL, without a slash at its end.
+    pub public_url: String,
+    /// What sends requests to it.
+    pub fetch: Fetch,
+}
+
+/// The provider at which people sign in.
+pub struct Provider {
+    config: ProviderConfig,
+    known: Mutex<Known>,
+    redemptions: Semaphore,
+}
+
+/// Why nobody signed in.
+#[derive(Debug, thiserror::Error)]
+pub enum SignInError {
+    /// No provider is configured.
+    #[error(
+        "people do not sign in at this server; write `[sign_in]` in ambit.toml and start it again"
+    )]
+    Nowhere,
+    /// The request is no answer of a provider.
+    #[error("{0}")]
+    Request(&'static str),
+    /// There is no sign-in to go on with.
+    #[error(transparent)]
+    Flow(#[from] FlowError),
+    /// The provider can't be asked.
+    #[error(
+        "the provider at {issuer} can't be asked: {reason}; try again, then tell who operates this server"
+    )]
+    Unreachable {
+        /// The provider.
+        issuer: String,
+        /// What went wrong.
+        reason: String,
+    },
+    /// What the provider says can't be used.
+    #[error("the provider at {issuer} {what}; tell who operates this server")]
+    Wrong {
+        /// The provider.
+        issuer: String,
+        /// What it does.
+        what: String,
+    },
+    /// The provider signed nobody in.
+    #[error(
+        "the provider signed nobody in and says `{error}`; begin again, or ask who runs the provider"
+    )]
+    Declined {
+        /// The provider's code.
+        error: String,
+    },
+    /// The ID token does not hold.
+    #[error(
+        "the provider's ID token does not hold; begin again, then tell who operates this server"
+    )]
+    Token(#[from] JoseError),
+    /// Whoever signed in is nobody here.
+    #[error(transparent)]
+    Identity(#[from] IdentityError),
+    /// Nobody is signed in.
+    #[error(transparent)]
+    Session(#[from] NoSession),
+    /// The engine does not answer.
+    #[error("Ambit can't say who you are just now; try again")]
+    Engine(#[from] EngineError),
+    /// No more sessions can be held.
+    #[error(transparent)]
+    Full(#[from] SessionsFull),
+}
+
+/// What the provider said of itself, and when.
+#[derive(Default)]
+struct Known {
+    said: Option<(Timestamp, Arc<Said>)>,
+    failed_at: Option<Timestamp>,
+}
+
+struct Said {
+    authorization_endpoint: String,
+    token_endpoint: String,
+    names_itself: bool,
+    tokens: IdTokenIssuer,
+}
+
+impl Provider {
+    /// Makes the provider. It is asked at the first sign-in, so that we start without it.
+    pub fn new(config: ProviderConfig) -> Self {
+        Self {
+            config,
+            known: Mutex::default(),
+            redemptions: Semaphore::new(REDEMPTIONS_MAX),
+        }
+    }
+
+    /// Returns the provider's name.
+    pub fn issuer(&self) -> &str {
+        &self.config.issuer
+    }
+
+    /// Returns our public URL.
+    pub fn public_url(&self) -> &str {
+        &self.config.public_url
+    }
+
+    /// Returns the address to which a browser goes to sign in (OpenID Connect Core §3.1.2.1).
+    ///
+    /// # Errors
+    /// [`SignInError`] when the provider can't be asked where that is.
+    pub async fn authorization_url(
+        &self,
+        flow: &Flow,
+        now: Timestamp,
+    ) -> Result<String, SignInError> {
+        let said = self.said(now, KNOWN_TTL).await?;
+        let endpoint = &said.authorization_endpoint;
+        let joint = if endpoint.contains('?') { '&' } else { '?' };
+        let query = Serializer::new(String::new())
+            .append_pair("response_type", "code")
+            .append_pair("client_id", &self.config.client_id)
+            .append_pair("redirect_uri", &self.redirect_uri())
+            .append_pair("scope", "openid")
+            .append_pair("state", flow.state())
+            .append_pair("nonce", flow.nonce())
+            .append_pair("code_challenge", &flow.challenge())
+            .append_pair("code_challenge_method", "S256")
+            .finish();
+        Ok(format!("{endpoint}{joint}{query}"))
+    }
+
+    /// Checks who answered (RFC 9207): a browser may have been sent here by another provider.
+    ///
+    /// # Errors
+    /// [`SignInError`] when it was not ours, or it does not say so and always does.
+    pub async fn check_answerer(
+        &self,
+        issuer: Option<&str>,
+        now: Timestamp,
+    ) -> Result<(), SignInError> {
+        match issuer {
+            Some(issuer) if issuer == self.config.issuer => Ok(()),
+            Some(_) => Err(SignInError::Request(
+                "another provider answered; begin again",
+            )),
+            None if self.said(now, KNOWN_TTL).await?.names_itself => Err(SignInError::Request(
+                "the answer does not say which provider gave it; begin again",
+            )),
+            None => Ok(()),
+        }
+    }
+
+    /// Redeems a code and returns who signed in.
+    ///
+    /// # Errors
+    /// [`SignInError`] when the provider does not say so, for this flow.
+    pub async fn redeem(
+        &self,
+        code: &str,
+        flow: &Flow,
+        now: Timestamp,
+    ) -> Result<SignIn, SignInError> {
+        let Ok(_place) = self.redemptions.try_acquire() else {
+            return Err(self.unreachable("many people sign in just now"));
+        };
+        let said = self.said(now, KNOWN_TTL).await?;
+        let form = Serializer::new(String::new())
+            .append_pair("grant_type", "authorization_code")
+            .append_pair("code", code)
+            .append_pair("redirect_uri", &self.redirect_uri())
+            .append_pair("code_verifier", flow.verifier())
+            .append_pair("client_id", &self.config.client_id)
+            .finish();
+        let answer = self.ask(said.token_endpoint.clone(), Some(form)).await?;
+        let token = self.text(&answer, "id_token")?;
+        match said.tokens.verify(&token, flow, now) {
+            // It may have begun to use another key.
+            Err(JoseError::UnknownKey { .. }) => {
+                let fresh = self.said(now, KNOWN_TTL_MIN).await?;
+                Ok(fresh.tokens.verify(&token, flow, now)?)
+            }
+            verified => Ok(verified?),
+        }
+    }
+
+    fn redirect_uri(&self) -> String {
+        format!("{}/sign-in/callback", self.config.public_url)
+    }
+
+    /// Returns what the provider says of itself, as it was at most `ttl` ago.
+    async fn said(&self, now: Timestamp, ttl: Millis) -> Result<Arc<Said>, SignInError> {
+        let mut known = self.known.lock().await;
+        if let Some((at, said)) = &known.said
+            && now < at.plus(ttl)
+        {
+            return Ok(Arc::clone(said));
+        }
+        if known
+            .failed_at
+            .is_some_and(|at| now < at.plus(FAILED_PAUSE))
+        {
+            return Err(self.unreachable("it failed a moment ago"));
+        }
+        match self.learn().await {
+            Ok(said) => {
+                let said = Arc::new(said);
+                known.said = Some((now, Arc::clone(&said)));
+                known.failed_at = None;
+                Ok(said)
+            }
+            Err(error) => {
+                known.failed_at = Some(now);
+                Err(error)
+            }
+        }
+    }
+
+    async fn learn(&self) -> Result<Said, SignInError> {
+        let issuer = &self.config.issuer;
+        // A slash at the end of the name is not doubled (OpenID Connect Discovery §4).
+        let base = issuer.strip_suffix('/').unwrap_or(issuer);
+        let url = format!("{base}/.well-known/openid-configuration");
+        let metadata = self.ask(url, None).await?;
+        if metadata.get("issuer").and_then(Value::as_str) != Some(issuer) {
+            return Err(self.wrong("calls itself by another name than `[sign_in] issuer`"));
+        }
+        let methods = metadata.get("code_challenge_methods_supported");
+        let methods = methods.and_then(Value::as_array);
+        if methods.is_some_and(|it| !it.iter().any(|it| it.as_str() == Some("S256"))) {
+            return Err(self.wrong("does not offer PKCE with S256"));
+        }
+        let keys = self
+            .ask(self.endpoint(&metadata, "jwks_uri")?, None)
+            .await?;
+        let tokens = JwkSet::from_value(&keys).and_then(|set| {
+            IdTokenIssuer::new(issuer.clone(), self.config.client_id.clone(), &set)
+        });
+        let names_itself = metadata.get("authorization_response_iss_parameter_supported");
+        Ok(Said {
+            authorization_endpoint: self.endpoint(&metadata, "authorization_endpoint")?,
+            token_endpoint: self.endpoint(&metadata, "token_endpoint")?,
+            names_itself: names_itself.and_then(Value::as_bool) == Some(true),
+            tokens: tokens.map_err(|error| self.wrong(format!("has keys of no use: {error}")))?,
+        })
+    }
+
+    async fn ask(&self, url: String, form: Option<String>) -> Result<Value, SignInError> {
+        let fetched = (self.config.fetch)(Ask { url, form }).await;
+        let fetched = fetched.map_err(|reason| self.unreachable(reason))?;
+        let parsed = parse_bounded(&fetched.body, PROVIDER_ANSWER_BYTES_MAX);
+        if fetched.status != 200 {
+            let error = parsed.ok();
+            let error = error.as_ref().and_then(|it| it.get("error"));
+            return match error.and_then(Value::as_str) {
+                Some(error) => Err(SignInError::Declined {
+                    error: shortened(error),
+                }),
+                None => Err(self.unreachable(format!("it answered {}", fetched.status))),
+            };
+        }
+        parsed.map_err(|error| self.wrong(format!("answers with no JSON of one reading: {error}")))
+    }
+
+    /// Returns an address of the metadata. Where the provider has TLS, so has all of it.
+    fn endpoint(&self, metadata: &Value, name: &str) -> Result<String, SignInError> {
+        let text = self.text(metadata, name)?;
+        let scheme = |it: &str| {
+            let uri = it.parse::<Uri>().ok();
+            uri.and_then(|it| it.scheme_str().map(str::to_owned))
+        };
+        if text.contains('#') || scheme(&text) != scheme(&self.config.issuer) {
+            return Err(self.wrong(format!("names an address of no use as `{name}`")));
+        }
+        Ok(text)
+    }
+
+    fn text(&self, value: &Value, name: &str) -> Result<String, SignInError> {
+        let text = value.get(name).and_then(Value::as_str);
+        let text = text.ok_or_else(|| self.wrong(format!("leaves `{name}` out")))?;
+        Ok(text.to_owned())
+    }
+
+    fn unreachable(&self, reason: impl Into<String>) -> SignInError {
+        SignInError::Unreachable {
+            issuer: self.config.issuer.clone(),
+            reason: reason.into(),
+        }
+    }
+
+    fn wrong(&self, what: impl Into<String>) -> SignInError {
+        SignInError::Wrong {
+            issuer: self.config.issuer.clone(),
+            what: what.into(),
+        }
+    }
+}
+
+impl SignInError {
+    /// The provider's answer, which names an error and no code (RFC 6749 §4.1.2.1).
+    pub fn declined(error: &str) -> Self {
+        Self::Declined {
+            error: shortened(error),
+        }
+    }
+}
+
+/// Returns foreign text, visible and short.
+fn shortened(text: &str) -> String {
+    let text: String = text.chars().take(ERROR_CHARACTERS_SHOWN).collect();
+    visible(&text)
+}
+
+impl fmt::Debug for ProviderConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "ProviderConfig({})", self.issuer)
+    }
+}
+
+impl fmt::Debug for Provider {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Provider({})", self.config.issuer)
+    }
+}
+
+const ERROR_CHARACTERS_SHOWN: usize = 64;
