@@ -155,11 +155,10 @@ pub enum StoreError {
 impl StoreError {
     /// Says whether nothing more fits on the disk.
     pub(crate) fn is_full(&self) -> bool {
-        match self {
-            Self::Full { .. } => true,
-            Self::File { source, .. } => crate::reserve::is_full(source),
-            _ => false,
+        if let Self::File { source, .. } = self {
+            return crate::reserve::is_full(source);
         }
+        matches!(self, Self::Full { .. })
     }
 
     /// Sorts SQLite's error by what the operator must do.

@@ -102,12 +102,11 @@ pub(super) fn validate(
         .map_err(|error| wrong(&error))?;
     // A signature outlives the task; the authority does not.
     if let Err(error) = control.handle.task_of(found.spiffe_id(), now) {
-        return Err(match error {
-            EngineError::NoTask => Status::invalid_argument(
-                "the JWT-SVID is refused: the task of its instance has ended, and its identity with it",
-            ),
-            other => super::instances::not_ready(&other),
-        });
+        if matches!(error, EngineError::NoTask) {
+            let ended = "the JWT-SVID is refused: the task of its instance has ended, and its identity with it";
+            return Err(Status::invalid_argument(ended));
+        }
+        return Err(super::instances::not_ready(&error));
     }
     Ok(ValidateJwtSvidResponse {
         spiffe_id: found.spiffe_id().to_string(),

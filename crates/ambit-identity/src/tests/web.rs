@@ -58,14 +58,16 @@ fn ordinary_clients_know_the_host() {
             let found = connect(&server, host, trusts, now)
                 .err()
                 .unwrap_or_default();
+            // Whether the library says it in words depends on what else is built with it.
+            let found = found.replace(' ', "").to_lowercase();
             assert!(
                 found.contains(part) && part.is_empty() == found.is_empty(),
                 "{host}: {found}"
             );
         };
         check(host, &authority, NOW, "");
-        check("other.example.org", &authority, NOW, "not valid for name");
-        check(host, &other, NOW, "UnknownIssuer");
+        check("other.example.org", &authority, NOW, "notvalidforname");
+        check(host, &other, NOW, "unknownissuer");
         check(host, &authority, NOW.plus(HOUR), "expired");
     }
 }

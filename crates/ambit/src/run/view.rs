@@ -332,10 +332,10 @@ mod tests {
 
     use super::*;
 
-    #[test]
-    fn nothing_of_ambit_and_no_whole_home_is_shown() {
-        let root = tempfile::tempdir().unwrap();
-        let root = root.path().canonicalize().unwrap();
+    /// A machine with a home, Ambit's state in it, and rules beside it.
+    fn machine() -> (tempfile::TempDir, Hidden) {
+        let directory = tempfile::tempdir().unwrap();
+        let root = directory.path().canonicalize().unwrap();
         for directory in [
             "home/work",
             "home/.local/state/ambit/keys",
@@ -353,6 +353,13 @@ mod tests {
             of_authority: vec![root.join("other-link"), root.join("rules/ambit.toml")],
             home: Some(root.join("home")),
         };
+        (directory, hidden)
+    }
+
+    #[test]
+    fn nothing_of_ambit_and_no_whole_home_is_shown() {
+        let (directory, hidden) = machine();
+        let root = directory.path().canonicalize().unwrap();
         let check = |path: &str, wanted: Result<(), &str>| {
             let wish = Wish {
                 working_directory: root.join(path),
@@ -366,26 +373,6 @@ mod tests {
                 (found, _) => panic!("{path}: {found:?}"),
             }
         };
-        // Without containment the rules are kept out of the way as well; a home is the user's own affair.
-        let check_uncontained = |path: &str, wanted: Result<(), &str>| {
-            let wish = Wish {
-                working_directory: root.join(path),
-                ..Wish::default()
-            };
-            match (View::check_uncontained(&wish, &hidden), wanted) {
-                (Ok(()), Ok(())) => (),
-                (Err(error), Err(part)) => {
-                    assert!(error.to_string().contains(part), "{path}: {error}");
-                }
-                (found, _) => panic!("{path}: {found:?}"),
-            }
-        };
-        check_uncontained("home/work", Ok(()));
-        check_uncontained("home", Err("Ambit keeps its state"));
-        check_uncontained("other/link", Err("Ambit keeps its state"));
-        check_uncontained("rules", Err("its own rules"));
-        check_uncontained("other-link/agents", Err("its own rules"));
-        check_uncontained("nowhere", Err("could not show"));
         check("home/work", Ok(()));
         check("other", Ok(()));
         check("home", Err("Ambit keeps its state"));
@@ -411,6 +398,32 @@ mod tests {
         };
         let error = View::new(&wish, &hidden).unwrap_err().to_string();
         assert!(error.contains("the whole of"), "{error}");
+    }
+
+    /// Without containment the rules are kept out of the way as well; a home is the user's own affair.
+    #[test]
+    fn rules_are_kept_out_of_the_way_without_containment() {
+        let (directory, hidden) = machine();
+        let root = directory.path().canonicalize().unwrap();
+        let check = |path: &str, wanted: Result<(), &str>| {
+            let wish = Wish {
+                working_directory: root.join(path),
+                ..Wish::default()
+            };
+            match (View::check_uncontained(&wish, &hidden), wanted) {
+                (Ok(()), Ok(())) => (),
+                (Err(error), Err(part)) => {
+                    assert!(error.to_string().contains(part), "{path}: {error}");
+                }
+                (found, _) => panic!("{path}: {found:?}"),
+            }
+        };
+        check("home/work", Ok(()));
+        check("home", Err("Ambit keeps its state"));
+        check("other/link", Err("Ambit keeps its state"));
+        check("rules", Err("its own rules"));
+        check("other-link/agents", Err("its own rules"));
+        check("nowhere", Err("could not show"));
     }
 
     #[test]
