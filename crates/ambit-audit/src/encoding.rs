@@ -4,6 +4,7 @@
 //! A member that a record has not is left out. A task's parameters are the owner's words and are never written.
 
 mod claim;
+mod delegation;
 mod read;
 mod write;
 
@@ -109,6 +110,9 @@ mod kind {
     pub(super) const CREDENTIAL_SEALED: &str = "credential.sealed";
     pub(super) const REFUSALS_COALESCED: &str = "refusals.coalesced";
     pub(super) const STATE_DIGEST: &str = "state.digest";
+    pub(super) const DELEGATION_MADE: &str = "delegation.made";
+    pub(super) const DELEGATION_SPENT: &str = "delegation.spent";
+    pub(super) const DELEGATION_WITHDRAWN: &str = "delegation.withdrawn";
 }
 
 #[cfg(test)]

@@ -440,6 +440,9 @@ impl Story {
             | Body::TaskWaits { .. }
             | Body::TaskClaimed { .. }
             | Body::TaskEnded { .. }
+            | Body::DelegationMade { .. }
+            | Body::DelegationSpent { .. }
+            | Body::DelegationWithdrawn { .. }
             | Body::ApprovalDecided { .. }
             | Body::Revoked { .. }
             | Body::Reinstated { .. }

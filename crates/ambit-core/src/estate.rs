@@ -14,7 +14,7 @@ pub use self::{
         StdioLimits, StdioNetwork, Tool, Transport, Trust,
     },
     template::{
-        Approver, ArgumentPath, Bound, Constraint, Containment, LeastBinding, Parameter,
+        Approver, ArgumentPath, Bound, Constraint, Containment, Delegable, LeastBinding, Parameter,
         ParameterKind, Prefix, Starters, Template, ToolGrant,
     },
     workload::Workload,
@@ -66,6 +66,8 @@ pub struct Agent {
     pub review_by: String,
     /// The kinds of task it may run.
     pub templates: BTreeSet<TemplateName>,
+    /// The kinds of task of which it may take a delegated part.
+    pub parts_of: BTreeSet<TemplateName>,
     /// The hosts it may reach for its model, through the CONNECT door.
     pub model_endpoints: BTreeSet<Endpoint>,
     /// The processes of this machine that are runs of it: one that fits any of these is.

@@ -39,6 +39,8 @@ pub type ApprovalId = Id<kind::Approval>;
 pub type PersonId = Id<kind::Person>;
 /// Names one revocation.
 pub type RevocationId = Id<kind::Revocation>;
+/// Names one delegation.
+pub type DelegationId = Id<kind::Delegation>;
 
 /// The kinds of things that have identifiers.
 pub mod kind {
@@ -62,6 +64,9 @@ pub mod kind {
     /// A revocation.
     #[derive(Debug)]
     pub enum Revocation {}
+    /// A delegation.
+    #[derive(Debug)]
+    pub enum Delegation {}
 
     impl Kind for Task {
         const PREFIX: &'static str = "task";
@@ -80,6 +85,9 @@ pub mod kind {
     }
     impl Kind for Revocation {
         const PREFIX: &'static str = "rev";
+    }
+    impl Kind for Delegation {
+        const PREFIX: &'static str = "dlg";
     }
 }
 

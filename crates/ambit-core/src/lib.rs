@@ -7,6 +7,7 @@
 
 pub mod act;
 pub mod claim;
+pub mod delegation;
 pub mod digest;
 pub mod estate;
 pub mod id;
@@ -23,7 +24,7 @@ pub mod time;
 
 pub use crate::{
     digest::Digest,
-    id::{ApprovalId, DecisionId, InstanceId, PersonId, RevocationId, TaskId},
+    id::{ApprovalId, DecisionId, DelegationId, InstanceId, PersonId, RevocationId, TaskId},
     label::{Label, Labels},
     name::{AgentName, ServerName, TemplateName, ToolName},
     reason::{Reason, Remedy},

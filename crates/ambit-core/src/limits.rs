@@ -50,3 +50,15 @@ pub const BATCH_RECORDS_MAX: usize = 1024;
 pub const ACTS_IN_FLIGHT_PER_TASK_MAX: usize = 256;
 /// How far the clock may jump forward between two records before the log refuses it.
 pub const CLOCK_JUMP_MAX: Millis = Millis::from_seconds(24 * 3600);
+/// The most hops between a task that a person started and one that was delegated from it.
+pub const DELEGATION_DEPTH_MAX: u8 = 8;
+/// The most delegations that one task can make, spent and withdrawn ones included.
+pub const DELEGATIONS_PER_TASK_MAX: usize = 64;
+/// The most children that one task can have, ended ones included.
+pub const CHILDREN_PER_TASK_MAX: usize = 32;
+/// The most tasks that can come from one that a person started, ended ones included.
+pub const SUBTREE_TASKS_MAX: usize = 128;
+/// The most tools that one delegation names.
+pub const PART_TOOLS_MAX: usize = 64;
+/// The longest part of a task, in bytes of its canonical authorization details.
+pub const PART_BYTES_MAX: usize = 64 * 1024;

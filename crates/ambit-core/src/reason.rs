@@ -77,6 +77,20 @@ pub enum Reason {
     PermitStale,
     /// Too much is under way for this task.
     Overloaded,
+    /// The template lets nobody take a part of such a task.
+    NotDelegable,
+    /// The template or the agent does not let this agent take a part of such a task.
+    DelegateNotListed,
+    /// No more hops may follow below this task.
+    DelegationTooDeep,
+    /// The part asks for more than the task has that delegates it.
+    DelegationExceedsParent,
+    /// As many delegations were made, or children started, as may be.
+    DelegationsLimit,
+    /// The delegation was spent before, was withdrawn or has expired.
+    DelegationUsed,
+    /// The delegation names somebody else than the caller.
+    DelegateMismatch,
 }
 
 /// What would help, as a class that a program can act on.
@@ -98,7 +112,7 @@ pub enum Remedy {
 
 impl Reason {
     /// Every reason, in the order of declaration.
-    pub const ALL: [Self; 36] = [
+    pub const ALL: [Self; 43] = [
         Self::TaskUnknown,
         Self::TaskEnded,
         Self::TaskExpired,
@@ -135,6 +149,13 @@ impl Reason {
         Self::WrongState,
         Self::PermitStale,
         Self::Overloaded,
+        Self::NotDelegable,
+        Self::DelegateNotListed,
+        Self::DelegationTooDeep,
+        Self::DelegationExceedsParent,
+        Self::DelegationsLimit,
+        Self::DelegationUsed,
+        Self::DelegateMismatch,
     ];
 
     /// Returns the stable code, such as `tool_not_granted`.
@@ -185,6 +206,13 @@ impl Reason {
             }
             Self::NotFound => "check the spelling; lists show what there is",
             Self::WrongState => "look at how it stands now",
+            Self::NotDelegable | Self::DelegateNotListed | Self::DelegationTooDeep => {
+                "its owner can say under `delegation` of the template who may take parts, and how deep"
+            }
+            Self::DelegationExceedsParent => "ask for less; `ambit task tree` shows what there is",
+            Self::DelegationsLimit => "end the task and start another one",
+            Self::DelegationUsed => "have the delegating task delegate anew",
+            Self::DelegateMismatch => "have the agent that the delegation names take it",
             Self::MethodNotAllowed => "nothing: Ambit has no decision for this method",
             Self::PolicyError => {
                 "mend the policy that is named among the rules, and apply the estate"
@@ -336,6 +364,37 @@ impl Reason {
                 "overloaded",
                 RetryLater,
                 "too much is under way for this task",
+            ),
+            Self::NotDelegable => (
+                "not_delegable",
+                AskOwner,
+                "parts of this kind of task can't be delegated",
+            ),
+            Self::DelegateNotListed => (
+                "delegate_not_listed",
+                AskOwner,
+                "this agent may not take a part of such a task",
+            ),
+            Self::DelegationTooDeep => ("delegation_too_deep", AskOwner, "no more hops may follow"),
+            Self::DelegationExceedsParent => (
+                "delegation_exceeds_parent",
+                ChangeArguments,
+                "the part asks for more than the task has",
+            ),
+            Self::DelegationsLimit => (
+                "delegations_limit",
+                NewTask,
+                "as many parts were delegated as may be",
+            ),
+            Self::DelegationUsed => (
+                "delegation_used",
+                NewTask,
+                "the delegation was spent, was withdrawn or has expired",
+            ),
+            Self::DelegateMismatch => (
+                "delegate_mismatch",
+                None,
+                "the delegation names another delegate",
             ),
         }
     }

@@ -4,10 +4,11 @@
 //! numbers. Names of people, arguments and results stand beside the log, sealed, bound by salted commitments.
 
 use crate::{
-    ApprovalId, DecisionId, Digest, InstanceId, Labels, Millis, PersonId, Reason, RevocationId,
-    ServerName, TaskId, Timestamp, ToolName,
+    ApprovalId, DecisionId, DelegationId, Digest, InstanceId, Labels, Millis, PersonId, Reason,
+    RevocationId, ServerName, TaskId, Timestamp, ToolName,
     act::Target,
     claim::ClaimProof,
+    delegation::Delegation,
     json::Value,
     task::{End, Task},
 };
@@ -88,6 +89,33 @@ pub enum Body {
         end: End,
         /// Who ended it.
         by: Actor,
+    },
+    /// A task gave a part of itself away.
+    DelegationMade {
+        /// What was given, without its constraints.
+        delegation: Box<Delegation>,
+        /// The whole part, sealed under the parent's key.
+        part: Sealed,
+        /// Who may say so.
+        mandate: Mandate,
+    },
+    /// A delegation was exchanged for a child task.
+    DelegationSpent {
+        /// The child. Its lineage names the parent and the delegation.
+        task: Box<Task>,
+        /// The whole part, sealed under the child's key.
+        part: Sealed,
+        /// Who may say so: the delegate, or the person whose runner starts it.
+        mandate: Mandate,
+    },
+    /// A delegation was taken back, and the child with it.
+    DelegationWithdrawn {
+        /// Which delegation.
+        delegation: DelegationId,
+        /// Of which task it gave a part.
+        parent: TaskId,
+        /// Who may say so.
+        mandate: Mandate,
     },
     /// A decision was made on an act.
     Decided(Box<Decided>),
@@ -220,6 +248,19 @@ pub struct Warrant {
     pub decision: DecisionId,
     /// The person.
     pub by: PersonId,
+    /// The rules that permitted it.
+    pub rules: Vec<String>,
+    /// Everything that the decision depended upon.
+    pub facts: Value,
+}
+
+/// The decision behind a step of a delegation: a person's, or a run's of an agent.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Mandate {
+    /// The decision's name.
+    pub decision: DecisionId,
+    /// Who took the step.
+    pub by: Actor,
     /// The rules that permitted it.
     pub rules: Vec<String>,
     /// Everything that the decision depended upon.
@@ -372,7 +413,10 @@ impl Body {
             | Self::ServerInspected { warrant, .. }
             | Self::CredentialSealed { warrant, .. } => Some(warrant),
             Self::KeysRotated { warrant, .. } => warrant.as_ref(),
-            Self::LogOpened { .. }
+            Self::DelegationMade { .. }
+            | Self::DelegationSpent { .. }
+            | Self::DelegationWithdrawn { .. }
+            | Self::LogOpened { .. }
             | Self::PersonKnown { .. }
             | Self::InstanceCertified { .. }
             | Self::TaskWaits { .. }
@@ -383,6 +427,32 @@ impl Body {
             | Self::RevocationCarried { .. }
             | Self::RevocationEffective { .. }
             | Self::ToolSeen { .. }
+            | Self::RefusalsCoalesced { .. }
+            | Self::StateDigest { .. } => None,
+        }
+    }
+}
+
+impl Body {
+    /// Returns the decision behind it, when it is a step of a delegation.
+    pub const fn mandate(&self) -> Option<&Mandate> {
+        match self {
+            Self::DelegationMade { mandate, .. }
+            | Self::DelegationSpent { mandate, .. }
+            | Self::DelegationWithdrawn { mandate, .. } => Some(mandate),
+            Self::LogOpened { .. }
+            | Self::PersonKnown { .. }
+            | Self::EstateApplied { .. }
+            | Self::TaskStarted { .. }
+            | Self::InstanceCertified { .. }
+            | Self::TaskEnded { .. }
+            | Self::Decided(_)
+            | Self::Performed(_)
+            | Self::ApprovalDecided { .. }
+            | Self::Revoked { .. }
+            | Self::RevocationEffective { .. }
+            | Self::ToolSeen { .. }
+            | Self::CredentialSealed { .. }
             | Self::RefusalsCoalesced { .. }
             | Self::StateDigest { .. } => None,
         }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::{
     AgentName, Digest, InstanceId, Labels, PersonId, ServerName, SpiffeId, TaskId, TemplateName,
-    Timestamp, ToolName, json::Value,
+    Timestamp, ToolName, delegation::Lineage, json::Value,
 };
 
 /// What a task is, fixed when it starts. What it has used since is [`Usage`].
@@ -36,6 +36,8 @@ pub struct Task {
     pub expires_at: Timestamp,
     /// Whether its agent runs where it can't leave the path.
     pub contained: Contained,
+    /// Where it comes from.
+    pub lineage: Lineage,
 }
 
 /// Whether an agent runs where it can't leave the path.

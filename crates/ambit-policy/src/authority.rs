@@ -3,8 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use ambit_core::{
-    ServerName, ToolName,
-    estate::{Bound, Constraint, Containment, Estate, Mode, Prefix, Template, ToolGrant},
+    AgentName, ServerName, ToolName,
+    estate::{
+        Bound, Constraint, Containment, Delegable, Estate, Mode, Prefix, Template, ToolGrant,
+    },
     json::Value,
 };
 
@@ -39,7 +41,7 @@ fn whole(template: &Template) -> Value {
         Containment::Required => "required",
         Containment::Optional => "optional",
     };
-    Value::object([
+    let mut members = vec![
         ("type", AUTHORIZATION_DETAIL_TYPE.into()),
         ("template", template.name.as_str().into()),
         ("version", u64::from(template.version).into()),
@@ -48,7 +50,15 @@ fn whole(template: &Template) -> Value {
         ("ttl_seconds", (template.ttl.as_millis() / 1000).into()),
         ("may_emit", labels_to_value(&template.may_emit)),
         ("containment", containment.into()),
-    ])
+    ];
+    if let Delegable::To { agents, depth_max } = &template.delegation {
+        let delegation = [
+            ("agents", agents.iter().map(AgentName::as_str).collect()),
+            ("depth_max", u64::from(*depth_max).into()),
+        ];
+        members.push(("delegation", Value::object(delegation)));
+    }
+    Value::object(members)
 }
 
 fn reads(template: &Template, estate: &Estate, server: &ServerName) -> Value {
@@ -107,7 +117,10 @@ fn named(
     Value::object(members)
 }
 
-fn constraint_value(constraint: &Constraint, parameters: &BTreeMap<String, Value>) -> Value {
+pub(crate) fn constraint_value(
+    constraint: &Constraint,
+    parameters: &BTreeMap<String, Value>,
+) -> Value {
     let parameter = |name: &str| parameters.get(name).cloned().unwrap_or(Value::Null);
     let prefix = |prefix: &Prefix| match prefix {
         Prefix::Literal(text) => Value::from(text.as_str()),

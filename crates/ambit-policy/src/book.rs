@@ -23,6 +23,7 @@ pub struct PolicyBook {
     pub(crate) schema: Schema,
     pub(crate) acts: ActRules,
     pub(crate) people: PeopleRules,
+    pub(crate) delegations: PeopleRules,
     pub(crate) schemas: ArgumentSchemas,
     pub(crate) shared: SharedEntities,
     pub(crate) labels_in_tenant_policies: Sensitivity,
@@ -41,6 +42,8 @@ pub(crate) const ACTS_SCHEMA: &str = include_str!("acts.cedarschema");
 pub(crate) const ACTS_POLICIES: &str = include_str!("acts.cedar");
 pub(crate) const PEOPLE_SCHEMA: &str = include_str!("people.cedarschema");
 pub(crate) const PEOPLE_POLICIES: &str = include_str!("people.cedar");
+pub(crate) const DELEGATIONS_SCHEMA: &str = include_str!("delegations.cedarschema");
+pub(crate) const DELEGATIONS_POLICIES: &str = include_str!("delegations.cedar");
 
 impl PolicyBook {
     /// Compiles the policies and schemas of `estate`.
@@ -88,7 +91,8 @@ impl PolicyBook {
             .map_err(|it| PolicyProblem::inside(&it))?;
         Ok(Self {
             acts: ActRules::new(&schema, &vocabulary, fixed, tenant)?,
-            people: PeopleRules::new()?,
+            people: PeopleRules::new(PEOPLE_SCHEMA, PEOPLE_POLICIES)?,
+            delegations: PeopleRules::new(DELEGATIONS_SCHEMA, DELEGATIONS_POLICIES)?,
             estate,
             vocabulary,
             schema,

@@ -124,6 +124,44 @@ fn keeps_here(
     }
 }
 
+/// Says whether everything that keeps `narrower` keeps `wider`, as far as that can be shown. `narrower` names no
+/// parameter; those that `wider` names have the values of `parameters`.
+pub(crate) fn is_within(
+    narrower: &Constraint,
+    wider: &Constraint,
+    parameters: &BTreeMap<String, Value>,
+) -> bool {
+    match (narrower, wider) {
+        (Constraint::OneOf(values), _) => values.iter().all(|it| keeps_here(it, wider, parameters)),
+        (
+            Constraint::Between { min, max },
+            Constraint::Between {
+                min: least,
+                max: most,
+            },
+        ) => {
+            let above = least.is_none_or(|least| min.is_some_and(|it| it >= least));
+            let below = most.is_none_or(|most| max.is_some_and(|it| it <= most));
+            above && below
+        }
+        (Constraint::PathUnder(Prefix::Literal(narrow)), Constraint::PathUnder(_))
+        | (Constraint::UrlUnder(Prefix::Literal(narrow)), Constraint::UrlUnder(_)) => {
+            keeps_here(&Value::from(narrow.as_str()), wider, parameters)
+        }
+        (Constraint::BytesMax(less), Constraint::BytesMax(more)) => less <= more,
+        (Constraint::Absent, Constraint::Absent) => true,
+        (
+            Constraint::EqualsParameter(_)
+            | Constraint::Between { .. }
+            | Constraint::PathUnder(_)
+            | Constraint::UrlUnder(_)
+            | Constraint::BytesMax(_)
+            | Constraint::Absent,
+            _,
+        ) => false,
+    }
+}
+
 fn is_between(value: &Value, min: Option<f64>, max: Option<f64>) -> bool {
     #[expect(
         clippy::cast_precision_loss,

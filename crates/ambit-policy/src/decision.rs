@@ -26,12 +26,13 @@ use ambit_core::{
 };
 
 use crate::{
-    Epochs, Request,
+    Epochs, PolicyBook, Request,
     book::Sensitivity,
+    delegation::DelegationFacts,
     explain,
     facts::Facts,
     gather::{counted_tool, gather},
-    judge::{Judged, Verdict, judge},
+    judge::{Judged, Verdict, deny, judge, judge_line},
     people::PersonFacts,
 };
 
@@ -60,7 +61,8 @@ pub struct Permit {
     spends: Option<ApprovalId>,
     epochs: Epochs,
     counted_tool: Option<(ServerName, ToolName)>,
-    flow: Flow,
+    /// For the task that asked and every one above it.
+    flows: Vec<(TaskId, Flow)>,
 }
 
 /// Evidence that one act waits for a person's yes.
@@ -103,6 +105,7 @@ struct Asked {
 pub(crate) enum Seen {
     Act(Box<Facts>),
     Person(Box<PersonFacts>),
+    Delegation(Box<DelegationFacts>),
     Nothing { at: Timestamp },
 }
 
@@ -125,10 +128,20 @@ enum Flow {
 /// that stays inside the organisation, so labels do not stop it.
 pub fn decide(request: Request<'_>) -> Decision {
     let facts = gather(&request);
-    let Judged { verdict, rules } = judge(request.book, &request.scope.entities, &facts);
-    let flow = match verdict {
-        Verdict::Hold { .. } | Verdict::Deny { .. } => Flow::Settled,
-        Verdict::Allow { .. } => flow(&request, &facts),
+    let Judged { verdict, rules } = judge_line(&facts, |place, facts| {
+        let above = place.checked_sub(1).map(|it| request.above.get(it));
+        let scope = match above {
+            None => Some(request.scope),
+            Some(above) => above.map(|it| it.scope),
+        };
+        match scope {
+            Some(scope) => judge(request.book, &scope.entities, facts),
+            None => deny(Reason::PolicyError, Vec::new()),
+        }
+    });
+    let flows = match verdict {
+        Verdict::Hold { .. } | Verdict::Deny { .. } => Vec::new(),
+        Verdict::Allow { .. } => flows(request.book, &facts),
     };
     let charged = facts.charged.clone();
     let act = request.act;
@@ -152,7 +165,7 @@ pub fn decide(request: Request<'_>) -> Decision {
             spends,
             epochs: request.epochs,
             counted_tool: counted_tool(request.scope, &act).map(|(tool, _)| tool),
-            flow,
+            flows,
             asked,
             act,
         }),
@@ -387,6 +400,7 @@ impl Seen {
         match self {
             Self::Act(facts) => facts.to_value(),
             Self::Person(facts) => facts.to_value(),
+            Self::Delegation(facts) => facts.to_value(),
             Self::Nothing { at } => {
                 Value::object([("kind", "refused".into()), ("at", at.as_millis().into())])
             }
@@ -417,8 +431,13 @@ pub(crate) fn denial(
     Denial { asked, reason }
 }
 
-fn flow(request: &Request<'_>, facts: &Facts) -> Flow {
-    match request.book.labels_in_tenant_policies {
+fn flows(book: &PolicyBook, facts: &Facts) -> Vec<(TaskId, Flow)> {
+    let line = [facts].into_iter().chain(&facts.above);
+    line.map(|it| (it.who.task, flow(book, it))).collect()
+}
+
+fn flow(book: &PolicyBook, facts: &Facts) -> Flow {
+    match book.labels_in_tenant_policies {
         Sensitivity::Sensitive => Flow::Judged(facts.labels.clone()),
         Sensitivity::Blind if facts.action.leaves() => Flow::Leaves,
         Sensitivity::Blind => Flow::Settled,

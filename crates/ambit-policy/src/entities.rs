@@ -123,7 +123,7 @@ fn of_template(
     let mut entities = vec![entity(name, own, HashSet::new())?];
     let mut endpoints = BTreeSet::new();
     for agent in estate.agents.values() {
-        if agent.templates.contains(&template.name) {
+        if agent.templates.contains(&template.name) || agent.parts_of.contains(&template.name) {
             entities.push(of_agent(agent, vocabulary)?);
             endpoints.extend(&agent.model_endpoints);
         }

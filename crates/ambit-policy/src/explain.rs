@@ -8,7 +8,9 @@ use ambit_core::{
 use crate::{
     ApprovalState,
     decision::Seen,
+    delegation::DelegationFacts,
     facts::{Facts, labels_to_value},
+    judge::stopped_at,
     people::PersonFacts,
 };
 
@@ -21,7 +23,9 @@ pub fn explain(decided: &Decided) -> Option<String> {
     };
     let act = Facts::from_value(&decided.facts).map(|it| Seen::Act(Box::new(it)));
     let person = || PersonFacts::from_value(&decided.facts).map(|it| Seen::Person(Box::new(it)));
-    let seen = act.or_else(person)?;
+    let delegation =
+        || DelegationFacts::from_value(&decided.facts).map(|it| Seen::Delegation(Box::new(it)));
+    let seen = act.or_else(person).or_else(delegation)?;
     Some(answer(*reason, &decided.rules, &seen))
 }
 
@@ -29,11 +33,13 @@ pub fn explain(decided: &Decided) -> Option<String> {
 pub(crate) fn answer(reason: Reason, rules: &[String], seen: &Seen) -> String {
     let said = match seen {
         Seen::Person(_) => reason.for_person(),
-        Seen::Act(_) | Seen::Nothing { .. } => reason.for_agent(),
+        Seen::Delegation(facts) if facts.is_by_person() => reason.for_person(),
+        Seen::Act(_) | Seen::Delegation(_) | Seen::Nothing { .. } => reason.for_agent(),
     };
     let mut text = said.to_owned();
     let detail = match seen {
-        Seen::Act(facts) => of_act(reason, facts),
+        Seen::Act(facts) => of_line(reason, facts, rules),
+        Seen::Delegation(facts) => facts.advice(reason),
         Seen::Person(facts) => of_person(reason, facts),
         Seen::Nothing { .. } => None,
     };
@@ -47,6 +53,17 @@ pub(crate) fn answer(reason: Reason, rules: &[String], seen: &Seen) -> String {
         text.push(')');
     }
     text
+}
+
+/// Returns what would change the answer at the task that stopped the act: the one that asked, or one above.
+fn of_line(reason: Reason, facts: &Facts, rules: &[String]) -> Option<String> {
+    let at = stopped_at(facts, rules);
+    let advice = of_act(reason, at);
+    if at.who.task == facts.who.task {
+        return advice;
+    }
+    let above = format!("{} above it stops the act", at.who.task);
+    Some(advice.map_or_else(|| above.clone(), |it| format!("{above}: {it}")))
 }
 
 fn of_act(reason: Reason, facts: &Facts) -> Option<String> {
@@ -116,6 +133,13 @@ fn of_act(reason: Reason, facts: &Facts) -> Option<String> {
         | Reason::WrongState
         | Reason::PermitStale
         | Reason::LastAdministrator
+        | Reason::NotDelegable
+        | Reason::DelegateNotListed
+        | Reason::DelegationTooDeep
+        | Reason::DelegationExceedsParent
+        | Reason::DelegationsLimit
+        | Reason::DelegationUsed
+        | Reason::DelegateMismatch
         | Reason::Overloaded => return None,
     };
     Some(advice)

@@ -67,6 +67,8 @@ pub(crate) struct Facts {
     pub(crate) fresh_approval: ApprovalId,
     /// When the task ends by itself.
     pub(crate) expires_at: Timestamp,
+    /// The same act as if each task above had asked for it, the parent first.
+    pub(crate) above: Vec<Self>,
 }
 
 /// The facts that are words.
@@ -150,6 +152,9 @@ impl Facts {
         if let Some(path) = &self.schema_path {
             members.push(("schema_path", path.as_str().into()));
         }
+        if !self.above.is_empty() {
+            members.push(("above", self.above.iter().map(Self::to_value).collect()));
+        }
         for (name, digest) in [("pinned", self.pinned), ("seen", self.seen)] {
             if let Some(digest) = digest {
                 members.push((name, digest.to_string().into()));
@@ -187,6 +192,14 @@ impl Facts {
             approval: approval_from_value(value.get("approval")?)?,
             fresh_approval: value.get("fresh_approval")?.as_str()?.parse().ok()?,
             expires_at: time(value.get("expires_at")?)?,
+            above: match value.get("above") {
+                Some(list) => list
+                    .as_array()?
+                    .iter()
+                    .map(|it| Self::from_value(it).filter(|it| it.above.is_empty()))
+                    .collect::<Option<_>>()?,
+                None => Vec::new(),
+            },
         };
         // Whatever was not understood is missing here: refuse it rather than pass over it.
         (facts.to_value() == *value).then_some(facts)
@@ -224,6 +237,14 @@ impl Resource {
 }
 
 impl Broken {
+    /// Returns the same bound without its words: those of a part are made of the delegator's values.
+    pub(crate) fn of_part(self) -> Self {
+        Self {
+            clause: "within what was delegated".to_owned(),
+            ..self
+        }
+    }
+
     fn to_value(&self) -> Value {
         Value::object([
             ("path", self.path.as_str().into()),

@@ -12,29 +12,50 @@ use ambit_core::{
 
 use self::asked::{Asked, asked};
 use crate::{
-    ApprovalState, Live, PolicyBook, Request, Standing, TaskScope,
+    ApprovalState, Live, Node, PolicyBook, Request, Standing, TaskScope,
     facts::{Facts, Words},
     vocabulary::ActAction,
 };
 
-/// Gathers the facts of `request`. Pure: the same request gives the same facts.
+/// Gathers the facts of `request`, with those of every task above. Pure: the same request gives the same facts.
 pub(crate) fn gather(request: &Request<'_>) -> Facts {
-    let scope = request.scope;
-    let asked = asked(scope, request.book, &request.act, &request.live);
-    let calls_left = scope.calls_max().saturating_sub(request.usage.calls);
-    let budget = budget(request, &asked, calls_left);
-    let state = request.state.standing(request.task.expires_at, request.at);
-    let in_force =
-        scope.in_force == request.book.estate().digest && scope.task() == request.task.id;
+    let own = Node {
+        task: request.task,
+        scope: request.scope,
+        state: request.state,
+        usage: request.usage,
+        live: request.live,
+    };
+    let mut facts = of_node(request, &own);
+    facts.above = request.above.iter().map(|it| above(request, it)).collect();
+    facts
+}
+
+/// Gathers the facts of the same act as if the task above had asked for it.
+fn above(request: &Request<'_>, node: &Node<'_>) -> Facts {
+    let mut facts = of_node(request, node);
+    // What is broken above is broken below, where it is named.
+    facts.broken = Vec::new();
+    facts.schema_path = None;
+    facts
+}
+
+fn of_node(request: &Request<'_>, node: &Node<'_>) -> Facts {
+    let scope = node.scope;
+    let asked = asked(scope, request.book, &request.act, &node.live);
+    let calls_left = scope.calls_max().saturating_sub(node.usage.calls);
+    let budget = budget((&request.act, node), &asked, calls_left);
+    let state = node.state.standing(node.task.expires_at, request.at);
+    let in_force = scope.in_force == request.book.estate().digest && scope.task() == node.task.id;
     let words = Words::by_name(|name| match name {
         "task" => task_word(state),
-        "instance" => request.live.instance.as_str(),
-        "agent" => request.live.agent.as_str(),
-        "person" => request.live.person.as_str(),
-        "server" => request.live.server.as_str(),
+        "instance" => node.live.instance.as_str(),
+        "agent" => node.live.agent.as_str(),
+        "person" => node.live.person.as_str(),
+        "server" => node.live.server.as_str(),
         "scope" if in_force => "in_force",
         "scope" => "stale",
-        "containment" => containment_word(scope, request.task.contained),
+        "containment" => containment_word(scope, node.task.contained),
         "binding" => request.binding,
         "proof" => proof_word(scope, asked.action, request.binding),
         "budget" => budget,
@@ -46,17 +67,18 @@ pub(crate) fn gather(request: &Request<'_>) -> Facts {
         resource: asked.resource,
         who: scope.who.clone(),
         words,
-        labels: request.usage.labels.clone(),
+        labels: node.usage.labels.clone(),
         charged: asked.charged.unwrap_or_else(|_| Labels::none()),
         may_emit: scope.may_emit(),
         calls_left,
         broken: asked.broken,
         schema_path: asked.schema_path,
         pinned: asked.pinned,
-        seen: request.live.tool_seen,
+        seen: node.live.tool_seen,
         approval: request.approval.as_of(request.at),
         fresh_approval: request.fresh_approval,
-        expires_at: request.task.expires_at,
+        expires_at: node.task.expires_at,
+        above: Vec::new(),
     }
 }
 
@@ -109,26 +131,26 @@ pub(crate) fn optimistic(
         approval: ApprovalState::None,
         fresh_approval: ApprovalId::from_bits(0),
         expires_at: Timestamp::from_millis(Timestamp::MILLIS_MAX),
+        above: Vec::new(),
     }
 }
 
-fn budget(request: &Request<'_>, asked: &Asked, calls_left: u32) -> &'static str {
+fn budget((act, node): (&Act, &Node<'_>), asked: &Asked, calls_left: u32) -> &'static str {
     let Ok(charged) = &asked.charged else {
         return "labels_full";
     };
-    if request.usage.labels.union(charged).is_err() {
+    if node.usage.labels.union(charged).is_err() {
         return "labels_full";
     }
-    if !counts(&request.act) {
+    if !counts(act) {
         return "left";
     }
     if calls_left == 0 {
         return "calls_used_up";
     }
-    let tool = counted_tool(request.scope, &request.act);
-    let used_up = tool.is_some_and(|(tool, max)| {
-        request.usage.tool_calls.get(&tool).copied().unwrap_or(0) >= max
-    });
+    let tool = counted_tool(node.scope, act);
+    let used_up = tool
+        .is_some_and(|(tool, max)| node.usage.tool_calls.get(&tool).copied().unwrap_or(0) >= max);
     if used_up {
         "tool_calls_used_up"
     } else {

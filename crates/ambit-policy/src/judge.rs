@@ -34,6 +34,47 @@ pub(crate) enum Verdict {
     },
 }
 
+/// Answers for the task that asks and every task above it: all must allow. Pure, as `one` must be, which answers
+/// for one of them; its place is 0 for the task that asks.
+pub(crate) fn judge_line(facts: &Facts, mut one: impl FnMut(usize, &Facts) -> Judged) -> Judged {
+    let mut all = one(0, facts);
+    for (place, above) in facts.above.iter().enumerate() {
+        let mut next = one(place + 1, above);
+        for rule in &mut next.rules {
+            *rule = rule_of(rule, above);
+        }
+        all = stricter(all, next);
+    }
+    all
+}
+
+/// Returns the name of a rule that stopped an act at a task above.
+fn rule_of(rule: &str, above: &Facts) -> String {
+    format!("{rule} of {}", above.who.task)
+}
+
+/// Returns the facts of the task at which the act was stopped.
+pub(crate) fn stopped_at<'a>(facts: &'a Facts, rules: &[String]) -> &'a Facts {
+    let at = |it: &&Facts| {
+        let end = rule_of("", it);
+        rules.first().is_some_and(|it| it.ends_with(&end))
+    };
+    facts.above.iter().find(at).unwrap_or(facts)
+}
+
+/// Returns the stricter of two answers on one act; of equal ones the first.
+fn stricter(first: Judged, second: Judged) -> Judged {
+    match (first.verdict, second.verdict) {
+        (Verdict::Deny { .. }, _) => first,
+        (_, Verdict::Deny { .. }) => second,
+        (Verdict::Hold { .. }, _) => first,
+        (_, Verdict::Hold { .. }) => second,
+        (Verdict::Allow { spends: Some(_) }, _) => first,
+        (Verdict::Allow { spends: None }, Verdict::Allow { spends: None }) => first,
+        (Verdict::Allow { spends: None }, Verdict::Allow { spends: Some(_) }) => second,
+    }
+}
+
 /// Answers. Pure: `entities` are a function of `book` and `facts.who`.
 pub(crate) fn judge(book: &PolicyBook, entities: &Entities, facts: &Facts) -> Judged {
     let Some((request, server)) = cedar_request(book, facts) else {
@@ -45,12 +86,14 @@ pub(crate) fn judge(book: &PolicyBook, entities: &Entities, facts: &Facts) -> Ju
     weigh(&findings, facts)
 }
 
-/// Answers as [`judge`], with the entities built for this one time.
+/// Answers for the whole line, with the entities built for this one time.
 pub(crate) fn judge_again(book: &PolicyBook, facts: &Facts) -> Judged {
-    match crate::scope::entities_of(book, &facts.who) {
-        Ok(entities) => judge(book, &entities, facts),
-        Err(_) => deny(Reason::PolicyError, Vec::new()),
-    }
+    judge_line(facts, |_, facts| {
+        match crate::scope::entities_of(book, &facts.who) {
+            Ok(entities) => judge(book, &entities, facts),
+            Err(_) => deny(Reason::PolicyError, Vec::new()),
+        }
+    })
 }
 
 /// Returns the request as policies see it, and the server behind a tool. The time is left out when no policy reads
@@ -161,7 +204,7 @@ fn weigh(findings: &Findings<'_>, facts: &Facts) -> Judged {
     Judged { verdict, rules }
 }
 
-const fn deny(reason: Reason, rules: Vec<String>) -> Judged {
+pub(crate) const fn deny(reason: Reason, rules: Vec<String>) -> Judged {
     Judged {
         verdict: Verdict::Deny { reason },
         rules,

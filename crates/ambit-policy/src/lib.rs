@@ -13,12 +13,14 @@ mod bare;
 mod book;
 mod constraints;
 mod decision;
+mod delegation;
 mod entities;
 mod explain;
 mod facts;
 mod gather;
 mod judge;
 mod parameters;
+mod parts;
 mod people;
 mod problem;
 mod replay;
@@ -37,12 +39,17 @@ pub use crate::{
     book::PolicyBook,
     constraints::{path_is_under, url_is_under},
     decision::{Decision, Denial, Hold, Permit, charge, decide, refuse},
+    delegation::{
+        Acting, DelegationAsk, DelegationDecision, DelegationPermit, DelegationRoom,
+        DelegationStanding, decide_delegation,
+    },
     explain::explain,
     parameters::{ParameterProblem, check_parameters},
+    parts::{PartAsk, PartProblem, part_details},
     people::{PersonDecision, PersonPermit, PersonRequest, WeakBinding, decide_person},
     problem::PolicyProblem,
-    replay::{Again, Replay, replay, replay_warrant},
-    request::{ApprovalState, Epochs, Live, Request, Standing},
+    replay::{Again, Replay, replay, replay_mandate, replay_warrant},
+    request::{ApprovalState, Epochs, Live, Node, Request, Standing},
     scope::{Offering, ScopeError, TaskScope},
     tenant::{POLICY_NAME_BYTES_MAX, TENANT_POLICIES_MAX},
     try_out::{Tried, TriedOut, TryOut, TryOutProblem},

@@ -14,13 +14,12 @@ use ambit_core::{
     record::{Actor, Warrant},
 };
 use cedar_policy::{
-    AuthorizationError, Authorizer, Context, Decision as CedarDecision, Entities, Entity, PolicyId,
-    PolicySet, Request as CedarRequest, RestrictedExpression, Schema,
+    AuthorizationError, Authorizer, Context, Decision as CedarDecision, Entities, Entity,
+    EntityUid, PolicyId, PolicySet, Request as CedarRequest, RestrictedExpression, Schema,
 };
 
 use crate::{
     Denial, PolicyBook, PolicyProblem, Standing,
-    book::{PEOPLE_POLICIES, PEOPLE_SCHEMA},
     decision::{Seen, denial},
     entities::text,
     rules::{Findings, Rule, names},
@@ -99,7 +98,17 @@ pub(crate) struct PersonFacts {
     words: Vec<(&'static str, String)>,
 }
 
-/// The policies on people's acts.
+/// What fixed policies are asked.
+pub(crate) struct Question<'a> {
+    pub(crate) principal: EntityUid,
+    pub(crate) action: &'a str,
+    pub(crate) roles: &'a [String],
+    pub(crate) words: Vec<(&'static str, &'a str)>,
+    /// The reason when no rule permits.
+    pub(crate) nothing_permits: Reason,
+}
+
+/// The policies on people's acts, or on delegations: fixed, and evaluated as a whole.
 pub(crate) struct PeopleRules {
     vocabulary: Vocabulary,
     policies: PolicySet,
@@ -176,12 +185,12 @@ impl PersonPermit {
 }
 
 impl PeopleRules {
-    pub(crate) fn new() -> Result<Self, PolicyProblem> {
+    pub(crate) fn new(schema: &str, policies_text: &str) -> Result<Self, PolicyProblem> {
         let vocabulary = Vocabulary::new()?;
-        let schema = Schema::from_str(PEOPLE_SCHEMA).map_err(|it| PolicyProblem::inside(&it))?;
+        let schema = Schema::from_str(schema).map_err(|it| PolicyProblem::inside(&it))?;
         let mut policies = PolicySet::new();
         let mut rules = HashMap::new();
-        for (policy, rule) in read_fixed(PEOPLE_POLICIES)? {
+        for (policy, rule) in read_fixed(policies_text)? {
             rules.insert(policy.id().clone(), rule);
             policies
                 .add(policy)
@@ -201,7 +210,20 @@ impl PeopleRules {
 
     /// Answers from the facts alone.
     pub(crate) fn judge(&self, facts: &PersonFacts) -> (Result<(), Reason>, Vec<String>) {
-        let Some(request) = self.request(facts) else {
+        let words = facts.words.iter();
+        let question = Question {
+            principal: uid(&self.vocabulary.person, &facts.person.to_string()),
+            action: &facts.action,
+            roles: &facts.roles,
+            words: words.map(|(name, word)| (*name, word.as_str())).collect(),
+            nothing_permits: Reason::RoleMissing,
+        };
+        self.answer(&question)
+    }
+
+    /// Answers any question on fixed policies.
+    pub(crate) fn answer(&self, question: &Question<'_>) -> (Result<(), Reason>, Vec<String>) {
+        let Some(request) = self.request(question) else {
             return (Err(Reason::PolicyError), Vec::new());
         };
         let response = self
@@ -216,22 +238,30 @@ impl PeopleRules {
             findings.errors.push(error.policy_id().to_string());
         }
         findings.sort();
-        match findings.hard_stop(Reason::RoleMissing) {
+        match findings.hard_stop(question.nothing_permits) {
             None => (Ok(()), names(&findings.permits)),
             Some(reason) => (Err(reason), findings.stops()),
         }
     }
 
-    fn request(&self, facts: &PersonFacts) -> Option<CedarRequest> {
-        let words = facts
-            .words
-            .iter()
-            .map(|(name, word)| ((*name).to_owned(), text(word)));
-        let roles = RestrictedExpression::new_set(facts.roles.iter().map(|it| text(it)));
+    /// Returns the name of the run of an agent as policies spell it.
+    pub(crate) fn instance(&self, instance: ambit_core::InstanceId) -> EntityUid {
+        uid(&self.vocabulary.instance, &instance.to_string())
+    }
+
+    /// Returns the name of the person as policies spell it.
+    pub(crate) fn person(&self, person: PersonId) -> EntityUid {
+        uid(&self.vocabulary.person, &person.to_string())
+    }
+
+    fn request(&self, question: &Question<'_>) -> Option<CedarRequest> {
+        let words = question.words.iter();
+        let words = words.map(|(name, word)| ((*name).to_owned(), text(word)));
+        let roles = RestrictedExpression::new_set(question.roles.iter().map(|it| text(it)));
         let context = Context::from_pairs(words.chain([("roles".to_owned(), roles)])).ok()?;
         CedarRequest::new(
-            uid(&self.vocabulary.person, &facts.person.to_string()),
-            uid(&self.vocabulary.action, &facts.action),
+            question.principal.clone(),
+            uid(&self.vocabulary.action, question.action),
             uid(&self.vocabulary.estate, ESTATE),
             context,
             None,

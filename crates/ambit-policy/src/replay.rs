@@ -2,11 +2,12 @@
 
 use ambit_core::{
     json::Value,
-    record::{Answer, Decided, Warrant},
+    record::{Answer, Decided, Mandate, Warrant},
 };
 
 use crate::{
     PolicyBook,
+    delegation::DelegationFacts,
     facts::Facts,
     judge::{Verdict, judge_again},
     people::PersonFacts,
@@ -49,10 +50,22 @@ pub fn replay(book: &PolicyBook, decided: &Decided) -> Replay {
             };
             replay_person(book, &decided.facts, reason, &decided.rules)
         }
+        Some("delegation") => {
+            let reason = match decided.answer {
+                Answer::Deny { reason } => Some(reason),
+                Answer::Allow { .. } | Answer::Hold { .. } => None,
+            };
+            replay_delegation(book, &decided.facts, reason, &decided.rules)
+        }
         // Refused before anything could be decided: there is nothing to derive.
         Some("refused") if matches!(decided.answer, Answer::Deny { .. }) => Replay::Same,
         Some(_) | None => Replay::Different { now: None },
     }
+}
+
+/// Derives the decision behind a step of a delegation again.
+pub fn replay_mandate(book: &PolicyBook, mandate: &Mandate) -> Replay {
+    replay_delegation(book, &mandate.facts, None, &mandate.rules)
 }
 
 /// Derives the decision behind a person's act again.
@@ -118,6 +131,23 @@ fn replay_person(
         return Replay::Different { now: None };
     };
     let (again, rules_again) = book.people.judge(&facts);
+    if again.err() == reason && rules_again == rules {
+        return Replay::Same;
+    }
+    let answer = if again.is_ok() { "allow" } else { "deny" };
+    different(answer, again.err(), rules_again)
+}
+
+fn replay_delegation(
+    book: &PolicyBook,
+    facts: &Value,
+    reason: Option<ambit_core::Reason>,
+    rules: &[String],
+) -> Replay {
+    let Some(facts) = DelegationFacts::from_value(facts) else {
+        return Replay::Different { now: None };
+    };
+    let (again, rules_again) = facts.judge(book);
     if again.err() == reason && rules_again == rules {
         return Replay::Same;
     }

@@ -40,6 +40,23 @@ pub struct Request<'a> {
     pub binding: &'static str,
     /// The narrowing epochs that the caller of this function read before asking.
     pub epochs: Epochs,
+    /// The tasks above, the parent first: each must allow the act as well. None when a person started the task.
+    pub above: &'a [Node<'a>],
+}
+
+/// One task above the one that asks.
+#[derive(Clone, Copy, Debug)]
+pub struct Node<'a> {
+    /// The task.
+    pub task: &'a Task,
+    /// Its bounds, compiled against the same estate in force.
+    pub scope: &'a TaskScope,
+    /// Where it stands; expiry is taken from the request's time.
+    pub state: TaskState,
+    /// What it has used so far, its children included.
+    pub usage: &'a Usage,
+    /// What is so right now about its own agent, run and person.
+    pub live: Live,
 }
 
 /// What is so right now about everybody in the chain of authority.

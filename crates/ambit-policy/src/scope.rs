@@ -3,7 +3,8 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use ambit_core::{
-    Digest, Labels, ServerName, TaskId, TemplateName, ToolName,
+    AgentName, Digest, Labels, ServerName, TaskId, TemplateName, ToolName,
+    delegation::{Lineage, Part},
     estate::{Agent, BearerTokens, Containment, Estate, LeastBinding, Mode, Template, ToolGrant},
     json::Value,
     task::Task,
@@ -29,7 +30,10 @@ pub struct TaskScope {
     pub(crate) parameters: BTreeMap<String, Value>,
     pub(crate) who: Who,
     pub(crate) entities: Entities,
+    /// The parts that were delegated on the way to the task, the outermost first; none when a person started it.
+    pub(crate) parts: Vec<Arc<Part>>,
     task: TaskId,
+    lineage: Lineage,
 }
 
 /// One estate's view of the task's bounds.
@@ -83,6 +87,9 @@ pub enum ScopeError {
     /// The task's own estate lacks the template in the task's version.
     #[error("the task's estate has no template `{0}` in the task's version; end the task")]
     TemplateMissing(TemplateName),
+    /// The parent's bounds that were given are another task's.
+    #[error("the bounds given as those of the parent of {0} are another task's; end the task")]
+    WrongParent(TaskId),
     /// The task can't be shown to the policies.
     #[error("the task can't be shown to the policies; end the task")]
     Entities(#[source] Box<dyn std::error::Error + Send + Sync>),
@@ -98,6 +105,33 @@ impl TaskScope {
     ///
     /// When `own` is not the task's estate, or lacks the template.
     pub fn new(own: &PolicyBook, current: &PolicyBook, task: &Task) -> Result<Self, ScopeError> {
+        Self::compile(own, current, task, None)
+    }
+
+    /// Compiles the bounds of a child: those of `parent`, compiled for the same estate in force, and its own part.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::new`], and when `parent` is not the child's.
+    pub fn child(
+        own: &PolicyBook,
+        current: &PolicyBook,
+        task: &Task,
+        (parent, part): (&Self, Arc<Part>),
+    ) -> Result<Self, ScopeError> {
+        Self::compile(own, current, task, Some((parent, part)))
+    }
+
+    fn compile(
+        own: &PolicyBook,
+        current: &PolicyBook,
+        task: &Task,
+        above: Option<(&Self, Arc<Part>)>,
+    ) -> Result<Self, ScopeError> {
+        let parent = above.as_ref().map(|(parent, _)| parent.task);
+        if parent != task.lineage.parent() {
+            return Err(ScopeError::WrongParent(task.id));
+        }
         if own.estate().digest != task.estate {
             return Err(ScopeError::WrongEstate {
                 expected: task.estate,
@@ -112,7 +146,17 @@ impl TaskScope {
         if own.estate().digest != current.estate().digest {
             bounds.push(Bound::new(current, task));
         }
-        let kept = bounds.iter().all(Bound::lets_agent_run);
+        let kept = match &above {
+            None => bounds.iter().all(Bound::lets_agent_run),
+            Some((parent, _)) => {
+                let depth = task.lineage.depth();
+                parent.template == TemplateStanding::InForce
+                    && bounds.iter().all(|it| it.lets_agent_take(depth))
+            }
+        };
+        let parts = above.map_or_else(Vec::new, |(parent, part)| {
+            parent.parts.iter().cloned().chain([part]).collect()
+        });
         let who = Who {
             task: task.id,
             agent: task.agent.clone(),
@@ -132,7 +176,9 @@ impl TaskScope {
             parameters: task.parameters.clone(),
             who,
             entities,
+            parts,
             task: task.id,
+            lineage: task.lineage,
         })
     }
 
@@ -149,8 +195,7 @@ impl TaskScope {
 
     /// Says whether the task was given anything of the server.
     pub fn offers_server(&self, server: &ServerName) -> Offering {
-        let granted = self.template == TemplateStanding::InForce
-            && self.bounds.iter().all(|it| it.has_server(server));
+        let granted = self.template == TemplateStanding::InForce && self.has_server(server);
         if granted {
             Offering::Offered
         } else {
@@ -170,18 +215,21 @@ impl TaskScope {
 
     /// Returns the most calls of the task in all.
     pub(crate) fn calls_max(&self) -> u32 {
-        self.templates().map(|it| it.calls_max).min().unwrap_or(0)
+        let parts = self.parts.iter().map(|it| it.calls_max);
+        let templates = self.templates().map(|it| it.calls_max);
+        templates.chain(parts).min().unwrap_or(0)
     }
 
     /// Returns the most calls of the tool, when it has a maximum of its own.
     pub(crate) fn tool_calls_max(&self, server: &ServerName, tool: &ToolName) -> Option<u32> {
-        let grants = self.bounds.iter().map(|it| it.grant(server, tool));
+        let grants = self.grants(server, tool).into_iter();
         grants.filter_map(|it| it.calls_max()).min()
     }
 
     /// Returns the labels that may leave.
     pub(crate) fn may_emit(&self) -> Labels {
-        let mut all = self.templates().map(|it| &it.may_emit);
+        let parts = self.parts.iter().map(|it| &it.may_emit);
+        let mut all = self.templates().map(|it| &it.may_emit).chain(parts);
         let Some(first) = all.next() else {
             return Labels::none();
         };
@@ -213,6 +261,70 @@ impl TaskScope {
         all.min().unwrap_or(LeastBinding::Mtls)
     }
 
+    /// Returns what every template in view and every part on the way to the task says of the tool.
+    pub(crate) fn grants(&self, server: &ServerName, tool: &ToolName) -> Vec<Grant<'_>> {
+        let bounds = self.bounds.iter().map(|it| it.grant(server, tool));
+        let mode = self.strictest_mode(server, tool);
+        let parts = self
+            .parts
+            .iter()
+            .map(|it| of_part(it, (server, tool), mode));
+        bounds.chain(parts).collect()
+    }
+
+    /// Returns how many of [`Self::grants`] come from templates; the others come from parts.
+    pub(crate) const fn templates_in_view(&self) -> usize {
+        self.bounds.len()
+    }
+
+    /// Says whether the task was given anything of the server.
+    pub(crate) fn has_server(&self, server: &ServerName) -> bool {
+        let part = |it: &Arc<Part>| {
+            it.reads.contains(server) || it.tools.keys().any(|(named, _)| named == server)
+        };
+        self.bounds.iter().all(|it| it.has_server(server)) && self.parts.iter().all(part)
+    }
+
+    /// Says whether the resources, prompts and lists of the server are free.
+    pub(crate) fn reads_server(&self, server: &ServerName) -> bool {
+        self.bounds.iter().all(|it| it.reads_server(server))
+            && self.parts.iter().all(|it| it.reads.contains(server))
+    }
+
+    /// Returns the worst mode that any estate in view gives the tool; none when one of them lacks it.
+    pub(crate) fn strictest_mode(&self, server: &ServerName, tool: &ToolName) -> Option<Mode> {
+        let modes = self.bounds.iter();
+        let modes = modes.map(|it| it.estate.tool(server, tool).map(|it| it.mode));
+        modes.collect::<Option<Vec<_>>>()?.into_iter().max()
+    }
+
+    /// Returns the most hops below the task that a person started, as every template in view allows.
+    fn depth_max(&self) -> u8 {
+        let templates = self.templates().map(|it| it.delegation.depth_max());
+        templates.min().unwrap_or(0)
+    }
+
+    /// Returns how many more hops may follow below the task.
+    pub(crate) fn depth_left(&self) -> u8 {
+        let left = self.depth_max().saturating_sub(self.lineage.depth());
+        match self.lineage {
+            Lineage::Root => left,
+            Lineage::Child { depth_left, .. } => left.min(depth_left),
+        }
+    }
+
+    /// Says whether parts of such a task may be delegated at all.
+    pub(crate) fn is_delegable(&self) -> bool {
+        self.depth_max() > 0
+    }
+
+    /// Says whether every estate in view lets `agent` take a part of the task.
+    pub(crate) fn lists_delegate(&self, agent: &AgentName) -> bool {
+        let depth = self.lineage.depth().saturating_add(1);
+        let takes = |it: &Bound| it.lets_take(agent, depth);
+        self.bounds.iter().all(takes)
+    }
+
     fn templates(&self) -> impl Iterator<Item = &Template> {
         self.bounds.iter().filter_map(Bound::template)
     }
@@ -240,6 +352,19 @@ impl Bound {
             && self
                 .agent()
                 .is_some_and(|it| it.templates.contains(&self.template))
+    }
+
+    /// Says whether the template still lets the agent take a part so many hops away, and the agent takes it.
+    fn lets_agent_take(&self, depth: u8) -> bool {
+        self.lets_take(&self.agent, depth)
+    }
+
+    fn lets_take(&self, agent: &AgentName, depth: u8) -> bool {
+        let delegation = self.template().map(|it| &it.delegation);
+        let listed = delegation
+            .is_some_and(|it| depth <= it.depth_max() && it.agents().any(|it| it == agent));
+        let agent = self.estate.agents.get(agent);
+        listed && agent.is_some_and(|it| it.parts_of.contains(&self.template))
     }
 
     /// Says whether the template has free reads or a named tool of the server.
@@ -274,6 +399,21 @@ impl Bound {
             Grant::NoServer
         }
     }
+}
+
+/// Returns what a part says of a tool of this mode.
+fn of_part<'a>(
+    part: &'a Part,
+    (server, tool): (&ServerName, &ToolName),
+    mode: Option<Mode>,
+) -> Grant<'a> {
+    if let Some(named) = part.tools.get(&(server.clone(), tool.clone())) {
+        return Grant::Named(named);
+    }
+    if mode == Some(Mode::Read) && part.reads.contains(server) {
+        return Grant::FreeRead;
+    }
+    Grant::NotThis
 }
 
 impl<'a> Grant<'a> {

@@ -90,6 +90,7 @@ impl PolicyBook {
             ..Usage::nothing()
         };
         let decision = decide(Request {
+            above: &[],
             decision: DecisionId::from_bits(0),
             at: question.at,
             book: self,
@@ -147,6 +148,7 @@ impl PolicyBook {
             started_at: question.at,
             expires_at: question.at.plus(template.ttl),
             contained: question.contained,
+            lineage: ambit_core::delegation::Lineage::Root,
         })
     }
 }

@@ -12,6 +12,7 @@ use crate::PolicyProblem;
 pub(crate) struct Vocabulary {
     pub(crate) task: EntityTypeName,
     pub(crate) person: EntityTypeName,
+    pub(crate) instance: EntityTypeName,
     pub(crate) template: EntityTypeName,
     pub(crate) agent: EntityTypeName,
     pub(crate) server: EntityTypeName,
@@ -44,6 +45,7 @@ impl Vocabulary {
         Ok(Self {
             task: kind("Task")?,
             person: kind("Person")?,
+            instance: kind("Instance")?,
             template: kind("Template")?,
             agent: kind("Agent")?,
             server: kind("Server")?,

@@ -6,10 +6,13 @@ use ambit_core::{
     AgentName, Digest, Label, Labels, Millis, Reason, ServerName, Timestamp, ToolName, TrustDomain,
     act::Target,
     claim::ClaimProof,
+    delegation::{Delegation, Lineage, Part},
+    estate::{Bound, ToolGrant},
     id::Id,
     json::{INTEGER_MAX, Value},
     record::{
-        Actor, Answer, Body, Decided, KeyStep, Performed, Record, Sealed, Status, Verdict, Warrant,
+        Actor, Answer, Body, Decided, KeyStep, Mandate, Performed, Record, Sealed, Status, Verdict,
+        Warrant,
     },
     task::{Contained, End, Task},
 };
@@ -47,6 +50,7 @@ fn body() -> impl Strategy<Value = Body> {
         decided().prop_map(|it| Body::Decided(Box::new(it))),
         performed().prop_map(|it| Body::Performed(Box::new(it))),
         observed(),
+        delegations(),
     ]
 }
 
@@ -202,7 +206,8 @@ fn task() -> impl Strategy<Value = Task> {
     let names = (server(), any::<u32>(), server());
     let ids = (id(), id(), id(), digest(), digest());
     let contained = select(vec![Contained::Namespaces, Contained::None]);
-    (names, ids, time(), time(), contained).prop_map(|(names, ids, start, end, contained)| {
+    let made = (names, ids, time(), time(), contained, lineage());
+    made.prop_map(|(names, ids, start, end, contained, lineage)| {
         let agent: AgentName = names.2.as_str().parse().unwrap();
         let domain: TrustDomain = "example.org".parse().unwrap();
         Task {
@@ -219,7 +224,86 @@ fn task() -> impl Strategy<Value = Task> {
             started_at: start,
             expires_at: end,
             contained,
+            lineage,
         }
+    })
+}
+
+fn lineage() -> impl Strategy<Value = Lineage> {
+    let child = (id(), id(), 1..=u8::MAX, any::<u8>());
+    prop_oneof![
+        Just(Lineage::Root),
+        child.prop_map(|(parent, delegation, depth, depth_left)| Lineage::Child {
+            parent,
+            delegation,
+            depth,
+            depth_left
+        }),
+    ]
+}
+
+fn delegations() -> impl Strategy<Value = Body> {
+    prop_oneof![
+        (delegation(), sealed(), mandate()).prop_map(|(delegation, part, mandate)| {
+            Body::DelegationMade {
+                delegation: Box::new(delegation),
+                part,
+                mandate,
+            }
+        }),
+        (task(), sealed(), mandate()).prop_map(|(task, part, mandate)| Body::DelegationSpent {
+            task: Box::new(task),
+            part,
+            mandate
+        }),
+        (id(), id(), mandate()).prop_map(|(delegation, parent, mandate)| {
+            Body::DelegationWithdrawn {
+                delegation,
+                parent,
+                mandate,
+            }
+        }),
+    ]
+}
+
+fn delegation() -> impl Strategy<Value = Delegation> {
+    let ids = (id(), id(), digest(), server(), option::of(id()));
+    let grant = (option::of(any::<u32>()), any::<bool>()).prop_map(|(calls_max, held)| ToolGrant {
+        arguments: BTreeMap::new(),
+        calls_max,
+        approval: if held { Bound::Held } else { Bound::Free },
+    });
+    let tools = proptest::collection::btree_map((server(), tool()), grant, 0..3);
+    let reads = proptest::collection::btree_set(server(), 0..3);
+    let part = (reads, tools, any::<u32>(), labels());
+    (ids, part, any::<u8>(), time(), time()).prop_map(|(ids, part, depth_left, made, end)| {
+        let agent: AgentName = ids.3.as_str().parse().unwrap();
+        let domain: TrustDomain = "example.org".parse().unwrap();
+        Delegation {
+            id: ids.0,
+            parent: ids.1,
+            spiffe_id: ids.4.map(|it| domain.instance(&agent, it)),
+            to: agent,
+            part: Part {
+                reads: part.0,
+                tools: part.1,
+                calls_max: part.2,
+                may_emit: part.3,
+            },
+            depth_left,
+            authority: ids.2,
+            made_at: made,
+            expires_at: end,
+        }
+    })
+}
+
+fn mandate() -> impl Strategy<Value = Mandate> {
+    (id(), actor(), vec(text(), 0..3), value()).prop_map(|(decision, by, rules, facts)| Mandate {
+        decision,
+        by,
+        rules,
+        facts,
     })
 }
 

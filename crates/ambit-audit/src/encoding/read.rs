@@ -13,7 +13,7 @@ use ambit_core::{
     task::{Contained, End, Task},
 };
 
-use super::{DecodeError, VERSION, kind};
+use super::{DecodeError, VERSION, delegation, kind};
 
 /// Reads the object of a record.
 pub(super) fn record(value: Value) -> Result<Record, DecodeError> {
@@ -129,6 +129,9 @@ fn governance(kind: &str, it: &mut Members) -> Result<Body, DecodeError> {
         kind::STATE_DIGEST => Body::StateDigest {
             digest: it.text("digest")?,
         },
+        kind::DELEGATION_MADE => delegation::made(it)?,
+        kind::DELEGATION_SPENT => delegation::spent(it)?,
+        kind::DELEGATION_WITHDRAWN => delegation::withdrawn(it)?,
         unknown => return Err(DecodeError::Kind(unknown.chars().take(64).collect())),
     })
 }
@@ -192,7 +195,7 @@ fn performed(it: &mut Members) -> Result<Performed, DecodeError> {
     })
 }
 
-fn task(it: &mut Members) -> Result<Task, DecodeError> {
+pub(super) fn task(it: &mut Members) -> Result<Task, DecodeError> {
     let version = it.number("template_version")?;
     Ok(Task {
         id: it.text("id")?,
@@ -209,6 +212,7 @@ fn task(it: &mut Members) -> Result<Task, DecodeError> {
         started_at: it.time("started_at")?,
         expires_at: it.time("expires_at")?,
         contained: it.word("contained", CONTAINED, Contained::as_str)?,
+        lineage: delegation::read_lineage(it)?,
     })
 }
 
@@ -221,14 +225,14 @@ fn warrant(it: &mut Members) -> Result<Warrant, DecodeError> {
     })
 }
 
-fn sealed(it: &mut Members) -> Result<Sealed, DecodeError> {
+pub(super) fn sealed(it: &mut Members) -> Result<Sealed, DecodeError> {
     Ok(Sealed {
         commitment: it.text("commitment")?,
         blob: it.maybe_text("blob")?,
     })
 }
 
-fn actor(it: &mut Members, name: &'static str) -> Result<Actor, DecodeError> {
+pub(super) fn actor(it: &mut Members, name: &'static str) -> Result<Actor, DecodeError> {
     let text = it.string(name)?;
     match text.as_str() {
         "ambit" => Ok(Actor::Ambit),
@@ -254,7 +258,7 @@ fn target(it: &mut Members) -> Result<Target, DecodeError> {
     })
 }
 
-fn labels(it: &mut Members, name: &'static str) -> Result<Labels, DecodeError> {
+pub(super) fn labels(it: &mut Members, name: &'static str) -> Result<Labels, DecodeError> {
     let labels: Vec<Label> = it.texts(name)?;
     Labels::new(labels).map_err(|_| DecodeError::Invalid(name))
 }
@@ -263,10 +267,10 @@ const VERDICTS: [Verdict; 2] = [Verdict::Approved, Verdict::Refused];
 const CONTAINED: [Contained; 2] = [Contained::Namespaces, Contained::None];
 
 /// The members of an object that were not read yet.
-struct Members(BTreeMap<String, Value>);
+pub(super) struct Members(BTreeMap<String, Value>);
 
 impl Members {
-    fn of(value: Value, what: &'static str) -> Result<Self, DecodeError> {
+    pub(super) fn of(value: Value, what: &'static str) -> Result<Self, DecodeError> {
         if let Value::Object(members) = value {
             Ok(Self(members))
         } else {
@@ -274,18 +278,18 @@ impl Members {
         }
     }
 
-    fn end(self) -> Result<(), DecodeError> {
+    pub(super) fn end(self) -> Result<(), DecodeError> {
         match self.0.into_keys().next() {
             None => Ok(()),
             Some(name) => Err(DecodeError::Unknown(name.chars().take(64).collect())),
         }
     }
 
-    fn take(&mut self, name: &'static str) -> Result<Value, DecodeError> {
+    pub(super) fn take(&mut self, name: &'static str) -> Result<Value, DecodeError> {
         self.0.remove(name).ok_or(DecodeError::Missing(name))
     }
 
-    fn string(&mut self, name: &'static str) -> Result<String, DecodeError> {
+    pub(super) fn string(&mut self, name: &'static str) -> Result<String, DecodeError> {
         if let Value::String(text) = self.take(name)? {
             Ok(text)
         } else {
@@ -293,30 +297,41 @@ impl Members {
         }
     }
 
-    fn number(&mut self, name: &'static str) -> Result<u64, DecodeError> {
+    pub(super) fn number(&mut self, name: &'static str) -> Result<u64, DecodeError> {
         let number = self.take(name)?.as_integer();
         number
             .and_then(|it| u64::try_from(it).ok())
             .ok_or(DecodeError::Invalid(name))
     }
 
-    fn time(&mut self, name: &'static str) -> Result<Timestamp, DecodeError> {
+    pub(super) fn maybe_count(&mut self, name: &'static str) -> Result<Option<u32>, DecodeError> {
+        if !self.0.contains_key(name) {
+            return Ok(None);
+        }
+        let count = u32::try_from(self.number(name)?);
+        count.map(Some).map_err(|_| DecodeError::Invalid(name))
+    }
+
+    pub(super) fn time(&mut self, name: &'static str) -> Result<Timestamp, DecodeError> {
         Ok(Timestamp::from_millis(self.number(name)?))
     }
 
-    fn text<T: FromStr>(&mut self, name: &'static str) -> Result<T, DecodeError> {
+    pub(super) fn text<T: FromStr>(&mut self, name: &'static str) -> Result<T, DecodeError> {
         let text = self.string(name)?;
         text.parse().map_err(|_| DecodeError::Invalid(name))
     }
 
-    fn maybe_text<T: FromStr>(&mut self, name: &'static str) -> Result<Option<T>, DecodeError> {
+    pub(super) fn maybe_text<T: FromStr>(
+        &mut self,
+        name: &'static str,
+    ) -> Result<Option<T>, DecodeError> {
         if !self.0.contains_key(name) {
             return Ok(None);
         }
         self.text(name).map(Some)
     }
 
-    fn texts<T: FromStr>(&mut self, name: &'static str) -> Result<Vec<T>, DecodeError> {
+    pub(super) fn texts<T: FromStr>(&mut self, name: &'static str) -> Result<Vec<T>, DecodeError> {
         let list = self.take(name)?;
         let items = list.as_array().ok_or(DecodeError::Invalid(name))?;
         let read = |item: &Value| item.as_str().and_then(|text| text.parse().ok());
@@ -324,7 +339,7 @@ impl Members {
         texts.ok_or(DecodeError::Invalid(name))
     }
 
-    fn word<T: Copy, const N: usize>(
+    pub(super) fn word<T: Copy, const N: usize>(
         &mut self,
         name: &'static str,
         all: [T; N],
@@ -335,7 +350,7 @@ impl Members {
         found.ok_or(DecodeError::Invalid(name))
     }
 
-    fn object<T>(
+    pub(super) fn object<T>(
         &mut self,
         name: &'static str,
         read: impl FnOnce(&mut Self) -> Result<T, DecodeError>,
@@ -346,7 +361,7 @@ impl Members {
         Ok(value)
     }
 
-    fn maybe_object<T>(
+    pub(super) fn maybe_object<T>(
         &mut self,
         name: &'static str,
         read: impl FnOnce(&mut Self) -> Result<T, DecodeError>,

@@ -10,7 +10,7 @@ use ambit_core::{
     task::Task,
 };
 
-use super::{VERSION, claim, kind};
+use super::{VERSION, claim, delegation, kind};
 
 /// Returns the canonical text of the record of `body`: what stands before the time, and what stands behind it.
 pub(super) fn around_time(body: &Body) -> (String, String) {
@@ -101,6 +101,9 @@ fn body(body: &Body) -> (&'static str, Members<'_>) {
                 .add("warrant", self::warrant(warrant)),
         ),
         Body::StateDigest { digest } => (kind::STATE_DIGEST, members().text("digest", digest)),
+        Body::DelegationMade { .. }
+        | Body::DelegationSpent { .. }
+        | Body::DelegationWithdrawn { .. } => delegation::write(body),
         Body::ApprovalDecided { .. }
         | Body::Revoked { .. }
         | Body::Reinstated { .. }
@@ -203,6 +206,9 @@ fn governance(body: &Body) -> (&'static str, Members<'_>) {
         | Body::ServerInspected { .. }
         | Body::KeysRotated { .. }
         | Body::CredentialSealed { .. }
+        | Body::DelegationMade { .. }
+        | Body::DelegationSpent { .. }
+        | Body::DelegationWithdrawn { .. }
         | Body::StateDigest { .. } => self::body(body),
     }
 }
@@ -283,8 +289,8 @@ fn performed(performed: &Performed) -> Members<'_> {
         .maybe("result", performed.result.as_ref().map(sealed))
 }
 
-fn task(task: &Task) -> Value {
-    members()
+pub(super) fn task(task: &Task) -> Value {
+    delegation::lineage(members(), task.lineage)
         .text("id", &task.id)
         .add("template", task.template.as_str())
         .add("template_version", u64::from(task.template_version))
@@ -309,14 +315,14 @@ fn warrant(warrant: &Warrant) -> Value {
         .done()
 }
 
-fn sealed(sealed: &Sealed) -> Value {
+pub(super) fn sealed(sealed: &Sealed) -> Value {
     members()
         .text("commitment", &sealed.commitment)
         .maybe_text("blob", sealed.blob.as_ref())
         .done()
 }
 
-fn actor(actor: Actor) -> Value {
+pub(super) fn actor(actor: Actor) -> Value {
     match actor {
         Actor::Instance(id) => id.to_string().into(),
         Actor::Person(id) => id.to_string().into(),
@@ -336,11 +342,11 @@ fn target(target: &Target) -> Value {
     .done()
 }
 
-fn labels(labels: &Labels) -> Value {
+pub(super) fn labels(labels: &Labels) -> Value {
     labels.iter().map(|label| label.as_str()).collect()
 }
 
-fn texts<T: ToString>(items: &[T]) -> Value {
+pub(super) fn texts<T: ToString>(items: &[T]) -> Value {
     items.iter().map(ToString::to_string).collect()
 }
 
@@ -380,7 +386,7 @@ impl<'a> Members<'a> {
         self.add(name, value.to_string())
     }
 
-    fn maybe(self, name: &'static str, value: Option<Value>) -> Self {
+    pub(super) fn maybe(self, name: &'static str, value: Option<Value>) -> Self {
         match value {
             Some(value) => self.add(name, value),
             None => self,
@@ -391,7 +397,7 @@ impl<'a> Members<'a> {
         self.maybe(name, value.map(|it| it.to_string().into()))
     }
 
-    fn done(self) -> Value {
+    pub(super) fn done(self) -> Value {
         Value::object(self.0.into_iter().map(|(name, part)| match part {
             Part::Own(value) => (name, value),
             Part::Lent(value) => (name, value.clone()),

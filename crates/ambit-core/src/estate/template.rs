@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::{Labels, Millis, ServerName, TemplateName, ToolName, json::Value};
+use crate::{AgentName, Labels, Millis, ServerName, TemplateName, ToolName, json::Value};
 
 /// The most that a kind of task may ask for.
 #[derive(Clone, Debug, PartialEq)]
@@ -35,6 +35,8 @@ pub struct Template {
     pub containment: Containment,
     /// The weakest proof with which the agent may act.
     pub binding: LeastBinding,
+    /// Whether parts of such a task may be delegated, and to whom.
+    pub delegation: Delegable,
 }
 
 /// The weakest proof with which an agent may act within a task: each one takes those before it too.
@@ -48,6 +50,21 @@ pub enum LeastBinding {
     BearerToRead,
     /// A token that is bound to no key, for all that the template gives.
     BearerToAct,
+}
+
+/// Whether parts of a task may be delegated.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Delegable {
+    /// They may not.
+    No,
+    /// They may, to these agents.
+    To {
+        /// The agents that may take a part.
+        agents: BTreeSet<AgentName>,
+        /// The most hops below the task that a person started; 1 to
+        /// [`crate::limits::DELEGATION_DEPTH_MAX`].
+        depth_max: u8,
+    },
 }
 
 /// A value that the person who starts the task gives.
@@ -169,6 +186,25 @@ pub enum Containment {
     Required,
     /// It may run without; the record says so.
     Optional,
+}
+
+impl Delegable {
+    /// Returns the most hops below the task that a person started; zero when nothing may be delegated.
+    pub const fn depth_max(&self) -> u8 {
+        match self {
+            Self::No => 0,
+            Self::To { depth_max, .. } => *depth_max,
+        }
+    }
+
+    /// Returns the agents that may take a part, by name.
+    pub fn agents(&self) -> impl Iterator<Item = &AgentName> {
+        let agents = match self {
+            Self::No => None,
+            Self::To { agents, .. } => Some(agents),
+        };
+        agents.into_iter().flatten()
+    }
 }
 
 impl ArgumentPath {

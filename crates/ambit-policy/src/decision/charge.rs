@@ -11,7 +11,8 @@ use crate::{
     gather::{counted_tool, counts},
 };
 
-/// Returns the usage of `task` after `permit`, in the order in which the sequencer calls this.
+/// Returns the usage of `task` after `permit`, in the order in which the sequencer calls this: for the task that
+/// asked, and for every task above it, whose budget the act is charged to as well.
 ///
 /// # Errors
 ///
@@ -25,10 +26,11 @@ pub fn charge(
     permit: &Permit,
     scope: &TaskScope,
 ) -> Result<Usage, Reason> {
-    if permit.asked.task != Some(task.id) || scope.task() != task.id {
+    let flow = permit.flows.iter().find(|(id, _)| *id == task.id);
+    let Some((_, flow)) = flow.filter(|_| scope.task() == task.id) else {
         return Err(Reason::PermitStale);
-    }
-    match &permit.flow {
+    };
+    match flow {
         Flow::Settled => {}
         Flow::Judged(labels) if *labels != usage.labels => return Err(Reason::PermitStale),
         Flow::Judged(_) => {}

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use ambit_core::{
     Digest, Labels, ServerName, ToolName,
     act::Act,
-    estate::{Bound as Approval, Endpoint, Mode},
+    estate::{Bound as Approval, Endpoint},
     json::Value,
     label::TooManyLabels,
 };
@@ -110,19 +110,17 @@ fn call(
     live: &Live,
 ) -> Asked {
     let registered = book.estate().tool(server, tool);
-    let grants: Vec<Grant<'_>> = scope
-        .bounds
-        .iter()
-        .map(|it| it.grant(server, tool))
-        .collect();
+    let grants = scope.grants(server, tool);
     let fit = book.schemas.check(server, tool, arguments);
     let mut broken: BTreeSet<Broken> = BTreeSet::new();
-    for grant in grants.iter().filter_map(|it| it.named()) {
-        broken.extend(broken_bounds(
-            &grant.arguments,
-            arguments,
-            &scope.parameters,
-        ));
+    for (place, grant) in grants.iter().enumerate() {
+        let Some(grant) = grant.named() else { continue };
+        let bounds = broken_bounds(&grant.arguments, arguments, &scope.parameters);
+        if place < scope.templates_in_view() {
+            broken.extend(bounds);
+        } else {
+            broken.extend(bounds.into_iter().map(Broken::of_part));
+        }
     }
     let held = grants
         .iter()
@@ -140,10 +138,10 @@ fn call(
                 tool: tool.clone(),
                 arguments: Value::Null,
             },
-            strictest_mode(scope, server, tool),
+            scope.strictest_mode(server, tool),
         ),
         resource: Resource::Tool(format!("{server}/{tool}"), server.to_string()),
-        server_grant: server_grant(scope, book, |it| it.has_server(server), server),
+        server_grant: server_grant(book, scope.has_server(server), server),
         environment: environment(scope, book, server),
         registry: if registered.is_some() {
             "known"
@@ -179,7 +177,7 @@ fn read(
     server: &ServerName,
     arguments: &'static str,
 ) -> Asked {
-    let free = scope.bounds.iter().all(|it| it.reads_server(server));
+    let free = scope.reads_server(server);
     let returned = |it: &Bound| match act {
         // Names of resources and prompts are there to be chosen from; what they hold is charged when read.
         Act::List { .. } => None,
@@ -197,7 +195,7 @@ fn read(
     Asked {
         action: ActAction::of(act, None),
         resource: Resource::Server(server.to_string()),
-        server_grant: server_grant(scope, book, |it| it.reads_server(server), server),
+        server_grant: server_grant(book, scope.reads_server(server), server),
         environment: environment(scope, book, server),
         registry: "none",
         grant: if free { "free_read" } else { "not_granted" },
@@ -247,22 +245,8 @@ fn connect(scope: &TaskScope, host: &str, port: u16) -> Asked {
     }
 }
 
-/// Returns the worst mode that any estate in view gives the tool; none when one of them lacks it.
-fn strictest_mode(scope: &TaskScope, server: &ServerName, tool: &ToolName) -> Option<Mode> {
-    let modes = scope
-        .bounds
-        .iter()
-        .map(|it| it.estate.tool(server, tool).map(|it| it.mode));
-    modes.collect::<Option<Vec<_>>>()?.into_iter().max()
-}
-
-fn server_grant(
-    scope: &TaskScope,
-    book: &PolicyBook,
-    has: impl Fn(&Bound) -> bool,
-    server: &ServerName,
-) -> &'static str {
-    if book.estate().servers.contains_key(server) && scope.bounds.iter().all(has) {
+fn server_grant(book: &PolicyBook, given: bool, server: &ServerName) -> &'static str {
+    if book.estate().servers.contains_key(server) && given {
         "granted"
     } else {
         "not_granted"

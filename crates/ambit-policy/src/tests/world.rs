@@ -9,10 +9,11 @@ use ambit_core::{
     AgentName, ApprovalId, DecisionId, Digest, InstanceId, Label, Labels, Millis, PersonId,
     ServerName, TaskId, TemplateName, Timestamp, ToolName, TrustDomain,
     act::Act,
+    delegation::Lineage,
     estate::{
-        Agent, Approver, ArgumentPath, BearerTokens, Bound, Constraint, Containment, Effect,
-        Endpoint, Estate, LeastBinding, Mode, Parameter, ParameterKind, PolicyFile, Prefix, Risk,
-        Server, Starters, Template, Tool, ToolGrant, Transport, Trust,
+        Agent, Approver, ArgumentPath, BearerTokens, Bound, Constraint, Containment, Delegable,
+        Effect, Endpoint, Estate, LeastBinding, Mode, Parameter, ParameterKind, PolicyFile, Prefix,
+        Risk, Server, Starters, Template, Tool, ToolGrant, Transport, Trust,
     },
     json::{Value, parse},
     task::{Contained, Task, TaskState, Usage},
@@ -106,6 +107,7 @@ impl World {
             started_at: Timestamp::from_millis(STARTED),
             expires_at: Timestamp::from_millis(EXPIRES),
             contained: self.contained,
+            lineage: Lineage::Root,
         }
     }
 
@@ -155,6 +157,7 @@ impl<'a> Asked<'a> {
             fresh_approval: ApprovalId::from_bits(6),
             binding: self.world.binding,
             epochs: Epochs::default(),
+            above: &[],
         }
     }
 }
@@ -271,6 +274,7 @@ fn agent() -> Agent {
         review_by: "2030-01-01".to_owned(),
         templates: BTreeSet::from(["answer".parse().unwrap()]),
         workloads: Vec::new(),
+        parts_of: BTreeSet::new(),
         model_endpoints: BTreeSet::from([Endpoint {
             host: "model.example".to_owned(),
             port: 443,
@@ -341,6 +345,7 @@ fn template() -> Template {
         approver: Approver::AnotherPerson,
         containment: Containment::Required,
         binding: LeastBinding::Dpop,
+        delegation: Delegable::No,
     }
 }
 
