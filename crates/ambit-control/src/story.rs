@@ -7,7 +7,7 @@ mod trace;
 mod why;
 mod words;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use ambit_core::{
     DecisionId, PersonId, TaskId,
@@ -68,8 +68,80 @@ impl Names {
     }
 }
 
-/// Says whether [`trace`] of `task` needs a record. Revocations are kept whomever they hit: what they hit is known later.
-pub fn concerns_task(body: &Body, task: TaskId) -> bool {
+/// Finds the records that [`trace`] of one task needs, in the order of the log. The ends of the tasks above it are
+/// among them: with them it ended.
+#[derive(Clone, Debug)]
+pub struct Concerns {
+    task: TaskId,
+    parents: BTreeMap<TaskId, TaskId>,
+    line: BTreeSet<TaskId>,
+}
+
+impl Concerns {
+    /// Returns what finds the records of `task`.
+    pub fn of(task: TaskId) -> Self {
+        Self {
+            task,
+            parents: BTreeMap::new(),
+            line: BTreeSet::from([task]),
+        }
+    }
+
+    /// Says whether the story needs the next record of the log.
+    pub fn take(&mut self, body: &Body) -> bool {
+        match body {
+            Body::DelegationSpent { task, .. } => {
+                if let Some(parent) = task.lineage.parent() {
+                    self.parents.insert(task.id, parent);
+                }
+                if task.id == self.task {
+                    let mut next = self.parents.get(&task.id);
+                    while let Some(above) = next.filter(|it| self.line.insert(**it)) {
+                        next = self.parents.get(above);
+                    }
+                }
+                // One short record for each child that ever was: the line above may be among them.
+                true
+            }
+            Body::DelegationMade { delegation, .. } => self.line.contains(&delegation.parent),
+            Body::DelegationWithdrawn { parent, .. } => self.line.contains(parent),
+            Body::TaskEnded { task, .. } => self.line.contains(task),
+            Body::LogOpened { .. }
+            | Body::PersonKnown { .. }
+            | Body::EstateApplied { .. }
+            | Body::TaskStarted { .. }
+            | Body::InstanceCertified { .. }
+            | Body::Decided(_)
+            | Body::Performed(_)
+            | Body::ApprovalDecided { .. }
+            | Body::Revoked { .. }
+            | Body::Reinstated { .. }
+            | Body::RevocationCarried { .. }
+            | Body::RevocationEffective { .. }
+            | Body::ToolSeen { .. }
+            | Body::ServerInspected { .. }
+            | Body::CredentialSealed { .. }
+            | Body::RefusalsCoalesced { .. }
+            | Body::StateDigest { .. } => concerns_task(body, self.task),
+        }
+    }
+}
+
+/// Returns the task that a person started and from which `task` came: its start belongs to the story too.
+pub fn root(entries: &[Entry], task: TaskId) -> Option<TaskId> {
+    let parent = |child: TaskId| {
+        entries.iter().find_map(|it| {
+            let Body::DelegationSpent { task, .. } = &it.record.body else {
+                return None;
+            };
+            (task.id == child).then(|| task.lineage.parent())?
+        })
+    };
+    std::iter::successors(parent(task), |it| parent(*it)).last()
+}
+
+/// Says whether [`trace`] of `task` needs a record by itself. Revocations are kept whomever they hit: what they hit is known later.
+fn concerns_task(body: &Body, task: TaskId) -> bool {
     match body {
         Body::TaskStarted { task: it, .. } => it.id == task,
         Body::InstanceCertified { task: it, .. }
@@ -90,6 +162,9 @@ pub fn concerns_task(body: &Body, task: TaskId) -> bool {
         | Body::ServerInspected { .. }
         | Body::KeysRotated { .. }
         | Body::CredentialSealed { .. }
+        | Body::DelegationMade { .. }
+        | Body::DelegationSpent { .. }
+        | Body::DelegationWithdrawn { .. }
         | Body::StateDigest { .. } => false,
     }
 }
@@ -101,7 +176,8 @@ pub fn concerns_decision(body: &Body, decision: DecisionId) -> bool {
     } else if let Body::Performed(it) = body {
         Some(it.decision)
     } else {
-        body.warrant().map(|it| it.decision)
+        let warrant = body.warrant().map(|it| it.decision);
+        warrant.or_else(|| body.mandate().map(|it| it.decision))
     };
     named == Some(decision)
 }

@@ -450,6 +450,9 @@ impl Body {
             | Self::Performed(_)
             | Self::ApprovalDecided { .. }
             | Self::Revoked { .. }
+            | Self::Reinstated { .. }
+            | Self::RevocationCarried { .. }
+            | Self::ServerInspected { .. }
             | Self::RevocationEffective { .. }
             | Self::ToolSeen { .. }
             | Self::CredentialSealed { .. }

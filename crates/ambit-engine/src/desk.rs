@@ -134,7 +134,11 @@ impl Live {
     /// Keeps what is derived from the fold in step with it.
     fn announce(&mut self, body: &Body) {
         match body {
-            Body::TaskEnded { task, .. } => self.announce_end(*task),
+            Body::TaskEnded { task, .. } => self.announce_ends(*task),
+            Body::DelegationWithdrawn { parent, .. } => self.announce_ends(*parent),
+            Body::DelegationSpent { task, .. } if task.contained == Contained::None => {
+                self.loose.insert(task.subject);
+            }
             Body::Revoked { .. } => {
                 let ended: Vec<_> = self.runtime.keys().copied().collect();
                 for task in ended {
@@ -151,6 +155,8 @@ impl Live {
             | Body::InstanceCertified { .. }
             | Body::TaskWaits { .. }
             | Body::TaskClaimed { .. }
+            | Body::DelegationMade { .. }
+            | Body::DelegationSpent { .. }
             | Body::Decided(_)
             | Body::Performed(_)
             | Body::ApprovalDecided { .. }
@@ -163,6 +169,14 @@ impl Live {
             | Body::CredentialSealed { .. }
             | Body::RefusalsCoalesced { .. }
             | Body::StateDigest { .. } => {}
+        }
+    }
+
+    /// Tells a task and those below it, as far as they ended.
+    fn announce_ends(&self, task: ambit_core::TaskId) {
+        self.announce_end(task);
+        for below in self.state.below(task) {
+            self.announce_end(below);
         }
     }
 

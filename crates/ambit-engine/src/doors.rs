@@ -6,6 +6,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
+use crate::live::TaskRuntime;
 use ambit_core::{
     AgentName, DecisionId, Labels, Millis, PersonId, ServerName, TaskId, Timestamp, ToolName,
     act::{Act, Target},
@@ -87,6 +88,8 @@ struct Flight {
     person: PersonId,
     /// Whose yes it spent.
     approver: Option<PersonId>,
+    /// The tasks above: what ends one of them ends this.
+    above: Vec<(TaskId, ambit_core::InstanceId, AgentName)>,
     server: Option<ServerName>,
     tool: Option<ToolName>,
     endpoint: Option<Endpoint>,
@@ -126,9 +129,14 @@ impl Flights {
     pub(crate) fn depart(
         self: &Arc<Self>,
         decision: DecisionId,
-        (task, approver): (&Task, Option<PersonId>),
+        (runtime, approver): (&TaskRuntime, Option<PersonId>),
         act: Act,
     ) -> Result<Passage, Crowded> {
+        let task: &Task = &runtime.task;
+        let above = runtime.tasks_above().map(|it| {
+            let task = &it.task;
+            (task.id, task.instance, task.agent.clone())
+        });
         let (cut, receiver) = watch::channel(false);
         let endpoint = match &act {
             Act::Connect { host, port } => Some(Endpoint {
@@ -147,6 +155,7 @@ impl Flights {
             agent: task.agent.clone(),
             person: task.subject,
             approver,
+            above: above.collect(),
             server: act.server().cloned(),
             tool: act.tool().cloned(),
             endpoint,
@@ -154,7 +163,11 @@ impl Flights {
             cut_at: None,
         };
         let mut listed = self.lock();
-        if listed.values().filter(|it| it.task == task.id).count() >= ACTS_IN_FLIGHT_PER_TASK_MAX {
+        let crowded = |id: TaskId| {
+            let under = listed.values().filter(|it| it.is_under(id)).count();
+            under >= ACTS_IN_FLIGHT_PER_TASK_MAX
+        };
+        if crowded(task.id) || flight.above.iter().any(|(id, ..)| crowded(*id)) {
             return Err(Crowded);
         }
         listed.insert(decision, flight);
@@ -168,9 +181,9 @@ impl Flights {
         Ok(Passage { act, flight })
     }
 
-    /// Counts the acts of `task` under way.
+    /// Counts the acts of `task`, and of those below it, under way.
     pub(crate) fn count(&self, task: TaskId) -> usize {
-        self.lock().values().filter(|it| it.task == task).count()
+        self.lock().values().filter(|it| it.is_under(task)).count()
     }
 
     /// Says whether this act is under way.
@@ -244,11 +257,16 @@ impl Flights {
 }
 
 impl Flight {
+    fn is_under(&self, task: TaskId) -> bool {
+        self.task == task || self.above.iter().any(|(above, ..)| *above == task)
+    }
+
     fn hangs_on(&self, target: &Target) -> bool {
+        let mut above = self.above.iter();
         match target {
-            Target::Task(id) => self.task == *id,
-            Target::Instance(id) => self.instance == *id,
-            Target::Agent(name) => self.agent == *name,
+            Target::Task(id) => self.is_under(*id),
+            Target::Instance(id) => self.instance == *id || above.any(|(_, it, _)| it == id),
+            Target::Agent(name) => self.agent == *name || above.any(|(.., it)| it == name),
             Target::Person(id) => self.person == *id || self.approver == Some(*id),
             Target::Server(name) => self.server.as_ref() == Some(name),
         }

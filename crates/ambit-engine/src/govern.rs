@@ -2,6 +2,7 @@
 
 mod approve;
 mod claim;
+mod delegations;
 mod inspect;
 mod keys;
 mod reinstate;
@@ -25,6 +26,7 @@ use ambit_policy::{PersonDecision, PersonPermit, PersonRequest, PolicyBook, Weak
 pub use self::{
     approve::{ApprovalSummary, Counts},
     claim::{Claim, WAITING_PER_AGENT_MAX, Waits},
+    delegations::{Delegate, DelegateTask, DelegationSummary, Delegator, Withdrawal},
     inspect::{Inspection, ServerInspection},
     keys::{KeyLeave, KeyRotation},
     reinstate::Reinstatement,

@@ -116,7 +116,12 @@ impl Handle {
                 .refuse_as(caller, (decision, moment.now), act.action(), reason)
                 .await;
         };
-        if self.shared.flights.count(runtime.task.id) >= ACTS_IN_FLIGHT_PER_TASK_MAX {
+        let flights = &self.shared.flights;
+        let crowded = [&runtime]
+            .into_iter()
+            .chain(runtime.tasks_above())
+            .any(|it| flights.count(it.task.id) >= ACTS_IN_FLIGHT_PER_TASK_MAX);
+        if crowded {
             return self
                 .refuse_as(
                     caller,
@@ -132,12 +137,10 @@ impl Handle {
             &act,
             (decision, moment.now, chance),
         )?;
-        let snapshot = self.shared.read()?.snapshot(
-            &ask.runtime.task,
-            &act,
-            ask.sealed.commitment,
-            moment.now,
-        );
+        let snapshot =
+            self.shared
+                .read()?
+                .snapshot(&ask.runtime, &act, ask.sealed.commitment, moment.now);
         let Some(snapshot) = snapshot else {
             return self
                 .refuse_as(
@@ -215,7 +218,7 @@ impl Handle {
         // Under the lock: a revocation that comes later finds this act listed.
         let departed = self.shared.flights.depart(
             decision,
-            (&runtime.task, approver.map(|it| it.0)),
+            (runtime, approver.map(|it| it.0)),
             permit.into_act(),
         );
         departed.map_err(|_| Reason::Overloaded)

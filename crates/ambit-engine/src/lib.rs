@@ -29,13 +29,17 @@ pub use crate::{
     doors::{Effect, Passage, RESULT_KEPT_BYTES_MAX},
     error::{Denied, EngineError, Refusal},
     govern::{
-        Applied, ApprovalSummary, Claim, Counts, Ender, Inspection, KeyLeave, KeyRotation,
-        Reinstatement, RevocationReport, ServerInspection, StartTask, Started, TaskSummary,
-        WAITING_PER_AGENT_MAX, Waits,
+        Applied, ApprovalSummary, Claim, Counts, Delegate, DelegateTask, DelegationSummary,
+        Delegator, Ender, Inspection, KeyLeave, KeyRotation, Reinstatement, RevocationReport,
+        ServerInspection, StartTask, Started, TaskSummary, WAITING_PER_AGENT_MAX, Waits,
+        Withdrawal,
     },
     handle::{Answer, Handle, Held, Offer, Offers},
     moment::{Clock, Moment},
     rebuild::{RebuildError, Rebuilt, ReplayReport, rebuild, replay_all},
     sequencer::{CompileEstate, STATE_DIGEST_EVERY_RECORDS, Sequencer, Setup, SetupError, Step},
-    state::{Approval, ApprovalStanding, FoldError, OpenAct, RowError, State, TABLES, TaskEntry},
+    state::{
+        Approval, ApprovalStanding, DelegationEntry, FoldError, OpenAct, RowError, State, TABLES,
+        TaskEntry,
+    },
 };

@@ -8,6 +8,7 @@ use std::{
 use ambit_core::{
     Digest, PersonId, TaskId, Timestamp,
     act::{Act, Target},
+    delegation::Part,
     task::{Task, TaskState, Usage},
 };
 use ambit_policy::{ApprovalState, Epochs, PolicyBook, TaskScope};
@@ -33,6 +34,8 @@ pub(crate) struct TaskRuntime {
     pub(crate) task: Arc<Task>,
     pub(crate) wrapped_key: Arc<[u8]>,
     own: Arc<PolicyBook>,
+    /// The task of which it has a part, and the part; none when a person started it.
+    pub(crate) above: Option<(Arc<Self>, Arc<Part>)>,
     /// The compiled bounds, for the version of the estate in force when they were compiled.
     scope: Mutex<Option<(Digest, Arc<TaskScope>)>>,
     /// Says to stdio servers, streams and tunnels that the task has ended.
@@ -46,6 +49,15 @@ pub(crate) struct Snapshot {
     pub(crate) live: ambit_policy::Live,
     pub(crate) approval: ApprovalState,
     pub(crate) epochs: Epochs,
+    /// What is so of each task above, the parent first.
+    pub(crate) above: Vec<SnapshotAbove>,
+}
+
+/// What one decision reads of a task above the one that asks.
+pub(crate) struct SnapshotAbove {
+    pub(crate) state: TaskState,
+    pub(crate) usage: Usage,
+    pub(crate) live: ambit_policy::Live,
 }
 
 impl TaskRuntime {
@@ -54,9 +66,26 @@ impl TaskRuntime {
             task: Arc::new(task),
             wrapped_key: wrapped_key.into(),
             own,
+            above: None,
             scope: Mutex::new(None),
             ended: watch::Sender::new(false),
         }
+    }
+
+    /// Returns what a child needs to act: `task` has `part` of what `parent` may do.
+    pub(crate) fn child(task: Task, wrapped_key: Vec<u8>, parent: Arc<Self>, part: Part) -> Self {
+        let own = parent.own.clone();
+        Self {
+            above: Some((parent, Arc::new(part))),
+            ..Self::new(task, wrapped_key, own)
+        }
+    }
+
+    /// Iterates over the tasks above, the parent first.
+    pub(crate) fn tasks_above(&self) -> impl Iterator<Item = &Arc<Self>> {
+        std::iter::successors(self.above.as_ref().map(|(parent, _)| parent), move |it| {
+            it.above.as_ref().map(|(parent, _)| parent)
+        })
     }
 
     /// Returns the task's bounds under `current`, compiled once per version of the estate.
@@ -68,7 +97,14 @@ impl TaskRuntime {
         {
             return Ok(scope.clone());
         }
-        let scope = Arc::new(TaskScope::new(&self.own, current, &self.task)?);
+        let scope = match &self.above {
+            None => TaskScope::new(&self.own, current, &self.task)?,
+            Some((parent, part)) => {
+                let above = parent.scope(current)?;
+                TaskScope::child(&self.own, current, &self.task, (&above, part.clone()))?
+            }
+        };
+        let scope = Arc::new(scope);
         *cached = Some((version, scope.clone()));
         Ok(scope)
     }
@@ -83,11 +119,25 @@ impl Live {
     /// Returns what a decision on `act` under `task` reads as of `now`; `None` when the task is gone.
     pub(crate) fn snapshot(
         &self,
-        task: &Task,
+        runtime: &TaskRuntime,
         act: &Act,
         commitment: Digest,
         now: Timestamp,
     ) -> Option<Snapshot> {
+        let task = &runtime.task;
+        let own = self.one(task, act, now)?;
+        let above = runtime.tasks_above().map(|it| self.one(&it.task, act, now));
+        Some(Snapshot {
+            state: own.state,
+            usage: own.usage,
+            live: own.live,
+            approval: self.approval(task.id, commitment, now),
+            epochs: self.epochs(task, act.server()),
+            above: above.collect::<Option<_>>()?,
+        })
+    }
+
+    fn one(&self, task: &Task, act: &Act, now: Timestamp) -> Option<SnapshotAbove> {
         let entry = self.state.task(task.id)?;
         let server = act.server();
         let seen = server.zip(act.tool()).and_then(|(server, tool)| {
@@ -106,12 +156,10 @@ impl Live {
             }),
             tool_seen: seen,
         };
-        Some(Snapshot {
+        Some(SnapshotAbove {
             state: entry.state.standing(task.expires_at, now),
             usage: entry.usage.clone(),
             live,
-            approval: self.approval(task.id, commitment, now),
-            epochs: self.epochs(task, server),
         })
     }
 

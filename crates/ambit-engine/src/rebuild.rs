@@ -10,7 +10,7 @@ use ambit_core::{
     Digest,
     record::{Body, Record},
 };
-use ambit_policy::{PolicyBook, Replay, replay, replay_warrant};
+use ambit_policy::{PolicyBook, Replay, replay, replay_mandate, replay_warrant};
 
 use crate::{Archive, ArchiveError, CompileEstate, FoldError, State, TABLES};
 
@@ -142,7 +142,14 @@ pub fn replay_all(
                 let judge = judge.map(|estate| books.get(estate)).transpose()?;
                 judge.map(|book| replay_warrant(&book, warrant))
             }
-            (_, None) => None,
+            (body, None) => match body.mandate() {
+                // Delegations are judged under the estate in force, as people's acts are.
+                Some(mandate) => {
+                    let judge = in_force.map(|estate| books.get(estate)).transpose()?;
+                    judge.map(|book| replay_mandate(&book, mandate))
+                }
+                None => None,
+            },
         };
         match found {
             Some(Replay::Same) => report.same += 1,

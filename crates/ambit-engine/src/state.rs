@@ -7,6 +7,7 @@
 //! The rows after `n` records depend on those records alone (test: `a_rebuild_gives_the_same_rows`).
 
 mod approval;
+mod delegation;
 mod digest;
 mod fold;
 mod rows;
@@ -14,8 +15,8 @@ mod rows;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use ambit_core::{
-    AgentName, ApprovalId, DecisionId, Digest, InstanceId, PersonId, ServerName, TaskId, Timestamp,
-    ToolName,
+    AgentName, ApprovalId, DecisionId, DelegationId, Digest, InstanceId, PersonId, ServerName,
+    TaskId, Timestamp, ToolName,
     act::Target,
     claim::ClaimStanding,
     limits::TASKS_LIVE_MAX,
@@ -26,6 +27,7 @@ use ambit_policy::Standing;
 
 pub use self::{
     approval::{Approval, ApprovalStanding},
+    delegation::DelegationEntry,
     fold::FoldError,
     rows::{RowError, TABLES},
 };
@@ -46,6 +48,11 @@ pub struct State {
     pub(crate) approvals: BTreeMap<ApprovalId, Approval>,
     /// Which approvals of a task may still count, oldest first. Derived; not a row.
     pub(crate) approvals_of: HashMap<TaskId, Vec<ApprovalId>>,
+    pub(crate) delegations: delegation::Delegations,
+    /// Which delegations a task made. Derived; not a row.
+    delegations_of: HashMap<TaskId, Vec<DelegationId>>,
+    /// The children of a task. Derived; not a row.
+    children: HashMap<TaskId, Vec<TaskId>>,
     pub(crate) open: BTreeMap<DecisionId, OpenAct>,
     pub(crate) revoked: BTreeSet<Target>,
     /// What was revoked once and is not now, with the leaf that lifted it: what began before stays without.
@@ -68,7 +75,7 @@ pub struct TaskEntry {
     pub leaf: u64,
     /// The task, without its parameters: they are sealed beside the log.
     pub task: Task,
-    /// The sealed parameters.
+    /// The sealed parameters; of a child, its sealed part.
     pub parameters: Sealed,
     /// Where it stands.
     pub state: TaskState,
@@ -133,6 +140,9 @@ impl State {
             claims: HashMap::new(),
             approvals: BTreeMap::new(),
             approvals_of: HashMap::new(),
+            delegations: BTreeMap::new(),
+            delegations_of: HashMap::new(),
+            children: HashMap::new(),
             open: BTreeMap::new(),
             revoked: BTreeSet::new(),
             reinstated: BTreeMap::new(),
@@ -205,6 +215,7 @@ impl State {
         self.epochs.tasks.remove(&task);
         self.approvals_of.remove(&task);
         self.approvals.retain(|_, it| it.task != task);
+        self.forget_delegations(task, entry.task.lineage.parent());
     }
 
     /// Says whether authority was taken from `target` as a whole, for whatever begins now.

@@ -168,6 +168,16 @@ impl PartAsk {
         Ok(())
     }
 
+    /// Returns the part when it names everything, as [`part_details`] writes it.
+    pub fn whole(self) -> Option<Part> {
+        Some(Part {
+            reads: self.reads,
+            tools: self.tools,
+            calls_max: self.calls_max?,
+            may_emit: self.may_emit?,
+        })
+    }
+
     /// Returns the part that is asked for, with the parent's own bounds where none were given.
     pub fn of(self, parent: &TaskScope, usage: &Usage) -> Part {
         let left = parent.calls_max().saturating_sub(usage.calls);

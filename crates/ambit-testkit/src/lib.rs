@@ -16,7 +16,7 @@ mod world;
 
 pub use crate::{
     clock::TestClock,
-    office::office,
+    office::{delegating_office, office},
     torn_disk::{Fault, TornDisk},
     world::{Opened, World},
 };

@@ -3,11 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use ambit_core::{
-    Digest, Labels, Millis, ServerName, ToolName,
+    Digest, Labels, Millis, ServerName, TemplateName, ToolName,
     estate::{
-        Agent, Approver, ArgumentPath, BearerTokens, Bound, Constraint, Containment, Effect,
-        Estate, LeastBinding, Mode, Parameter, ParameterKind, Person, PersonRole, PolicyFile, Risk,
-        Role, Server, Starters, Template, Tool, ToolGrant, Transport, Trust,
+        Agent, Approver, ArgumentPath, BearerTokens, Bound, Constraint, Containment, Delegable,
+        Effect, Estate, LeastBinding, Mode, Parameter, ParameterKind, Person, PersonRole,
+        PolicyFile, Risk, Role, Server, Starters, Template, Tool, ToolGrant, Transport, Trust,
     },
     json::{self, Value},
 };
@@ -29,6 +29,7 @@ pub fn office(policies: &[(&str, &str)]) -> Estate {
         environment: "production".to_owned(),
         review_by: "2027-06-30".to_owned(),
         templates: BTreeSet::from([template.name.clone()]),
+        parts_of: BTreeSet::new(),
         model_endpoints: BTreeSet::new(),
         workloads: Vec::new(),
     };
@@ -53,6 +54,30 @@ pub fn office(policies: &[(&str, &str)]) -> Estate {
         policies,
         bearer_tokens: BearerTokens::Refused,
     }
+}
+
+/// Returns the estate of [`office`] whose template lets parts be delegated, `depth_max` hops deep, to the agents
+/// `helper` and `archivist`, which may have no such task of their own, and to `clerk`.
+pub fn delegating_office(depth_max: u8, policies: &[(&str, &str)]) -> Estate {
+    let mut estate = office(policies);
+    let template: TemplateName = name("answer");
+    let clerk = estate.agents.values().next().expect("the clerk").clone();
+    let mut agents = BTreeSet::new();
+    for text in ["clerk", "helper", "archivist"] {
+        let mut agent = clerk.clone();
+        agent.name = name(text);
+        agent.parts_of = BTreeSet::from([template.clone()]);
+        if text != "clerk" {
+            agent.templates = BTreeSet::new();
+        }
+        agents.insert(agent.name.clone());
+        estate.agents.insert(agent.name.clone(), agent);
+    }
+    if let Some(template) = estate.templates.get_mut(&template) {
+        template.delegation = Delegable::To { agents, depth_max };
+    }
+    estate.digest = Digest::of(format!("{depth_max} {policies:?}").as_bytes());
+    estate
 }
 
 fn tickets() -> Server {
@@ -155,6 +180,7 @@ fn answer(server: &ServerName) -> Template {
         approver: Approver::AnotherPerson,
         containment: Containment::Optional,
         binding: LeastBinding::Dpop,
+        delegation: Delegable::No,
     }
 }
 

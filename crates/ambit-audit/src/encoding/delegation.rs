@@ -62,6 +62,9 @@ pub(super) fn write(body: &Body) -> (&'static str, Written<'_>) {
         | Body::Performed(_)
         | Body::ApprovalDecided { .. }
         | Body::Revoked { .. }
+        | Body::Reinstated { .. }
+        | Body::RevocationCarried { .. }
+        | Body::ServerInspected { .. }
         | Body::RevocationEffective { .. }
         | Body::ToolSeen { .. }
         | Body::CredentialSealed { .. }

@@ -111,7 +111,13 @@ pub(super) async fn trace(
     let task: TaskId = parsed(&task)?;
     let archive = shared.control.handle.archive(&inspection);
     let names = names(&archive).await?;
-    let entries = sifted(archive, move |it| story::concerns_task(it, task)).await?;
+    let mut concerns = story::Concerns::of(task);
+    let mut entries = sifted(archive.clone(), move |it| concerns.take(it)).await?;
+    if let Some(root) = story::root(&entries, task) {
+        let start =
+            move |it: &Body| matches!(it, Body::TaskStarted { task, .. } if task.id == root);
+        entries.splice(0..0, sifted(archive, start).await?);
+    }
     let now = (shared.control.clock)().now;
     let told = story::trace(&entries, &names, task, now);
     let told = told.ok_or_else(|| Problem::not_found(format!("task {task} in the log")))?;
@@ -160,7 +166,7 @@ async fn names(archive: &Arc<dyn Archive>) -> Result<Names, Problem> {
 /// Goes through the whole log and keeps what a story needs.
 async fn sifted(
     archive: Arc<dyn Archive>,
-    concerns: impl Fn(&Body) -> bool + Send + 'static,
+    mut concerns: impl FnMut(&Body) -> bool + Send + 'static,
 ) -> Result<Vec<Entry>, Problem> {
     let sift = move || -> Result<Vec<Entry>, Problem> {
         let (mut kept, mut next) = (Vec::new(), 0);

@@ -54,6 +54,8 @@ fn agent(
     let review_by = review_by.and_then(|it| day(&it));
     let templates = root.required("templates", r#"templates = ["NAME"]"#);
     let templates = templates.and_then(|it| templates_of(&it, known));
+    let parts_of = root.optional("parts_of");
+    let parts_of = parts_of.map_or(Some(BTreeMap::new()), |it| templates_of(&it, known));
     let endpoints = root.optional("model_endpoints");
     let model_endpoints = endpoints.map_or(Some(BTreeSet::new()), |it| endpoints_of(&it));
     let workloads = root.optional("workload");
@@ -61,7 +63,9 @@ fn agent(
     root.finish();
     let environment = environment?;
     let (templates, fields): (BTreeSet<_>, Vec<_>) = templates?.into_iter().unzip();
-    for (template, field) in templates.iter().zip(&fields) {
+    let (parts_of, of_parts): (BTreeSet<_>, Vec<_>) = parts_of?.into_iter().unzip();
+    let all = templates.iter().zip(&fields);
+    for (template, field) in all.chain(parts_of.iter().zip(&of_parts)) {
         meets_its_servers(field, template, &environment, declared);
     }
     Some(Agent {
@@ -72,6 +76,7 @@ fn agent(
         environment,
         review_by: review_by?,
         templates,
+        parts_of,
         model_endpoints: model_endpoints?,
         workloads: workloads?,
     })

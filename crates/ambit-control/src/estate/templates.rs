@@ -6,9 +6,9 @@ mod parameters;
 use std::collections::{BTreeMap, BTreeSet};
 
 use ambit_core::{
-    Labels, Millis, ServerName, TemplateName,
-    estate::{Approver, Containment, LeastBinding, Server, Starters, Template},
-    limits::TASK_TTL_MAX,
+    AgentName, Labels, Millis, ServerName, TemplateName,
+    estate::{Approver, Containment, Delegable, LeastBinding, Server, Starters, Template},
+    limits::{DELEGATION_DEPTH_MAX, TASK_TTL_MAX},
 };
 
 use super::{
@@ -64,6 +64,8 @@ fn template(
     let containment = root.optional("containment");
     let containment = containment.map_or(Some(Containment::Required), |it| it.word(&CONTAINMENTS));
     let binding = binding(root.optional("binding"), root.optional("bearer"));
+    let delegation = root.optional("delegation");
+    let delegation = delegation.map_or(Some(Delegable::No), |it| delegable(&it, known));
     root.finish();
     Some(Template {
         name,
@@ -80,6 +82,35 @@ fn template(
         approver: approver?,
         containment: containment?,
         binding: binding?,
+        delegation: delegation?,
+    })
+}
+
+/// Reads to which agents parts of such a task may be delegated, and how deep.
+fn delegable(field: &Field<'_>, known: &Known<'_>) -> Option<Delegable> {
+    let mut section = field.section("`delegation`")?;
+    let to = section.required("to", r#"to = ["AGENT"]"#);
+    let depth_max = section.optional("depth_max");
+    section.finish();
+    let to = to?;
+    let agent = |it: &Field<'_>| -> Option<AgentName> {
+        it.one_of("agent", known.agents.iter().copied())?
+            .parse()
+            .ok()
+    };
+    let agents: Vec<Option<AgentName>> = to.items()?.iter().map(agent).collect();
+    let agents: BTreeSet<AgentName> = agents.into_iter().collect::<Option<_>>()?;
+    if agents.is_empty() {
+        to.problem("nobody could take a part; name at least one agent, or leave `delegation` out");
+        return None;
+    }
+    let depth_max = match depth_max {
+        None => 1,
+        Some(field) => field.integer(1, DELEGATION_DEPTH_MAX.into())?,
+    };
+    Some(Delegable::To {
+        agents,
+        depth_max: u8::try_from(depth_max).ok()?,
     })
 }
 

@@ -78,6 +78,11 @@ fn reach(
         |it| format!("is no longer a process with {it}"),
     );
     let none = BTreeSet::new();
+    changes.set(
+        (before.map_or(&none, |it| &it.parts_of), &after.parts_of),
+        |it| format!("may take delegated parts of template {it}"),
+        |it| format!("no longer takes delegated parts of template {it}"),
+    );
     let templates = before.map_or(&none, |it| &it.templates);
     for name in templates.union(&after.templates) {
         let had = old.filter(|_| templates.contains(name));

@@ -3,8 +3,8 @@
 use std::{cmp::Ordering, collections::BTreeSet};
 
 use ambit_core::{
-    Label, Labels,
-    estate::{Approver, Containment, Estate, LeastBinding, Starters, Template},
+    AgentName, Label, Labels,
+    estate::{Approver, Containment, Delegable, Estate, LeastBinding, Starters, Template},
 };
 
 use super::{
@@ -26,7 +26,8 @@ pub(super) fn gained((estate, template): (&Estate, &Template), changes: &mut Cha
             starters(&template.starters),
             approver(template.approver),
             containment(template.containment),
-            unusual_binding(template.binding)
+            unusual_binding(template.binding),
+            delegates(&template.delegation)
         ),
     );
     for offered in offered(estate, template).values() {
@@ -65,6 +66,7 @@ pub(super) fn compare(
         |it| format!("{name}: no longer reads resources and prompts of server {it}"),
     );
     bounds(old, new, changes);
+    delegation(old, new, changes);
     people(old, new, changes);
     parameters(old, new, changes);
     changes.altered(&format!("{name}: owner"), &old.owner, &new.owner);
@@ -113,6 +115,32 @@ fn bounds(old: &Template, new: &Template, changes: &mut Changes) {
         Ordering::Greater => changes.add(Direction::Widens, text()),
         Ordering::Less => changes.add(Direction::Narrows, text()),
         Ordering::Equal => {}
+    }
+}
+
+fn delegation(old: &Template, new: &Template, changes: &mut Changes) {
+    let name = &new.name;
+    let agents = |it: &Template| it.delegation.agents().cloned().collect::<BTreeSet<_>>();
+    changes.set(
+        (&agents(old), &agents(new)),
+        |it| format!("{name}: parts may be delegated to agent {it}"),
+        |it| format!("{name}: parts may no longer be delegated to agent {it}"),
+    );
+    changes.maximum(
+        &format!("{name}: most hops of delegation"),
+        &old.delegation.depth_max(),
+        &new.delegation.depth_max(),
+    );
+}
+
+fn delegates(delegation: &Delegable) -> String {
+    match delegation {
+        Delegable::No => String::new(),
+        Delegable::To { agents, depth_max } => {
+            let agents: Vec<&str> = agents.iter().map(AgentName::as_str).collect();
+            let agents = agents.join(", ");
+            format!(", parts may be delegated to {agents}, {depth_max} hops deep")
+        }
     }
 }
 

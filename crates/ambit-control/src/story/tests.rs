@@ -29,6 +29,7 @@ fn warrant(decision: u128) -> Warrant {
 
 fn started() -> Body {
     let task = Task {
+        lineage: ambit_core::delegation::Lineage::Root,
         id: TASK,
         template: "answer-ticket".parse().unwrap(),
         template_version: 1,
@@ -170,7 +171,10 @@ fn a_trace_tells_the_task_and_what_nobody_knows_first() {
     assert_eq!(trace.unknown.len(), 2);
     let sifted: Vec<Entry> = a_day()
         .into_iter()
-        .filter(|it| concerns_task(&it.record.body, TASK))
+        .filter({
+            let mut concerns = Concerns::of(TASK);
+            move |it| concerns.take(&it.record.body)
+        })
         .collect();
     assert_eq!(
         super::trace(&sifted, &names(), TASK, Timestamp::from_millis(2000)),

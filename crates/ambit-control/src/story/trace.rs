@@ -6,8 +6,9 @@ use std::{
 };
 
 use ambit_core::{
-    DecisionId, RevocationId, ServerName, TaskId, Timestamp,
+    DecisionId, DelegationId, RevocationId, ServerName, TaskId, Timestamp,
     act::Target,
+    delegation::Lineage,
     json::Value,
     record::{Answer, Body, Decided, Performed, Status},
     task::{End, Task, TaskState},
@@ -64,10 +65,14 @@ pub enum Mark {
 /// Tells the story of `task` as of `now`, or nothing when the log does not know it.
 pub fn trace(entries: &[Entry], names: &Names, task: TaskId, now: Timestamp) -> Option<Trace> {
     let started = entries.iter().find_map(|it| {
-        let Body::TaskStarted { task: it, .. } = &it.record.body else {
+        let begun = if let Body::TaskStarted { task, .. } = &it.record.body {
+            task
+        } else if let Body::DelegationSpent { task, .. } = &it.record.body {
+            task
+        } else {
             return None;
         };
-        (it.id == task).then_some(it.as_ref())
+        (begun.id == task).then_some(begun.as_ref())
     })?;
     let context = Context::gather(entries, started);
     let lines: Vec<Line> = entries
@@ -81,9 +86,13 @@ pub fn trace(entries: &[Entry], names: &Names, task: TaskId, now: Timestamp) -> 
         TaskState::Ended(end) => end.as_str(),
     };
     let headline = format!(
-        "{}: {} by {} for {}: {state}",
+        "{}: {}{} by {} for {}: {state}",
         started.id,
         started.template,
+        match started.lineage.parent() {
+            None => String::new(),
+            Some(parent) => format!(", a part delegated by {parent},"),
+        },
         started.agent,
         names.person(started.subject)
     );
@@ -103,6 +112,8 @@ struct Context<'a> {
     servers: BTreeSet<&'a ServerName>,
     revocations: BTreeSet<RevocationId>,
     state: TaskState,
+    /// The tasks that began, as far as the records say.
+    tasks: BTreeMap<TaskId, &'a Task>,
 }
 
 impl<'a> Context<'a> {
@@ -113,6 +124,7 @@ impl<'a> Context<'a> {
             servers: BTreeSet::new(),
             revocations: BTreeSet::new(),
             state: TaskState::Active,
+            tasks: BTreeMap::new(),
         };
         for entry in entries {
             context.learn(&entry.record.body, entry.record.at);
@@ -121,6 +133,9 @@ impl<'a> Context<'a> {
     }
 
     fn learn(&mut self, body: &'a Body, at: Timestamp) {
+        if let Body::DelegationSpent { task, .. } | Body::TaskStarted { task, .. } = body {
+            self.tasks.insert(task.id, task);
+        }
         let over = self.state != TaskState::Active || self.task.expires_at <= at;
         if let Body::Performed(it) = body
             && it.task == self.task.id
@@ -133,10 +148,23 @@ impl<'a> Context<'a> {
             self.servers.extend(&it.server);
         }
         if let Body::TaskEnded { task, end, .. } = body
-            && *task == self.task.id
             && !over
         {
-            self.state = TaskState::Ended(*end);
+            if *task == self.task.id {
+                self.state = TaskState::Ended(*end);
+            } else if self.is_above(*task) {
+                self.state = TaskState::Ended(match end {
+                    End::Completed | End::Cancelled => End::Cancelled,
+                    End::Expired => End::Expired,
+                    End::Revoked => End::Revoked,
+                });
+            }
+        }
+        if let Body::DelegationWithdrawn { delegation, .. } = body
+            && !over
+            && self.came_by(*delegation)
+        {
+            self.state = TaskState::Ended(End::Revoked);
         }
         if let Body::Revoked {
             revocation, target, ..
@@ -152,11 +180,30 @@ impl<'a> Context<'a> {
         }
     }
 
+    /// Says whether the delegation is one by which the task, or one above it, came to be.
+    fn came_by(&self, delegation: DelegationId) -> bool {
+        self.line().any(
+            |it| matches!(it.lineage, Lineage::Child { delegation: by, .. } if by == delegation),
+        )
+    }
+
+    fn is_above(&self, task: TaskId) -> bool {
+        let mut parents = self.line().filter_map(|it| it.lineage.parent());
+        parents.any(|it| it == task)
+    }
+
+    /// Iterates over the task and those above it.
+    fn line(&self) -> impl Iterator<Item = &Task> {
+        std::iter::successors(Some(self.task), |it| {
+            self.tasks.get(&it.lineage.parent()?).copied()
+        })
+    }
+
     fn is_hit(&self, target: &Target) -> bool {
         match target {
-            Target::Task(id) => *id == self.task.id,
-            Target::Instance(id) => *id == self.task.instance,
-            Target::Agent(name) => *name == self.task.agent,
+            Target::Task(id) => *id == self.task.id || self.is_above(*id),
+            Target::Instance(id) => self.line().any(|it| it.instance == *id),
+            Target::Agent(name) => self.line().any(|it| it.agent == *name),
             Target::Person(id) => *id == self.task.subject,
             Target::Server(name) => self.servers.contains(name),
         }
@@ -167,7 +214,15 @@ impl<'a> Context<'a> {
         let (mark, text) = if let Body::Decided(it) = body {
             self.decided(it)?
         } else {
-            (self.mark(body)?, words::body(body, names))
+            let mark = self.mark(body)?;
+            let text = words::body(body, names);
+            if let Body::TaskEnded { task, .. } = body
+                && *task != self.task.id
+            {
+                (mark, format!("ended with {task}, which was {text}"))
+            } else {
+                (mark, text)
+            }
         };
         Some(Line {
             index: entry.index,
@@ -199,7 +254,22 @@ impl<'a> Context<'a> {
             | Body::TaskWaits { task, .. }
             | Body::TaskClaimed { task, .. }
             | Body::ApprovalDecided { task, .. } => (Some(*task), Mark::Given),
+            Body::TaskEnded { task, .. } if self.is_above(*task) => return Some(Mark::Ended),
             Body::TaskEnded { task, .. } => (Some(*task), Mark::Ended),
+            Body::DelegationMade { delegation, .. } => {
+                let own = delegation.parent == self.task.id || self.came_by(delegation.id);
+                return own.then_some(Mark::Given);
+            }
+            Body::DelegationSpent { task, .. } => {
+                let own = task.id == self.task.id || task.lineage.parent() == Some(self.task.id);
+                return own.then_some(Mark::Given);
+            }
+            Body::DelegationWithdrawn {
+                delegation, parent, ..
+            } => {
+                let own = *parent == self.task.id || self.came_by(*delegation);
+                return own.then_some(Mark::Ended);
+            }
             Body::RefusalsCoalesced { task, .. } => (*task, Mark::Denied),
             Body::Revoked { revocation, .. } | Body::RevocationEffective { revocation, .. } => {
                 return self.revocations.contains(revocation).then_some(Mark::Ended);

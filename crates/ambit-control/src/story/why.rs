@@ -5,7 +5,7 @@ use std::fmt;
 use ambit_core::{
     DecisionId, Digest, Reason, TaskId, Timestamp,
     json::Value,
-    record::{Answer, Body, Decided, Warrant},
+    record::{Answer, Body, Decided, Mandate, Warrant},
 };
 
 use super::{Entry, Names, beyond, words};
@@ -51,6 +51,9 @@ pub fn why(
         let body = &entry.record.body;
         if let Body::Decided(it) = body {
             return (it.decision == decision).then(|| of_act(entry, it, entries, &explain));
+        }
+        if let Some(mandate) = body.mandate().filter(|it| it.decision == decision) {
+            return Some(of_step(entry, mandate, names));
         }
         let warrant = body.warrant().filter(|it| it.decision == decision)?;
         Some(of_person(entry, warrant, names))
@@ -116,6 +119,23 @@ fn of_person(entry: &Entry, warrant: &Warrant, names: &Names) -> Why {
         rules: warrant.rules.clone(),
         estate: None,
         facts: warrant.facts.clone(),
+    }
+}
+
+fn of_step(entry: &Entry, mandate: &Mandate, names: &Names) -> Why {
+    let task = mandate.facts.get("task").and_then(Value::as_str);
+    Why {
+        decision: mandate.decision,
+        index: entry.index,
+        at: entry.record.at,
+        task: task.and_then(|it| it.parse().ok()),
+        sentence: visible(&words::body(&entry.record.body, names)),
+        answer: "allow",
+        reason: None,
+        change: None,
+        rules: mandate.rules.clone(),
+        estate: None,
+        facts: mandate.facts.clone(),
     }
 }
 

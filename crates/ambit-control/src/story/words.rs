@@ -3,6 +3,7 @@
 use ambit_core::{
     Digest, Reason,
     claim::ClaimProof,
+    delegation::{Delegation, Lineage},
     record::{Actor, Answer, Body, Decided, KeyStep, Performed, Status},
     task::Task,
 };
@@ -196,6 +197,20 @@ pub(super) fn body(body: &Body, names: &Names) -> String {
             "denied {} {count} more times from {first_at} to {last_at}: {reason}",
             names.actor(*actor)
         ),
+        Body::DelegationMade {
+            delegation,
+            mandate,
+            ..
+        } => made(delegation, &names.actor(mandate.by)),
+        Body::DelegationSpent { task, mandate, .. } => spent(task, &names.actor(mandate.by)),
+        Body::DelegationWithdrawn {
+            delegation,
+            parent,
+            mandate,
+        } => format!(
+            "{} took {delegation} of {parent} back, and with it the child and all below it",
+            names.actor(mandate.by)
+        ),
         Body::StateDigest { digest } => format!("the folded state is {digest}"),
     }
 }
@@ -213,6 +228,41 @@ fn keys_rotated(
         KeyStep::Tidy => "let retired issuing keys go",
     };
     format!("{by} {what} ({certificate}, bundle {sequence})")
+}
+
+fn made(delegation: &Delegation, by: &str) -> String {
+    let part = &delegation.part;
+    let tools = part.tools.keys();
+    let tools = tools.map(|(server, tool)| format!("{server}.{tool}"));
+    let reads = part.reads.iter().map(|it| format!("reads of {it}"));
+    let given: Vec<String> = reads.chain(tools).collect();
+    format!(
+        "{by} of {} delegated {} to {} as {}, {} calls, until {}, {} more hops",
+        delegation.parent,
+        given.join(", "),
+        delegation.to,
+        delegation.id,
+        part.calls_max,
+        delegation.expires_at,
+        delegation.depth_left
+    )
+}
+
+fn spent(task: &Task, by: &str) -> String {
+    let Lineage::Child {
+        parent, delegation, ..
+    } = task.lineage
+    else {
+        return format!("{by} started {} by no delegation", task.id);
+    };
+    format!(
+        "{by} took {delegation} of {parent}: {} for {} as {}, until {}, containment {}",
+        task.id,
+        task.agent,
+        task.instance,
+        task.expires_at,
+        task.contained.as_str()
+    )
 }
 
 fn started(task: &Task, by: &str) -> String {

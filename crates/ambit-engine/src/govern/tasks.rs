@@ -6,6 +6,7 @@ use ambit_audit::Attachment;
 use ambit_core::{
     AgentName, Digest, InstanceId, PersonId, Reason, SpiffeId, TaskId, TemplateName, Timestamp,
     act::{Governance, Target},
+    delegation::Lineage,
     estate::{Containment, Estate, Template},
     json::Value,
     limits::{SVID_TTL_MAX, TASK_TTL_MAX, TASKS_LIVE_MAX},
@@ -84,6 +85,8 @@ pub struct TaskSummary {
     pub usage: Usage,
     /// Whether its agent runs where it can't leave the path.
     pub contained: Contained,
+    /// Where it comes from.
+    pub lineage: Lineage,
 }
 
 /// A version of the estate that came into force.
@@ -223,9 +226,11 @@ impl Handle {
                     Door::Tool(server, tool) => scope.offers(&book, server, tool),
                     Door::Server(server) => scope.offers_server(server),
                     Door::Endpoint(endpoint) => {
-                        let agent = book.estate().agents.get(&runtime.task.agent);
-                        let listed = agent.is_some_and(|it| it.model_endpoints.contains(endpoint));
-                        if listed {
+                        let listed = |it: &Arc<TaskRuntime>| {
+                            let agent = book.estate().agents.get(&it.task.agent);
+                            agent.is_some_and(|it| it.model_endpoints.contains(endpoint))
+                        };
+                        if listed(runtime) && runtime.tasks_above().all(listed) {
                             Offering::Offered
                         } else {
                             Offering::Withheld
@@ -337,6 +342,7 @@ pub(super) fn start(
         started_at: at,
         expires_at: at.plus(template.ttl.min(TASK_TTL_MAX)),
         contained: ask.contained,
+        lineage: Lineage::Root,
     };
     let wrapped = custody.new_task_key(id, asked.chance.draw())?;
     let words = Value::Object(parameters.clone()).to_canonical();
@@ -480,5 +486,6 @@ pub(super) fn summary(entry: &TaskEntry, whole: Option<&Task>, now: Timestamp) -
         expires_at: task.expires_at,
         usage: entry.usage.clone(),
         contained: task.contained,
+        lineage: task.lineage,
     }
 }

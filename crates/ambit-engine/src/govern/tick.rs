@@ -61,6 +61,11 @@ fn sweep(
     let expired = desk.live.state.tasks().filter(over).map(|it| it.task.id);
     let expired: Vec<_> = expired.take(desk.room() / 2).collect();
     for task in &expired {
+        // What is below one that ended just now has ended with it.
+        let state = desk.live.state.task(*task).map(|it| it.state);
+        if state != Some(TaskState::Active) {
+            continue;
+        }
         desk.write(Body::TaskEnded {
             task: *task,
             end: End::Expired,

@@ -11,7 +11,9 @@ use ambit_core::{
     task::{Task, TaskState},
 };
 use ambit_identity::InstanceCaller;
-use ambit_policy::{ApprovalState, Decision, Denial, Epochs, Hold, Permit, PolicyBook, Request};
+use ambit_policy::{
+    ApprovalState, Decision, Denial, Epochs, Hold, Node, Permit, PolicyBook, Request,
+};
 
 use super::{Answer, Held, Reply};
 use crate::{
@@ -53,6 +55,19 @@ impl Ask {
         at: Timestamp,
     ) -> Result<Decision, EngineError> {
         let scope = self.runtime.scope(book)?;
+        let mut scopes = Vec::new();
+        for above in self.runtime.tasks_above() {
+            scopes.push((above.task.clone(), above.scope(book)?));
+        }
+        let above = scopes.iter().zip(&snapshot.above);
+        let above = above.map(|((task, scope), it)| Node {
+            task,
+            scope,
+            state: it.state,
+            usage: &it.usage,
+            live: it.live,
+        });
+        let above: Vec<_> = above.collect();
         Ok(ambit_policy::decide(Request {
             decision: self.decision,
             at,
@@ -68,6 +83,7 @@ impl Ask {
             fresh_approval: self.fresh_approval,
             binding: self.caller.binding().as_str(),
             epochs: snapshot.epochs,
+            above: &above,
         }))
     }
 
@@ -122,13 +138,21 @@ impl Ask {
             self.seal_again(&book, act)?;
         }
         let task = &self.runtime.task;
-        let Some(snapshot) = live.snapshot(task, act, self.sealed.commitment, at) else {
+        let Some(snapshot) = live.snapshot(&self.runtime, act, self.sealed.commitment, at) else {
             return Drafted::new(self.deny(book.as_ref(), act.action(), Reason::TaskEnded, at));
         };
         let charged = match &answer {
             Drafted::Allow(permit) => {
                 let scope = self.runtime.scope(&book)?;
-                ambit_policy::charge(task, &snapshot.usage, permit.value(), &scope).is_ok()
+                let permit = permit.value();
+                let mut charged =
+                    ambit_policy::charge(task, &snapshot.usage, permit, &scope).is_ok();
+                for (above, now) in self.runtime.tasks_above().zip(&snapshot.above) {
+                    let scope = above.scope(&book)?;
+                    let room = ambit_policy::charge(&above.task, &now.usage, permit, &scope);
+                    charged = charged && room.is_ok();
+                }
+                charged
             }
             Drafted::Hold(_) | Drafted::Deny(_) => true,
         };

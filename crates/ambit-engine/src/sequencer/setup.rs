@@ -15,7 +15,7 @@ use ambit_core::{
     record::{Body, Performed, Status},
     task::{Contained, Task, TaskState},
 };
-use ambit_policy::PolicyBook;
+use ambit_policy::{PartAsk, PolicyBook};
 use tokio::sync::mpsc;
 
 use super::{STATE_DIGEST_EVERY_RECORDS, Sequencer, Shared, next_digest};
@@ -180,7 +180,9 @@ impl<D: Durable> Setup<D> {
         }
         let acting =
             |it: &&TaskEntry| it.state.standing(it.task.expires_at, now) == TaskState::Active;
-        let acting: Vec<_> = live.state.tasks().filter(acting).cloned().collect();
+        let mut acting: Vec<_> = live.state.tasks().filter(acting).cloned().collect();
+        // A parent is there before its children.
+        acting.sort_by_key(|it| it.task.lineage.depth());
         for entry in acting {
             if entry.task.contained == Contained::None {
                 live.loose.insert(entry.task.subject);
@@ -191,7 +193,7 @@ impl<D: Durable> Setup<D> {
                 None => self.book(version)?,
             };
             live.books.insert(version, book.clone());
-            if let Some(runtime) = self.runtime(&entry, &book)? {
+            if let Some(runtime) = self.runtime(&live, &entry, &book)? {
                 live.runtime.insert(entry.task.id, Arc::new(runtime));
             }
         }
@@ -209,6 +211,7 @@ impl<D: Durable> Setup<D> {
     /// Opens the sealed parameters of a task. A task whose key was erased can't act any more.
     fn runtime(
         &self,
+        live: &Live,
         entry: &TaskEntry,
         book: &Arc<PolicyBook>,
     ) -> Result<Option<TaskRuntime>, SetupError> {
@@ -221,6 +224,21 @@ impl<D: Durable> Setup<D> {
             return Ok(None);
         };
         let plaintext = self.custody.open(&wrapped, id, sealed, &blob)?;
+        if let Some(parent) = entry.task.lineage.parent() {
+            // A child of a task that can't act can't act either.
+            let Some(parent) = live.runtime.get(&parent).cloned() else {
+                return Ok(None);
+            };
+            let part = json::parse(&plaintext).ok();
+            let Some(part) = part.and_then(|it| PartAsk::from_details(&it).ok()?.whole()) else {
+                return Err(CustodyError::Open { task: id }.into());
+            };
+            let task = Task {
+                parameters: parent.task.parameters.clone(),
+                ..entry.task.clone()
+            };
+            return Ok(Some(TaskRuntime::child(task, wrapped, parent, part)));
+        }
         let parameters = json::parse(&plaintext).ok();
         let Some(parameters) = parameters.and_then(|it| it.as_object().cloned()) else {
             return Err(CustodyError::Open { task: id }.into());

@@ -9,7 +9,9 @@ use ambit_core::{
     task::{End, Task, TaskState, Usage},
 };
 
-use super::{Approval, ApprovalStanding, OpenAct, State, TaskEntry, rows::RowKey};
+use super::{
+    Approval, ApprovalStanding, OpenAct, State, TaskEntry, delegation::end_below, rows::RowKey,
+};
 
 /// A record does not follow from the records before it: the log or this binary is wrong.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
@@ -76,6 +78,15 @@ impl State {
                 self.expect_active(index, *task)?;
                 self.end(index, *task, *end);
             }
+            Body::DelegationMade {
+                delegation, part, ..
+            } => self.delegate(index, delegation, *part)?,
+            Body::DelegationSpent {
+                task,
+                part,
+                mandate,
+            } => self.exchange((index, record.at), task, *part, mandate)?,
+            Body::DelegationWithdrawn { delegation, .. } => self.withdraw(index, *delegation)?,
             Body::Decided(decided) => self.decided(index, record.at, decided)?,
             Body::Performed(performed) => self.performed(index, performed)?,
             Body::ApprovalDecided {
@@ -135,7 +146,7 @@ impl State {
         Ok(())
     }
 
-    fn start(
+    pub(super) fn start(
         &mut self,
         index: u64,
         task: &Task,
@@ -157,6 +168,9 @@ impl State {
         };
         self.tasks.insert(task.id, entry);
         self.instances.insert(task.instance, task.id);
+        if let Some(parent) = task.lineage.parent() {
+            self.children.entry(parent).or_default().push(task.id);
+        }
         self.touch(RowKey::Task(task.id));
         Ok(())
     }
@@ -200,10 +214,21 @@ impl State {
     }
 
     /// Ends a task and all that hangs on it. An ended task's rows move to the ended tables and change no more.
-    fn end(&mut self, index: u64, id: ambit_core::TaskId, end: End) {
+    pub(super) fn end(&mut self, index: u64, id: ambit_core::TaskId, end: End) {
+        let below = self.below(id);
+        self.end_one(index, id, end);
+        for child in below {
+            self.end_one(index, child, end_below(end));
+        }
+    }
+
+    fn end_one(&mut self, index: u64, id: ambit_core::TaskId, end: End) {
         let Some(entry) = self.tasks.get_mut(&id) else {
             return;
         };
+        if entry.state != TaskState::Active {
+            return;
+        }
         entry.state = TaskState::Ended(end);
         self.waiting.remove(&entry.leaf);
         if let ClaimStanding::Claimed { workload } = entry.claim
@@ -220,6 +245,9 @@ impl State {
             .collect();
         for approval in approvals {
             self.touch(RowKey::Approval(approval));
+        }
+        for made in self.delegations_of.get(&id).cloned().unwrap_or_default() {
+            self.touch(RowKey::Delegation(made));
         }
         self.touch(RowKey::Task(id));
     }
@@ -321,6 +349,20 @@ impl State {
         charged: &ambit_core::Labels,
     ) -> Result<(), FoldError> {
         self.expect_active(index, task)?;
+        // What a child does, every task above it has done.
+        for member in self.line(task) {
+            self.charge_one(index, member, decided, charged)?;
+        }
+        Ok(())
+    }
+
+    fn charge_one(
+        &mut self,
+        index: u64,
+        task: ambit_core::TaskId,
+        decided: &Decided,
+        charged: &ambit_core::Labels,
+    ) -> Result<(), FoldError> {
         let Some(entry) = self.tasks.get_mut(&task) else {
             return Ok(());
         };
@@ -353,18 +395,8 @@ impl State {
             self.open.remove(&performed.decision);
         }
         self.touch(RowKey::Open(performed.decision));
-        let Some(entry) = self.tasks.get_mut(&performed.task) else {
-            return Ok(());
-        };
-        if entry.state != TaskState::Active {
-            return Ok(());
-        }
-        let labels = entry.usage.labels.union(&performed.labels);
-        let labels = labels.map_err(|_| inconsistent(index, "too many labels came together"))?;
-        if labels != entry.usage.labels {
-            entry.usage.labels = labels;
-            self.epochs.tasks.insert(performed.task, index);
-            self.touch(RowKey::Task(performed.task));
+        for member in self.line(performed.task) {
+            self.join(index, member, &performed.labels)?;
         }
         Ok(())
     }
@@ -415,7 +447,7 @@ impl State {
         }
     }
 
-    /// Returns the active tasks whose authority hangs on `target`.
+    /// Returns the active tasks whose authority hangs on `target`, with those below them.
     pub fn tasks_under(&self, target: &Target) -> Vec<ambit_core::TaskId> {
         let hangs = |entry: &&TaskEntry| match target {
             Target::Task(id) => entry.task.id == *id,
@@ -428,10 +460,22 @@ impl State {
             .tasks
             .values()
             .filter(|it| it.state == TaskState::Active);
-        active.filter(hangs).map(|it| it.task.id).collect()
+        let mut found = std::collections::BTreeSet::new();
+        for hit in active.filter(hangs).map(|it| it.task.id) {
+            found.insert(hit);
+            found.extend(self.below(hit));
+        }
+        let is_active = |it: &ambit_core::TaskId| {
+            self.tasks.get(it).map(|it| it.state) == Some(TaskState::Active)
+        };
+        found.into_iter().filter(is_active).collect()
     }
 
-    fn expect_active(&self, index: u64, task: ambit_core::TaskId) -> Result<(), FoldError> {
+    pub(super) fn expect_active(
+        &self,
+        index: u64,
+        task: ambit_core::TaskId,
+    ) -> Result<(), FoldError> {
         let entry = self.tasks.get(&task).ok_or_else(|| missing(index, &task))?;
         if entry.state == TaskState::Active {
             return Ok(());
@@ -440,13 +484,13 @@ impl State {
     }
 }
 
-fn missing(index: u64, what: &impl std::fmt::Display) -> FoldError {
+pub(super) fn missing(index: u64, what: &impl std::fmt::Display) -> FoldError {
     FoldError::Missing {
         index,
         what: what.to_string(),
     }
 }
 
-const fn inconsistent(index: u64, what: &'static str) -> FoldError {
+pub(super) const fn inconsistent(index: u64, what: &'static str) -> FoldError {
     FoldError::Inconsistent { index, what }
 }

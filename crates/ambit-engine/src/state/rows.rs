@@ -9,16 +9,18 @@ use std::collections::BTreeMap;
 
 use ambit_audit::RowChange;
 use ambit_core::{
-    ApprovalId, DecisionId, Digest, PersonId, ServerName, TaskId, Timestamp, ToolName,
+    ApprovalId, DecisionId, DelegationId, Digest, PersonId, ServerName, TaskId, Timestamp,
+    ToolName,
     act::Target,
     claim::ClaimStanding,
     json::Value,
     record::{Body, Decided, Status},
     task::{End, TaskState, Usage},
 };
+use ambit_policy::DelegationStanding;
 
 use self::row::Row;
-use super::{Approval, ApprovalStanding, OpenAct, SetDigest, State, TaskEntry};
+use super::{Approval, ApprovalStanding, DelegationEntry, OpenAct, SetDigest, State, TaskEntry};
 use crate::{Archive, ArchiveError};
 
 /// The names of the folded tables.
@@ -29,6 +31,8 @@ pub const TABLES: &[&str] = &[
     "tasks_ended",
     "approvals",
     "approvals_ended",
+    "delegations",
+    "delegations_ended",
     "open_acts",
     "revoked",
     "tools_seen",
@@ -41,6 +45,7 @@ pub(super) enum RowKey {
     Person(PersonId),
     Task(TaskId),
     Approval(ApprovalId),
+    Delegation(DelegationId),
     Open(DecisionId),
     Revoked(Target),
     Seen(ServerName, ToolName),
@@ -104,10 +109,10 @@ impl State {
             self.digest = self.digest.without(old);
         }
         if finality == Finality::Ended {
-            let live = if table == "tasks_ended" {
-                "tasks"
-            } else {
-                "approvals"
+            let live = match table {
+                "tasks_ended" => "tasks",
+                "delegations_ended" => "delegations",
+                _ => "approvals",
             };
             changes.push(RowChange {
                 table: live,
@@ -162,6 +167,15 @@ impl State {
                     return ("approvals", id.to_string(), row, Finality::Live);
                 }
                 ("approvals_ended", id.to_string(), row, Finality::Ended)
+            }
+            RowKey::Delegation(id) => {
+                let entry = self.delegations.get(id);
+                let row = entry.map(|it| bytes(&delegation_row(it)));
+                let parent = entry.and_then(|it| self.tasks.get(&it.delegation.parent));
+                if parent.is_some_and(|it| it.state == TaskState::Active) {
+                    return ("delegations", id.to_string(), row, Finality::Live);
+                }
+                ("delegations_ended", id.to_string(), row, Finality::Ended)
             }
             RowKey::Open(id) => {
                 let row = self.open.get(id).map(|it| bytes(&open_row(it)));
@@ -240,11 +254,12 @@ enum Finality {
 
 type Reader = fn(&mut State, &Row<'_>) -> Result<RowKey, RowError>;
 
-const READERS: [(&str, Reader); 7] = [
+const READERS: [(&str, Reader); 8] = [
     ("log", read_log),
     ("people", read_person),
     ("tasks", read_task),
     ("approvals", read_approval),
+    ("delegations", read_delegation),
     ("open_acts", read_open),
     ("revoked", read_revoked),
     ("tools_seen", read_seen),
@@ -279,6 +294,9 @@ fn read_task(state: &mut State, row: &Row<'_>) -> Result<RowKey, RowError> {
             state.claims.insert(workload, id);
         }
     }
+    if let Some(parent) = entry.task.lineage.parent() {
+        state.children.entry(parent).or_default().push(id);
+    }
     state.tasks.insert(id, entry);
     Ok(RowKey::Task(id))
 }
@@ -307,10 +325,15 @@ pub(crate) fn ended_tasks(
 fn task_entry(row: &Row<'_>) -> Result<TaskEntry, RowError> {
     let value = row.json()?;
     let leaf = row.number(&value, "leaf")?;
-    let Body::TaskStarted {
+    let body = row.record(leaf)?.body;
+    let (task, parameters) = if let Body::TaskStarted {
         task, parameters, ..
-    } = row.record(leaf)?.body
-    else {
+    } = body
+    {
+        (task, parameters)
+    } else if let Body::DelegationSpent { task, part, .. } = body {
+        (task, part)
+    } else {
         return Err(row.wrong("its leaf is no start of a task"));
     };
     let mut tool_calls = BTreeMap::new();
@@ -394,6 +417,40 @@ fn read_approval(state: &mut State, row: &Row<'_>) -> Result<RowKey, RowError> {
         .push(id);
     state.approvals.insert(id, approval);
     Ok(RowKey::Approval(id))
+}
+
+fn read_delegation(state: &mut State, row: &Row<'_>) -> Result<RowKey, RowError> {
+    let value = row.json()?;
+    let leaf = row.number(&value, "leaf")?;
+    let Body::DelegationMade {
+        delegation, part, ..
+    } = row.record(leaf)?.body
+    else {
+        return Err(row.wrong("its leaf is no delegation"));
+    };
+    let standing = row.text(&value, "standing")?;
+    let standings = STANDINGS.into_iter().find(|(word, _)| *word == standing);
+    let (_, standing) = standings.ok_or_else(|| row.wrong("`standing`"))?;
+    let child = match value.get("child") {
+        None => None,
+        Some(_) => Some(
+            row.text(&value, "child")?
+                .parse()
+                .map_err(|_| row.wrong("`child`"))?,
+        ),
+    };
+    let id = delegation.id;
+    let made = state.delegations_of.entry(delegation.parent).or_default();
+    made.push(id);
+    let entry = DelegationEntry {
+        leaf,
+        delegation: *delegation,
+        part,
+        standing,
+        child,
+    };
+    state.delegations.insert(id, entry);
+    Ok(RowKey::Delegation(id))
 }
 
 fn read_open(state: &mut State, row: &Row<'_>) -> Result<RowKey, RowError> {
@@ -523,6 +580,24 @@ fn task_row(entry: &TaskEntry) -> Value {
     ];
     Value::object(members.into_iter().chain(claim::member(entry.claim)))
 }
+
+fn delegation_row(entry: &DelegationEntry) -> Value {
+    let standing = STANDINGS.into_iter().find(|(_, it)| *it == entry.standing);
+    let mut members = vec![
+        ("leaf", entry.leaf.into()),
+        ("standing", standing.map_or("none", |(word, _)| word).into()),
+    ];
+    if let Some(child) = entry.child {
+        members.push(("child", child.to_string().into()));
+    }
+    Value::object(members)
+}
+
+const STANDINGS: [(&str, DelegationStanding); 3] = [
+    ("open", DelegationStanding::Open),
+    ("spent", DelegationStanding::Spent),
+    ("withdrawn", DelegationStanding::Withdrawn),
+];
 
 fn approval_row(approval: &Approval) -> Value {
     let leaf = ("leaf", approval.leaf.into());

@@ -26,6 +26,7 @@ fn started(number: u128) -> Record {
         started_at: Timestamp::from_millis(1),
         expires_at: Timestamp::from_millis(2),
         contained: Contained::None,
+        lineage: ambit_core::delegation::Lineage::Root,
     };
     let warrant = Warrant {
         decision: DecisionId::from_bits(number),

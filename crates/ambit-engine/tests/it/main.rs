@@ -12,6 +12,9 @@
 mod approvals;
 mod attacks;
 mod claim;
+mod attacks_on_delegation;
+mod delegation;
+mod delegation_laws;
 mod path;
 mod rebuild;
 mod reinstate;

@@ -83,6 +83,9 @@ pub(super) fn claims(body: &Body) -> Option<String> {
         | Body::PersonKnown { .. }
         | Body::CredentialSealed { .. }
         | Body::RefusalsCoalesced { .. }
+        | Body::DelegationMade { .. }
+        | Body::DelegationSpent { .. }
+        | Body::DelegationWithdrawn { .. }
         | Body::StateDigest { .. } => return None,
     };
     Some(claim.to_string())

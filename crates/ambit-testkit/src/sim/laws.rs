@@ -6,9 +6,10 @@ use std::{
 };
 
 use ambit_core::{
-    ApprovalId, DecisionId, Digest, Labels, PersonId, RevocationId, ServerName, TaskId, Timestamp,
-    ToolName,
+    ApprovalId, DecisionId, DelegationId, Digest, Labels, PersonId, RevocationId, ServerName,
+    TaskId, Timestamp, ToolName,
     act::Target,
+    delegation::Part,
     estate::{Bound, Mode, Template},
     limits::{APPROVAL_GRANTED_TTL, PERMIT_ACT_BY},
     record::{Answer, Body, Decided, Performed, Record, Status, Verdict},
@@ -16,7 +17,10 @@ use ambit_core::{
 };
 use ambit_policy::PolicyBook;
 
+use self::delegation::Given;
 use super::claims::claims;
+
+mod delegation;
 
 /// What the log says so far, and whether it kept the promises.
 pub struct Laws {
@@ -33,6 +37,7 @@ pub struct Laws {
     pub(super) open: BTreeMap<DecisionId, Option<Status>>,
     permitted: BTreeMap<DecisionId, TaskId>,
     seen: BTreeMap<(ServerName, ToolName), Digest>,
+    delegations: BTreeMap<DelegationId, Given>,
     claims: BTreeSet<String>,
     waiting: BTreeSet<TaskId>,
     coalesced: u64,
@@ -46,6 +51,8 @@ struct Course {
     calls: u32,
     tool_calls: BTreeMap<(ServerName, ToolName), u32>,
     labels: Labels,
+    /// The task above and the part that was given of it.
+    above: Option<(TaskId, Part)>,
 }
 
 struct Asked {
@@ -77,6 +84,7 @@ impl Laws {
             open: BTreeMap::new(),
             permitted: BTreeMap::new(),
             seen: BTreeMap::new(),
+            delegations: BTreeMap::new(),
             claims: BTreeSet::new(),
             waiting: BTreeSet::new(),
             coalesced: 0,
@@ -94,6 +102,13 @@ impl Laws {
         match &record.body {
             Body::EstateApplied { estate, .. } => self.estate = Some(*estate),
             Body::TaskStarted { task, .. } => self.started(task)?,
+            Body::DelegationMade { delegation, .. } => self.delegated(record.at, delegation)?,
+            Body::DelegationSpent { task, mandate, .. } => {
+                self.exchanged(record.at, task, mandate.by)?;
+            }
+            Body::DelegationWithdrawn { delegation, .. } => {
+                self.withdrawn(record.at, *delegation)?;
+            }
             Body::TaskEnded { task, .. } => self.ended(*task)?,
             Body::Decided(decided) => self.decided(record.at, decided)?,
             Body::Performed(performed) => self.performed(performed)?,
@@ -211,6 +226,7 @@ impl Laws {
             calls: 0,
             tool_calls: BTreeMap::new(),
             labels: Labels::none(),
+            above: None,
         };
         let before = self.tasks.insert(task.id, course);
         ensure(before.is_none(), || format!("{} starts twice", task.id))
@@ -221,6 +237,7 @@ impl Laws {
         let course = course.ok_or_else(|| format!("{id} ends and never started"))?;
         ensure(!course.over, || format!("{id} ends twice"))?;
         course.over = true;
+        self.end_below(id);
         Ok(())
     }
 
@@ -240,6 +257,11 @@ impl Laws {
                 Target::Person(id) => task.subject == *id,
                 Target::Server(_) => false,
             };
+        }
+        let over = self.tasks.values().filter(|it| it.over);
+        let over: Vec<TaskId> = over.map(|it| it.task.id).collect();
+        for task in over {
+            self.end_below(task);
         }
     }
 
@@ -356,7 +378,25 @@ impl Laws {
         let name = decided.decision;
         let task = decided.task.ok_or("a permit names no task")?;
         self.live(task, at, "a permit")?;
-        let template = self.template_of(task).ok_or("an unknown template")?.clone();
+        for member in self.line(task) {
+            self.charge_one(at, (member, decided), charged)?;
+        }
+        self.permitted.insert(name, task);
+        let before = self.open.insert(name, None);
+        ensure(before.is_none(), || format!("{name} is permitted twice"))
+    }
+
+    /// What a child does is charged to every task above it.
+    fn charge_one(
+        &mut self,
+        at: Timestamp,
+        (task, decided): (TaskId, &Decided),
+        charged: &Labels,
+    ) -> Result<(), Broken> {
+        let name = decided.decision;
+        self.live(task, at, "a permit")?;
+        let mut template = self.template_of(task).ok_or("an unknown template")?.clone();
+        self.narrow(task, &mut template, decided)?;
         let key = decided.server.clone().zip(decided.tool.clone());
         let sends = key.as_ref().is_some_and(|(server, tool)| {
             let book = self.books.get(&decided.estate);
@@ -380,9 +420,7 @@ impl Laws {
             ensure(within, || format!("{name} exceeds its tool's budget"))?;
         }
         course.labels = union(&course.labels, charged)?;
-        self.permitted.insert(name, task);
-        let before = self.open.insert(name, None);
-        ensure(before.is_none(), || format!("{name} is permitted twice"))
+        Ok(())
     }
 
     fn performed(&mut self, performed: &Performed) -> Result<(), Broken> {
@@ -396,10 +434,12 @@ impl Laws {
         } else {
             self.open.remove(&name);
         }
-        let course = self.tasks.get_mut(&performed.task);
-        let course = course.ok_or("an outcome of no task")?;
-        if !course.over {
-            course.labels = union(&course.labels, &performed.labels)?;
+        for member in self.line(performed.task) {
+            let course = self.tasks.get_mut(&member);
+            let course = course.ok_or("an outcome of no task")?;
+            if !course.over {
+                course.labels = union(&course.labels, &performed.labels)?;
+            }
         }
         Ok(())
     }

@@ -1,0 +1,267 @@
+//! One step of a delegation at the desk: who takes it, and the decision on it.
+
+use std::{collections::BTreeSet, sync::Arc};
+
+use ambit_core::{
+    AgentName, DecisionId, SpiffeId, TaskId, Timestamp,
+    act::Target,
+    delegation::{DelegationStep, Part},
+    estate::PersonRole,
+    limits::{CHILDREN_PER_TASK_MAX, DELEGATIONS_PER_TASK_MAX, SUBTREE_TASKS_MAX},
+    record::Actor,
+    task::{Contained, End, TaskState},
+};
+use ambit_identity::InstanceCaller;
+use ambit_policy::{
+    Acting, DelegationAsk, DelegationDecision, DelegationPermit, DelegationRoom,
+    DelegationStanding, Denial, Standing, decide_delegation,
+};
+
+use super::{Delegate, Delegator, standing};
+use crate::{
+    DelegationEntry, Denied, Moment, Refusal, desk::Desk, govern::Asked, live::TaskRuntime,
+    moment::Chance, quota::Writing, sequencer::Shared, state::Room,
+};
+
+/// Who takes a step, proved.
+pub(super) enum Evidence {
+    Instance(InstanceCaller),
+    Person(ambit_identity::PersonCaller),
+}
+
+/// A step at the desk: who, when, and with which chance.
+pub(super) struct Step {
+    pub(super) chance: Chance,
+    decision: DecisionId,
+    by: By,
+    shared: Arc<Shared>,
+    asked_at: Timestamp,
+}
+
+enum By {
+    Instance(InstanceCaller),
+    Person(Box<Asked>),
+}
+
+/// What a step is about.
+pub(super) struct What {
+    pub(super) to: AgentName,
+    pub(super) to_instance: Option<SpiffeId>,
+    pub(super) part: Option<Part>,
+    pub(super) depth_left: u8,
+    pub(super) expires_at: Timestamp,
+    pub(super) standing: DelegationStanding,
+    /// The leaf that made the delegation, when it is made.
+    pub(super) since: Option<u64>,
+    pub(super) contained: Option<Contained>,
+}
+
+impl What {
+    /// Returns what a step on a delegation that is made is about.
+    pub(super) fn of(entry: &DelegationEntry) -> Self {
+        let delegation = &entry.delegation;
+        Self {
+            to: delegation.to.clone(),
+            to_instance: delegation.spiffe_id.clone(),
+            part: None,
+            depth_left: delegation.depth_left,
+            expires_at: delegation.expires_at,
+            standing: entry.standing,
+            since: Some(entry.leaf),
+            contained: None,
+        }
+    }
+}
+
+impl Step {
+    pub(super) fn new(by: Evidence, moment: &Moment, shared: Arc<Shared>) -> Self {
+        let mut chance = Chance::new(moment.chance);
+        let decision = chance.id(moment.now);
+        let own = Chance::new(chance.draw());
+        let by = match by {
+            Evidence::Instance(caller) => By::Instance(caller),
+            Evidence::Person(caller) => By::Person(Box::new(Asked {
+                caller,
+                chance,
+                decision,
+            })),
+        };
+        Self {
+            chance: own,
+            decision,
+            by,
+            shared,
+            asked_at: moment.now,
+        }
+    }
+
+    /// Decides on the step under the policies in force; a no is written down.
+    pub(super) fn permit(
+        &mut self,
+        desk: &mut Desk<'_>,
+        (step, parent): (DelegationStep, &TaskRuntime),
+        what: What,
+    ) -> Result<DelegationPermit, Refusal> {
+        let book = desk.live.book()?;
+        let person = match &mut self.by {
+            By::Instance(_) => None,
+            By::Person(asked) => Some(asked.person(desk)?),
+        };
+        let scope = parent.scope(&book)?;
+        let (task, at) = (&parent.task, desk.at());
+        let state = &desk.live.state;
+        let entry = state
+            .task(task.id)
+            .ok_or_else(|| Refusal::not_found(task.id))?;
+        let none = BTreeSet::<PersonRole>::new();
+        let by = match (&self.by, person) {
+            (By::Instance(caller), _) => self.instance(desk, caller),
+            (By::Person(asked), Some(person)) => {
+                let people = &book.estate().people;
+                Acting::Person {
+                    person,
+                    roles: people
+                        .get(asked.caller.alias())
+                        .map_or(&none, |it| &it.roles),
+                    standing: state.standing(&Target::Person(person)),
+                    weak_binding: desk.live.weak_binding(person),
+                }
+            }
+            (By::Person(_), None) => return Err(Refusal::not_found(task.id)),
+        };
+        let actor = match by {
+            Acting::Instance { instance, .. } => Actor::Instance(instance),
+            Acting::Person { person, .. } => Actor::Person(person),
+        };
+        let delegate = Target::Agent(what.to.clone());
+        let decided = decide_delegation(DelegationAsk {
+            decision: self.decision,
+            at,
+            book: &book,
+            step,
+            by,
+            parent: task,
+            scope: &scope,
+            state: entry.state,
+            usage: &entry.usage,
+            subject: state.standing_since(entry.leaf, &Target::Person(task.subject)),
+            to: &what.to,
+            to_instance: what.to_instance.as_ref(),
+            delegate: what.since.map_or_else(
+                || state.standing(&delegate),
+                |leaf| state.standing_since(leaf, &delegate),
+            ),
+            part: what.part.as_ref(),
+            depth_left: what.depth_left,
+            expires_at: what.expires_at,
+            standing: what.standing,
+            room: room(desk, step, (task.id, actor)),
+            contained: what.contained,
+        });
+        match decided {
+            DelegationDecision::Allow(permit) => Ok(permit),
+            DelegationDecision::Deny(denial) => Err(self.refuse(desk, denial)?),
+        }
+    }
+
+    fn instance<'a>(&self, desk: &Desk<'_>, caller: &'a InstanceCaller) -> Acting<'a> {
+        let state = &desk.live.state;
+        let own = state.instances.get(&caller.instance());
+        let own = own.and_then(|it| state.task(*it));
+        // The certificate names the agent too; a task of another agent is none of the caller's.
+        let own = own.filter(|it| it.task.spiffe_id == *caller.spiffe_id());
+        let over = caller.expires_at() <= desk.at().max(self.asked_at);
+        let standing_of = |id: TaskId| {
+            if over {
+                return TaskState::Ended(End::Expired);
+            }
+            standing(desk, id).unwrap_or(TaskState::Ended(End::Expired))
+        };
+        let leaf = own.map_or(0, |it| it.leaf);
+        let revoked = [
+            Target::Instance(caller.instance()),
+            Target::Agent(caller.agent().clone()),
+        ];
+        let revoked = revoked
+            .iter()
+            .any(|it| state.standing_since(leaf, it) == Standing::Revoked);
+        Acting::Instance {
+            instance: caller.instance(),
+            agent: caller.agent(),
+            spiffe_id: caller.spiffe_id(),
+            task: own.map(|it| (it.task.id, standing_of(it.task.id))),
+            standing: if revoked {
+                Standing::Revoked
+            } else {
+                Standing::Live
+            },
+            binding: caller.binding().as_str(),
+        }
+    }
+
+    /// Writes a denial down; when an instance is refused in a flood, it is counted instead.
+    fn refuse(&self, desk: &mut Desk<'_>, denial: Denial) -> Result<Refusal, Refusal> {
+        let denied = Denied {
+            decision: denial.decision(),
+            reason: denial.reason(),
+        };
+        let explanation = denial.explanation();
+        let writing = match &self.by {
+            By::Person(_) => Writing::Alone,
+            By::Instance(caller) => self.shared.quotas().refused(
+                caller.instance(),
+                denial.task(),
+                denied.reason,
+                self.asked_at,
+            ),
+        };
+        if writing != Writing::Counted {
+            desk.write(denial)?;
+        }
+        Ok(Refusal::Denied {
+            denied,
+            explanation,
+        })
+    }
+}
+
+/// Says whether there is room for what the step makes.
+fn room(desk: &Desk<'_>, step: DelegationStep, (task, by): (TaskId, Actor)) -> DelegationRoom {
+    let state = &desk.live.state;
+    match step {
+        DelegationStep::Withdraw => DelegationRoom::Left,
+        DelegationStep::Delegate if state.delegations_of(task) >= DELEGATIONS_PER_TASK_MAX => {
+            DelegationRoom::DelegationsFull
+        }
+        DelegationStep::Delegate => DelegationRoom::Left,
+        DelegationStep::Exchange if state.children_ever(task) >= CHILDREN_PER_TASK_MAX => {
+            DelegationRoom::ChildrenFull
+        }
+        DelegationStep::Exchange if state.subtree_of_root(task) >= SUBTREE_TASKS_MAX => {
+            DelegationRoom::SubtreeFull
+        }
+        DelegationStep::Exchange if state.room() == Room::Full => DelegationRoom::TasksFull,
+        DelegationStep::Exchange if state.labels_of_child(task, by).is_err() => {
+            DelegationRoom::LabelsFull
+        }
+        DelegationStep::Exchange => DelegationRoom::Left,
+    }
+}
+
+impl From<Delegator<'_>> for Evidence {
+    fn from(by: Delegator<'_>) -> Self {
+        match by {
+            Delegator::Instance(caller) => Self::Instance(caller.clone()),
+            Delegator::Person(caller) => Self::Person(caller.clone()),
+        }
+    }
+}
+
+impl From<Delegate<'_>> for Evidence {
+    fn from(by: Delegate<'_>) -> Self {
+        match by {
+            Delegate::Instance(caller) => Self::Instance(caller.clone()),
+            Delegate::Runner(caller) => Self::Person(caller.clone()),
+        }
+    }
+}
