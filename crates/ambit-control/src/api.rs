@@ -9,6 +9,7 @@ mod approvals;
 mod authority;
 mod body;
 mod caller;
+mod delegations;
 mod estate;
 mod idempotency;
 mod join;

@@ -115,6 +115,7 @@ impl Concerns {
             | Body::Performed(_)
             | Body::ApprovalDecided { .. }
             | Body::Revoked { .. }
+            | Body::KeysRotated { .. }
             | Body::Reinstated { .. }
             | Body::RevocationCarried { .. }
             | Body::RevocationEffective { .. }

@@ -450,6 +450,7 @@ impl Body {
             | Self::Performed(_)
             | Self::ApprovalDecided { .. }
             | Self::Revoked { .. }
+            | Self::KeysRotated { .. }
             | Self::Reinstated { .. }
             | Self::RevocationCarried { .. }
             | Self::ServerInspected { .. }

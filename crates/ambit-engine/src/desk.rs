@@ -110,6 +110,7 @@ const fn may_use_reserve(body: &Body) -> bool {
         | Body::PersonKnown { .. }
         | Body::TaskEnded { .. }
         | Body::Performed(_)
+        | Body::DelegationWithdrawn { .. }
         | Body::Revoked { .. }
         | Body::RevocationCarried { .. }
         | Body::RevocationEffective { .. }
@@ -120,6 +121,8 @@ const fn may_use_reserve(body: &Body) -> bool {
         | Body::InstanceCertified { .. }
         | Body::TaskWaits { .. }
         | Body::TaskClaimed { .. }
+        | Body::DelegationMade { .. }
+        | Body::DelegationSpent { .. }
         | Body::Decided(_)
         | Body::ApprovalDecided { .. }
         | Body::Reinstated { .. }

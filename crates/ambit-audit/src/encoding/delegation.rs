@@ -62,6 +62,7 @@ pub(super) fn write(body: &Body) -> (&'static str, Written<'_>) {
         | Body::Performed(_)
         | Body::ApprovalDecided { .. }
         | Body::Revoked { .. }
+        | Body::KeysRotated { .. }
         | Body::Reinstated { .. }
         | Body::RevocationCarried { .. }
         | Body::ServerInspected { .. }

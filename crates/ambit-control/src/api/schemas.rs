@@ -36,6 +36,7 @@ use Shape::{Anything, Count, ListOf, Object, Of, Text, TextOrNull, Texts, Time, 
 
 const STATES: Shape = Word(&["active", "completed", "cancelled", "expired", "revoked"]);
 const CONTAINED: Shape = Word(&["namespaces", "none"]);
+const STANDINGS: Shape = Word(&["open", "spent", "withdrawn", "expired"]);
 const VERDICTS: Shape = Word(&["approved", "refused"]);
 const MARKS: Shape = Word(&["allowed", "held", "denied", "unknown", "given", "ended"]);
 
@@ -135,6 +136,53 @@ pub(super) const SCHEMAS: &[Schema] = &[
             Member("expires_at", Time, Always),
             Member("calls", Count, Always),
             Member("labels", Texts, Always),
+            Member("parent", Text, Maybe),
+            Member("delegation", Text, Maybe),
+        ],
+    },
+    Schema {
+        name: "Delegate",
+        members: &[
+            Member("to", Text, Always),
+            Member("spiffe_id", Text, Maybe),
+            Member("authorization_details", Anything, Always),
+            Member("ttl_seconds", Count, Maybe),
+            Member("depth_left", Count, Maybe),
+        ],
+    },
+    Schema {
+        name: "Delegation",
+        members: &[
+            Member("delegation", Text, Always),
+            Member("parent", Text, Always),
+            Member("to", Text, Always),
+            Member("spiffe_id", Text, Maybe),
+            Member("standing", STANDINGS, Always),
+            Member("authorization_details", Anything, Always),
+            Member("depth_left", Count, Always),
+            Member("authority", Text, Always),
+            Member("made_at", Time, Always),
+            Member("expires_at", Time, Always),
+            Member("child", Text, Maybe),
+        ],
+    },
+    Schema {
+        name: "Delegations",
+        members: &[Member("delegations", ListOf("Delegation"), Always)],
+    },
+    Schema {
+        name: "ExchangeDelegation",
+        members: &[
+            Member("contained", CONTAINED, Always),
+            Member("csr", Text, Always),
+        ],
+    },
+    Schema {
+        name: "Withdrawal",
+        members: &[
+            Member("delegation", Text, Always),
+            Member("ended", Texts, Always),
+            Member("crossed", Texts, Always),
         ],
     },
     Schema {

@@ -4,6 +4,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use ambit_core::{
     AgentName, TaskId, TemplateName, Timestamp,
+    delegation::Lineage,
     estate::Estate,
     json::Value,
     task::{Contained, End, Task, TaskState},
@@ -50,7 +51,7 @@ enum Serves {
 
 #[derive(Clone, Copy, Deserialize)]
 #[serde(rename_all = "snake_case")]
-enum ContainedWord {
+pub(super) enum ContainedWord {
     Namespaces,
     None,
 }
@@ -237,7 +238,7 @@ pub(super) async fn certify(
     Ok(svid.to_pem())
 }
 
-fn started_value(control: &Control, started: &Started, more: Option<(&str, &str)>) -> Value {
+pub(super) fn started_value(control: &Control, started: &Started, more: Option<(&str, &str)>) -> Value {
     let details = (
         "authorization_details",
         started.authorization_details.clone(),
@@ -371,7 +372,7 @@ fn summary(
     let subject = control.handle.person_alias(inspection, task.subject)?;
     let subject = subject.unwrap_or_else(|| task.subject.to_string());
     let labels = task.usage.labels.iter().map(|it| it.as_str());
-    Ok(Value::object([
+    let mut members = vec![
         ("task", task.id.to_string().into()),
         ("state", state(task.state).into()),
         ("template", task.template.as_str().into()),
@@ -386,7 +387,15 @@ fn summary(
         ("expires_at", task.expires_at.to_string().into()),
         ("calls", u64::from(task.usage.calls).into()),
         ("labels", labels.collect()),
-    ]))
+    ];
+    if let Lineage::Child {
+        parent, delegation, ..
+    } = task.lineage
+    {
+        members.push(("parent", parent.to_string().into()));
+        members.push(("delegation", delegation.to_string().into()));
+    }
+    Ok(Value::object(members))
 }
 
 const fn state(state: TaskState) -> &'static str {

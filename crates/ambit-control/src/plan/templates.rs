@@ -17,7 +17,7 @@ pub(super) fn gained((estate, template): (&Estate, &Template), changes: &mut Cha
     changes.add(
         Direction::Widens,
         format!(
-            "gains template {} ({}): lives {}, {} calls, {}, {}, {}, {}{}",
+            "gains template {} ({}): lives {}, {} calls, {}, {}, {}, {}{}{}",
             template.name,
             template.purpose,
             template.ttl,

@@ -84,6 +84,7 @@ impl Step {
                 caller,
                 chance,
                 decision,
+                shared: shared.clone(),
             })),
         };
         Self {
@@ -160,7 +161,7 @@ impl Step {
         });
         match decided {
             DelegationDecision::Allow(permit) => Ok(permit),
-            DelegationDecision::Deny(denial) => Err(self.refuse(desk, denial)?),
+            DelegationDecision::Deny(denial) => Err(self.refuse(desk, (denial, actor))?),
         }
     }
 
@@ -199,22 +200,24 @@ impl Step {
         }
     }
 
-    /// Writes a denial down; when an instance is refused in a flood, it is counted instead.
-    fn refuse(&self, desk: &mut Desk<'_>, denial: Denial) -> Result<Refusal, Refusal> {
+    /// Writes a denial down; when its caller is refused in a flood, it is counted instead.
+    fn refuse(
+        &self,
+        desk: &mut Desk<'_>,
+        (denial, actor): (Denial, Actor),
+    ) -> Result<Refusal, Refusal> {
         let denied = Denied {
             decision: denial.decision(),
             reason: denial.reason(),
         };
         let explanation = denial.explanation();
-        let writing = match &self.by {
-            By::Person(_) => Writing::Alone,
-            By::Instance(caller) => self.shared.quotas().refused(
-                caller.instance(),
-                denial.task(),
-                denied.reason,
-                self.asked_at,
-            ),
+        let task = match actor {
+            Actor::Instance(_) => denial.task(),
+            Actor::Person(_) | Actor::Ambit | Actor::Nobody => None,
         };
+        let mut quotas = self.shared.quotas();
+        let writing = quotas.refused(actor, task, denied.reason, self.asked_at);
+        drop(quotas);
         if writing != Writing::Counted {
             desk.write(denial)?;
         }

@@ -98,7 +98,7 @@ impl Laws {
             number: self.tasks.len(),
             over: false,
             calls: 0,
-            tool_calls: Default::default(),
+            tool_calls: std::collections::BTreeMap::new(),
             labels,
             above: Some((parent, part)),
         };
