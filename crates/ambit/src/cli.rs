@@ -2,12 +2,15 @@
 
 mod approvals;
 mod authority;
+mod delegations;
 pub(crate) mod estate;
 mod log;
 mod run;
 mod secrets;
 mod status;
 mod tasks;
+
+pub(crate) use self::tasks::segment;
 
 use std::{path::PathBuf, process::ExitCode};
 

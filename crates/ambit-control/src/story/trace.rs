@@ -182,18 +182,18 @@ impl<'a> Context<'a> {
 
     /// Says whether the delegation is one by which the task, or one above it, came to be.
     fn came_by(&self, delegation: DelegationId) -> bool {
-        self.line().any(
+        self.chain().any(
             |it| matches!(it.lineage, Lineage::Child { delegation: by, .. } if by == delegation),
         )
     }
 
     fn is_above(&self, task: TaskId) -> bool {
-        let mut parents = self.line().filter_map(|it| it.lineage.parent());
+        let mut parents = self.chain().filter_map(|it| it.lineage.parent());
         parents.any(|it| it == task)
     }
 
     /// Iterates over the task and those above it.
-    fn line(&self) -> impl Iterator<Item = &Task> {
+    fn chain(&self) -> impl Iterator<Item = &Task> {
         std::iter::successors(Some(self.task), |it| {
             self.tasks.get(&it.lineage.parent()?).copied()
         })
@@ -202,8 +202,8 @@ impl<'a> Context<'a> {
     fn is_hit(&self, target: &Target) -> bool {
         match target {
             Target::Task(id) => *id == self.task.id || self.is_above(*id),
-            Target::Instance(id) => self.line().any(|it| it.instance == *id),
-            Target::Agent(name) => self.line().any(|it| it.agent == *name),
+            Target::Instance(id) => self.chain().any(|it| it.instance == *id),
+            Target::Agent(name) => self.chain().any(|it| it.agent == *name),
             Target::Person(id) => *id == self.task.subject,
             Target::Server(name) => self.servers.contains(name),
         }

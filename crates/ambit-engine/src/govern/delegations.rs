@@ -129,14 +129,12 @@ impl Handle {
                 part: delegation.part.without_constraints(),
                 ..delegation.clone()
             };
-            desk.write(Body::DelegationMade {
+            let written = desk.write(Body::DelegationMade {
                 delegation: Box::new(bare),
                 part: sealed,
                 mandate: permit.into_mandate(),
             })?;
-            let task = Some(ask.task);
-            let blob = sealed.blob.map(|id| Attachment::Blob { id, task, bytes });
-            desk.attachments.extend(blob);
+            desk.keep_sealed(written.index(), Some(ask.task), &sealed, bytes);
             Ok(delegation)
         })
         .await
@@ -195,20 +193,14 @@ impl Handle {
             let child = TaskRuntime::child(whole, wrapped.clone(), runtime, part);
             // Bounds that can't be compiled are found before anything is written.
             child.scope(&*desk.live.book()?)?;
-            desk.write(Body::DelegationSpent {
+            let written = desk.write(Body::DelegationSpent {
                 task: Box::new(task),
                 part: sealed,
                 mandate: permit.into_mandate(),
             })?;
             desk.attachments
                 .push(Attachment::TaskKey { task: id, wrapped });
-            let owner = Some(id);
-            let blob = sealed.blob.map(|id| Attachment::Blob {
-                id,
-                task: owner,
-                bytes,
-            });
-            desk.attachments.extend(blob);
+            desk.keep_sealed(written.index(), Some(id), &sealed, bytes);
             let task = child.task.clone();
             desk.live.runtime.insert(id, Arc::new(child));
             let certificate_expires_at = task.expires_at.min(at.plus(SVID_TTL_MAX));
@@ -285,7 +277,7 @@ impl Handle {
         let found = self.shared.read()?.state.delegation(id).cloned();
         let entry = found.ok_or_else(|| unknown(id))?;
         let task = entry.delegation.parent;
-        let text = self.open(task, &entry.part)?;
+        let text = self.open((entry.leaf, task), &entry.part)?;
         let details = text.and_then(|it| json::parse(&it).ok());
         let part = details.and_then(|it| PartAsk::from_details(&it).ok()?.whole());
         part.ok_or_else(|| CustodyError::Open { task }.into())

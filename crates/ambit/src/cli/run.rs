@@ -21,8 +21,11 @@ directory, a home of its own and a /tmp of its own, and nothing else of this mac
 #[command(after_help = EXAMPLES)]
 pub(crate) struct RunArguments {
     /// The template of the task
-    #[arg(long, value_name = "TEMPLATE")]
-    task: String,
+    #[arg(long, value_name = "TEMPLATE", required_unless_present = "delegation")]
+    task: Option<String>,
+    /// Take this delegated part instead of starting a task
+    #[arg(long, value_name = "DELEGATION", conflicts_with_all = ["task", "agent", "parameters"])]
+    delegation: Option<String>,
     /// The agent that the command is [default: the only one that may have this task]
     #[arg(long = "for", value_name = "AGENT")]
     agent: Option<String>,
@@ -79,7 +82,8 @@ pub(crate) async fn run(session: &Session, arguments: RunArguments) -> Result<u8
     };
     let run = Run {
         wanted: Wanted {
-            template: arguments.task,
+            template: arguments.task.unwrap_or_default(),
+            delegation: arguments.delegation,
             agent: arguments.agent,
             parameters: arguments.parameters.into_iter().collect(),
         },

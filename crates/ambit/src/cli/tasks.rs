@@ -9,7 +9,11 @@ use ambit_control::api::TASKS_PER_ANSWER_MAX;
 use ambit_core::json::Value;
 use clap::{Subcommand, ValueEnum};
 
-use super::{Session, parameter};
+use super::{
+    Session,
+    delegations::{self, DelegateArguments},
+    parameter,
+};
 use crate::{
     output::{Column, Tone, cell, complain},
     problem::Problem,
@@ -89,6 +93,29 @@ with mutual TLS. Whoever can read them acts in the task. `ambit run` needs no su
     Show {
         /// Which
         task: String,
+    },
+    /// Gives a part of a task to an agent, once
+    Delegate(DelegateArguments),
+    /// Takes a delegated part for a workload that you run yourself
+    #[command(after_help = "Example:\n  ambit task take dlg_01… --svid ./svid")]
+    Take {
+        /// Which delegation
+        delegation: String,
+        /// A new directory for the instance's key and certificates
+        #[arg(long, value_name = "DIR")]
+        svid: PathBuf,
+    },
+    /// Takes a delegation back, and ends the child with everything below it
+    #[command(after_help = "Example:\n  ambit task withdraw dlg_01…")]
+    Withdraw {
+        /// Which
+        delegation: String,
+    },
+    /// Shows live tasks under those that delegated to them
+    #[command(after_help = "Example:\n  ambit task tree task_01…")]
+    Tree {
+        /// Only this one and what is below it
+        task: Option<String>,
     },
     /// Ends a task, and everything issued under it
     #[command(after_help = "Example:\n  ambit task end task_01… --as cancelled")]
@@ -187,6 +214,7 @@ pub(crate) async fn task(session: &Session, command: TaskCommand) -> Result<(), 
                 template,
                 agent: Some(agent),
                 parameters,
+                delegation: None,
             };
             match svid {
                 Some(directory) => begin(session, &wanted, &directory).await,
@@ -199,6 +227,18 @@ pub(crate) async fn task(session: &Session, command: TaskCommand) -> Result<(), 
         TaskCommand::Show { task } => session
             .output
             .object(&client.get(&format!("/v1/tasks/{}", segment(&task))).await?),
+        TaskCommand::Delegate(arguments) => delegations::delegate(session, &arguments).await,
+        TaskCommand::Take { delegation, svid } => {
+            let wanted = Wanted {
+                template: String::new(),
+                agent: None,
+                parameters: std::collections::BTreeMap::new(),
+                delegation: Some(delegation),
+            };
+            begin(session, &wanted, &svid).await
+        }
+        TaskCommand::Withdraw { delegation } => delegations::withdraw(session, &delegation).await,
+        TaskCommand::Tree { task } => delegations::tree(session, task.as_deref()).await,
         TaskCommand::End { task, end } => {
             let end = match end {
                 EndAs::Completed => "completed",

@@ -12,6 +12,7 @@ use rustls::ClientConfig;
 
 use super::RunError;
 use crate::{
+    cli::segment,
     client::Client,
     clock::{Clock, chance},
     problem::Problem,
@@ -29,6 +30,8 @@ pub(crate) struct Wanted {
     pub(crate) agent: Option<String>,
     /// The owner's words.
     pub(crate) parameters: BTreeMap<String, Value>,
+    /// The delegation that is taken instead, when one is: it says all of the above.
+    pub(crate) delegation: Option<String>,
 }
 
 /// A task that began, and what its instance needs to speak to the gateway.
@@ -68,10 +71,19 @@ pub(crate) async fn start(
         .signing_request()
         .map_err(wrong("no signing request could be made"))?;
     let contained = if contained { "namespaces" } else { "none" };
-    let serves = ("csr", STANDARD.encode(request).into());
-    let answer = client
-        .post("/v1/tasks", &wanted.body(contained, serves))
-        .await?;
+    let serves = ("csr", Value::from(STANDARD.encode(request)));
+    let answer = match &wanted.delegation {
+        None => {
+            client
+                .post("/v1/tasks", &wanted.body(contained, serves))
+                .await?
+        }
+        Some(delegation) => {
+            let path = format!("/v1/delegations/{}/exchange", segment(delegation));
+            let body = Value::object([("contained", contained.into()), serves]);
+            client.post(&path, &body).await?
+        }
+    };
     let svid = Svid::from_pem(text(&answer, "svid")?).map_err(wrong("its SVID can't be read"))?;
     let domain: TrustDomain = svid.spiffe_id().trust_domain().clone();
     let bundle = TrustBundle::from_pem(domain, text(&answer, "bundle")?, 0)

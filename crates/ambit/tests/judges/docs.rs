@@ -101,6 +101,11 @@ fn the_guide_to_an_estate_works_as_written() {
 }
 
 #[test]
+fn the_guide_to_delegation_works_as_written() {
+    Reader::new().follow("docs/guides/delegation.md");
+}
+
+#[test]
 fn the_guide_for_operators_works_as_written() {
     Reader::new().follow("docs/guides/operate-a-server.md");
 }
@@ -288,7 +293,7 @@ impl Reader {
     /// Puts the last name of each kind that was printed in the place of `KIND_…`.
     fn filled(&self, guide: &str, line: &str) -> String {
         let mut line = line.to_owned();
-        for kind in ["apr_", "task_", "dec_", "inst_"] {
+        for kind in ["apr_", "task_", "dec_", "inst_", "dlg_"] {
             let place = format!("{kind}…");
             if !line.contains(&place) {
                 continue;

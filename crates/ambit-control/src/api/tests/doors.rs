@@ -195,6 +195,7 @@ pub(super) fn well_formed(route: &Route) -> (String, String) {
         .replace("{task}", &id("task"))
         .replace("{approval}", &id("apr"))
         .replace("{decision}", &id("dec"))
+        .replace("{delegation}", &id("dlg"))
         .replace("{server}", "tickets")
         .replace("{reference}", "tickets")
         .replace("{*tile}", "0/000");
@@ -205,6 +206,16 @@ pub(super) fn well_formed(route: &Route) -> (String, String) {
         Some("DecideApproval") => r#"{"verdict":"approved"}"#.to_owned(),
         Some("Revoke" | "Reinstate") => {
             r#"{"target":{"kind":"agent","id":"clerk"},"reason":"test"}"#.to_owned()
+        }
+        Some("Delegate") => concat!(
+            r#"{"to":"clerk","authorization_details":[{"type":"ambit_task","server":"tickets","#,
+            r#""datatypes":["tools"]}]}"#
+        )
+        .to_owned(),
+        Some("ExchangeDelegation") => {
+            let start = ambit_core::json::parse(start_body("T-1").as_bytes()).unwrap();
+            let csr = start.get("csr").unwrap().clone();
+            Json::object([("contained", "namespaces".into()), ("csr", csr)]).to_canonical()
         }
         Some("RotateKeys") => r#"{"step":"prepare"}"#.to_owned(),
         Some("Estate") => estate_body(),
