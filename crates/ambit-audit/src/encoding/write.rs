@@ -33,6 +33,44 @@ fn body(body: &Body) -> (&'static str, Members<'_>) {
                 .text("estate", estate)
                 .add("warrant", self::warrant(warrant)),
         ),
+        Body::KeysRotated {
+            step,
+            certificate,
+            sequence,
+            warrant,
+        } => (
+            kind::KEYS_ROTATED,
+            keys_rotated(*step, certificate, *sequence, warrant.as_ref()),
+        ),
+        Body::CredentialSealed { reference, warrant } => (
+            kind::CREDENTIAL_SEALED,
+            members()
+                .add("reference", reference.as_str())
+                .add("warrant", self::warrant(warrant)),
+        ),
+        Body::StateDigest { digest } => (kind::STATE_DIGEST, members().text("digest", digest)),
+        Body::TaskStarted { .. }
+        | Body::InstanceCertified { .. }
+        | Body::TaskEnded { .. }
+        | Body::Decided(_)
+        | Body::Performed(_)
+        | Body::ApprovalDecided { .. } => tasks(body),
+        Body::Revoked { .. }
+        | Body::Reinstated { .. }
+        | Body::RevocationCarried { .. }
+        | Body::RevocationEffective { .. } => revocations(body),
+        Body::ToolSeen { .. } | Body::ServerInspected { .. } | Body::RefusalsCoalesced { .. } => {
+            observations(body)
+        }
+        Body::DelegationMade { .. }
+        | Body::DelegationSpent { .. }
+        | Body::DelegationWithdrawn { .. } => delegation::write(body),
+    }
+}
+
+/// The kinds that tasks and their acts leave.
+fn tasks(body: &Body) -> (&'static str, Members<'_>) {
+    match body {
         Body::TaskStarted {
             task,
             parameters,
@@ -72,50 +110,6 @@ fn body(body: &Body) -> (&'static str, Members<'_>) {
         ),
         Body::Decided(it) => (kind::DECIDED, decided(it)),
         Body::Performed(it) => (kind::PERFORMED, performed(it)),
-        Body::ToolSeen { server, tool, seen } => (
-            kind::TOOL_SEEN,
-            members()
-                .add("server", server.as_str())
-                .add("tool", tool.as_str())
-                .text("seen", seen),
-        ),
-        Body::ServerInspected { server, warrant } => (
-            kind::SERVER_INSPECTED,
-            members()
-                .add("server", server.as_str())
-                .add("warrant", self::warrant(warrant)),
-        ),
-        Body::KeysRotated {
-            step,
-            certificate,
-            sequence,
-            warrant,
-        } => (
-            kind::KEYS_ROTATED,
-            keys_rotated(*step, certificate, *sequence, warrant.as_ref()),
-        ),
-        Body::CredentialSealed { reference, warrant } => (
-            kind::CREDENTIAL_SEALED,
-            members()
-                .add("reference", reference.as_str())
-                .add("warrant", self::warrant(warrant)),
-        ),
-        Body::StateDigest { digest } => (kind::STATE_DIGEST, members().text("digest", digest)),
-        Body::DelegationMade { .. }
-        | Body::DelegationSpent { .. }
-        | Body::DelegationWithdrawn { .. } => delegation::write(body),
-        Body::ApprovalDecided { .. }
-        | Body::Revoked { .. }
-        | Body::Reinstated { .. }
-        | Body::RevocationCarried { .. }
-        | Body::RevocationEffective { .. }
-        | Body::RefusalsCoalesced { .. } => governance(body),
-    }
-}
-
-/// The kinds that people's acts and Ambit's own observations leave.
-fn governance(body: &Body) -> (&'static str, Members<'_>) {
-    match body {
         Body::ApprovalDecided {
             approval,
             task,
@@ -129,6 +123,28 @@ fn governance(body: &Body) -> (&'static str, Members<'_>) {
                 .add("verdict", verdict.as_str())
                 .add("warrant", self::warrant(warrant)),
         ),
+        Body::LogOpened { .. }
+        | Body::PersonKnown { .. }
+        | Body::EstateApplied { .. }
+        | Body::KeysRotated { .. }
+        | Body::CredentialSealed { .. }
+        | Body::StateDigest { .. }
+        | Body::Revoked { .. }
+        | Body::Reinstated { .. }
+        | Body::RevocationCarried { .. }
+        | Body::RevocationEffective { .. }
+        | Body::ToolSeen { .. }
+        | Body::ServerInspected { .. }
+        | Body::RefusalsCoalesced { .. }
+        | Body::DelegationMade { .. }
+        | Body::DelegationSpent { .. }
+        | Body::DelegationWithdrawn { .. } => self::body(body),
+    }
+}
+
+/// The kinds that stopping somebody or something leaves, and letting them go on.
+fn revocations(body: &Body) -> (&'static str, Members<'_>) {
+    match body {
         Body::Revoked {
             revocation,
             target,
@@ -175,6 +191,43 @@ fn governance(body: &Body) -> (&'static str, Members<'_>) {
                 .add("crossed", texts(crossed))
                 .add("took_ms", took.as_millis()),
         ),
+        Body::LogOpened { .. }
+        | Body::PersonKnown { .. }
+        | Body::EstateApplied { .. }
+        | Body::KeysRotated { .. }
+        | Body::CredentialSealed { .. }
+        | Body::StateDigest { .. }
+        | Body::TaskStarted { .. }
+        | Body::InstanceCertified { .. }
+        | Body::TaskEnded { .. }
+        | Body::Decided(_)
+        | Body::Performed(_)
+        | Body::ApprovalDecided { .. }
+        | Body::ToolSeen { .. }
+        | Body::ServerInspected { .. }
+        | Body::RefusalsCoalesced { .. }
+        | Body::DelegationMade { .. }
+        | Body::DelegationSpent { .. }
+        | Body::DelegationWithdrawn { .. } => self::body(body),
+    }
+}
+
+/// The kinds that Ambit's own observations leave.
+fn observations(body: &Body) -> (&'static str, Members<'_>) {
+    match body {
+        Body::ToolSeen { server, tool, seen } => (
+            kind::TOOL_SEEN,
+            members()
+                .add("server", server.as_str())
+                .add("tool", tool.as_str())
+                .text("seen", seen),
+        ),
+        Body::ServerInspected { server, warrant } => (
+            kind::SERVER_INSPECTED,
+            members()
+                .add("server", server.as_str())
+                .add("warrant", self::warrant(warrant)),
+        ),
         Body::RefusalsCoalesced {
             actor,
             task,
@@ -195,6 +248,9 @@ fn governance(body: &Body) -> (&'static str, Members<'_>) {
         Body::LogOpened { .. }
         | Body::PersonKnown { .. }
         | Body::EstateApplied { .. }
+        | Body::KeysRotated { .. }
+        | Body::CredentialSealed { .. }
+        | Body::StateDigest { .. }
         | Body::TaskStarted { .. }
         | Body::InstanceCertified { .. }
         | Body::TaskWaits { .. }
@@ -202,14 +258,14 @@ fn governance(body: &Body) -> (&'static str, Members<'_>) {
         | Body::TaskEnded { .. }
         | Body::Decided(_)
         | Body::Performed(_)
-        | Body::ToolSeen { .. }
-        | Body::ServerInspected { .. }
-        | Body::KeysRotated { .. }
-        | Body::CredentialSealed { .. }
+        | Body::ApprovalDecided { .. }
+        | Body::Revoked { .. }
+        | Body::Reinstated { .. }
+        | Body::RevocationCarried { .. }
+        | Body::RevocationEffective { .. }
         | Body::DelegationMade { .. }
         | Body::DelegationSpent { .. }
-        | Body::DelegationWithdrawn { .. }
-        | Body::StateDigest { .. } => self::body(body),
+        | Body::DelegationWithdrawn { .. } => self::body(body),
     }
 }
 

@@ -3,6 +3,7 @@
 //! A row holds what changes and the index of the leaf that holds the rest: nothing is encoded twice.
 
 mod claim;
+mod delegation;
 mod row;
 
 use std::collections::BTreeMap;
@@ -17,10 +18,12 @@ use ambit_core::{
     record::{Body, Decided, Status},
     task::{End, TaskState, Usage},
 };
-use ambit_policy::DelegationStanding;
 
-use self::row::Row;
-use super::{Approval, ApprovalStanding, DelegationEntry, OpenAct, SetDigest, State, TaskEntry};
+use self::{
+    delegation::{delegation_row, read_delegation},
+    row::Row,
+};
+use super::{Approval, ApprovalStanding, OpenAct, SetDigest, State, TaskEntry};
 use crate::{Archive, ArchiveError};
 
 /// The names of the folded tables.
@@ -419,40 +422,6 @@ fn read_approval(state: &mut State, row: &Row<'_>) -> Result<RowKey, RowError> {
     Ok(RowKey::Approval(id))
 }
 
-fn read_delegation(state: &mut State, row: &Row<'_>) -> Result<RowKey, RowError> {
-    let value = row.json()?;
-    let leaf = row.number(&value, "leaf")?;
-    let Body::DelegationMade {
-        delegation, part, ..
-    } = row.record(leaf)?.body
-    else {
-        return Err(row.wrong("its leaf is no delegation"));
-    };
-    let standing = row.text(&value, "standing")?;
-    let standings = STANDINGS.into_iter().find(|(word, _)| *word == standing);
-    let (_, standing) = standings.ok_or_else(|| row.wrong("`standing`"))?;
-    let child = match value.get("child") {
-        None => None,
-        Some(_) => Some(
-            row.text(&value, "child")?
-                .parse()
-                .map_err(|_| row.wrong("`child`"))?,
-        ),
-    };
-    let id = delegation.id;
-    let made = state.delegations_of.entry(delegation.parent).or_default();
-    made.push(id);
-    let entry = DelegationEntry {
-        leaf,
-        delegation: *delegation,
-        part,
-        standing,
-        child,
-    };
-    state.delegations.insert(id, entry);
-    Ok(RowKey::Delegation(id))
-}
-
 fn read_open(state: &mut State, row: &Row<'_>) -> Result<RowKey, RowError> {
     let value = row.json()?;
     let leaf = row.number(&value, "leaf")?;
@@ -580,24 +549,6 @@ fn task_row(entry: &TaskEntry) -> Value {
     ];
     Value::object(members.into_iter().chain(claim::member(entry.claim)))
 }
-
-fn delegation_row(entry: &DelegationEntry) -> Value {
-    let standing = STANDINGS.into_iter().find(|(_, it)| *it == entry.standing);
-    let mut members = vec![
-        ("leaf", entry.leaf.into()),
-        ("standing", standing.map_or("none", |(word, _)| word).into()),
-    ];
-    if let Some(child) = entry.child {
-        members.push(("child", child.to_string().into()));
-    }
-    Value::object(members)
-}
-
-const STANDINGS: [(&str, DelegationStanding); 3] = [
-    ("open", DelegationStanding::Open),
-    ("spent", DelegationStanding::Spent),
-    ("withdrawn", DelegationStanding::Withdrawn),
-];
 
 fn approval_row(approval: &Approval) -> Value {
     let leaf = ("leaf", approval.leaf.into());

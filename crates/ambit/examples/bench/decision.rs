@@ -88,6 +88,7 @@ impl Prepared {
             book: &self.book,
             task: &self.task,
             scope: &self.scope,
+            above: &[],
             state: TaskState::Active,
             usage: &self.usage,
             act: whole::act()?,
