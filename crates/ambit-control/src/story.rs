@@ -111,6 +111,8 @@ impl Concerns {
             | Body::EstateApplied { .. }
             | Body::TaskStarted { .. }
             | Body::InstanceCertified { .. }
+            | Body::TaskWaits { .. }
+            | Body::TaskClaimed { .. }
             | Body::Decided(_)
             | Body::Performed(_)
             | Body::ApprovalDecided { .. }

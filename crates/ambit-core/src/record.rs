@@ -445,6 +445,8 @@ impl Body {
             | Self::EstateApplied { .. }
             | Self::TaskStarted { .. }
             | Self::InstanceCertified { .. }
+            | Self::TaskWaits { .. }
+            | Self::TaskClaimed { .. }
             | Self::TaskEnded { .. }
             | Self::Decided(_)
             | Self::Performed(_)

@@ -57,6 +57,8 @@ pub(super) fn write(body: &Body) -> (&'static str, Written<'_>) {
         | Body::EstateApplied { .. }
         | Body::TaskStarted { .. }
         | Body::InstanceCertified { .. }
+        | Body::TaskWaits { .. }
+        | Body::TaskClaimed { .. }
         | Body::TaskEnded { .. }
         | Body::Decided(_)
         | Body::Performed(_)

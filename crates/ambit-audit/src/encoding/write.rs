@@ -49,6 +49,12 @@ fn body(body: &Body) -> (&'static str, Members<'_>) {
                 .add("warrant", self::warrant(warrant)),
         ),
         Body::StateDigest { digest } => (kind::STATE_DIGEST, members().text("digest", digest)),
+        Body::TaskWaits { task, join_token } => claim::waits(task, join_token.as_ref()),
+        Body::TaskClaimed {
+            task,
+            proof,
+            workload,
+        } => claim::claimed(task, *proof, workload),
         Body::TaskStarted { .. }
         | Body::InstanceCertified { .. }
         | Body::TaskEnded { .. }
@@ -95,12 +101,6 @@ fn tasks(body: &Body) -> (&'static str, Members<'_>) {
                 .text("certificate", certificate)
                 .add("expires_at", time(*expires_at)),
         ),
-        Body::TaskWaits { task, join_token } => claim::waits(task, join_token.as_ref()),
-        Body::TaskClaimed {
-            task,
-            proof,
-            workload,
-        } => claim::claimed(task, *proof, workload),
         Body::TaskEnded { task, end, by } => (
             kind::TASK_ENDED,
             members()
@@ -136,6 +136,8 @@ fn tasks(body: &Body) -> (&'static str, Members<'_>) {
         | Body::ToolSeen { .. }
         | Body::ServerInspected { .. }
         | Body::RefusalsCoalesced { .. }
+        | Body::TaskWaits { .. }
+        | Body::TaskClaimed { .. }
         | Body::DelegationMade { .. }
         | Body::DelegationSpent { .. }
         | Body::DelegationWithdrawn { .. } => self::body(body),
@@ -206,6 +208,8 @@ fn revocations(body: &Body) -> (&'static str, Members<'_>) {
         | Body::ToolSeen { .. }
         | Body::ServerInspected { .. }
         | Body::RefusalsCoalesced { .. }
+        | Body::TaskWaits { .. }
+        | Body::TaskClaimed { .. }
         | Body::DelegationMade { .. }
         | Body::DelegationSpent { .. }
         | Body::DelegationWithdrawn { .. } => self::body(body),
@@ -253,8 +257,6 @@ fn observations(body: &Body) -> (&'static str, Members<'_>) {
         | Body::StateDigest { .. }
         | Body::TaskStarted { .. }
         | Body::InstanceCertified { .. }
-        | Body::TaskWaits { .. }
-        | Body::TaskClaimed { .. }
         | Body::TaskEnded { .. }
         | Body::Decided(_)
         | Body::Performed(_)
@@ -263,6 +265,8 @@ fn observations(body: &Body) -> (&'static str, Members<'_>) {
         | Body::Reinstated { .. }
         | Body::RevocationCarried { .. }
         | Body::RevocationEffective { .. }
+        | Body::TaskWaits { .. }
+        | Body::TaskClaimed { .. }
         | Body::DelegationMade { .. }
         | Body::DelegationSpent { .. }
         | Body::DelegationWithdrawn { .. } => self::body(body),

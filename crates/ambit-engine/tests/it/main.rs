@@ -11,8 +11,8 @@
 
 mod approvals;
 mod attacks;
-mod claim;
 mod attacks_on_delegation;
+mod claim;
 mod delegation;
 mod delegation_laws;
 mod path;

@@ -19,6 +19,7 @@ fn agent(name: &str, workloads: &[Workload]) -> (AgentName, Agent) {
         environment: "test".to_owned(),
         review_by: "2027-01-01".to_owned(),
         templates: BTreeSet::new(),
+        parts_of: BTreeSet::new(),
         model_endpoints: BTreeSet::new(),
         workloads: workloads.to_vec(),
     };
