@@ -170,7 +170,11 @@ async fn take(
         .exchange(by, delegation, contained, moment)
         .await?;
     match certify(control, &started.task, started.certificate_expires_at, &key).await {
-        Ok(svid) => Ok(Answer(started_value(control, &started, Some(("svid", &svid))))),
+        Ok(svid) => Ok(Answer(started_value(
+            control,
+            &started,
+            Some(("svid", &svid)),
+        ))),
         Err(problem) => {
             // A child that nobody can serve would stay open until it expires.
             let moment = (control.clock)();

@@ -11,8 +11,7 @@ use axum::{
 
 use super::{
     Shared, approvals, authority, delegations, estate, idempotency::once, join, log, operations,
-    pages, people,
-    presence, problem::Problem, published, revocations, secrets, status, tasks,
+    pages, people, presence, problem::Problem, published, revocations, secrets, status, tasks,
 };
 
 /// One route.

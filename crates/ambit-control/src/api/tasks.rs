@@ -238,7 +238,11 @@ pub(super) async fn certify(
     Ok(svid.to_pem())
 }
 
-pub(super) fn started_value(control: &Control, started: &Started, more: Option<(&str, &str)>) -> Value {
+pub(super) fn started_value(
+    control: &Control,
+    started: &Started,
+    more: Option<(&str, &str)>,
+) -> Value {
     let details = (
         "authorization_details",
         started.authorization_details.clone(),
