@@ -191,6 +191,10 @@ const WORDS: [&str; 18] = [
 /// Decides one step of a delegation.
 ///
 /// Pure. Taking a delegation back is never refused for a weak proof or a changed estate: it can only narrow.
+#[expect(
+    clippy::needless_pass_by_value,
+    reason = "what is asked is spent: nobody decides it twice"
+)]
 pub fn decide_delegation(ask: DelegationAsk<'_>) -> DelegationDecision {
     let facts = DelegationFacts::gather(&ask);
     let (answer, rules) = facts.judge(ask.book);
