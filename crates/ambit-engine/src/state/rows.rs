@@ -4,6 +4,7 @@
 
 mod claim;
 mod delegation;
+mod open;
 mod row;
 
 use std::collections::BTreeMap;
@@ -495,28 +496,6 @@ impl Approval {
             reason,
             requested_at: at,
             standing,
-        })
-    }
-}
-
-impl OpenAct {
-    /// Returns the act that `decided` permitted at `leaf`.
-    pub(super) fn permitted(
-        leaf: u64,
-        at: Timestamp,
-        decided: &Decided,
-        status: Option<Status>,
-    ) -> Option<Self> {
-        Some(Self {
-            leaf,
-            decision: decided.decision,
-            task: decided.task?,
-            action: decided.action.clone(),
-            server: decided.server.clone(),
-            tool: decided.tool.clone(),
-            act: decided.act,
-            at,
-            status,
         })
     }
 }
