@@ -55,6 +55,7 @@ pub use self::{
 };
 use self::{idempotency::Idempotency, presence::Presences};
 use crate::{
+    foreign::{Fetch, ForeignKeys},
     people::{Sessions, SignIns},
     workload::Workloads,
 };
@@ -89,6 +90,8 @@ pub struct Control {
     pub seal_credential: SealCredential,
     /// Asks running servers for their tools.
     pub list_tools: ListTools,
+    /// Fetches what foreign issuers publish.
+    pub fetch: Fetch,
     /// What anybody may read of the log.
     pub published: Published,
     /// How clients with access tokens name the gateway: scheme, host and port. Each of its routes is a resource
@@ -106,6 +109,7 @@ struct Shared {
     idempotency: Idempotency,
     presences: Presences,
     workloads: Workloads,
+    foreign: ForeignKeys,
     rotating: tokio::sync::Mutex<()>,
     sessions: Sessions,
     flows: FlowKey,
@@ -124,6 +128,7 @@ impl Doors {
             idempotency: Idempotency::new(began.now),
             presences: Presences::default(),
             workloads: Workloads::default(),
+            foreign: ForeignKeys::default(),
             rotating: tokio::sync::Mutex::default(),
             sessions: Sessions::default(),
             flows: FlowKey::new(&began.chance),

@@ -3,6 +3,7 @@
 //! - [`estate`]: reading what an organisation declared.
 //! - [`api`]: the doors themselves.
 //! - [`check`]: whether it may come into force.
+//! - [`foreign`]: workload tokens of other issuers.
 //! - [`inspect`]: what a running server's registry files could be.
 //! - [`people`]: who is in front of a browser.
 //! - [`plan`]: what its next version changes, in words.
@@ -15,6 +16,7 @@
 pub mod api;
 pub mod check;
 pub mod estate;
+pub mod foreign;
 pub mod inspect;
 pub mod people;
 pub mod plan;

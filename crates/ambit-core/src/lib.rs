@@ -25,7 +25,7 @@ pub use crate::{
     digest::Digest,
     id::{ApprovalId, DecisionId, InstanceId, PersonId, RevocationId, TaskId},
     label::{Label, Labels},
-    name::{AgentName, ServerName, TemplateName, ToolName},
+    name::{AgentName, IssuerName, ServerName, TemplateName, ToolName},
     reason::{Reason, Remedy},
     route::GatewayRoute,
     spiffe::{SpiffeId, TrustDomain},

@@ -31,6 +31,7 @@ pub fn office(policies: &[(&str, &str)]) -> Estate {
         templates: BTreeSet::from([template.name.clone()]),
         model_endpoints: BTreeSet::new(),
         workloads: Vec::new(),
+        tokens: Vec::new(),
     };
     let policies: Vec<_> = policies
         .iter()
@@ -43,6 +44,7 @@ pub fn office(policies: &[(&str, &str)]) -> Estate {
     Estate {
         digest,
         agents: BTreeMap::from([(agent.name.clone(), agent)]),
+        issuers: BTreeMap::new(),
         servers: BTreeMap::from([(server.name.clone(), server)]),
         templates: BTreeMap::from([(template.name.clone(), template)]),
         people: BTreeMap::from([

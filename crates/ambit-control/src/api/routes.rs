@@ -379,7 +379,7 @@ pub const ROUTES: &[Route] = &[
         method: "POST",
         path: "/v1/join",
         asks: Asks::WaitingTask,
-        summary: "Makes whoever shows the join token of a waiting task, and signs a request with its key, the task's instance, once.",
+        summary: "Makes whoever shows the join token of a waiting task, or a workload token of its agent, and signs a request with its key, the task's instance.",
         request: Some("Join"),
         answer: "JoinedTask",
         handler: || post(join::join),

@@ -11,6 +11,7 @@ use super::{
     Known,
     document::{Field, Section, read_folder},
     files::{EstateFiles, Kind},
+    issuers,
     problem::Problems,
 };
 
@@ -58,6 +59,10 @@ fn agent(
     let model_endpoints = endpoints.map_or(Some(BTreeSet::new()), |it| endpoints_of(&it));
     let workloads = root.optional("workload");
     let workloads = workloads.map_or(Some(Vec::new()), |it| workloads_of(&it));
+    let tokens = root.optional("token");
+    let tokens = tokens.map_or(Some(Vec::new()), |it| {
+        issuers::registrations(&it, &known.issuers)
+    });
     root.finish();
     let environment = environment?;
     let (templates, fields): (BTreeSet<_>, Vec<_>) = templates?.into_iter().unzip();
@@ -74,6 +79,7 @@ fn agent(
         templates,
         model_endpoints: model_endpoints?,
         workloads: workloads?,
+        tokens: tokens?,
     })
 }
 

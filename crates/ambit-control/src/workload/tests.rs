@@ -60,6 +60,7 @@ impl Desk {
             seal_credential: Arc::new(|_, _, _| Err("not here".to_owned())),
             list_tools: Arc::new(|_| Box::pin(async { Err("not here".to_owned()) })),
             sign_ins: SignIns::Nowhere,
+            fetch: Arc::new(|_| Box::pin(async { Err("not here".to_owned()) })),
             published: Published::Nothing,
         };
         Self {

@@ -21,6 +21,7 @@ fn agent(name: &str, workloads: &[Workload]) -> (AgentName, Agent) {
         templates: BTreeSet::new(),
         model_endpoints: BTreeSet::new(),
         workloads: workloads.to_vec(),
+        tokens: Vec::new(),
     };
     (name, agent)
 }

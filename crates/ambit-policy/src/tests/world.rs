@@ -247,6 +247,7 @@ fn estate() -> Estate {
         ),
     ];
     Estate {
+        issuers: BTreeMap::new(),
         digest: Digest::of(b"estate"),
         agents: [agent()].map(|it| (it.name.clone(), it)).into(),
         servers: servers.map(|it| (it.name.clone(), it)).into(),
@@ -271,6 +272,7 @@ fn agent() -> Agent {
         review_by: "2030-01-01".to_owned(),
         templates: BTreeSet::from(["answer".parse().unwrap()]),
         workloads: Vec::new(),
+        tokens: Vec::new(),
         model_endpoints: BTreeSet::from([Endpoint {
             host: "model.example".to_owned(),
             port: 443,

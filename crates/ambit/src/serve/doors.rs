@@ -90,6 +90,7 @@ pub(crate) fn join(
         gateway: format!("https://{address}"),
         seal_credential: seal_credential(Arc::clone(&running.custody)),
         list_tools: list_tools(running, &secrets, tls.clone(), &sandbox),
+        fetch: super::fetch_public::fetch(tls.clone()),
         published: published(running, public.map(|(_, config, _)| config)),
         gateway_url: gateway_url.map(|it| it.as_str().to_owned()),
         strangers_refused: Arc::clone(&strangers_refused),
@@ -350,7 +351,7 @@ pub(super) fn draw_key() -> Result<SvidKey, Box<dyn std::error::Error + Send + S
 }
 
 /// Returns the roots for upstreams over https, when this machine has any.
-fn upstream_tls() -> Option<Arc<ClientConfig>> {
+pub(super) fn upstream_tls() -> Option<Arc<ClientConfig>> {
     let text = ROOTS.iter().find_map(|path| fs::read(path).ok())?;
     let mut roots = RootCertStore::empty();
     let certificates = CertificateDer::pem_slice_iter(&text).filter_map(Result::ok);

@@ -72,6 +72,7 @@ impl Office {
                 Box::pin(async move { Ok(vec![tool.unwrap()]) })
             }),
             sign_ins: SignIns::Nowhere,
+            fetch: Arc::new(|_| Box::pin(async { Err("not here".to_owned()) })),
             published: Published::Log(PublishedLog::new(
                 Arc::clone(&world.archive),
                 "example.org/log",
