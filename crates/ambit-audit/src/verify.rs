@@ -449,6 +449,8 @@ impl Story {
             | Body::ServerInspected { .. }
             | Body::KeysRotated { .. }
             | Body::CredentialSealed { .. }
+            | Body::TokenIssued(_)
+            | Body::TokenRevoked { .. }
             | Body::RefusalsCoalesced { .. }
             | Body::StateDigest { .. } => Ok(()),
         }

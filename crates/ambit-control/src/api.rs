@@ -40,6 +40,7 @@ use ambit_identity::{IssuingKeys, sign_in::FlowKey};
 use axum::Router;
 use tokio::sync::watch;
 
+pub(crate) use self::caller::Instance;
 pub use self::{
     authority::{KeepKeys, rotate_if_due},
     body::{BODY_BYTES_MAX, ESTATE_BODY_BYTES_MAX},
@@ -56,6 +57,7 @@ pub use self::{
 use self::{idempotency::Idempotency, presence::Presences};
 use crate::{
     foreign::{Fetch, ForeignKeys},
+    oauth::{FindClient, OAuth},
     people::{Sessions, SignIns},
     workload::Workloads,
 };
@@ -101,15 +103,20 @@ pub struct Control {
     pub strangers_refused: Arc<AtomicU64>,
     /// Where people sign in.
     pub sign_ins: SignIns,
+    /// The public URL, by which clients know the authorization server; without one there is none.
+    pub issuer: Option<String>,
+    /// Finds clients of the authorization server.
+    pub find_client: FindClient,
 }
 
 /// What all requests share.
-struct Shared {
+pub(crate) struct Shared {
     control: Control,
     idempotency: Idempotency,
     presences: Presences,
     workloads: Workloads,
     foreign: ForeignKeys,
+    oauth: OAuth,
     rotating: tokio::sync::Mutex<()>,
     sessions: Sessions,
     flows: FlowKey,
@@ -124,6 +131,7 @@ impl Doors {
     pub fn new(control: Control) -> Self {
         let began = (control.clock)();
         Self(Arc::new(Shared {
+            oauth: OAuth::new(&control),
             control,
             idempotency: Idempotency::new(began.now),
             presences: Presences::default(),
@@ -139,8 +147,22 @@ impl Doors {
         &self.0.control
     }
 
+    pub(crate) fn shared(&self) -> &Shared {
+        &self.0
+    }
+
     pub(crate) fn workloads(&self) -> &Workloads {
         &self.0.workloads
+    }
+}
+
+impl Shared {
+    pub(crate) const fn control(&self) -> &Control {
+        &self.control
+    }
+
+    pub(crate) const fn oauth(&self) -> &OAuth {
+        &self.oauth
     }
 }
 

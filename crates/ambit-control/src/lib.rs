@@ -6,6 +6,7 @@
 //! - [`foreign`]: workload tokens of other issuers.
 //! - [`inspect`]: what a running server's registry files could be.
 //! - [`people`]: who is in front of a browser.
+//! - [`oauth`]: the authorization server.
 //! - [`plan`]: what its next version changes, in words.
 //! - [`story`]: the log told in words.
 //! - [`visible`]: text as people must see it.
@@ -18,6 +19,7 @@ pub mod check;
 pub mod estate;
 pub mod foreign;
 pub mod inspect;
+pub mod oauth;
 pub mod people;
 pub mod plan;
 pub mod story;

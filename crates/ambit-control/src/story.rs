@@ -76,7 +76,9 @@ pub fn concerns_task(body: &Body, task: TaskId) -> bool {
         | Body::TaskWaits { task: it, .. }
         | Body::TaskClaimed { task: it, .. }
         | Body::TaskEnded { task: it, .. }
+        | Body::TokenRevoked { task: it, .. }
         | Body::ApprovalDecided { task: it, .. } => *it == task,
+        Body::TokenIssued(it) => it.task == task,
         Body::Decided(it) => it.task == Some(task),
         Body::Performed(it) => it.task == task,
         Body::RefusalsCoalesced { task: it, .. } => *it == Some(task),

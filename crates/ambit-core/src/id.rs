@@ -39,6 +39,8 @@ pub type ApprovalId = Id<kind::Approval>;
 pub type PersonId = Id<kind::Person>;
 /// Names one revocation.
 pub type RevocationId = Id<kind::Revocation>;
+/// Names one token that was issued under a task.
+pub type TokenId = Id<kind::Token>;
 
 /// The kinds of things that have identifiers.
 pub mod kind {
@@ -62,6 +64,9 @@ pub mod kind {
     /// A revocation.
     #[derive(Debug)]
     pub enum Revocation {}
+    /// A token.
+    #[derive(Debug)]
+    pub enum Token {}
 
     impl Kind for Task {
         const PREFIX: &'static str = "task";
@@ -80,6 +85,9 @@ pub mod kind {
     }
     impl Kind for Revocation {
         const PREFIX: &'static str = "rev";
+    }
+    impl Kind for Token {
+        const PREFIX: &'static str = "tok";
     }
 }
 

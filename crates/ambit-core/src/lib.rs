@@ -20,10 +20,11 @@ pub mod route;
 pub mod spiffe;
 pub mod task;
 pub mod time;
+pub mod token;
 
 pub use crate::{
     digest::Digest,
-    id::{ApprovalId, DecisionId, InstanceId, PersonId, RevocationId, TaskId},
+    id::{ApprovalId, DecisionId, InstanceId, PersonId, RevocationId, TaskId, TokenId},
     label::{Label, Labels},
     name::{AgentName, IssuerName, ServerName, TemplateName, ToolName},
     reason::{Reason, Remedy},

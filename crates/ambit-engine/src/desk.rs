@@ -111,6 +111,7 @@ const fn may_use_reserve(body: &Body) -> bool {
         | Body::TaskEnded { .. }
         | Body::Performed(_)
         | Body::Revoked { .. }
+        | Body::TokenRevoked { .. }
         | Body::RevocationCarried { .. }
         | Body::RevocationEffective { .. }
         | Body::RefusalsCoalesced { .. }
@@ -126,6 +127,7 @@ const fn may_use_reserve(body: &Body) -> bool {
         | Body::ToolSeen { .. }
         | Body::ServerInspected { .. }
         | Body::KeysRotated { .. }
+        | Body::TokenIssued(_)
         | Body::CredentialSealed { .. } => false,
     }
 }
@@ -161,6 +163,8 @@ impl Live {
             | Body::ServerInspected { .. }
             | Body::KeysRotated { .. }
             | Body::CredentialSealed { .. }
+            | Body::TokenIssued(_)
+            | Body::TokenRevoked { .. }
             | Body::RefusalsCoalesced { .. }
             | Body::StateDigest { .. } => {}
         }

@@ -21,6 +21,7 @@ mod quota;
 mod rebuild;
 mod sequencer;
 mod state;
+mod tokens;
 
 pub use crate::{
     archive::{Archive, ArchiveError},
@@ -37,5 +38,12 @@ pub use crate::{
     moment::{Clock, Moment},
     rebuild::{RebuildError, Rebuilt, ReplayReport, rebuild, replay_all},
     sequencer::{CompileEstate, STATE_DIGEST_EVERY_RECORDS, Sequencer, Setup, SetupError, Step},
-    state::{Approval, ApprovalStanding, FoldError, OpenAct, RowError, State, TABLES, TaskEntry},
+    state::{
+        Approval, ApprovalStanding, FoldError, OpenAct, RowError, State, TABLES, TaskEntry,
+        TokenEntry, TokenUse,
+    },
+    tokens::{
+        ClientLeave, RefreshAsk, Refreshable, TokenAsk, TokenBy, TokenGrant, TokenRefusal,
+        TokenStanding,
+    },
 };

@@ -2,12 +2,13 @@
 
 use std::{
     collections::{HashMap, HashSet},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, OnceLock, PoisonError},
 };
 
 use ambit_core::{
     Digest, PersonId, TaskId, Timestamp,
     act::{Act, Target},
+    json::Value,
     task::{Task, TaskState, Usage},
 };
 use ambit_policy::{ApprovalState, Epochs, PolicyBook, TaskScope};
@@ -33,6 +34,7 @@ pub(crate) struct TaskRuntime {
     pub(crate) task: Arc<Task>,
     pub(crate) wrapped_key: Arc<[u8]>,
     own: Arc<PolicyBook>,
+    details: OnceLock<Arc<Value>>,
     /// The compiled bounds, for the version of the estate in force when they were compiled.
     scope: Mutex<Option<(Digest, Arc<TaskScope>)>>,
     /// Says to stdio servers, streams and tunnels that the task has ended.
@@ -54,9 +56,22 @@ impl TaskRuntime {
             task: Arc::new(task),
             wrapped_key: wrapped_key.into(),
             own,
+            details: OnceLock::new(),
             scope: Mutex::new(None),
             ended: watch::Sender::new(false),
         }
+    }
+
+    /// Returns the task's authority as authorization details (RFC 9396), made once.
+    pub(crate) fn details(&self) -> Result<Arc<Value>, EngineError> {
+        if let Some(details) = self.details.get() {
+            return Ok(details.clone());
+        }
+        let estate = self.own.estate();
+        let template = estate.templates.get(&self.task.template);
+        let template = template.ok_or(EngineError::EstateMissing(estate.digest))?;
+        let details = ambit_policy::authorization_details(template, estate, &self.task.parameters);
+        Ok(self.details.get_or_init(|| Arc::new(details)).clone())
     }
 
     /// Returns the task's bounds under `current`, compiled once per version of the estate.

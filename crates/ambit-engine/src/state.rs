@@ -10,12 +10,13 @@ mod approval;
 mod digest;
 mod fold;
 mod rows;
+mod token;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use ambit_core::{
     AgentName, ApprovalId, DecisionId, Digest, InstanceId, PersonId, ServerName, TaskId, Timestamp,
-    ToolName,
+    TokenId, ToolName,
     act::Target,
     claim::ClaimStanding,
     limits::TASKS_LIVE_MAX,
@@ -28,6 +29,7 @@ pub use self::{
     approval::{Approval, ApprovalStanding},
     fold::FoldError,
     rows::{RowError, TABLES},
+    token::{TokenEntry, TokenUse},
 };
 pub(crate) use self::{digest::SetDigest, rows::ended_tasks};
 
@@ -46,6 +48,9 @@ pub struct State {
     pub(crate) approvals: BTreeMap<ApprovalId, Approval>,
     /// Which approvals of a task may still count, oldest first. Derived; not a row.
     pub(crate) approvals_of: HashMap<TaskId, Vec<ApprovalId>>,
+    pub(crate) tokens: BTreeMap<TokenId, TokenEntry>,
+    /// Which tokens a live task has. Derived; not a row.
+    tokens_of: HashMap<TaskId, BTreeSet<TokenId>>,
     pub(crate) open: BTreeMap<DecisionId, OpenAct>,
     pub(crate) revoked: BTreeSet<Target>,
     /// What was revoked once and is not now, with the leaf that lifted it: what began before stays without.
@@ -133,6 +138,8 @@ impl State {
             claims: HashMap::new(),
             approvals: BTreeMap::new(),
             approvals_of: HashMap::new(),
+            tokens: BTreeMap::new(),
+            tokens_of: HashMap::new(),
             open: BTreeMap::new(),
             revoked: BTreeSet::new(),
             reinstated: BTreeMap::new(),

@@ -13,7 +13,7 @@ use ambit_core::{
     task::{Contained, End, Task},
 };
 
-use super::{DecodeError, VERSION, kind};
+use super::{DecodeError, VERSION, kind, token};
 
 /// Reads the object of a record.
 pub(super) fn record(value: Value) -> Result<Record, DecodeError> {
@@ -129,6 +129,8 @@ fn governance(kind: &str, it: &mut Members) -> Result<Body, DecodeError> {
         kind::STATE_DIGEST => Body::StateDigest {
             digest: it.text("digest")?,
         },
+        kind::TOKEN_ISSUED => token::read_issued(it)?,
+        kind::TOKEN_REVOKED => token::read_revoked(it)?,
         unknown => return Err(DecodeError::Kind(unknown.chars().take(64).collect())),
     })
 }
@@ -263,7 +265,7 @@ const VERDICTS: [Verdict; 2] = [Verdict::Approved, Verdict::Refused];
 const CONTAINED: [Contained; 2] = [Contained::Namespaces, Contained::None];
 
 /// The members of an object that were not read yet.
-struct Members(BTreeMap<String, Value>);
+pub(super) struct Members(BTreeMap<String, Value>);
 
 impl Members {
     fn of(value: Value, what: &'static str) -> Result<Self, DecodeError> {
@@ -285,7 +287,7 @@ impl Members {
         self.0.remove(name).ok_or(DecodeError::Missing(name))
     }
 
-    fn string(&mut self, name: &'static str) -> Result<String, DecodeError> {
+    pub(super) fn string(&mut self, name: &'static str) -> Result<String, DecodeError> {
         if let Value::String(text) = self.take(name)? {
             Ok(text)
         } else {
@@ -300,16 +302,19 @@ impl Members {
             .ok_or(DecodeError::Invalid(name))
     }
 
-    fn time(&mut self, name: &'static str) -> Result<Timestamp, DecodeError> {
+    pub(super) fn time(&mut self, name: &'static str) -> Result<Timestamp, DecodeError> {
         Ok(Timestamp::from_millis(self.number(name)?))
     }
 
-    fn text<T: FromStr>(&mut self, name: &'static str) -> Result<T, DecodeError> {
+    pub(super) fn text<T: FromStr>(&mut self, name: &'static str) -> Result<T, DecodeError> {
         let text = self.string(name)?;
         text.parse().map_err(|_| DecodeError::Invalid(name))
     }
 
-    fn maybe_text<T: FromStr>(&mut self, name: &'static str) -> Result<Option<T>, DecodeError> {
+    pub(super) fn maybe_text<T: FromStr>(
+        &mut self,
+        name: &'static str,
+    ) -> Result<Option<T>, DecodeError> {
         if !self.0.contains_key(name) {
             return Ok(None);
         }
@@ -324,7 +329,7 @@ impl Members {
         texts.ok_or(DecodeError::Invalid(name))
     }
 
-    fn word<T: Copy, const N: usize>(
+    pub(super) fn word<T: Copy, const N: usize>(
         &mut self,
         name: &'static str,
         all: [T; N],

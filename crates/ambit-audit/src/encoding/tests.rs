@@ -45,14 +45,15 @@ fn the_golden_leaves_are_still_read() {
     assert_eq!(kinds.len(), KINDS, "a kind has no golden leaf: {kinds:?}");
 }
 
-const GOLDEN: [&str; 4] = [
+const GOLDEN: [&str; 5] = [
     include_str!("../../tests/golden/v1.jsonl"),
     include_str!("../../tests/golden/v1-reinstatement.jsonl"),
     include_str!("../../tests/golden/v1-keys.jsonl"),
     include_str!("../../tests/golden/v1-claim.jsonl"),
+    include_str!("../../tests/golden/v1-token.jsonl"),
 ];
 
-const KINDS: usize = 21;
+const KINDS: usize = 23;
 
 #[test]
 fn what_this_version_does_not_know_is_refused() {

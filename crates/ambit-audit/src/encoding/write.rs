@@ -10,7 +10,7 @@ use ambit_core::{
     task::Task,
 };
 
-use super::{VERSION, claim, kind};
+use super::{VERSION, claim, kind, token};
 
 /// Returns the canonical text of the record of `body`: what stands before the time, and what stands behind it.
 pub(super) fn around_time(body: &Body) -> (String, String) {
@@ -101,6 +101,22 @@ fn body(body: &Body) -> (&'static str, Members<'_>) {
                 .add("warrant", self::warrant(warrant)),
         ),
         Body::StateDigest { digest } => (kind::STATE_DIGEST, members().text("digest", digest)),
+        Body::TokenIssued(it) => (kind::TOKEN_ISSUED, token::write_issued(it)),
+        Body::TokenRevoked {
+            token,
+            task,
+            reach,
+            end,
+            client,
+        } => (
+            kind::TOKEN_REVOKED,
+            members()
+                .text("token", token)
+                .text("task", task)
+                .add("reach", reach.as_str())
+                .add("end", end.as_str())
+                .add("client", client.as_str()),
+        ),
         Body::ApprovalDecided { .. }
         | Body::Revoked { .. }
         | Body::Reinstated { .. }
@@ -203,6 +219,8 @@ fn governance(body: &Body) -> (&'static str, Members<'_>) {
         | Body::ServerInspected { .. }
         | Body::KeysRotated { .. }
         | Body::CredentialSealed { .. }
+        | Body::TokenIssued(_)
+        | Body::TokenRevoked { .. }
         | Body::StateDigest { .. } => self::body(body),
     }
 }

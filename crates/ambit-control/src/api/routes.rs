@@ -9,6 +9,8 @@ use axum::{
     routing::{MethodRouter, get, post},
 };
 
+use crate::oauth;
+
 use super::{
     Shared, approvals, authority, estate, idempotency::once, join, log, operations, pages, people,
     presence, problem::Problem, published, revocations, secrets, status, tasks,
@@ -57,6 +59,8 @@ pub enum Asks {
     OwnTask,
     /// That a task waits for the token that is shown: it is spent.
     WaitingTask,
+    /// That the client proves itself and, for a token, that a live task stands behind it.
+    Client,
     /// None: it tells only what its door's onlookers may know.
     Nothing,
     /// None: people prove who they are, and are told nothing but that.
@@ -449,6 +453,94 @@ pub const ROUTES: &[Route] = &[
         request: None,
         answer: "text/html",
         handler: || post(people::sign_out),
+    },
+    Route {
+        name: "oauth_metadata",
+        door: Door::Public,
+        method: "GET",
+        path: "/.well-known/oauth-authorization-server",
+        asks: Asks::Nothing,
+        summary: "What the authorization server offers (RFC 8414).",
+        request: None,
+        answer: "ServerMetadata",
+        handler: || get(oauth::authorization_server),
+    },
+    Route {
+        name: "openid_metadata",
+        door: Door::Public,
+        method: "GET",
+        path: "/.well-known/openid-configuration",
+        asks: Asks::Nothing,
+        summary: "The same, where clients of OpenID Connect look.",
+        request: None,
+        answer: "ServerMetadata",
+        handler: || get(oauth::openid_configuration),
+    },
+    Route {
+        name: "oauth_jwks",
+        door: Door::Public,
+        method: "GET",
+        path: "/oauth/jwks",
+        asks: Asks::Nothing,
+        summary: "The keys by which access tokens are verified (RFC 7517).",
+        request: None,
+        answer: "JwkSet",
+        handler: || get(oauth::jwks),
+    },
+    Route {
+        name: "oauth_token",
+        door: Door::Public,
+        method: "POST",
+        path: "/oauth/token",
+        asks: Asks::Client,
+        summary: "Issues a token under a live task: `client_credentials`, `authorization_code`, `refresh_token`.",
+        request: Some("TokenRequest"),
+        answer: "TokenAnswer",
+        handler: || post(oauth::token),
+    },
+    Route {
+        name: "oauth_par",
+        door: Door::Public,
+        method: "POST",
+        path: "/oauth/par",
+        asks: Asks::Client,
+        summary: "Takes a request for a person's consent beforehand (RFC 9126).",
+        request: Some("PushedRequest"),
+        answer: "PushedAnswer",
+        handler: || post(oauth::push),
+    },
+    Route {
+        name: "oauth_introspect",
+        door: Door::Public,
+        method: "POST",
+        path: "/oauth/introspect",
+        asks: Asks::Client,
+        summary: "Says what a token of the client is worth now (RFC 7662).",
+        request: Some("TokenText"),
+        answer: "Introspection",
+        handler: || post(oauth::introspect),
+    },
+    Route {
+        name: "oauth_revoke",
+        door: Door::Public,
+        method: "POST",
+        path: "/oauth/revoke",
+        asks: Asks::Client,
+        summary: "Gives up a token of the client (RFC 7009).",
+        request: Some("TokenText"),
+        answer: "Nothing",
+        handler: || post(oauth::revoke),
+    },
+    Route {
+        name: "oauth_token_mtls",
+        door: Door::Instance,
+        method: "POST",
+        path: "/oauth/mtls/token",
+        asks: Asks::OwnTask,
+        summary: "As `/oauth/token`, for an instance with its certificate (RFC 8705).",
+        request: Some("TokenRequest"),
+        answer: "TokenAnswer",
+        handler: || post(oauth::token_mtls),
     },
 ];
 

@@ -1,6 +1,7 @@
 mod authority;
 mod doors;
 mod ended;
+mod oauth;
 mod people;
 mod public;
 

@@ -200,6 +200,8 @@ impl<'a> Context<'a> {
             | Body::TaskClaimed { task, .. }
             | Body::ApprovalDecided { task, .. } => (Some(*task), Mark::Given),
             Body::TaskEnded { task, .. } => (Some(*task), Mark::Ended),
+            Body::TokenIssued(token) => (Some(token.task), Mark::Given),
+            Body::TokenRevoked { task, .. } => (Some(*task), Mark::Ended),
             Body::RefusalsCoalesced { task, .. } => (*task, Mark::Denied),
             Body::Revoked { revocation, .. } | Body::RevocationEffective { revocation, .. } => {
                 return self.revocations.contains(revocation).then_some(Mark::Ended);

@@ -1,13 +1,15 @@
 //! Records in words.
 
 use ambit_core::{
-    Digest, Reason,
+    Digest, Reason, TokenId,
     claim::ClaimProof,
     record::{Actor, Answer, Body, Decided, KeyStep, Performed, Status},
     task::Task,
+    token::{Grant, IssuedToken, Reach, TokenEnd, TokenKind},
 };
 
 use super::Names;
+use crate::visible::visible;
 
 /// Says what was asked for, such as `mail.send_reply`.
 pub(super) fn asked(decided: &Decided) -> String {
@@ -185,6 +187,14 @@ pub(super) fn body(body: &Body, names: &Names) -> String {
         Body::CredentialSealed { reference, warrant } => {
             format!("{} sealed credential {reference}", names.person(warrant.by))
         }
+        Body::TokenIssued(token) => issued(token),
+        Body::TokenRevoked {
+            token,
+            reach,
+            end,
+            client,
+            ..
+        } => revoked(*token, *reach, *end, client),
         Body::RefusalsCoalesced {
             actor,
             reason,
@@ -197,6 +207,46 @@ pub(super) fn body(body: &Body, names: &Names) -> String {
             names.actor(*actor)
         ),
         Body::StateDigest { digest } => format!("the folded state is {digest}"),
+    }
+}
+
+fn issued(token: &IssuedToken) -> String {
+    let what = match token.kind {
+        TokenKind::Access => "an access token",
+        TokenKind::Refresh { .. } => "a refresh token",
+    };
+    let how = match (token.grant, token.parent) {
+        (Grant::ClientCredentials, _) => "as itself".to_owned(),
+        (Grant::AuthorizationCode, _) => "by consent".to_owned(),
+        (Grant::JwtBearer, _) => "by a workload token".to_owned(),
+        (Grant::RefreshToken, Some(parent)) => format!("for the refresh token {parent}"),
+        (Grant::TokenExchange, Some(parent)) => format!("in exchange for {parent}"),
+        (Grant::RefreshToken | Grant::TokenExchange, None) => "for another token".to_owned(),
+    };
+    format!(
+        "{} got {what} for {}, {how} ({}, {}), until {}",
+        visible(&token.client),
+        visible(&token.audience),
+        token.id,
+        token.binding.as_str(),
+        token.expires_at
+    )
+}
+
+fn revoked(token: TokenId, reach: Reach, end: TokenEnd, client: &str) -> String {
+    let client = visible(client);
+    let what = match reach {
+        Reach::Token => token.to_string(),
+        Reach::Family => format!("{token} and all that came of the same grant"),
+    };
+    match end {
+        TokenEnd::Revoked => format!("{client} gave up {what}"),
+        TokenEnd::Reused => {
+            format!("{what} ended: {client} showed a spent refresh token, so two hold it")
+        }
+        TokenEnd::CodeReplayed => {
+            format!("{what} ended: {client} showed their authorization code a second time")
+        }
     }
 }
 

@@ -62,6 +62,10 @@ impl Desk {
             sign_ins: SignIns::Nowhere,
             fetch: Arc::new(|_| Box::pin(async { Err("not here".to_owned()) })),
             published: Published::Nothing,
+            issuer: Some("https://ambit.example.org".to_owned()),
+            find_client: Arc::new(|id| {
+                Box::pin(std::future::ready(Err(format!("no client {id}"))))
+            }),
         };
         Self {
             doors: Doors::new(control),

@@ -124,6 +124,8 @@ impl State {
                 self.epochs.servers.insert(server.clone(), index);
                 self.touch(RowKey::Seen(key.0, key.1));
             }
+            Body::TokenIssued(token) => self.issue((index, record.at), token)?,
+            Body::TokenRevoked { token, reach, .. } => self.revoke_token(index, *token, *reach)?,
             Body::InstanceCertified { .. }
             | Body::RevocationEffective { .. }
             | Body::ServerInspected { .. }
@@ -221,6 +223,7 @@ impl State {
         for approval in approvals {
             self.touch(RowKey::Approval(approval));
         }
+        self.drop_tokens(id);
         self.touch(RowKey::Task(id));
     }
 
@@ -431,7 +434,11 @@ impl State {
         active.filter(hangs).map(|it| it.task.id).collect()
     }
 
-    fn expect_active(&self, index: u64, task: ambit_core::TaskId) -> Result<(), FoldError> {
+    pub(super) fn expect_active(
+        &self,
+        index: u64,
+        task: ambit_core::TaskId,
+    ) -> Result<(), FoldError> {
         let entry = self.tasks.get(&task).ok_or_else(|| missing(index, &task))?;
         if entry.state == TaskState::Active {
             return Ok(());
@@ -440,13 +447,13 @@ impl State {
     }
 }
 
-fn missing(index: u64, what: &impl std::fmt::Display) -> FoldError {
+pub(super) fn missing(index: u64, what: &impl std::fmt::Display) -> FoldError {
     FoldError::Missing {
         index,
         what: what.to_string(),
     }
 }
 
-const fn inconsistent(index: u64, what: &'static str) -> FoldError {
+pub(super) const fn inconsistent(index: u64, what: &'static str) -> FoldError {
     FoldError::Inconsistent { index, what }
 }

@@ -4,12 +4,13 @@
 
 mod claim;
 mod row;
+mod token;
 
 use std::collections::BTreeMap;
 
 use ambit_audit::RowChange;
 use ambit_core::{
-    ApprovalId, DecisionId, Digest, PersonId, ServerName, TaskId, Timestamp, ToolName,
+    ApprovalId, DecisionId, Digest, PersonId, ServerName, TaskId, Timestamp, TokenId, ToolName,
     act::Target,
     claim::ClaimStanding,
     json::Value,
@@ -29,6 +30,7 @@ pub const TABLES: &[&str] = &[
     "tasks_ended",
     "approvals",
     "approvals_ended",
+    "tokens",
     "open_acts",
     "revoked",
     "tools_seen",
@@ -41,6 +43,7 @@ pub(super) enum RowKey {
     Person(PersonId),
     Task(TaskId),
     Approval(ApprovalId),
+    Token(TokenId),
     Open(DecisionId),
     Revoked(Target),
     Seen(ServerName, ToolName),
@@ -163,6 +166,10 @@ impl State {
                 }
                 ("approvals_ended", id.to_string(), row, Finality::Ended)
             }
+            RowKey::Token(id) => {
+                let row = self.tokens.get(id).map(|it| bytes(&token::row(it)));
+                ("tokens", id.to_string(), row, Finality::Live)
+            }
             RowKey::Open(id) => {
                 let row = self.open.get(id).map(|it| bytes(&open_row(it)));
                 ("open_acts", id.to_string(), row, Finality::Live)
@@ -240,11 +247,12 @@ enum Finality {
 
 type Reader = fn(&mut State, &Row<'_>) -> Result<RowKey, RowError>;
 
-const READERS: [(&str, Reader); 7] = [
+const READERS: [(&str, Reader); 8] = [
     ("log", read_log),
     ("people", read_person),
     ("tasks", read_task),
     ("approvals", read_approval),
+    ("tokens", token::read),
     ("open_acts", read_open),
     ("revoked", read_revoked),
     ("tools_seen", read_seen),

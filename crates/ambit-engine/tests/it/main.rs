@@ -16,3 +16,4 @@ mod path;
 mod rebuild;
 mod reinstate;
 mod support;
+mod tokens;

@@ -115,6 +115,14 @@ pub enum Possession<'a> {
     Nothing,
 }
 
+/// Returns the identifier that an access token claims, to look it up with and for nothing else.
+///
+/// # Errors
+/// [`JoseError`] when it is no access token in shape.
+pub fn claimed_token_id(token: &str) -> Result<String, JoseError> {
+    read::token_id(&jws::read(token, &PROFILE)?.claimed()?)
+}
+
 impl Mission {
     /// Returns the task `id`, whose authority has this anchor, until `expires_at`.
     pub fn new(id: &impl ToString, authority: Anchor, expires_at: Timestamp) -> Self {

@@ -128,6 +128,12 @@ impl Laws {
             Body::InstanceCertified { task, .. } => {
                 self.live(*task, record.at, "a certificate")?;
             }
+            Body::TokenIssued(token) => {
+                self.live(token.task, record.at, "a token")?;
+            }
+            Body::TokenRevoked { task, .. } => {
+                self.live(*task, record.at, "a revocation of a token")?;
+            }
             Body::TaskWaits { task, .. } => {
                 self.live(*task, record.at, "an offer")?;
                 ensure(self.waiting.insert(*task), || format!("{task} waits twice"))?;
