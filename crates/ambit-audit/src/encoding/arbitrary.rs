@@ -47,6 +47,7 @@ fn body() -> impl Strategy<Value = Body> {
         }),
         decided().prop_map(|it| Body::Decided(Box::new(it))),
         performed().prop_map(|it| Body::Performed(Box::new(it))),
+        governed(),
         observed(),
         tokens(),
     ]
@@ -97,7 +98,7 @@ fn issued() -> impl Strategy<Value = IssuedToken> {
     )
 }
 
-fn observed() -> impl Strategy<Value = Body> {
+fn governed() -> impl Strategy<Value = Body> {
     let verdict = select(vec![Verdict::Approved, Verdict::Refused]);
     prop_oneof![
         (id(), id(), verdict, warrant()).prop_map(|(approval, task, verdict, warrant)| {
@@ -128,6 +129,18 @@ fn observed() -> impl Strategy<Value = Body> {
                 leaf,
             }
         }),
+        (id(), vec(id(), 0..4), span()).prop_map(|(revocation, crossed, took)| {
+            Body::RevocationEffective {
+                revocation,
+                crossed,
+                took,
+            }
+        }),
+    ]
+}
+
+fn observed() -> impl Strategy<Value = Body> {
+    prop_oneof![
         (id(), option::of(digest()))
             .prop_map(|(task, join_token)| Body::TaskWaits { task, join_token }),
         (id(), select(ClaimProof::ALL.to_vec()), digest()).prop_map(|(task, proof, workload)| {
@@ -151,13 +164,6 @@ fn observed() -> impl Strategy<Value = Body> {
                 sequence,
                 warrant,
             }),
-        (id(), vec(id(), 0..4), span()).prop_map(|(revocation, crossed, took)| {
-            Body::RevocationEffective {
-                revocation,
-                crossed,
-                took,
-            }
-        }),
         (server(), tool(), digest()).prop_map(|(server, tool, seen)| Body::ToolSeen {
             server,
             tool,

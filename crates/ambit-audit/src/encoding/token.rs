@@ -1,6 +1,7 @@
 //! The kinds of records that tokens leave, both ways.
 
 use ambit_core::{
+    TaskId, TokenId,
     record::Body,
     token::{Grant, IssuedToken, KeyBinding, Reach, TokenEnd, TokenKind},
 };
@@ -29,6 +30,20 @@ pub(super) fn write_issued(token: &IssuedToken) -> Written<'_> {
         .add("grant", token.grant.as_str())
         .maybe_text("parent", token.parent.as_ref())
         .add("expires_at", time(token.expires_at))
+}
+
+pub(super) fn write_revoked<'a>(
+    (token, task): (&TokenId, &TaskId),
+    reach: Reach,
+    end: TokenEnd,
+    client: &'a str,
+) -> Written<'a> {
+    members()
+        .text("token", token)
+        .text("task", task)
+        .add("reach", reach.as_str())
+        .add("end", end.as_str())
+        .add("client", client)
 }
 
 pub(super) fn read_issued(it: &mut Read) -> Result<Body, DecodeError> {

@@ -33,6 +33,58 @@ fn body(body: &Body) -> (&'static str, Members<'_>) {
                 .text("estate", estate)
                 .add("warrant", self::warrant(warrant)),
         ),
+        Body::KeysRotated {
+            step,
+            certificate,
+            sequence,
+            warrant,
+        } => (
+            kind::KEYS_ROTATED,
+            keys_rotated(*step, certificate, *sequence, warrant.as_ref()),
+        ),
+        Body::CredentialSealed { reference, warrant } => (
+            kind::CREDENTIAL_SEALED,
+            members()
+                .add("reference", reference.as_str())
+                .add("warrant", self::warrant(warrant)),
+        ),
+        Body::StateDigest { digest } => (kind::STATE_DIGEST, members().text("digest", digest)),
+        Body::TaskWaits { task, join_token } => claim::waits(task, join_token.as_ref()),
+        Body::TaskClaimed {
+            task,
+            proof,
+            workload,
+        } => claim::claimed(task, *proof, workload),
+        Body::TaskStarted { .. }
+        | Body::InstanceCertified { .. }
+        | Body::TaskEnded { .. }
+        | Body::Decided(_)
+        | Body::Performed(_)
+        | Body::ApprovalDecided { .. } => tasks(body),
+        Body::Revoked { .. }
+        | Body::Reinstated { .. }
+        | Body::RevocationCarried { .. }
+        | Body::RevocationEffective { .. } => revocations(body),
+        Body::ToolSeen { .. } | Body::ServerInspected { .. } | Body::RefusalsCoalesced { .. } => {
+            observations(body)
+        }
+        Body::TokenIssued(it) => (kind::TOKEN_ISSUED, token::write_issued(it)),
+        Body::TokenRevoked {
+            token,
+            task,
+            reach,
+            end,
+            client,
+        } => (
+            kind::TOKEN_REVOKED,
+            token::write_revoked((token, task), *reach, *end, client),
+        ),
+    }
+}
+
+/// The kinds that tasks and their acts leave.
+fn tasks(body: &Body) -> (&'static str, Members<'_>) {
+    match body {
         Body::TaskStarted {
             task,
             parameters,
@@ -57,12 +109,6 @@ fn body(body: &Body) -> (&'static str, Members<'_>) {
                 .text("certificate", certificate)
                 .add("expires_at", time(*expires_at)),
         ),
-        Body::TaskWaits { task, join_token } => claim::waits(task, join_token.as_ref()),
-        Body::TaskClaimed {
-            task,
-            proof,
-            workload,
-        } => claim::claimed(task, *proof, workload),
         Body::TaskEnded { task, end, by } => (
             kind::TASK_ENDED,
             members()
@@ -72,63 +118,6 @@ fn body(body: &Body) -> (&'static str, Members<'_>) {
         ),
         Body::Decided(it) => (kind::DECIDED, decided(it)),
         Body::Performed(it) => (kind::PERFORMED, performed(it)),
-        Body::ToolSeen { server, tool, seen } => (
-            kind::TOOL_SEEN,
-            members()
-                .add("server", server.as_str())
-                .add("tool", tool.as_str())
-                .text("seen", seen),
-        ),
-        Body::ServerInspected { server, warrant } => (
-            kind::SERVER_INSPECTED,
-            members()
-                .add("server", server.as_str())
-                .add("warrant", self::warrant(warrant)),
-        ),
-        Body::KeysRotated {
-            step,
-            certificate,
-            sequence,
-            warrant,
-        } => (
-            kind::KEYS_ROTATED,
-            keys_rotated(*step, certificate, *sequence, warrant.as_ref()),
-        ),
-        Body::CredentialSealed { reference, warrant } => (
-            kind::CREDENTIAL_SEALED,
-            members()
-                .add("reference", reference.as_str())
-                .add("warrant", self::warrant(warrant)),
-        ),
-        Body::StateDigest { digest } => (kind::STATE_DIGEST, members().text("digest", digest)),
-        Body::TokenIssued(it) => (kind::TOKEN_ISSUED, token::write_issued(it)),
-        Body::TokenRevoked {
-            token,
-            task,
-            reach,
-            end,
-            client,
-        } => (
-            kind::TOKEN_REVOKED,
-            members()
-                .text("token", token)
-                .text("task", task)
-                .add("reach", reach.as_str())
-                .add("end", end.as_str())
-                .add("client", client.as_str()),
-        ),
-        Body::ApprovalDecided { .. }
-        | Body::Revoked { .. }
-        | Body::Reinstated { .. }
-        | Body::RevocationCarried { .. }
-        | Body::RevocationEffective { .. }
-        | Body::RefusalsCoalesced { .. } => governance(body),
-    }
-}
-
-/// The kinds that people's acts and Ambit's own observations leave.
-fn governance(body: &Body) -> (&'static str, Members<'_>) {
-    match body {
         Body::ApprovalDecided {
             approval,
             task,
@@ -142,6 +131,29 @@ fn governance(body: &Body) -> (&'static str, Members<'_>) {
                 .add("verdict", verdict.as_str())
                 .add("warrant", self::warrant(warrant)),
         ),
+        Body::LogOpened { .. }
+        | Body::PersonKnown { .. }
+        | Body::EstateApplied { .. }
+        | Body::KeysRotated { .. }
+        | Body::CredentialSealed { .. }
+        | Body::StateDigest { .. }
+        | Body::Revoked { .. }
+        | Body::Reinstated { .. }
+        | Body::RevocationCarried { .. }
+        | Body::RevocationEffective { .. }
+        | Body::ToolSeen { .. }
+        | Body::ServerInspected { .. }
+        | Body::RefusalsCoalesced { .. }
+        | Body::TaskWaits { .. }
+        | Body::TaskClaimed { .. }
+        | Body::TokenIssued(_)
+        | Body::TokenRevoked { .. } => self::body(body),
+    }
+}
+
+/// The kinds that stopping somebody or something leaves, and letting them go on.
+fn revocations(body: &Body) -> (&'static str, Members<'_>) {
+    match body {
         Body::Revoked {
             revocation,
             target,
@@ -188,6 +200,44 @@ fn governance(body: &Body) -> (&'static str, Members<'_>) {
                 .add("crossed", texts(crossed))
                 .add("took_ms", took.as_millis()),
         ),
+        Body::LogOpened { .. }
+        | Body::PersonKnown { .. }
+        | Body::EstateApplied { .. }
+        | Body::KeysRotated { .. }
+        | Body::CredentialSealed { .. }
+        | Body::StateDigest { .. }
+        | Body::TaskStarted { .. }
+        | Body::InstanceCertified { .. }
+        | Body::TaskEnded { .. }
+        | Body::Decided(_)
+        | Body::Performed(_)
+        | Body::ApprovalDecided { .. }
+        | Body::ToolSeen { .. }
+        | Body::ServerInspected { .. }
+        | Body::RefusalsCoalesced { .. }
+        | Body::TaskWaits { .. }
+        | Body::TaskClaimed { .. }
+        | Body::TokenIssued(_)
+        | Body::TokenRevoked { .. } => self::body(body),
+    }
+}
+
+/// The kinds that Ambit's own observations leave.
+fn observations(body: &Body) -> (&'static str, Members<'_>) {
+    match body {
+        Body::ToolSeen { server, tool, seen } => (
+            kind::TOOL_SEEN,
+            members()
+                .add("server", server.as_str())
+                .add("tool", tool.as_str())
+                .text("seen", seen),
+        ),
+        Body::ServerInspected { server, warrant } => (
+            kind::SERVER_INSPECTED,
+            members()
+                .add("server", server.as_str())
+                .add("warrant", self::warrant(warrant)),
+        ),
         Body::RefusalsCoalesced {
             actor,
             task,
@@ -208,20 +258,23 @@ fn governance(body: &Body) -> (&'static str, Members<'_>) {
         Body::LogOpened { .. }
         | Body::PersonKnown { .. }
         | Body::EstateApplied { .. }
+        | Body::KeysRotated { .. }
+        | Body::CredentialSealed { .. }
+        | Body::StateDigest { .. }
         | Body::TaskStarted { .. }
         | Body::InstanceCertified { .. }
-        | Body::TaskWaits { .. }
-        | Body::TaskClaimed { .. }
         | Body::TaskEnded { .. }
         | Body::Decided(_)
         | Body::Performed(_)
-        | Body::ToolSeen { .. }
-        | Body::ServerInspected { .. }
-        | Body::KeysRotated { .. }
-        | Body::CredentialSealed { .. }
+        | Body::ApprovalDecided { .. }
+        | Body::Revoked { .. }
+        | Body::Reinstated { .. }
+        | Body::RevocationCarried { .. }
+        | Body::RevocationEffective { .. }
+        | Body::TaskWaits { .. }
+        | Body::TaskClaimed { .. }
         | Body::TokenIssued(_)
-        | Body::TokenRevoked { .. }
-        | Body::StateDigest { .. } => self::body(body),
+        | Body::TokenRevoked { .. } => self::body(body),
     }
 }
 

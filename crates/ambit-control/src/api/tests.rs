@@ -140,7 +140,8 @@ async fn the_same_start_with_a_key_is_done_once() {
     let office = Office::open();
     let body = start_body("T-1");
     let now = format!("{:012x}", office.world.clock.now().as_millis());
-    let key = format!("{}-{}-7000-8000-000000000001", &now[..8], &now[8..]);
+    let (high, low) = now.split_at(8);
+    let key = format!("{high}-{low}-7000-8000-000000000001");
     let send = |body: String| {
         let request = Request::post("/v1/tasks")
             .header("content-type", "application/json")

@@ -80,8 +80,7 @@ impl Codes {
         &mut self,
         code: &str,
         form: &Form,
-        client: &str,
-        binding: KeyBinding,
+        (client, binding): (&str, KeyBinding),
         now: Timestamp,
     ) -> Result<Redeemed, CodeRefused> {
         let refused = |what: &str, given| CodeRefused {

@@ -72,7 +72,7 @@ async fn authorization_code(
     let (client, form) = (asking.client.id(), asking.form);
     let code = form.required("code")?;
     let now = (server.control.clock)().now;
-    let redeemed = locked(&server.oauth.codes).redeem(code, form, &client, asking.binding, now);
+    let redeemed = locked(&server.oauth.codes).redeem(code, form, (&client, asking.binding), now);
     let redeemed = match redeemed {
         Ok(redeemed) => redeemed,
         Err(refused) => {

@@ -124,6 +124,50 @@ pub(super) fn body(body: &Body, names: &Names) -> String {
         }
         Body::Decided(it) => decided(it, End::Elsewhere),
         Body::Performed(it) => format!("{}: {}", it.decision, outcome(it)),
+        Body::ApprovalDecided { .. }
+        | Body::Revoked { .. }
+        | Body::Reinstated { .. }
+        | Body::RevocationCarried { .. }
+        | Body::RevocationEffective { .. }
+        | Body::ServerInspected { .. }
+        | Body::CredentialSealed { .. } => governance(body, names),
+        Body::ToolSeen { server, tool, seen } => format!("{server} showed {tool} as {seen}"),
+        Body::KeysRotated {
+            step,
+            certificate,
+            sequence,
+            warrant,
+        } => keys_rotated(
+            *step,
+            (*certificate, *sequence),
+            warrant.as_ref().map(|it| names.person(it.by)),
+        ),
+        Body::TokenIssued(token) => issued(token),
+        Body::TokenRevoked {
+            token,
+            reach,
+            end,
+            client,
+            ..
+        } => revoked(*token, *reach, *end, client),
+        Body::RefusalsCoalesced {
+            actor,
+            reason,
+            count,
+            first_at,
+            last_at,
+            ..
+        } => format!(
+            "denied {} {count} more times from {first_at} to {last_at}: {reason}",
+            names.actor(*actor)
+        ),
+        Body::StateDigest { digest } => format!("the folded state is {digest}"),
+    }
+}
+
+/// What people did to Ambit, and what came of it.
+fn governance(body: &Body, names: &Names) -> String {
+    match body {
         Body::ApprovalDecided {
             approval,
             verdict,
@@ -167,46 +211,31 @@ pub(super) fn body(body: &Body, names: &Names) -> String {
             "{revocation} took effect at every door in {took}, {} calls crossed it",
             crossed.len()
         ),
-        Body::ToolSeen { server, tool, seen } => format!("{server} showed {tool} as {seen}"),
         Body::ServerInspected { server, warrant } => {
             format!(
                 "{} asked server {server} for its tools",
                 names.person(warrant.by)
             )
         }
-        Body::KeysRotated {
-            step,
-            certificate,
-            sequence,
-            warrant,
-        } => keys_rotated(
-            *step,
-            (*certificate, *sequence),
-            warrant.as_ref().map(|it| names.person(it.by)),
-        ),
         Body::CredentialSealed { reference, warrant } => {
             format!("{} sealed credential {reference}", names.person(warrant.by))
         }
-        Body::TokenIssued(token) => issued(token),
-        Body::TokenRevoked {
-            token,
-            reach,
-            end,
-            client,
-            ..
-        } => revoked(*token, *reach, *end, client),
-        Body::RefusalsCoalesced {
-            actor,
-            reason,
-            count,
-            first_at,
-            last_at,
-            ..
-        } => format!(
-            "denied {} {count} more times from {first_at} to {last_at}: {reason}",
-            names.actor(*actor)
-        ),
-        Body::StateDigest { digest } => format!("the folded state is {digest}"),
+        Body::LogOpened { .. }
+        | Body::PersonKnown { .. }
+        | Body::EstateApplied { .. }
+        | Body::TaskStarted { .. }
+        | Body::InstanceCertified { .. }
+        | Body::TaskWaits { .. }
+        | Body::TaskClaimed { .. }
+        | Body::TaskEnded { .. }
+        | Body::Decided(_)
+        | Body::Performed(_)
+        | Body::ToolSeen { .. }
+        | Body::KeysRotated { .. }
+        | Body::TokenIssued(_)
+        | Body::TokenRevoked { .. }
+        | Body::RefusalsCoalesced { .. }
+        | Body::StateDigest { .. } => self::body(body, names),
     }
 }
 

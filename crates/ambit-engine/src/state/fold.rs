@@ -1,7 +1,7 @@
 //! One record after another.
 
 use ambit_core::{
-    PersonId, Timestamp,
+    ApprovalId, PersonId, Timestamp,
     act::Target,
     claim::ClaimStanding,
     limits::APPROVAL_GRANTED_TTL,
@@ -83,26 +83,7 @@ impl State {
                 verdict,
                 warrant,
                 ..
-            } => {
-                let task = self.approvals.get(approval).map(|it| it.task);
-                self.expect_active(index, task.ok_or_else(|| missing(index, approval))?)?;
-                let Some(entry) = self.approvals.get_mut(approval) else {
-                    return Ok(());
-                };
-                if !matches!(entry.standing, ApprovalStanding::Pending { .. }) {
-                    return Err(inconsistent(index, "an approval is decided once"));
-                }
-                entry.standing = match verdict {
-                    Verdict::Approved => ApprovalStanding::Approved {
-                        by: warrant.by,
-                        until: record.at.plus(APPROVAL_GRANTED_TTL),
-                    },
-                    Verdict::Refused => ApprovalStanding::Refused { by: warrant.by },
-                };
-                let task = entry.task;
-                self.epochs.tasks.insert(task, index);
-                self.touch(RowKey::Approval(*approval));
-            }
+            } => self.answered((index, record.at), *approval, *verdict, warrant.by)?,
             Body::Revoked { target, .. } => self.revoke(index, target),
             Body::RevocationCarried { target, .. } => {
                 if self.estate.is_some() || matches!(target, Target::Task(_) | Target::Instance(_))
@@ -134,6 +115,35 @@ impl State {
             | Body::RefusalsCoalesced { .. }
             | Body::StateDigest { .. } => {}
         }
+        Ok(())
+    }
+
+    /// A person says yes or no to a held act.
+    fn answered(
+        &mut self,
+        (index, at): (u64, Timestamp),
+        approval: ApprovalId,
+        verdict: Verdict,
+        by: PersonId,
+    ) -> Result<(), FoldError> {
+        let task = self.approvals.get(&approval).map(|it| it.task);
+        self.expect_active(index, task.ok_or_else(|| missing(index, &approval))?)?;
+        let Some(entry) = self.approvals.get_mut(&approval) else {
+            return Ok(());
+        };
+        if !matches!(entry.standing, ApprovalStanding::Pending { .. }) {
+            return Err(inconsistent(index, "an approval is decided once"));
+        }
+        entry.standing = match verdict {
+            Verdict::Approved => ApprovalStanding::Approved {
+                by,
+                until: at.plus(APPROVAL_GRANTED_TTL),
+            },
+            Verdict::Refused => ApprovalStanding::Refused { by },
+        };
+        let task = entry.task;
+        self.epochs.tasks.insert(task, index);
+        self.touch(RowKey::Approval(approval));
         Ok(())
     }
 

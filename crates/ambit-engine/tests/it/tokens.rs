@@ -9,7 +9,10 @@ use std::{
 use ambit_core::{
     Digest, Millis, Timestamp, TokenId,
     act::Target,
-    limits::{ACCESS_TOKEN_TTL, REFRESH_FAMILIES_PER_TASK_MAX, TOKENS_PER_TASK_MAX},
+    limits::{
+        ACCESS_TOKEN_TTL, REFRESH_FAMILIES_PER_TASK_MAX, REFRESH_TOKEN_TTL, SPENT_PER_FAMILY_MAX,
+        TASK_TTL_MAX, TOKENS_PER_TASK_MAX,
+    },
     record::Body,
     task::End,
     token::{Grant, KeyBinding, TokenEnd},
@@ -170,6 +173,49 @@ fn tokens_of_a_task_end_at_their_maximum() {
     );
     world.clock.advance(ACCESS_TOKEN_TTL);
     issue(&mut world, &caller, Refreshable::No).expect("room again");
+}
+
+/// A refresh token lives as long unused, and not a millisecond longer.
+#[test]
+fn a_refresh_token_ends_unused() {
+    for (waits, live) in [
+        (Millis::new(REFRESH_TOKEN_TTL.as_millis() - 1), true),
+        (REFRESH_TOKEN_TTL, false),
+    ] {
+        let mut estate = office(&[]);
+        for template in estate.templates.values_mut() {
+            template.ttl = TASK_TTL_MAX;
+        }
+        let mut world = World::new(estate, 3);
+        let (_, caller) = world.start();
+        let granted = issue(&mut world, &caller, Refreshable::Yes).expect("a live task");
+        let text = granted.refresh().expect("a refresh token").to_owned();
+        world.clock.advance(waits);
+        let next = refresh(&mut world, &text, |_| ());
+        assert_eq!(next.starts_with("tok_"), live, "{waits}: {next}");
+    }
+}
+
+/// So many spent tokens of a family are remembered: the oldest of them still ends it, one before is just unknown.
+#[test]
+fn spent_refresh_tokens_are_remembered_so_long() {
+    for (spent, answer) in [
+        (SPENT_PER_FAMILY_MAX, "Reused"),
+        (SPENT_PER_FAMILY_MAX + 1, "Unknown"),
+    ] {
+        let mut world = World::new(office(&[]), 3);
+        let (_, caller) = world.start();
+        let granted = issue(&mut world, &caller, Refreshable::Yes).expect("a live task");
+        let first = granted.refresh().expect("a refresh token").to_owned();
+        let mut text = first.clone();
+        for _ in 0..spent {
+            // Names of one millisecond have no order.
+            world.clock.advance(Millis::new(1));
+            text = refresh(&mut world, &text, |_| ());
+            assert!(text.starts_with("tok_"), "{text}");
+        }
+        assert_eq!(refresh(&mut world, &first, |_| ()), answer, "{spent}");
+    }
 }
 
 /// Whatever comes first in the log decides: no token is issued after the revocation.

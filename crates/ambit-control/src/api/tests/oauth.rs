@@ -1,6 +1,8 @@
 //! The authorization server as clients meet it.
 
-use ambit_core::{Millis, Timestamp, json::Value as Json, record::Body as Fact};
+use ambit_core::{
+    Millis, Timestamp, json::Value as Json, limits::CLIENT_BYTES_MAX, record::Body as Fact,
+};
 use ambit_engine::Ender;
 use ambit_identity::{
     SvidKey,
@@ -254,7 +256,20 @@ async fn requests_are_refused_in_the_words_of_the_standards() {
         "invalid_authorization_details",
     )
     .await;
-    // Audience confusion: the token endpoint's address is not the issuer, nor are two audiences.
+}
+
+/// The token endpoint's address is not the issuer, nor are two audiences.
+#[tokio::test]
+async fn an_assertion_is_for_the_issuer_alone() {
+    let office = Office::open();
+    let task = office.start().await;
+    let agent = Agent::new(9);
+    let check = async |audience: &[&str], more: &[(&str, &str)], error: &str| {
+        let assertion = svid(&office, &task, audience);
+        let got = ask(&office, &agent, &assertion, more).await;
+        assert_eq!(got.error(), error, "{more:?}: {:?}", got.value);
+    };
+    let place = ("resource", PLACE);
     check(
         &["https://ambit.example.org/oauth/token"],
         &[place],
@@ -308,6 +323,31 @@ async fn ask_twice(
         &[proof],
     )
     .await
+}
+
+#[tokio::test]
+async fn the_name_of_a_client_has_its_maximum() {
+    let office = Office::open();
+    let check = async |bytes: usize, part: &str| {
+        let id = "a".repeat(bytes);
+        let members = form(&[
+            ("grant_type", "refresh_token"),
+            ("refresh_token", "x"),
+            ("client_id", &id),
+        ]);
+        let proof = Agent::new(9).proof(
+            &format!("{ISSUER}/oauth/token"),
+            None,
+            office.world.clock.now(),
+        );
+        let router = public_router(&office.doors);
+        let got = post(router, "/oauth/token", members, &[proof]).await;
+        assert_eq!(got.error(), "invalid_client");
+        let told = text(&got.value, "error_description");
+        assert_eq!(told.contains("too long"), part == "too long", "{told}");
+    };
+    check(CLIENT_BYTES_MAX, "unknown").await;
+    check(CLIENT_BYTES_MAX + 1, "too long").await;
 }
 
 /// NHI: proofs and assertions are good once, and for the request that they were made for.
