@@ -335,13 +335,14 @@ async fn the_name_of_a_client_has_its_maximum() {
             ("refresh_token", "x"),
             ("client_id", &id),
         ]);
-        let proof = Agent::new(9).proof(
-            &format!("{ISSUER}/oauth/token"),
-            None,
-            office.world.clock.now(),
-        );
-        let router = public_router(&office.doors);
-        let got = post(router, "/oauth/token", members, &[proof]).await;
+        let (agent, now) = (Agent::new(9), office.world.clock.now());
+        let send = async |nonce: Option<&str>| {
+            let proof = agent.proof(&format!("{ISSUER}/oauth/token"), nonce, now);
+            let router = public_router(&office.doors);
+            post(router, "/oauth/token", members.clone(), &[proof]).await
+        };
+        let first = send(None).await;
+        let got = send(first.nonce()).await;
         assert_eq!(got.error(), "invalid_client");
         let told = text(&got.value, "error_description");
         assert_eq!(told.contains("too long"), part == "too long", "{told}");
