@@ -6,6 +6,7 @@
 mod claim;
 mod delegation;
 mod read;
+mod token;
 mod write;
 
 use ambit_core::{
@@ -108,6 +109,8 @@ mod kind {
     pub(super) const SERVER_INSPECTED: &str = "server.inspected";
     pub(super) const KEYS_ROTATED: &str = "keys.rotated";
     pub(super) const CREDENTIAL_SEALED: &str = "credential.sealed";
+    pub(super) const TOKEN_ISSUED: &str = "token.issued";
+    pub(super) const TOKEN_REVOKED: &str = "token.revoked";
     pub(super) const REFUSALS_COALESCED: &str = "refusals.coalesced";
     pub(super) const STATE_DIGEST: &str = "state.digest";
     pub(super) const DELEGATION_MADE: &str = "delegation.made";

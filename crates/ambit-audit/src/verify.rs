@@ -452,6 +452,8 @@ impl Story {
             | Body::ServerInspected { .. }
             | Body::KeysRotated { .. }
             | Body::CredentialSealed { .. }
+            | Body::TokenIssued(_)
+            | Body::TokenRevoked { .. }
             | Body::RefusalsCoalesced { .. }
             | Body::StateDigest { .. } => Ok(()),
         }

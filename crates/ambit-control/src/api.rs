@@ -1,6 +1,6 @@
 //! The control API: how people obtain and govern authority, and how a runner says that it is still there.
 //!
-//! Four routers, one list of routes ([`ROUTES`]): [`people_router`] for the local socket, [`instance_router`]
+//! Four routers, one list of routes ([`routes`]): [`people_router`] for the local socket, [`instance_router`]
 //! for the runner's mutual TLS, [`operations_router`] for health and metrics on loopback, [`public_router`] for
 //! anybody. Whatever goes wrong
 //! is an RFC 9457 problem with a stable `code`. Bodies are read by the one strict parser.
@@ -41,6 +41,7 @@ use ambit_identity::{IssuingKeys, sign_in::FlowKey};
 use axum::Router;
 use tokio::sync::watch;
 
+pub(crate) use self::caller::Instance;
 pub use self::{
     authority::{KeepKeys, rotate_if_due},
     body::{BODY_BYTES_MAX, ESTATE_BODY_BYTES_MAX},
@@ -51,11 +52,13 @@ pub use self::{
     presence::{HEARTBEAT_EVERY, PRESENCES_MAX},
     problem::Problem,
     published::{PUBLISHED_READS_MAX, Parts, Published, PublishedLog},
-    routes::{Asks, Door, ROUTES, Route},
+    routes::{Asks, Door, Route, routes},
     tasks::TASKS_PER_ANSWER_MAX,
 };
 use self::{idempotency::Idempotency, presence::Presences};
 use crate::{
+    foreign::{Fetch, ForeignKeys},
+    oauth::{FindClient, OAuth},
     people::{Sessions, SignIns},
     workload::Workloads,
 };
@@ -90,6 +93,8 @@ pub struct Control {
     pub seal_credential: SealCredential,
     /// Asks running servers for their tools.
     pub list_tools: ListTools,
+    /// Fetches what foreign issuers publish.
+    pub fetch: Fetch,
     /// What anybody may read of the log.
     pub published: Published,
     /// How clients with access tokens name the gateway: scheme, host and port. Each of its routes is a resource
@@ -99,14 +104,20 @@ pub struct Control {
     pub strangers_refused: Arc<AtomicU64>,
     /// Where people sign in.
     pub sign_ins: SignIns,
+    /// The public URL, by which clients know the authorization server; without one there is none.
+    pub issuer: Option<String>,
+    /// Finds clients of the authorization server.
+    pub find_client: FindClient,
 }
 
 /// What all requests share.
-struct Shared {
+pub(crate) struct Shared {
     control: Control,
     idempotency: Idempotency,
     presences: Presences,
     workloads: Workloads,
+    foreign: ForeignKeys,
+    oauth: OAuth,
     rotating: tokio::sync::Mutex<()>,
     sessions: Sessions,
     flows: FlowKey,
@@ -121,10 +132,12 @@ impl Doors {
     pub fn new(control: Control) -> Self {
         let began = (control.clock)();
         Self(Arc::new(Shared {
+            oauth: OAuth::new(&control),
             control,
             idempotency: Idempotency::new(began.now),
             presences: Presences::default(),
             workloads: Workloads::default(),
+            foreign: ForeignKeys::default(),
             rotating: tokio::sync::Mutex::default(),
             sessions: Sessions::default(),
             flows: FlowKey::new(&began.chance),
@@ -135,8 +148,22 @@ impl Doors {
         &self.0.control
     }
 
+    pub(crate) fn shared(&self) -> &Shared {
+        &self.0
+    }
+
     pub(crate) fn workloads(&self) -> &Workloads {
         &self.0.workloads
+    }
+}
+
+impl Shared {
+    pub(crate) const fn control(&self) -> &Control {
+        &self.control
+    }
+
+    pub(crate) const fn oauth(&self) -> &OAuth {
+        &self.oauth
     }
 }
 

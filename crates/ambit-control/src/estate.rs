@@ -3,6 +3,7 @@
 //! ```text
 //! estate.toml                 people, and which access tokens are taken
 //! agents/NAME.toml            workloads with an owner and a purpose
+//! issuers/NAME.toml           who says by a token what a workload is
 //! servers/NAME.toml           upstreams and their tools, as their owner accepted them
 //! servers/NAME.tools.json     the accepted definitions: what MCP `tools/list` returned
 //! templates/NAME.toml         the most that a kind of task may ask for
@@ -16,6 +17,7 @@
 mod agents;
 mod document;
 mod files;
+mod issuers;
 mod people;
 mod problem;
 mod servers;
@@ -33,6 +35,7 @@ use ambit_core::{
 use self::{files::Kind, problem::Problems};
 pub use self::{
     files::{ARCHIVE_BYTES_MAX, EstateFiles, FILE_BYTES_MAX, FILES_MAX},
+    issuers::ISSUERS_MAX,
     problem::EstateProblem,
     tables::{CASES_MAX, DecisionCase, DecisionTable, Expected},
 };
@@ -89,10 +92,12 @@ impl EstateFiles {
         let aliases: BTreeSet<&str> = people.keys().map(String::as_str).collect();
         let servers = servers::read(self, &aliases, &problems);
         let templates = templates::read(self, &known, &aliases, &servers, &problems);
+        let issuers = issuers::read(self, &problems);
         let agents = agents::read(self, &known, &aliases, (&servers, &templates), &problems);
         let estate = Estate {
             digest: Digest::of(&archive),
             agents,
+            issuers,
             servers,
             templates,
             people,
@@ -123,6 +128,7 @@ impl EstateFiles {
 struct Known<'a> {
     servers: BTreeSet<&'a str>,
     templates: BTreeSet<&'a str>,
+    issuers: BTreeSet<&'a str>,
     agents: BTreeSet<&'a str>,
 }
 
@@ -132,6 +138,7 @@ impl<'a> Known<'a> {
         Self {
             servers: stems(Kind::Server),
             templates: stems(Kind::Template),
+            issuers: stems(Kind::Issuer),
             agents: stems(Kind::Agent),
         }
     }

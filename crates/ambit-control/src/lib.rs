@@ -3,8 +3,10 @@
 //! - [`estate`]: reading what an organisation declared.
 //! - [`api`]: the doors themselves.
 //! - [`check`]: whether it may come into force.
+//! - [`foreign`]: workload tokens of other issuers.
 //! - [`inspect`]: what a running server's registry files could be.
 //! - [`people`]: who is in front of a browser.
+//! - [`oauth`]: the authorization server.
 //! - [`plan`]: what its next version changes, in words.
 //! - [`story`]: the log told in words.
 //! - [`visible`]: text as people must see it.
@@ -15,7 +17,9 @@
 pub mod api;
 pub mod check;
 pub mod estate;
+pub mod foreign;
 pub mod inspect;
+pub mod oauth;
 pub mod people;
 pub mod plan;
 pub mod story;

@@ -57,6 +57,7 @@ pub enum Direction {
 /// Says what `new` changes against `old`; without an `old`, everything is new.
 pub fn plan(old: Option<&Estate>, new: &Estate) -> Plan {
     let mut subjects = agents::compare(old, new);
+    subjects.extend(rest::issuers(old, new));
     subjects.extend(rest::servers(old, new));
     subjects.extend(rest::people(old, new));
     subjects.extend(rest::policies(old, new));

@@ -122,6 +122,8 @@ impl Concerns {
             | Body::RevocationCarried { .. }
             | Body::RevocationEffective { .. }
             | Body::ToolSeen { .. }
+            | Body::TokenIssued(_)
+            | Body::TokenRevoked { .. }
             | Body::ServerInspected { .. }
             | Body::CredentialSealed { .. }
             | Body::RefusalsCoalesced { .. }
@@ -151,7 +153,9 @@ fn concerns_task(body: &Body, task: TaskId) -> bool {
         | Body::TaskWaits { task: it, .. }
         | Body::TaskClaimed { task: it, .. }
         | Body::TaskEnded { task: it, .. }
+        | Body::TokenRevoked { task: it, .. }
         | Body::ApprovalDecided { task: it, .. } => *it == task,
+        Body::TokenIssued(it) => it.task == task,
         Body::Decided(it) => it.task == Some(task),
         Body::Performed(it) => it.task == task,
         Body::RefusalsCoalesced { task: it, .. } => *it == Some(task),

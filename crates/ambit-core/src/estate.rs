@@ -2,6 +2,8 @@
 //!
 //! The files are read and checked by `ambit-control`; nothing here knows TOML.
 
+pub mod claim_rules;
+mod issuer;
 mod server;
 mod template;
 mod workload;
@@ -9,6 +11,7 @@ mod workload;
 use std::collections::{BTreeMap, BTreeSet};
 
 pub use self::{
+    issuer::{Issuer, IssuerKeys, TokenRegistration},
     server::{
         CredentialPlacement, CredentialUse, Effect, Mode, Mount, MountAccess, Role, Server,
         StdioLimits, StdioNetwork, Tool, Transport, Trust,
@@ -19,7 +22,7 @@ pub use self::{
     },
     workload::Workload,
 };
-use crate::{AgentName, Digest, ServerName, TemplateName, ToolName};
+use crate::{AgentName, Digest, IssuerName, ServerName, TemplateName, ToolName};
 
 /// What exists and what may be, as one version.
 #[derive(Clone, Debug)]
@@ -28,6 +31,8 @@ pub struct Estate {
     pub digest: Digest,
     /// The agents by name.
     pub agents: BTreeMap<AgentName, Agent>,
+    /// The issuers of workload tokens by name.
+    pub issuers: BTreeMap<IssuerName, Issuer>,
     /// The servers by name.
     pub servers: BTreeMap<ServerName, Server>,
     /// The templates by name.
@@ -72,6 +77,8 @@ pub struct Agent {
     pub model_endpoints: BTreeSet<Endpoint>,
     /// The processes of this machine that are runs of it: one that fits any of these is.
     pub workloads: Vec<Workload>,
+    /// The workload tokens that are runs of it: one that fits any of these is.
+    pub tokens: Vec<TokenRegistration>,
 }
 
 /// How much harm an agent could do, in the words of its owner.

@@ -41,6 +41,8 @@ pub type PersonId = Id<kind::Person>;
 pub type RevocationId = Id<kind::Revocation>;
 /// Names one delegation.
 pub type DelegationId = Id<kind::Delegation>;
+/// Names one token that was issued under a task.
+pub type TokenId = Id<kind::Token>;
 
 /// The kinds of things that have identifiers.
 pub mod kind {
@@ -67,6 +69,9 @@ pub mod kind {
     /// A delegation.
     #[derive(Debug)]
     pub enum Delegation {}
+    /// A token.
+    #[derive(Debug)]
+    pub enum Token {}
 
     impl Kind for Task {
         const PREFIX: &'static str = "task";
@@ -88,6 +93,10 @@ pub mod kind {
     }
     impl Kind for Delegation {
         const PREFIX: &'static str = "dlg";
+    }
+
+    impl Kind for Token {
+        const PREFIX: &'static str = "tok";
     }
 }
 

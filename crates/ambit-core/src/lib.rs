@@ -21,12 +21,15 @@ pub mod route;
 pub mod spiffe;
 pub mod task;
 pub mod time;
+pub mod token;
 
 pub use crate::{
     digest::Digest,
-    id::{ApprovalId, DecisionId, DelegationId, InstanceId, PersonId, RevocationId, TaskId},
+    id::{
+        ApprovalId, DecisionId, DelegationId, InstanceId, PersonId, RevocationId, TaskId, TokenId,
+    },
     label::{Label, Labels},
-    name::{AgentName, ServerName, TemplateName, ToolName},
+    name::{AgentName, IssuerName, ServerName, TemplateName, ToolName},
     reason::{Reason, Remedy},
     route::GatewayRoute,
     spiffe::{SpiffeId, TrustDomain},

@@ -32,6 +32,18 @@ pub const PERMIT_ACT_BY: Millis = Millis::from_seconds(2);
 pub const TASK_TTL_MAX: Millis = Millis::from_seconds(7 * 24 * 3600);
 /// The longest life of an instance's SVID; it never outlives its task.
 pub const SVID_TTL_MAX: Millis = Millis::from_seconds(24 * 3600);
+/// How long an access token lives; it never outlives its task.
+pub const ACCESS_TOKEN_TTL: Millis = Millis::from_seconds(10 * 60);
+/// How long a refresh token lives unused; it never outlives its task.
+pub const REFRESH_TOKEN_TTL: Millis = Millis::from_seconds(24 * 3600);
+/// The most tokens of one task that live at once.
+pub const TOKENS_PER_TASK_MAX: usize = 64;
+/// The most families of refresh tokens of one task that live at once.
+pub const REFRESH_FAMILIES_PER_TASK_MAX: usize = 8;
+/// How many spent refresh tokens of one family are remembered, so that showing one again ends the family.
+pub const SPENT_PER_FAMILY_MAX: usize = 8;
+/// The longest name of a client of the authorization server, in bytes.
+pub const CLIENT_BYTES_MAX: usize = 2048;
 /// The most parameters of a template.
 pub const PARAMETERS_MAX: usize = 64;
 /// The longest text of one parameter, in bytes.
@@ -56,7 +68,7 @@ pub const DELEGATION_DEPTH_MAX: u8 = 8;
 pub const DELEGATIONS_PER_TASK_MAX: usize = 64;
 /// The most children that one task can have, ended ones included.
 pub const CHILDREN_PER_TASK_MAX: usize = 32;
-/// The most tasks that can come from one that a person started, ended ones included.
+/// The most live tasks below one that a person started.
 pub const SUBTREE_TASKS_MAX: usize = 128;
 /// The most tools that one delegation names.
 pub const PART_TOOLS_MAX: usize = 64;

@@ -31,6 +31,8 @@ pub struct InvalidName {
 
 /// The name of an agent.
 pub type AgentName = Name<AgentKind>;
+/// The name of an issuer of workload tokens.
+pub type IssuerName = Name<IssuerKind>;
 /// The name of a server.
 pub type ServerName = Name<ServerKind>;
 /// The name of a template.
@@ -41,6 +43,9 @@ pub type ToolName = Name<ToolKind>;
 /// The kind of [`AgentName`].
 #[derive(Debug)]
 pub enum AgentKind {}
+/// The kind of [`IssuerName`].
+#[derive(Debug)]
+pub enum IssuerKind {}
 /// The kind of [`ServerName`].
 #[derive(Debug)]
 pub enum ServerKind {}
@@ -53,6 +58,13 @@ pub enum ToolKind {}
 
 impl Named for AgentKind {
     const WHAT: &'static str = "an agent";
+    const RULE: &'static str = SLUG_RULE;
+    fn is_well_spelled(text: &str) -> bool {
+        is_slug(text)
+    }
+}
+impl Named for IssuerKind {
+    const WHAT: &'static str = "an issuer";
     const RULE: &'static str = SLUG_RULE;
     fn is_well_spelled(text: &str) -> bool {
         is_slug(text)

@@ -5,12 +5,13 @@
 
 use crate::{
     ApprovalId, DecisionId, DelegationId, Digest, InstanceId, Labels, Millis, PersonId, Reason,
-    RevocationId, ServerName, TaskId, Timestamp, ToolName,
+    RevocationId, ServerName, TaskId, Timestamp, TokenId, ToolName,
     act::Target,
     claim::ClaimProof,
     delegation::Delegation,
     json::Value,
     task::{End, Task},
+    token::{IssuedToken, Reach, TokenEnd},
 };
 
 /// One fact in the log.
@@ -205,6 +206,21 @@ pub enum Body {
         reference: String,
         /// Who may say so.
         warrant: Warrant,
+    },
+    /// A token was issued. Written before it is signed.
+    TokenIssued(Box<IssuedToken>),
+    /// A token, or all that came of one grant, is worth nothing before its time.
+    TokenRevoked {
+        /// Which token.
+        token: TokenId,
+        /// Under which task.
+        task: TaskId,
+        /// How far it goes.
+        reach: Reach,
+        /// Why.
+        end: TokenEnd,
+        /// The client that gave it up, or that showed it again.
+        client: String,
     },
     /// Refusals of one caller that came too fast to be written one by one.
     RefusalsCoalesced {
@@ -427,6 +443,8 @@ impl Body {
             | Self::RevocationCarried { .. }
             | Self::RevocationEffective { .. }
             | Self::ToolSeen { .. }
+            | Self::TokenIssued(_)
+            | Self::TokenRevoked { .. }
             | Self::RefusalsCoalesced { .. }
             | Self::StateDigest { .. } => None,
         }
@@ -458,6 +476,8 @@ impl Body {
             | Self::ServerInspected { .. }
             | Self::RevocationEffective { .. }
             | Self::ToolSeen { .. }
+            | Self::TokenIssued(_)
+            | Self::TokenRevoked { .. }
             | Self::CredentialSealed { .. }
             | Self::RefusalsCoalesced { .. }
             | Self::StateDigest { .. } => None,

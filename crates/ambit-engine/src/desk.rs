@@ -112,6 +112,7 @@ const fn may_use_reserve(body: &Body) -> bool {
         | Body::Performed(_)
         | Body::DelegationWithdrawn { .. }
         | Body::Revoked { .. }
+        | Body::TokenRevoked { .. }
         | Body::RevocationCarried { .. }
         | Body::RevocationEffective { .. }
         | Body::RefusalsCoalesced { .. }
@@ -129,6 +130,7 @@ const fn may_use_reserve(body: &Body) -> bool {
         | Body::ToolSeen { .. }
         | Body::ServerInspected { .. }
         | Body::KeysRotated { .. }
+        | Body::TokenIssued(_)
         | Body::CredentialSealed { .. } => false,
     }
 }
@@ -170,6 +172,8 @@ impl Live {
             | Body::ServerInspected { .. }
             | Body::KeysRotated { .. }
             | Body::CredentialSealed { .. }
+            | Body::TokenIssued(_)
+            | Body::TokenRevoked { .. }
             | Body::RefusalsCoalesced { .. }
             | Body::StateDigest { .. } => {}
         }

@@ -387,6 +387,7 @@ impl Handle {
         // A token is for one task, and an instance that is given another one needs another token.
         let runtime =
             runtime.filter(|it| caller.token().is_none_or(|token| token.task == it.task.id));
+        let runtime = runtime.filter(|_| live.token_is_worth(caller));
         match runtime {
             Some(runtime) => Ok(Some((runtime.clone(), live.book()?))),
             None => Ok(None),

@@ -21,6 +21,7 @@ mod quota;
 mod rebuild;
 mod sequencer;
 mod state;
+mod tokens;
 
 pub use crate::{
     archive::{Archive, ArchiveError},
@@ -40,6 +41,10 @@ pub use crate::{
     sequencer::{CompileEstate, STATE_DIGEST_EVERY_RECORDS, Sequencer, Setup, SetupError, Step},
     state::{
         Approval, ApprovalStanding, DelegationEntry, FoldError, OpenAct, RowError, State, TABLES,
-        TaskEntry,
+        TaskEntry, TokenEntry, TokenUse,
+    },
+    tokens::{
+        ClientLeave, RefreshAsk, Refreshable, TokenAsk, TokenBy, TokenGrant, TokenRefusal,
+        TokenStanding,
     },
 };

@@ -2,13 +2,14 @@
 
 use std::{
     collections::{HashMap, HashSet},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, OnceLock, PoisonError},
 };
 
 use ambit_core::{
     Digest, PersonId, TaskId, Timestamp,
     act::{Act, Target},
     delegation::Part,
+    json::Value,
     task::{Task, TaskState, Usage},
 };
 use ambit_policy::{ApprovalState, Epochs, PolicyBook, TaskScope};
@@ -36,6 +37,7 @@ pub(crate) struct TaskRuntime {
     own: Arc<PolicyBook>,
     /// The task of which it has a part, and the part; none when a person started it.
     pub(crate) above: Option<(Arc<Self>, Arc<Part>)>,
+    details: OnceLock<Arc<Value>>,
     /// The compiled bounds, for the version of the estate in force when they were compiled.
     scope: Mutex<Option<(Digest, Arc<TaskScope>)>>,
     /// Says to stdio servers, streams and tunnels that the task has ended.
@@ -67,6 +69,7 @@ impl TaskRuntime {
             wrapped_key: wrapped_key.into(),
             own,
             above: None,
+            details: OnceLock::new(),
             scope: Mutex::new(None),
             ended: watch::Sender::new(false),
         }
@@ -86,6 +89,23 @@ impl TaskRuntime {
         std::iter::successors(self.above.as_ref().map(|(parent, _)| parent), move |it| {
             it.above.as_ref().map(|(parent, _)| parent)
         })
+    }
+
+    /// Returns the task's authority as authorization details (RFC 9396), made once.
+    pub(crate) fn details(&self) -> Result<Arc<Value>, EngineError> {
+        if let Some(details) = self.details.get() {
+            return Ok(details.clone());
+        }
+        let estate = self.own.estate();
+        let details = match &self.above {
+            Some((_, part)) => ambit_policy::part_details(part),
+            None => {
+                let template = estate.templates.get(&self.task.template);
+                let template = template.ok_or(EngineError::EstateMissing(estate.digest))?;
+                ambit_policy::authorization_details(template, estate, &self.task.parameters)
+            }
+        };
+        Ok(self.details.get_or_init(|| Arc::new(details)).clone())
     }
 
     /// Returns the task's bounds under `current`, compiled once per version of the estate.

@@ -11,12 +11,13 @@ mod delegation;
 mod digest;
 mod fold;
 mod rows;
+mod token;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use ambit_core::{
     AgentName, ApprovalId, DecisionId, DelegationId, Digest, InstanceId, PersonId, ServerName,
-    TaskId, Timestamp, ToolName,
+    TaskId, Timestamp, TokenId, ToolName,
     act::Target,
     claim::ClaimStanding,
     limits::TASKS_LIVE_MAX,
@@ -30,6 +31,7 @@ pub use self::{
     delegation::DelegationEntry,
     fold::FoldError,
     rows::{RowError, TABLES},
+    token::{TokenEntry, TokenUse},
 };
 pub(crate) use self::{digest::SetDigest, rows::ended_tasks};
 
@@ -53,6 +55,9 @@ pub struct State {
     delegations_of: HashMap<TaskId, Vec<DelegationId>>,
     /// The children of a task. Derived; not a row.
     children: HashMap<TaskId, Vec<TaskId>>,
+    pub(crate) tokens: BTreeMap<TokenId, TokenEntry>,
+    /// Which tokens a live task has. Derived; not a row.
+    tokens_of: HashMap<TaskId, BTreeSet<TokenId>>,
     pub(crate) open: BTreeMap<DecisionId, OpenAct>,
     pub(crate) revoked: BTreeSet<Target>,
     /// What was revoked once and is not now, with the leaf that lifted it: what began before stays without.
@@ -143,6 +148,8 @@ impl State {
             delegations: BTreeMap::new(),
             delegations_of: HashMap::new(),
             children: HashMap::new(),
+            tokens: BTreeMap::new(),
+            tokens_of: HashMap::new(),
             open: BTreeMap::new(),
             revoked: BTreeSet::new(),
             reinstated: BTreeMap::new(),

@@ -1,6 +1,7 @@
 //! Evidence of who is calling.
 
-use ambit_core::{AgentName, Digest, InstanceId, SpiffeId, TaskId, Timestamp};
+pub use ambit_core::token::KeyBinding;
+use ambit_core::{AgentName, InstanceId, SpiffeId, TaskId, Timestamp};
 
 /// One run of an agent, proved by its X509-SVID or by an access token.
 ///
@@ -92,34 +93,6 @@ pub enum Carrier {
 #[derive(Clone, Debug)]
 pub struct Gateway {
     pub(crate) spiffe_id: SpiffeId,
-}
-
-/// What ties a caller to a key that only the caller holds.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum KeyBinding {
-    /// Mutual TLS with the leaf certificate of this digest (RFC 8705 `x5t#S256`).
-    Mtls {
-        /// SHA-256 over the certificate's DER form.
-        certificate: Digest,
-    },
-    /// A DPoP proof by the key of this thumbprint with every request (RFC 9449 `jkt`).
-    Dpop {
-        /// SHA-256 over the key (RFC 7638).
-        thumbprint: Digest,
-    },
-    /// Nothing: whoever has the token can be the caller.
-    Bearer,
-}
-
-impl KeyBinding {
-    /// Returns the word for the kind of binding in policies and records.
-    pub const fn as_str(&self) -> &'static str {
-        match self {
-            Self::Mtls { .. } => "mtls",
-            Self::Dpop { .. } => "dpop",
-            Self::Bearer => "bearer",
-        }
-    }
 }
 
 impl InstanceCaller {

@@ -14,9 +14,9 @@
 pub mod access;
 pub mod assertion;
 mod caller;
-pub mod claim_rules;
 pub mod id_token;
 pub mod jwt_svid;
+pub mod registration;
 pub mod workload_token;
 
 #[cfg(test)]

@@ -94,15 +94,8 @@ fn of_act(reason: Reason, facts: &Facts) -> Option<String> {
         }
         Reason::ToolUnknown => format!("inspect the server and add `{resource}` to its file"),
         Reason::ToolNotGranted => format!("name `{resource}` under tools of template `{template}`"),
-        Reason::ToolChanged => format!(
-            "accepted {}, seen {}; inspect the server and accept the new definition, or keep it out",
-            digest(facts.pinned),
-            digest(facts.seen)
-        ),
-        Reason::ArgumentsInvalid => match &facts.schema_path {
-            Some(path) => format!("they break the schema of `{resource}` at `{path}`"),
-            None => format!("they are {}", facts.words.get("arguments")),
-        },
+        Reason::ToolChanged => changed(facts),
+        Reason::ArgumentsInvalid => invalid(facts),
         Reason::ArgumentOutOfBounds => bounds(facts),
         Reason::LabelMayNotLeave => format!(
             "the task has read {}; template `{template}` lets leave {}",
@@ -143,6 +136,22 @@ fn of_act(reason: Reason, facts: &Facts) -> Option<String> {
         | Reason::Overloaded => return None,
     };
     Some(advice)
+}
+
+fn changed(facts: &Facts) -> String {
+    format!(
+        "accepted {}, seen {}; inspect the server and accept the new definition, or keep it out",
+        digest(facts.pinned),
+        digest(facts.seen)
+    )
+}
+
+fn invalid(facts: &Facts) -> String {
+    let resource = facts.resource.name();
+    match &facts.schema_path {
+        Some(path) => format!("they break the schema of `{resource}` at `{path}`"),
+        None => format!("they are {}", facts.words.get("arguments")),
+    }
 }
 
 fn of_person(reason: Reason, facts: &PersonFacts) -> Option<String> {

@@ -32,6 +32,7 @@ pub fn office(policies: &[(&str, &str)]) -> Estate {
         parts_of: BTreeSet::new(),
         model_endpoints: BTreeSet::new(),
         workloads: Vec::new(),
+        tokens: Vec::new(),
     };
     let policies: Vec<_> = policies
         .iter()
@@ -44,6 +45,7 @@ pub fn office(policies: &[(&str, &str)]) -> Estate {
     Estate {
         digest,
         agents: BTreeMap::from([(agent.name.clone(), agent)]),
+        issuers: BTreeMap::new(),
         servers: BTreeMap::from([(server.name.clone(), server)]),
         templates: BTreeMap::from([(template.name.clone(), template)]),
         people: BTreeMap::from([

@@ -15,6 +15,7 @@ use ambit_core::{
     act::Act,
     estate::{Estate, OidcSubject},
     json::Value,
+    limits::SVID_TTL_MAX,
     record::Record,
     task::{Contained, Task},
 };
@@ -169,7 +170,7 @@ impl<D: Durable> World<D> {
             key: &key.proved().expect("a proved key"),
             spiffe_id: &task.spiffe_id,
             now: self.clock.now(),
-            expires_at: task.expires_at,
+            expires_at: task.expires_at.min(self.clock.now().plus(SVID_TTL_MAX)),
             chance: *self.clock.chance().first_chunk().expect("16 bytes"),
         });
         let svid = svid.expect("an SVID");

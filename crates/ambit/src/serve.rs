@@ -4,6 +4,7 @@ mod body;
 mod doors;
 pub(crate) mod engine;
 mod fetch;
+mod fetch_public;
 pub(crate) mod keys;
 mod listen;
 mod public;

@@ -15,6 +15,7 @@ use ambit_core::{
         Warrant,
     },
     task::{Contained, End, Task},
+    token::{Grant, IssuedToken, KeyBinding, Reach, TokenEnd, TokenKind},
 };
 use proptest::{collection::vec, option, prelude::*, sample::select};
 
@@ -51,8 +52,54 @@ fn body() -> impl Strategy<Value = Body> {
         performed().prop_map(|it| Body::Performed(Box::new(it))),
         governed(),
         observed(),
+        tokens(),
         delegations(),
     ]
+}
+
+fn tokens() -> impl Strategy<Value = Body> {
+    let reach = select(Reach::ALL.to_vec());
+    let end = select(TokenEnd::ALL.to_vec());
+    prop_oneof![
+        issued().prop_map(|it| Body::TokenIssued(Box::new(it))),
+        (id(), id(), reach, end, text()).prop_map(|(token, task, reach, end, client)| {
+            Body::TokenRevoked {
+                token,
+                task,
+                reach,
+                end,
+                client,
+            }
+        }),
+    ]
+}
+
+fn issued() -> impl Strategy<Value = IssuedToken> {
+    let kind = prop_oneof![
+        Just(TokenKind::Access),
+        digest().prop_map(|secret| TokenKind::Refresh { secret }),
+    ];
+    let binding = prop_oneof![
+        Just(KeyBinding::Bearer),
+        digest().prop_map(|certificate| KeyBinding::Mtls { certificate }),
+        digest().prop_map(|thumbprint| KeyBinding::Dpop { thumbprint }),
+    ];
+    let ids = (id(), id(), id(), option::of(id()));
+    let grant = select(Grant::ALL.to_vec());
+    (ids, kind, text(), text(), binding, grant, time()).prop_map(
+        |(ids, kind, client, audience, binding, grant, expires_at)| IssuedToken {
+            id: ids.0,
+            family: ids.1,
+            kind,
+            task: ids.2,
+            client,
+            audience,
+            binding,
+            grant,
+            parent: ids.3,
+            expires_at,
+        },
+    )
 }
 
 fn governed() -> impl Strategy<Value = Body> {

@@ -70,6 +70,8 @@ pub(super) fn write(body: &Body) -> (&'static str, Written<'_>) {
         | Body::ServerInspected { .. }
         | Body::RevocationEffective { .. }
         | Body::ToolSeen { .. }
+        | Body::TokenIssued(_)
+        | Body::TokenRevoked { .. }
         | Body::CredentialSealed { .. }
         | Body::RefusalsCoalesced { .. }
         | Body::StateDigest { .. } => ("", members()),

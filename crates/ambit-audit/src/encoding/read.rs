@@ -13,7 +13,7 @@ use ambit_core::{
     task::{Contained, End, Task},
 };
 
-use super::{DecodeError, VERSION, delegation, kind};
+use super::{DecodeError, VERSION, delegation, kind, token};
 
 /// Reads the object of a record.
 pub(super) fn record(value: Value) -> Result<Record, DecodeError> {
@@ -132,6 +132,8 @@ fn governance(kind: &str, it: &mut Members) -> Result<Body, DecodeError> {
         kind::DELEGATION_MADE => delegation::made(it)?,
         kind::DELEGATION_SPENT => delegation::spent(it)?,
         kind::DELEGATION_WITHDRAWN => delegation::withdrawn(it)?,
+        kind::TOKEN_ISSUED => token::read_issued(it)?,
+        kind::TOKEN_REVOKED => token::read_revoked(it)?,
         unknown => return Err(DecodeError::Kind(unknown.chars().take(64).collect())),
     })
 }

@@ -45,15 +45,16 @@ fn the_golden_leaves_are_still_read() {
     assert_eq!(kinds.len(), KINDS, "a kind has no golden leaf: {kinds:?}");
 }
 
-const GOLDEN: [&str; 5] = [
+const GOLDEN: [&str; 6] = [
     include_str!("../../tests/golden/v1.jsonl"),
     include_str!("../../tests/golden/v1-reinstatement.jsonl"),
     include_str!("../../tests/golden/v1-keys.jsonl"),
     include_str!("../../tests/golden/v1-claim.jsonl"),
     include_str!("../../tests/golden/v1-delegation.jsonl"),
+    include_str!("../../tests/golden/v1-token.jsonl"),
 ];
 
-const KINDS: usize = 24;
+const KINDS: usize = 26;
 
 #[test]
 fn what_this_version_does_not_know_is_refused() {

@@ -10,7 +10,7 @@ use ambit_core::{
     task::Task,
 };
 
-use super::{VERSION, claim, delegation, kind};
+use super::{VERSION, claim, delegation, kind, token};
 
 /// Returns the canonical text of the record of `body`: what stands before the time, and what stands behind it.
 pub(super) fn around_time(body: &Body) -> (String, String) {
@@ -71,6 +71,17 @@ fn body(body: &Body) -> (&'static str, Members<'_>) {
         Body::DelegationMade { .. }
         | Body::DelegationSpent { .. }
         | Body::DelegationWithdrawn { .. } => delegation::write(body),
+        Body::TokenIssued(it) => (kind::TOKEN_ISSUED, token::write_issued(it)),
+        Body::TokenRevoked {
+            token,
+            task,
+            reach,
+            end,
+            client,
+        } => (
+            kind::TOKEN_REVOKED,
+            token::write_revoked((token, task), *reach, *end, client),
+        ),
     }
 }
 
@@ -140,7 +151,9 @@ fn tasks(body: &Body) -> (&'static str, Members<'_>) {
         | Body::TaskClaimed { .. }
         | Body::DelegationMade { .. }
         | Body::DelegationSpent { .. }
-        | Body::DelegationWithdrawn { .. } => self::body(body),
+        | Body::DelegationWithdrawn { .. }
+        | Body::TokenIssued(_)
+        | Body::TokenRevoked { .. } => self::body(body),
     }
 }
 
@@ -212,7 +225,9 @@ fn revocations(body: &Body) -> (&'static str, Members<'_>) {
         | Body::TaskClaimed { .. }
         | Body::DelegationMade { .. }
         | Body::DelegationSpent { .. }
-        | Body::DelegationWithdrawn { .. } => self::body(body),
+        | Body::DelegationWithdrawn { .. }
+        | Body::TokenIssued(_)
+        | Body::TokenRevoked { .. } => self::body(body),
     }
 }
 
@@ -269,7 +284,9 @@ fn observations(body: &Body) -> (&'static str, Members<'_>) {
         | Body::TaskClaimed { .. }
         | Body::DelegationMade { .. }
         | Body::DelegationSpent { .. }
-        | Body::DelegationWithdrawn { .. } => self::body(body),
+        | Body::DelegationWithdrawn { .. }
+        | Body::TokenIssued(_)
+        | Body::TokenRevoked { .. } => self::body(body),
     }
 }
 

@@ -19,7 +19,7 @@ pub(super) struct Person(pub(super) PersonCaller);
 pub(super) struct Onlooker(pub(super) Inspection);
 
 /// A run of an agent.
-pub(super) struct Instance(pub(super) InstanceCaller);
+pub(crate) struct Instance(pub(crate) InstanceCaller);
 
 /// The other end of the socket, before it is anybody.
 pub(super) struct Peer(PeerCredentials);

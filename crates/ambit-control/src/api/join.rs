@@ -1,4 +1,5 @@
-//! Joining: whoever shows the join token of a task that waits, and proves to hold a key, becomes its instance.
+//! Joining: whoever shows the join token of a task that waits, or a workload token that is its agent, and proves to hold
+//! a key, becomes its instance.
 
 use std::sync::Arc;
 
@@ -14,6 +15,7 @@ use super::{
     problem::Problem,
     tasks::{certify, proved_key, served_value},
 };
+use crate::foreign::ForeignTokenError;
 
 /// The longest body of a request to join, in bytes: a stranger sends it.
 pub const JOIN_BYTES_MAX: usize = 8 * 1024;
@@ -25,21 +27,29 @@ pub(super) struct JoinAsk {
     csr: String,
 }
 
-/// Spends a join token. What is wrong with the request is said before that; which tokens there are is not.
+/// Whether the task has its instance since just now.
+#[derive(Clone, Copy, Eq, PartialEq)]
+enum Novelty {
+    New,
+    Known,
+}
+
+/// Claims a task. What is wrong with the request is said before that; which tokens there are is not.
 pub(super) async fn join(
     State(shared): State<Arc<Shared>>,
     Json { asked, .. }: Json<JoinAsk, JOIN_BYTES_MAX>,
 ) -> Result<Answer, Problem> {
     let control = &shared.control;
-    let token = JoinToken::parse(&asked.token).map_err(|_| refused())?;
     let key = proved_key(&asked.csr)?;
-    let claim = control
-        .handle
-        .claim(Claimant::joining(&token, &key))
-        .await?;
-    let task = match claim {
-        Claim::New(task) => task,
-        Claim::Known(_) | Claim::OtherAgent | Claim::NothingWaits => return Err(refused()),
+    let claimant = match JoinToken::parse(&asked.token) {
+        Ok(token) => Claimant::joining(&token, &key),
+        Err(_) => foreign(&shared, &asked.token).await?,
+    };
+    let (task, novelty) = match control.handle.claim(claimant).await? {
+        Claim::New(task) => (task, Novelty::New),
+        // The same workload may ask again: it has another key, or its certificate ends.
+        Claim::Known(task) => (task, Novelty::Known),
+        Claim::OtherAgent | Claim::NothingWaits => return Err(refused()),
     };
     let now = (control.clock)().now;
     let until = task.expires_at.min(now.plus(SVID_TTL_MAX));
@@ -48,8 +58,9 @@ pub(super) async fn join(
             let svid = ("svid", svid.as_str().into());
             Ok(Answer(served_value(control, &task, [svid])))
         }
+        Err(problem) if novelty == Novelty::Known => Err(problem),
         Err(problem) => {
-            // The token is spent: a task that nobody can serve would stay open until it expires.
+            // A task that nobody can serve would stay open until it expires.
             let (end, moment) = (End::Cancelled, (control.clock)());
             let end = control
                 .handle
@@ -60,11 +71,33 @@ pub(super) async fn join(
     }
 }
 
+/// Identifies the holder of a workload token.
+async fn foreign(shared: &Shared, token: &str) -> Result<Claimant, Problem> {
+    let identified = shared.foreign.identify(&shared.control, token).await;
+    identified.map_err(|error| {
+        tracing::warn!(
+            error = crate::check::chain(&error),
+            "a workload token was refused"
+        );
+        match error {
+            ForeignTokenError::Token(_) | ForeignTokenError::Unknown(_) => refused(),
+            ForeignTokenError::Keys(_) => Problem::new(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "issuer_unavailable",
+                "the keys of the token's issuer can't be had now",
+            )
+            .because("try again in a minute"),
+            ForeignTokenError::Engine(error) => error.into(),
+        }
+    })
+}
+
 fn refused() -> Problem {
     Problem::new(
         StatusCode::FORBIDDEN,
         "join_refused",
-        "no task waits for this join token",
+        "no task waits for this token",
     )
-    .because("it is wrong, was shown before, or its task has ended; ask for `ambit task start TEMPLATE --for AGENT --join-token`")
+    .because("it is wrong, was spent, or its task has ended; ask for `ambit task start TEMPLATE --for AGENT` with `--join-token` or \
+         `--attested`")
 }

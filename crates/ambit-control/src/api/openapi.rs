@@ -3,14 +3,14 @@
 use serde_json::{Map, Value, json};
 
 use super::{
-    routes::{Asks, Door, ROUTES, Route},
+    routes::{Asks, Door, Route, routes},
     schemas::{Member, Need, SCHEMAS, Schema, Shape},
 };
 
 /// Returns the OpenAPI document of the control API. It is checked in as `docs/reference/openapi.json`.
 pub fn openapi() -> Value {
     let mut paths = Map::new();
-    for route in ROUTES {
+    for route in routes() {
         // OpenAPI has no parameter that spans segments: the tile's name is told as one.
         let path = route.path.replace("{*", "{");
         let here = paths.entry(path).or_insert_with(|| json!({}));
@@ -48,6 +48,10 @@ fn operation(route: &Route) -> Value {
             "anybody",
             "On the public port, whose URL the operator chooses. A task must wait for the token, which is spent.".to_owned(),
         ),
+        Asks::Client => (
+            "clients",
+            "On the public port. The client proves itself; whatever goes wrong is the JSON of RFC 6749 §5.2.".to_owned(),
+        ),
         Asks::Nothing if route.door == Door::Public => (
             "anybody",
             "On the public port, whose URL the operator chooses. Nothing is decided: whoever asks is not identified."
@@ -69,10 +73,7 @@ fn operation(route: &Route) -> Value {
         "description": asks,
         "responses": {
             "200": { "description": "It was done.", "content": answer(route.answer) },
-            "default": {
-                "description": "It was not done: a problem (RFC 9457) with a stable `code`.",
-                "content": { "application/problem+json": { "schema": reference("Problem") } },
-            },
+            "default": refusal(route),
         },
     });
     let parameters = parameters(route);
@@ -81,12 +82,34 @@ fn operation(route: &Route) -> Value {
             members.insert("parameters".to_owned(), Value::Array(parameters));
         }
         if let Some(request) = route.request {
-            let content = json!({ "application/json": { "schema": reference(request) } });
+            let kind = if speaks_oauth(route) {
+                "application/x-www-form-urlencoded"
+            } else {
+                "application/json"
+            };
+            let content = json!({ kind: { "schema": reference(request) } });
             let body = json!({ "required": true, "content": content });
             members.insert("requestBody".to_owned(), body);
         }
     }
     operation
+}
+
+fn speaks_oauth(route: &Route) -> bool {
+    route.path.starts_with("/oauth/")
+}
+
+fn refusal(route: &Route) -> Value {
+    if speaks_oauth(route) {
+        return json!({
+            "description": "It was not done: the error of RFC 6749 §5.2, with what to do.",
+            "content": { "application/json": { "schema": reference("OAuthRefusal") } },
+        });
+    }
+    json!({
+        "description": "It was not done: a problem (RFC 9457) with a stable `code`.",
+        "content": { "application/problem+json": { "schema": reference("Problem") } },
+    })
 }
 
 fn parameters(route: &Route) -> Vec<Value> {

@@ -11,6 +11,7 @@ use super::{
     Known,
     document::{Field, Section, read_folder},
     files::{EstateFiles, Kind},
+    issuers,
     problem::Problems,
 };
 
@@ -60,6 +61,10 @@ fn agent(
     let model_endpoints = endpoints.map_or(Some(BTreeSet::new()), |it| endpoints_of(&it));
     let workloads = root.optional("workload");
     let workloads = workloads.map_or(Some(Vec::new()), |it| workloads_of(&it));
+    let tokens = root.optional("token");
+    let tokens = tokens.map_or(Some(Vec::new()), |it| {
+        issuers::registrations(&it, &known.issuers)
+    });
     root.finish();
     let environment = environment?;
     let (templates, fields): (BTreeSet<_>, Vec<_>) = templates?.into_iter().unzip();
@@ -79,6 +84,7 @@ fn agent(
         parts_of,
         model_endpoints: model_endpoints?,
         workloads: workloads?,
+        tokens: tokens?,
     })
 }
 

@@ -202,6 +202,11 @@ impl<'a> Field<'a> {
         matches!(self.value, DeValue::String(_))
     }
 
+    /// Says whether this is a list.
+    pub(super) const fn is_list(&self) -> bool {
+        matches!(self.value, DeValue::Array(_))
+    }
+
     /// Returns the text.
     pub(super) fn text(&self) -> Option<&'a str> {
         let found = self.value.as_str();

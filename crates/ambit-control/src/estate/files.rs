@@ -25,6 +25,7 @@ pub struct EstateFiles(BTreeMap<String, String>);
 pub(super) enum Kind {
     Root,
     Agent,
+    Issuer,
     Server,
     Definitions,
     Template,
@@ -260,6 +261,7 @@ fn classify(path: &str) -> Option<(Kind, &str)> {
     let (folder, name) = path.split_once('/')?;
     let (kind, stem) = match folder {
         "agents" => (Kind::Agent, name.strip_suffix(".toml")?),
+        "issuers" => (Kind::Issuer, name.strip_suffix(".toml")?),
         "servers" => match name.strip_suffix(".tools.json") {
             Some(stem) => (Kind::Definitions, stem),
             None => (Kind::Server, name.strip_suffix(".toml")?),
@@ -275,11 +277,14 @@ fn classify(path: &str) -> Option<(Kind, &str)> {
 fn rule_of(folder: &str) -> &'static str {
     match folder {
         "agents" => "write `agents/NAME.toml`",
+        "issuers" => "write `issuers/NAME.toml`",
         "servers" => "write `servers/NAME.toml` and `servers/NAME.tools.json`",
         "templates" => "write `templates/NAME.toml`",
         "policies" => "write `policies/NAME.cedar`",
         "tests" => "write `tests/NAME.toml`",
-        _ => "write `estate.toml`, `agents/`, `servers/`, `templates/`, `policies/` or `tests/`",
+        _ => {
+            "write `estate.toml`, `agents/`, `issuers/`, `servers/`, `templates/`, `policies/` or `tests/`"
+        }
     }
 }
 
@@ -291,7 +296,14 @@ fn is_ours(name: &str) -> bool {
 }
 
 const ROOT_FILE: &str = "estate.toml";
-const FOLDERS: [&str; 5] = ["agents", "servers", "templates", "policies", "tests"];
+const FOLDERS: [&str; 6] = [
+    "agents",
+    "issuers",
+    "servers",
+    "templates",
+    "policies",
+    "tests",
+];
 const FREE_FOLDER: &str = "files";
 const ARCHIVE_VERSION: i64 = 1;
 const ARCHIVE_FORM: &str =

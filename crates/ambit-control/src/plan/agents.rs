@@ -77,6 +77,17 @@ fn reach(
         |it| format!("is any process with {it}"),
         |it| format!("is no longer a process with {it}"),
     );
+    let tokens = |it: &Agent| {
+        it.tokens
+            .iter()
+            .map(ToString::to_string)
+            .collect::<BTreeSet<_>>()
+    };
+    changes.set(
+        (&before.map(tokens).unwrap_or_default(), &tokens(after)),
+        |it| format!("is whoever holds {it}"),
+        |it| format!("is no longer who holds {it}"),
+    );
     let none = BTreeSet::new();
     changes.set(
         (before.map_or(&none, |it| &it.parts_of), &after.parts_of),

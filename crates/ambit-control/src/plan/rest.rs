@@ -9,6 +9,33 @@ use ambit_core::estate::{
 use super::{Changes, Direction, Subject};
 use crate::visible::visible;
 
+/// Compares whose workload tokens are believed.
+pub(super) fn issuers(old: Option<&Estate>, new: &Estate) -> Vec<Subject> {
+    let empty = BTreeMap::new();
+    let before = old.map_or(&empty, |it| &it.issuers);
+    let names: BTreeSet<_> = before.keys().chain(new.issuers.keys()).collect();
+    let subject = |name| {
+        let mut changes = Changes::default();
+        match (before.get(name), new.issuers.get(name)) {
+            (None, Some(it)) => {
+                let text = format!("{} is believed for audience {}", it.issuer, it.audience);
+                changes.add(Direction::Widens, text);
+            }
+            (Some(_), None) => changes.add(Direction::Narrows, "is believed no longer"),
+            (Some(had), Some(has)) => {
+                changes.altered("issuer", &had.issuer, &has.issuer);
+                changes.altered("audience", &had.audience, &has.audience);
+                if had.keys != has.keys {
+                    changes.add(Direction::Alters, "has its keys from elsewhere");
+                }
+            }
+            (None, None) => {}
+        }
+        changes.of(format!("issuer {name}"))
+    };
+    names.into_iter().map(subject).collect()
+}
+
 /// Compares how the gateway reaches each server and what it believes of it.
 pub(super) fn servers(old: Option<&Estate>, new: &Estate) -> Vec<Subject> {
     let empty = BTreeMap::new();

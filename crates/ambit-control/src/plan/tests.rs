@@ -103,6 +103,17 @@ fn each_bound_says_which_way_it_moved() {
         "- agent support-bot: answer-ticket: must run contained",
     );
     one(
+        "\"any_starter\"",
+        "[\"ada\"]",
+        "- agent support-bot: answer-ticket: only ada may start it",
+    );
+}
+
+#[test]
+fn who_may_hold_a_token_is_told() {
+    let raised = (TEMPLATE, "version = 1", "version = 2");
+    let one = |from, to, expected: &str| check(&[raised, (TEMPLATE, from, to)], &[expected]);
+    one(
         "containment = \"optional\"",
         "containment = \"optional\"\nbinding = \"mtls\"",
         "- agent support-bot: answer-ticket: is for agents with mutual TLS (was: for agents with a key of their own)",
@@ -127,11 +138,12 @@ fn each_bound_says_which_way_it_moved() {
             "+ access tokens: those bound to no key are taken, where a template says so: whoever has one can use it",
         ],
     );
-    one(
-        "\"any_starter\"",
-        "[\"ada\"]",
-        "- agent support-bot: answer-ticket: only ada may start it",
-    );
+}
+
+#[test]
+fn each_tool_says_which_way_its_bounds_moved() {
+    let raised = (TEMPLATE, "version = 1", "version = 2");
+    let one = |from, to, expected: &str| check(&[raised, (TEMPLATE, from, to)], &[expected]);
     one(
         "approval = \"held\"",
         "approval = \"free\"",

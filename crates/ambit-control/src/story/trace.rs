@@ -270,6 +270,8 @@ impl<'a> Context<'a> {
                 let own = *parent == self.task.id || self.came_by(*delegation);
                 return own.then_some(Mark::Ended);
             }
+            Body::TokenIssued(token) => (Some(token.task), Mark::Given),
+            Body::TokenRevoked { task, .. } => (Some(*task), Mark::Ended),
             Body::RefusalsCoalesced { task, .. } => (*task, Mark::Denied),
             Body::Revoked { revocation, .. } | Body::RevocationEffective { revocation, .. } => {
                 return self.revocations.contains(revocation).then_some(Mark::Ended);

@@ -1,14 +1,17 @@
 //! Records in words.
 
+mod delegation;
+
 use ambit_core::{
-    Digest, Reason,
+    Digest, Reason, ServerName, TokenId,
     claim::ClaimProof,
-    delegation::{Delegation, Lineage},
     record::{Actor, Answer, Body, Decided, KeyStep, Performed, Status},
     task::Task,
+    token::{Grant, IssuedToken, Reach, TokenEnd, TokenKind},
 };
 
 use super::Names;
+use crate::visible::visible;
 
 /// Says what was asked for, such as `mail.send_reply`.
 pub(super) fn asked(decided: &Decided) -> String {
@@ -123,6 +126,53 @@ pub(super) fn body(body: &Body, names: &Names) -> String {
         }
         Body::Decided(it) => decided(it, End::Elsewhere),
         Body::Performed(it) => format!("{}: {}", it.decision, outcome(it)),
+        Body::ApprovalDecided { .. }
+        | Body::Revoked { .. }
+        | Body::Reinstated { .. }
+        | Body::RevocationCarried { .. }
+        | Body::RevocationEffective { .. }
+        | Body::ServerInspected { .. }
+        | Body::CredentialSealed { .. } => governance(body, names),
+        Body::DelegationMade { .. }
+        | Body::DelegationSpent { .. }
+        | Body::DelegationWithdrawn { .. } => delegation::step(body, names),
+        Body::ToolSeen { server, tool, seen } => format!("{server} showed {tool} as {seen}"),
+        Body::KeysRotated {
+            step,
+            certificate,
+            sequence,
+            warrant,
+        } => keys_rotated(
+            *step,
+            (*certificate, *sequence),
+            warrant.as_ref().map(|it| names.person(it.by)),
+        ),
+        Body::TokenIssued(token) => issued(token),
+        Body::TokenRevoked {
+            token,
+            reach,
+            end,
+            client,
+            ..
+        } => revoked(*token, *reach, *end, client),
+        Body::RefusalsCoalesced {
+            actor,
+            reason,
+            count,
+            first_at,
+            last_at,
+            ..
+        } => format!(
+            "denied {} {count} more times from {first_at} to {last_at}: {reason}",
+            names.actor(*actor)
+        ),
+        Body::StateDigest { digest } => format!("the folded state is {digest}"),
+    }
+}
+
+/// What people did to Ambit, and what came of it.
+fn governance(body: &Body, names: &Names) -> String {
+    match body {
         Body::ApprovalDecided {
             approval,
             verdict,
@@ -166,52 +216,73 @@ pub(super) fn body(body: &Body, names: &Names) -> String {
             "{revocation} took effect at every door in {took}, {} calls crossed it",
             crossed.len()
         ),
-        Body::ToolSeen { server, tool, seen } => format!("{server} showed {tool} as {seen}"),
-        Body::ServerInspected { server, warrant } => {
-            format!(
-                "{} asked server {server} for its tools",
-                names.person(warrant.by)
-            )
-        }
-        Body::KeysRotated {
-            step,
-            certificate,
-            sequence,
-            warrant,
-        } => keys_rotated(
-            *step,
-            (*certificate, *sequence),
-            warrant.as_ref().map(|it| names.person(it.by)),
-        ),
+        Body::ServerInspected { server, warrant } => inspected(server, &names.person(warrant.by)),
         Body::CredentialSealed { reference, warrant } => {
             format!("{} sealed credential {reference}", names.person(warrant.by))
         }
-        Body::RefusalsCoalesced {
-            actor,
-            reason,
-            count,
-            first_at,
-            last_at,
-            ..
-        } => format!(
-            "denied {} {count} more times from {first_at} to {last_at}: {reason}",
-            names.actor(*actor)
-        ),
-        Body::DelegationMade {
-            delegation,
-            mandate,
-            ..
-        } => made(delegation, &names.actor(mandate.by)),
-        Body::DelegationSpent { task, mandate, .. } => spent(task, &names.actor(mandate.by)),
-        Body::DelegationWithdrawn {
-            delegation,
-            parent,
-            mandate,
-        } => format!(
-            "{} took {delegation} of {parent} back, and with it the child and all below it",
-            names.actor(mandate.by)
-        ),
-        Body::StateDigest { digest } => format!("the folded state is {digest}"),
+        Body::LogOpened { .. }
+        | Body::PersonKnown { .. }
+        | Body::EstateApplied { .. }
+        | Body::TaskStarted { .. }
+        | Body::InstanceCertified { .. }
+        | Body::TaskWaits { .. }
+        | Body::TaskClaimed { .. }
+        | Body::TaskEnded { .. }
+        | Body::Decided(_)
+        | Body::Performed(_)
+        | Body::ToolSeen { .. }
+        | Body::KeysRotated { .. }
+        | Body::DelegationMade { .. }
+        | Body::DelegationSpent { .. }
+        | Body::DelegationWithdrawn { .. }
+        | Body::TokenIssued(_)
+        | Body::TokenRevoked { .. }
+        | Body::RefusalsCoalesced { .. }
+        | Body::StateDigest { .. } => self::body(body, names),
+    }
+}
+
+fn inspected(server: &ServerName, by: &str) -> String {
+    format!("{by} asked server {server} for its tools")
+}
+
+fn issued(token: &IssuedToken) -> String {
+    let what = match token.kind {
+        TokenKind::Access => "an access token",
+        TokenKind::Refresh { .. } => "a refresh token",
+    };
+    let how = match (token.grant, token.parent) {
+        (Grant::ClientCredentials, _) => "as itself".to_owned(),
+        (Grant::AuthorizationCode, _) => "by consent".to_owned(),
+        (Grant::JwtBearer, _) => "by a workload token".to_owned(),
+        (Grant::RefreshToken, Some(parent)) => format!("for the refresh token {parent}"),
+        (Grant::TokenExchange, Some(parent)) => format!("in exchange for {parent}"),
+        (Grant::RefreshToken | Grant::TokenExchange, None) => "for another token".to_owned(),
+    };
+    format!(
+        "{} got {what} for {}, {how} ({}, {}), until {}",
+        visible(&token.client),
+        visible(&token.audience),
+        token.id,
+        token.binding.as_str(),
+        token.expires_at
+    )
+}
+
+fn revoked(token: TokenId, reach: Reach, end: TokenEnd, client: &str) -> String {
+    let client = visible(client);
+    let what = match reach {
+        Reach::Token => token.to_string(),
+        Reach::Family => format!("{token} and all that came of the same grant"),
+    };
+    match end {
+        TokenEnd::Revoked => format!("{client} gave up {what}"),
+        TokenEnd::Reused => {
+            format!("{what} ended: {client} showed a spent refresh token, so two hold it")
+        }
+        TokenEnd::CodeReplayed => {
+            format!("{what} ended: {client} showed their authorization code a second time")
+        }
     }
 }
 
@@ -228,41 +299,6 @@ fn keys_rotated(
         KeyStep::Tidy => "let retired issuing keys go",
     };
     format!("{by} {what} ({certificate}, bundle {sequence})")
-}
-
-fn made(delegation: &Delegation, by: &str) -> String {
-    let part = &delegation.part;
-    let tools = part.tools.keys();
-    let tools = tools.map(|(server, tool)| format!("{server}.{tool}"));
-    let reads = part.reads.iter().map(|it| format!("reads of {it}"));
-    let given: Vec<String> = reads.chain(tools).collect();
-    format!(
-        "{by} of {} delegated {} to {} as {}, {} calls, until {}, {} more hops",
-        delegation.parent,
-        given.join(", "),
-        delegation.to,
-        delegation.id,
-        part.calls_max,
-        delegation.expires_at,
-        delegation.depth_left
-    )
-}
-
-fn spent(task: &Task, by: &str) -> String {
-    let Lineage::Child {
-        parent, delegation, ..
-    } = task.lineage
-    else {
-        return format!("{by} started {} by no delegation", task.id);
-    };
-    format!(
-        "{by} took {delegation} of {parent}: {} for {} as {}, until {}, containment {}",
-        task.id,
-        task.agent,
-        task.instance,
-        task.expires_at,
-        task.contained.as_str()
-    )
 }
 
 fn started(task: &Task, by: &str) -> String {

@@ -60,7 +60,12 @@ impl Desk {
             seal_credential: Arc::new(|_, _, _| Err("not here".to_owned())),
             list_tools: Arc::new(|_| Box::pin(async { Err("not here".to_owned()) })),
             sign_ins: SignIns::Nowhere,
+            fetch: Arc::new(|_| Box::pin(async { Err("not here".to_owned()) })),
             published: Published::Nothing,
+            issuer: Some("https://ambit.example.org".to_owned()),
+            find_client: Arc::new(|id| {
+                Box::pin(std::future::ready(Err(format!("no client {id}"))))
+            }),
         };
         Self {
             doors: Doors::new(control),
@@ -449,23 +454,6 @@ async fn a_jwt_svid_is_for_its_audience_and_its_instance() {
         audience: audience.iter().map(|it| (*it).to_owned()).collect(),
         spiffe_id: spiffe_id.to_owned(),
     };
-    let long = "a".repeat(AUDIENCE_BYTES_MAX + 1);
-    for (audience, name, code) in [
-        (&[][..], "", Code::InvalidArgument),
-        (&[""], "", Code::InvalidArgument),
-        (&[long.as_str()], "", Code::InvalidArgument),
-        (&["a"], "example.org", Code::InvalidArgument),
-        (
-            &["a"],
-            "spiffe://example.org/agent/clerk/other",
-            Code::PermissionDenied,
-        ),
-    ] {
-        let mut answer = desk
-            .call(Some(&clerk), "FetchJWTSVID", ask(audience, name))
-            .await;
-        answer.refused(code, "").await;
-    }
     let name = task.spiffe_id.to_string();
     let mut answer = desk
         .call(Some(&clerk), "FetchJWTSVID", ask(&["reports"], &name))
@@ -481,13 +469,8 @@ async fn a_jwt_svid_is_for_its_audience_and_its_instance() {
         audience: audience.to_owned(),
         svid: svid.to_owned(),
     };
-    let mut answer = desk
-        .call(
-            Some(&clerk),
-            "ValidateJWTSVID",
-            validate("reports", &svid.svid),
-        )
-        .await;
+    let own = || validate("reports", &svid.svid);
+    let mut answer = desk.call(Some(&clerk), "ValidateJWTSVID", own()).await;
     let found = answer.next::<ValidateJwtSvidResponse>().await.unwrap();
     assert_eq!(found.spiffe_id, name);
     assert!(found.claims.unwrap().fields.contains_key("exp"));
@@ -520,19 +503,41 @@ async fn a_jwt_svid_is_for_its_audience_and_its_instance() {
     answer.refused(Code::InvalidArgument, "has ended").await;
     desk.world.clock.advance(JWT_SVID_TTL);
     desk.world.clock.advance(Millis::from_seconds(60));
-    let mut answer = desk
-        .call(
-            Some(&clerk),
-            "ValidateJWTSVID",
-            validate("reports", &svid.svid),
-        )
-        .await;
+    let mut answer = desk.call(Some(&clerk), "ValidateJWTSVID", own()).await;
     answer.refused(Code::InvalidArgument, "").await;
     desk.end(&task).await;
     let mut answer = desk
         .call(Some(&clerk), "FetchJWTSVID", ask(&["reports"], ""))
         .await;
     answer.refused(Code::PermissionDenied, "").await;
+}
+
+#[tokio::test]
+async fn a_jwt_svid_is_refused_for_what_is_wrong_with_the_request() {
+    let desk = Desk::open();
+    desk.expect().await;
+    let clerk = process(CLERK, 7);
+    let ask = |audience: &[&str], spiffe_id: &str| JwtSvidRequest {
+        audience: audience.iter().map(|it| (*it).to_owned()).collect(),
+        spiffe_id: spiffe_id.to_owned(),
+    };
+    let long = "a".repeat(AUDIENCE_BYTES_MAX + 1);
+    for (audience, name, code) in [
+        (&[][..], "", Code::InvalidArgument),
+        (&[""], "", Code::InvalidArgument),
+        (&[long.as_str()], "", Code::InvalidArgument),
+        (&["a"], "example.org", Code::InvalidArgument),
+        (
+            &["a"],
+            "spiffe://example.org/agent/clerk/other",
+            Code::PermissionDenied,
+        ),
+    ] {
+        let mut answer = desk
+            .call(Some(&clerk), "FetchJWTSVID", ask(audience, name))
+            .await;
+        answer.refused(code, "").await;
+    }
 }
 
 /// What reflection tells is what the messages are: names and numbers of all fields.

@@ -98,7 +98,7 @@ impl Handle {
         let custody = self.shared.custody.clone();
         self.step(by.into(), moment, move |desk, step| {
             let (runtime, part, expires_at) = asked(desk, &ask)?;
-            let what = What {
+            let what = &What {
                 to: ask.to.clone(),
                 to_instance: ask.spiffe_id.clone(),
                 part: Some(part.clone()),
@@ -155,7 +155,7 @@ impl Handle {
         let shared = self.shared.clone();
         self.step(by.into(), moment, move |desk, step| {
             let (runtime, entry) = of_delegation(desk, delegation)?;
-            let what = What {
+            let what = &What {
                 contained: Some(contained),
                 ..What::of(&entry)
             };
@@ -225,7 +225,7 @@ impl Handle {
             .step(by.into(), moment, move |desk, step| {
                 let (runtime, entry) = of_delegation(desk, delegation)?;
                 let child = entry.child;
-                let what = What::of(&entry);
+                let what = &What::of(&entry);
                 let permit = step.permit(desk, (DelegationStep::Withdraw, &runtime), what)?;
                 let under = child.map(|it| desk.live.state.tasks_under(&Target::Task(it)));
                 desk.write(Body::DelegationWithdrawn {

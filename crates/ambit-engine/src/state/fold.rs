@@ -1,7 +1,7 @@
 //! One record after another.
 
 use ambit_core::{
-    PersonId, Timestamp,
+    ApprovalId, PersonId, Timestamp,
     act::Target,
     claim::ClaimStanding,
     limits::APPROVAL_GRANTED_TTL,
@@ -94,47 +94,18 @@ impl State {
                 verdict,
                 warrant,
                 ..
-            } => {
-                let task = self.approvals.get(approval).map(|it| it.task);
-                self.expect_active(index, task.ok_or_else(|| missing(index, approval))?)?;
-                let Some(entry) = self.approvals.get_mut(approval) else {
-                    return Ok(());
-                };
-                if !matches!(entry.standing, ApprovalStanding::Pending { .. }) {
-                    return Err(inconsistent(index, "an approval is decided once"));
-                }
-                entry.standing = match verdict {
-                    Verdict::Approved => ApprovalStanding::Approved {
-                        by: warrant.by,
-                        until: record.at.plus(APPROVAL_GRANTED_TTL),
-                    },
-                    Verdict::Refused => ApprovalStanding::Refused { by: warrant.by },
-                };
-                let task = entry.task;
-                self.epochs.tasks.insert(task, index);
-                self.touch(RowKey::Approval(*approval));
-            }
+            } => self.answered((index, record.at), *approval, *verdict, warrant.by)?,
             Body::Revoked { target, .. } => self.revoke(index, target),
-            Body::RevocationCarried { target, .. } => {
-                if self.estate.is_some() || matches!(target, Target::Task(_) | Target::Instance(_))
-                {
-                    return Err(inconsistent(index, "a ban is carried over as a log begins"));
-                }
-                self.revoke(index, target);
-            }
-            Body::Reinstated { target, .. } => {
-                if !self.revoked.remove(target) {
-                    return Err(inconsistent(index, "what is reinstated was revoked before"));
-                }
-                self.reinstated.insert(target.clone(), index);
-                self.touch(RowKey::Revoked(target.clone()));
-            }
+            Body::RevocationCarried { target, .. } => self.carry(index, target)?,
+            Body::Reinstated { target, .. } => self.reinstate(index, target)?,
             Body::ToolSeen { server, tool, seen } => {
                 let key = (server.clone(), tool.clone());
                 self.seen.insert(key.clone(), *seen);
                 self.epochs.servers.insert(server.clone(), index);
                 self.touch(RowKey::Seen(key.0, key.1));
             }
+            Body::TokenIssued(token) => self.issue((index, record.at), token)?,
+            Body::TokenRevoked { token, reach, .. } => self.revoke_token(index, *token, *reach)?,
             Body::InstanceCertified { .. }
             | Body::RevocationEffective { .. }
             | Body::ServerInspected { .. }
@@ -143,6 +114,53 @@ impl State {
             | Body::RefusalsCoalesced { .. }
             | Body::StateDigest { .. } => {}
         }
+        Ok(())
+    }
+
+    /// A ban of the log that this one replaces stands.
+    fn carry(&mut self, index: u64, target: &Target) -> Result<(), FoldError> {
+        if self.estate.is_some() || matches!(target, Target::Task(_) | Target::Instance(_)) {
+            return Err(inconsistent(index, "a ban is carried over as a log begins"));
+        }
+        self.revoke(index, target);
+        Ok(())
+    }
+
+    fn reinstate(&mut self, index: u64, target: &Target) -> Result<(), FoldError> {
+        if !self.revoked.remove(target) {
+            return Err(inconsistent(index, "what is reinstated was revoked before"));
+        }
+        self.reinstated.insert(target.clone(), index);
+        self.touch(RowKey::Revoked(target.clone()));
+        Ok(())
+    }
+
+    /// A person says yes or no to a held act.
+    fn answered(
+        &mut self,
+        (index, at): (u64, Timestamp),
+        approval: ApprovalId,
+        verdict: Verdict,
+        by: PersonId,
+    ) -> Result<(), FoldError> {
+        let task = self.approvals.get(&approval).map(|it| it.task);
+        self.expect_active(index, task.ok_or_else(|| missing(index, &approval))?)?;
+        let Some(entry) = self.approvals.get_mut(&approval) else {
+            return Ok(());
+        };
+        if !matches!(entry.standing, ApprovalStanding::Pending { .. }) {
+            return Err(inconsistent(index, "an approval is decided once"));
+        }
+        entry.standing = match verdict {
+            Verdict::Approved => ApprovalStanding::Approved {
+                by,
+                until: at.plus(APPROVAL_GRANTED_TTL),
+            },
+            Verdict::Refused => ApprovalStanding::Refused { by },
+        };
+        let task = entry.task;
+        self.epochs.tasks.insert(task, index);
+        self.touch(RowKey::Approval(approval));
         Ok(())
     }
 
@@ -249,6 +267,7 @@ impl State {
         for made in self.delegations_of.get(&id).cloned().unwrap_or_default() {
             self.touch(RowKey::Delegation(made));
         }
+        self.drop_tokens(id);
         self.touch(RowKey::Task(id));
     }
 

@@ -6,12 +6,13 @@ mod claim;
 mod delegation;
 mod open;
 mod row;
+mod token;
 
 use std::collections::BTreeMap;
 
 use ambit_audit::RowChange;
 use ambit_core::{
-    ApprovalId, DecisionId, DelegationId, Digest, PersonId, ServerName, TaskId, Timestamp,
+    ApprovalId, DecisionId, DelegationId, Digest, PersonId, ServerName, TaskId, Timestamp, TokenId,
     ToolName,
     act::Target,
     claim::ClaimStanding,
@@ -37,6 +38,7 @@ pub const TABLES: &[&str] = &[
     "approvals_ended",
     "delegations",
     "delegations_ended",
+    "tokens",
     "open_acts",
     "revoked",
     "tools_seen",
@@ -50,6 +52,7 @@ pub(super) enum RowKey {
     Task(TaskId),
     Approval(ApprovalId),
     Delegation(DelegationId),
+    Token(TokenId),
     Open(DecisionId),
     Revoked(Target),
     Seen(ServerName, ToolName),
@@ -181,6 +184,10 @@ impl State {
                 }
                 ("delegations_ended", id.to_string(), row, Finality::Ended)
             }
+            RowKey::Token(id) => {
+                let row = self.tokens.get(id).map(|it| bytes(&token::row(it)));
+                ("tokens", id.to_string(), row, Finality::Live)
+            }
             RowKey::Open(id) => {
                 let row = self.open.get(id).map(|it| bytes(&open_row(it)));
                 ("open_acts", id.to_string(), row, Finality::Live)
@@ -258,12 +265,13 @@ enum Finality {
 
 type Reader = fn(&mut State, &Row<'_>) -> Result<RowKey, RowError>;
 
-const READERS: [(&str, Reader); 8] = [
+const READERS: [(&str, Reader); 9] = [
     ("log", read_log),
     ("people", read_person),
     ("tasks", read_task),
     ("approvals", read_approval),
     ("delegations", read_delegation),
+    ("tokens", token::read),
     ("open_acts", read_open),
     ("revoked", read_revoked),
     ("tools_seen", read_seen),

@@ -115,7 +115,7 @@ fn each_task_is_claimed_once_in_the_order_of_their_start() {
     assert_eq!(claim(&mut world, &a), format!("known {}", tasks[1].id));
     assert_eq!(claim(&mut world, &process(1002, "a")), "other agent");
     // Two at once: the one order decides, and nobody gets what another has.
-    let (handle, others) = (world.handle.clone(), [b.clone(), process(1001, "d")]);
+    let (handle, others) = (world.handle.clone(), [b, process(1001, "d")]);
     let [first, second] = others.map(|it| {
         let handle = handle.clone();
         async move { handle.claim(it).await }

@@ -265,7 +265,7 @@ fn ending_the_middle_ends_what_is_below_and_leaves_what_is_above() {
     });
     let report = report.expect("revoked");
     assert_eq!(report.crossed.len(), 1);
-    let mut ended = report.ended.clone();
+    let mut ended = report.ended;
     ended.sort();
     let mut wanted = vec![middle.task.id, last.task.id];
     wanted.sort();
@@ -468,7 +468,7 @@ fn the_maxima_hold_at_and_one_beyond() {
     // Delegations of one task.
     let mut world = World::new(delegating_office(DELEGATION_DEPTH_MAX, &[]), 5);
     let (root, a) = world.start();
-    let by = By::Run(a.clone());
+    let by = By::Run(a);
     let mut given = Vec::new();
     for _ in 0..DELEGATIONS_PER_TASK_MAX {
         given.push(delegate(&mut world, &by, part(root.task.id, "helper", READ, 1)).unwrap());

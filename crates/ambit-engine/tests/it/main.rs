@@ -19,3 +19,4 @@ mod path;
 mod rebuild;
 mod reinstate;
 mod support;
+mod tokens;

@@ -18,7 +18,7 @@ use super::{Authority, AuthorityError, Issuance, Svid, WebIdentity, WebIssuance}
 use crate::{
     SvidKey, TrustBundle,
     bundle::JwtAuthority,
-    jose::{Algorithm, JoseError, Jwk, JwkError, KeyUse, VerifyingKeys},
+    jose::{Algorithm, JoseError, Jwk, JwkError, JwkSet, KeyUse, VerifyingKeys},
     token::{
         access::{AccessIssuer, AccessVerifier},
         jwt_svid::JwtSvidIssuance,
@@ -307,6 +307,15 @@ impl IssuingKeys {
     /// As for [`Authority::web_identity`].
     pub fn web_identity(&self, ask: &WebIssuance<'_>) -> Result<WebIdentity, AuthorityError> {
         self.active.pair.authority.web_identity(ask)
+    }
+
+    /// Returns the public keys of access tokens: of prepared, active and retired keys, with the use `sig`.
+    ///
+    /// # Errors
+    /// [`JwkError`] when there are too many.
+    pub fn access_keys(&self) -> Result<JwkSet, JwkError> {
+        let keys = self.bundle.jwt_keys().keys().iter();
+        JwkSet::new(keys.map(|it| it.used_for(KeyUse::Signature)).collect())
     }
 
     /// Signs the gateway's X509-SVID with the active key.

@@ -126,6 +126,15 @@ impl Jwk {
         }
     }
 
+    /// Returns the same key for another use.
+    #[must_use]
+    pub(crate) fn used_for(&self, key_use: KeyUse) -> Self {
+        Self {
+            key_use,
+            ..self.clone()
+        }
+    }
+
     /// Returns the JSON form.
     pub fn to_value(&self) -> Value {
         let mut members = self.public.members();

@@ -22,6 +22,7 @@ fn agent(name: &str, workloads: &[Workload]) -> (AgentName, Agent) {
         parts_of: BTreeSet::new(),
         model_endpoints: BTreeSet::new(),
         workloads: workloads.to_vec(),
+        tokens: Vec::new(),
     };
     (name, agent)
 }

@@ -7,7 +7,7 @@ pub(super) use self::read::token_id;
 
 use std::sync::Arc;
 
-use ambit_core::{Digest, Millis, SpiffeId, Timestamp, json::Value};
+use ambit_core::{Digest, Millis, SpiffeId, Timestamp, json::Value, limits::DELEGATION_DEPTH_MAX};
 
 use super::TOKEN_ID_BYTES_MAX;
 use crate::{
@@ -22,8 +22,9 @@ use crate::{
 
 /// The longest life of an access token.
 pub const ACCESS_TTL_MAX: Millis = Millis::from_seconds(3600);
-/// The longest chain of actors.
-pub const ACTORS_MAX: usize = 8;
+/// The longest chain of actors: one for each hop of the deepest delegation, and the first.
+pub const ACTORS_MAX: usize = 9;
+const _: () = assert!(ACTORS_MAX == DELEGATION_DEPTH_MAX as usize + 1);
 
 /// The header of an access token (RFC 9068 §2.1).
 pub const PROFILE: Profile = Profile {
@@ -113,6 +114,14 @@ pub enum Possession<'a> {
     Proof(&'a Proof),
     /// Nothing.
     Nothing,
+}
+
+/// Returns the identifier that an access token claims, to look it up with and for nothing else.
+///
+/// # Errors
+/// [`JoseError`] when it is no access token in shape.
+pub fn claimed_token_id(token: &str) -> Result<String, JoseError> {
+    read::token_id(&jws::read(token, &PROFILE)?.claimed()?)
 }
 
 impl Mission {

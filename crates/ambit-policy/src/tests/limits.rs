@@ -7,14 +7,18 @@ use ambit_core::{
     act::Act,
     estate::{ArgumentPath, Constraint, Mode, ParameterKind},
     json::Value,
-    limits::{ARGUMENTS_BYTES_MAX, LABELS_MAX, LEAF_BYTES_MAX, PARAMETER_BYTES_MAX},
+    limits::{
+        ARGUMENTS_BYTES_MAX, LABELS_MAX, LEAF_BYTES_MAX, PARAMETER_BYTES_MAX, PART_BYTES_MAX,
+        PART_TOOLS_MAX,
+    },
     record::{Body, Recordable},
     task::Contained,
 };
 
 use super::world::{World, call, compile, json, labels, operation, server, told, tool};
 use crate::{
-    Decision, PolicyBook, Tried, TryOut, authorization_details, check_parameters,
+    Decision, PartAsk, PartProblem, PolicyBook, Tried, TryOut, authorization_details,
+    check_parameters,
     constraints::{BROKEN_MAX, QUOTE_MAX},
     gather::asked::HOST_BYTES_MAX,
     rules::RULES_NAMED_MAX,
@@ -263,4 +267,49 @@ fn a_question_is_answered_without_a_task() {
     let mut unfit = ask(refund(), "triage");
     unfit.parameters.clear();
     assert!(book.try_out(unfit).is_err());
+}
+
+#[test]
+fn a_part_ends_at_its_maxima() {
+    let check = |details: &Value, beyond: bool| {
+        let read = PartAsk::from_details(details);
+        let expected = if beyond {
+            Err(PartProblem::TooLong)
+        } else {
+            Ok(())
+        };
+        assert_eq!(read.map(|_| ()), expected);
+    };
+    for (count, beyond) in [(PART_TOOLS_MAX, false), (PART_TOOLS_MAX + 1, true)] {
+        let tools = (0..count).map(|it| format!("tool_{it}").into());
+        let one = Value::object([
+            ("type", "ambit_task".into()),
+            ("server", "tickets".into()),
+            ("actions", Value::Array(tools.collect())),
+        ]);
+        check(&Value::Array(vec![one]), beyond);
+        let reads = (0..count).map(|it| {
+            Value::object([
+                ("type", "ambit_task".into()),
+                ("server", format!("server-{it}").into()),
+                ("datatypes", ["tools"].into_iter().collect()),
+            ])
+        });
+        check(&Value::Array(reads.collect()), beyond);
+    }
+    for (bytes, beyond) in [(PART_BYTES_MAX, false), (PART_BYTES_MAX + 1, true)] {
+        let part = |text: String| {
+            let constraint = Value::object([("equals", text.into())]);
+            Value::Array(vec![Value::object([
+                ("type", "ambit_task".into()),
+                ("server", "tickets".into()),
+                ("actions", ["close_ticket"].into_iter().collect()),
+                ("constraints", Value::object([("id", constraint)])),
+            ])])
+        };
+        let frame = part(String::new()).to_canonical().len();
+        let whole = part("x".repeat(bytes - frame));
+        assert_eq!(whole.to_canonical().len(), bytes);
+        check(&whole, beyond);
+    }
 }

@@ -250,6 +250,7 @@ fn estate() -> Estate {
         ),
     ];
     Estate {
+        issuers: BTreeMap::new(),
         digest: Digest::of(b"estate"),
         agents: [agent()].map(|it| (it.name.clone(), it)).into(),
         servers: servers.map(|it| (it.name.clone(), it)).into(),
@@ -275,6 +276,7 @@ fn agent() -> Agent {
         templates: BTreeSet::from(["answer".parse().unwrap()]),
         workloads: Vec::new(),
         parts_of: BTreeSet::new(),
+        tokens: Vec::new(),
         model_endpoints: BTreeSet::from([Endpoint {
             host: "model.example".to_owned(),
             port: 443,

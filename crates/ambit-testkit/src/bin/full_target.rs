@@ -42,7 +42,7 @@ fn main() {
     std::io::stdin().read_line(&mut line).expect("a line");
     let directory = Path::new(line.trim_end());
     let clock = TestClock::new(5);
-    let site = Site::new(directory, None, clock.clone());
+    let site = Site::new(directory, None, clock);
     let mut desk = Scene::open(&site);
     desk.apply();
     let (task, caller) = desk.begin("clerk");

@@ -82,6 +82,8 @@ pub(super) fn claims(body: &Body) -> Option<String> {
         | Body::KeysRotated { .. }
         | Body::PersonKnown { .. }
         | Body::CredentialSealed { .. }
+        | Body::TokenIssued(_)
+        | Body::TokenRevoked { .. }
         | Body::RefusalsCoalesced { .. }
         | Body::DelegationMade { .. }
         | Body::DelegationSpent { .. }

@@ -140,9 +140,9 @@ impl Laws {
                 self.seen.insert((server.clone(), tool.clone()), *seen);
             }
             Body::RefusalsCoalesced { count, .. } => self.coalesced += count,
-            Body::InstanceCertified { task, .. } => {
-                self.live(*task, record.at, "a certificate")?;
-            }
+            Body::InstanceCertified { task, .. } => self.under(*task, "a certificate")?,
+            Body::TokenIssued(token) => self.under(token.task, "a token")?,
+            Body::TokenRevoked { task, .. } => self.under(*task, "a token's end")?,
             Body::TaskWaits { task, .. } => {
                 self.live(*task, record.at, "an offer")?;
                 ensure(self.waiting.insert(*task), || format!("{task} waits twice"))?;
@@ -263,6 +263,12 @@ impl Laws {
         for task in over {
             self.end_below(task);
         }
+    }
+
+    /// Checks that what is written now hangs on a live task.
+    fn under(&self, id: TaskId, what: &str) -> Result<(), Broken> {
+        let at = self.at.unwrap_or(Timestamp::from_millis(0));
+        self.live(id, at, what).map(|_| ())
     }
 
     fn live(&self, id: TaskId, at: Timestamp, what: &str) -> Result<&Course, Broken> {

@@ -156,24 +156,9 @@ pub(crate) async fn tree(session: &Session, task: Option<&str>) -> Result<(), Pr
     let mut shown = Vec::new();
     while let Some((depth, item)) = rows.pop() {
         let id = cell(&item, "task");
-        text.push_str(&format!(
-            "{}{id}  {} by {} for {}: {}, {} calls, until {}\n",
-            "  ".repeat(depth),
-            cell(&item, "template"),
-            cell(&item, "agent"),
-            cell(&item, "subject"),
-            cell(&item, "state"),
-            cell(&item, "calls"),
-            cell(&item, "expires_at"),
-        ));
+        text.push_str(&task_line(depth, &item));
         for given in open.get(&id).into_iter().flatten() {
-            text.push_str(&format!(
-                "{}{}  open to {}, until {}\n",
-                "  ".repeat(depth + 1),
-                cell(given, "delegation"),
-                cell(given, "to"),
-                cell(given, "expires_at"),
-            ));
+            text.push_str(&open_line(depth + 1, given));
         }
         let children = below.get(&id).into_iter().flatten().rev();
         rows.extend(children.map(|it| (depth + 1, it.clone())));
@@ -192,6 +177,30 @@ pub(crate) async fn tree(session: &Session, task: Option<&str>) -> Result<(), Pr
     session
         .output
         .thing(&Value::object(members), text.trim_end())
+}
+
+fn task_line(depth: usize, task: &Value) -> String {
+    format!(
+        "{}{}  {} by {} for {}: {}, {} calls, until {}\n",
+        "  ".repeat(depth),
+        cell(task, "task"),
+        cell(task, "template"),
+        cell(task, "agent"),
+        cell(task, "subject"),
+        cell(task, "state"),
+        cell(task, "calls"),
+        cell(task, "expires_at"),
+    )
+}
+
+fn open_line(depth: usize, given: &Value) -> String {
+    format!(
+        "{}{}  open to {}, until {}\n",
+        "  ".repeat(depth),
+        cell(given, "delegation"),
+        cell(given, "to"),
+        cell(given, "expires_at"),
+    )
 }
 
 /// Returns the part as authorization details (RFC 9396).

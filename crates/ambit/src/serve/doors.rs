@@ -11,6 +11,7 @@ use ambit_control::api::{
     self, Control, KeepKeys, ListTools, Parts, Published, PublishedLog, SealCredential,
     instance_router,
 };
+use ambit_control::oauth::FindClient;
 use ambit_control::people::{Provider, ProviderConfig, SignIns};
 use ambit_core::{Millis, Timestamp};
 use ambit_engine::Archive;
@@ -90,10 +91,13 @@ pub(crate) fn join(
         gateway: format!("https://{address}"),
         seal_credential: seal_credential(Arc::clone(&running.custody)),
         list_tools: list_tools(running, &secrets, tls.clone(), &sandbox),
+        fetch: super::fetch_public::fetch(tls.clone()),
         published: published(running, public.map(|(_, config, _)| config)),
         gateway_url: gateway_url.map(|it| it.as_str().to_owned()),
         strangers_refused: Arc::clone(&strangers_refused),
         sign_ins: sign_ins(public, &secrets, tls.clone()),
+        issuer: public.map(|(url, _, _)| url.as_str().to_owned()),
+        find_client: find_client(),
     };
     let people = api::Doors::new(control);
     let mut config = GatewayConfig::new(sandbox);
@@ -137,6 +141,14 @@ fn sign_ins(
         public_url: url.as_str().to_owned(),
         fetch: fetch(config, secrets, tls),
     })))
+}
+
+/// Returns what finds clients of the authorization server. None are declared yet.
+fn find_client() -> FindClient {
+    Arc::new(|id| {
+        let why = format!("no client `{id}` is declared; agents prove themselves with an SVID");
+        Box::pin(std::future::ready(Err(why)))
+    })
 }
 
 /// Returns what anybody may read of the log.
@@ -350,7 +362,7 @@ pub(super) fn draw_key() -> Result<SvidKey, Box<dyn std::error::Error + Send + S
 }
 
 /// Returns the roots for upstreams over https, when this machine has any.
-fn upstream_tls() -> Option<Arc<ClientConfig>> {
+pub(super) fn upstream_tls() -> Option<Arc<ClientConfig>> {
     let text = ROOTS.iter().find_map(|path| fs::read(path).ok())?;
     let mut roots = RootCertStore::empty();
     let certificates = CertificateDer::pem_slice_iter(&text).filter_map(Result::ok);

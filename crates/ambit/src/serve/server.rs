@@ -155,18 +155,10 @@ impl Server {
             path: places::beside(&control),
             source,
         })?;
-        let socket = ControlSocket::bind(&control, plan.doors.control_group).map_err(|source| {
-            ServeError::Listen {
-                place: control.display().to_string(),
-                source,
-            }
-        })?;
+        let socket = ControlSocket::bind(&control, group).map_err(unbound(&control))?;
         let workload = plan.doors.workload.clone();
         let workload = workload.unwrap_or_else(|| plan.state.workload_socket());
-        let workloads = WorkloadSocket::bind(&workload).map_err(|source| ServeError::Listen {
-            place: workload.display().to_string(),
-            source,
-        })?;
+        let workloads = WorkloadSocket::bind(&workload).map_err(unbound(&workload))?;
         let addresses = (local(&gateway)?, local(&health_door)?);
         let path = plan.search_path.as_ref();
         let protected = protected(&plan.state, &plan.mark, &control, &places);
@@ -191,14 +183,7 @@ impl Server {
         }
         tasks.spawn(tick(running));
         tasks.spawn(rotate(doors.people.clone()));
-        let served = doors.people.clone();
-        tasks.spawn(async move {
-            if let Err(error) =
-                ambit_control::workload::serve(&served, workloads.connections()).await
-            {
-                tracing::error!(%error, "the Workload API is served no more");
-            }
-        });
+        tasks.spawn(serve_workloads(doors.people.clone(), workloads));
         tasks.spawn(health(health_door, operations_router(&doors.people)));
         tasks.spawn(socket.serve(people_router(&doors.people)));
         let agents = doors.gateway;
@@ -276,8 +261,9 @@ async fn put_in_force(running: &Running, checked: Checked, when: When) -> Result
 }
 
 /// What an estate is read from, within its directory. Its other folders may be mounted into servers.
-const ESTATE_FILES: [&str; 6] = [
+const ESTATE_FILES: [&str; 7] = [
     "estate.toml",
+    "issuers",
     "agents",
     "policies",
     "servers",
@@ -322,4 +308,17 @@ pub(super) fn local(listener: &TcpListener) -> Result<SocketAddr, ServeError> {
         place: "its own address".to_owned(),
         source,
     })
+}
+
+/// Says of a socket that can't be bound which one it is.
+fn unbound(place: &Path) -> impl FnOnce(std::io::Error) -> ServeError {
+    let place = place.display().to_string();
+    |source| ServeError::Listen { place, source }
+}
+
+async fn serve_workloads(doors: ambit_control::api::Doors, workloads: WorkloadSocket) {
+    let served = ambit_control::workload::serve(&doors, workloads.connections());
+    if let Err(error) = served.await {
+        tracing::error!(%error, "the Workload API is served no more");
+    }
 }

@@ -34,19 +34,18 @@ impl Office {
     }
 
     fn steps(&self) -> Vec<(KeyStep, u64, bool)> {
-        let steps = self
-            .world
-            .records()
-            .into_iter()
-            .filter_map(|it| match it.body {
-                Fact::KeysRotated {
-                    step,
-                    sequence,
-                    warrant,
-                    ..
-                } => Some((step, sequence, warrant.is_some())),
-                _ => None,
-            });
+        let steps = self.world.records().into_iter().filter_map(|it| {
+            let Fact::KeysRotated {
+                step,
+                sequence,
+                warrant,
+                ..
+            } = it.body
+            else {
+                return None;
+            };
+            Some((step, sequence, warrant.is_some()))
+        });
         steps.collect()
     }
 }

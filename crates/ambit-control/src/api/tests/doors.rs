@@ -56,7 +56,7 @@ impl Office {
         let domain = "example.org".parse().unwrap();
         let keys = IssuingKeys::create(domain, chance, world.clock.now()).unwrap();
         let control = Control {
-            gateway_url: None,
+            gateway_url: Some("https://127.0.0.1:1".to_owned()),
             strangers_refused: Arc::default(),
             handle: world.handle.clone(),
             clock: world.clock.to_clock(),
@@ -72,11 +72,16 @@ impl Office {
                 Box::pin(async move { Ok(vec![tool.unwrap()]) })
             }),
             sign_ins: SignIns::Nowhere,
+            fetch: Arc::new(|_| Box::pin(async { Err("not here".to_owned()) })),
             published: Published::Log(PublishedLog::new(
                 Arc::clone(&world.archive),
                 "example.org/log",
                 Parts::Hashes,
             )),
+            issuer: Some("https://ambit.example.org".to_owned()),
+            find_client: Arc::new(|id| {
+                Box::pin(std::future::ready(Err(format!("no client {id}"))))
+            }),
         };
         Self {
             doors: Doors::new(control),

@@ -101,7 +101,7 @@ impl Step {
         &mut self,
         desk: &mut Desk<'_>,
         (step, parent): (DelegationStep, &TaskRuntime),
-        what: What,
+        what: &What,
     ) -> Result<DelegationPermit, Refusal> {
         let book = desk.live.book()?;
         let person = match &mut self.by {
@@ -171,7 +171,8 @@ impl Step {
         let own = own.and_then(|it| state.task(*it));
         // The certificate names the agent too; a task of another agent is none of the caller's.
         let own = own.filter(|it| it.task.spiffe_id == *caller.spiffe_id());
-        let over = caller.expires_at() <= desk.at().max(self.asked_at);
+        let over = caller.expires_at() <= desk.at().max(self.asked_at)
+            || !desk.live.token_is_worth(caller);
         let standing_of = |id: TaskId| {
             if over {
                 return TaskState::Ended(End::Expired);

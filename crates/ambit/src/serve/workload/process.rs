@@ -105,7 +105,7 @@ impl Process {
         if let Some(executable) = executable
             && digest_wanted(&seen, agents) == DigestWanted::Yes
         {
-            seen.sha256 = looks.digest(executable)?;
+            seen.sha256 = looks.digest(&executable)?;
         }
         // All of it was this process only if it still is.
         self.alive()?;
@@ -151,15 +151,15 @@ impl AsRawFd for HeldFd {
 
 impl Looks {
     /// Returns the digest over the file, when it is not too large.
-    fn digest(&self, file: File) -> io::Result<Option<Digest>> {
-        let state = state(&file)?;
+    fn digest(&self, file: &File) -> io::Result<Option<Digest>> {
+        let state = state(file)?;
         let known = self.known().get(&state).copied();
         if known.is_some() || state.2 > EXECUTABLE_BYTES_MAX {
             return Ok(known);
         }
-        let digest = digest(&file, EXECUTABLE_BYTES_MAX)?;
+        let digest = digest(file, EXECUTABLE_BYTES_MAX)?;
         // A file that was written meanwhile has no digest.
-        if state != self::state(&file)? {
+        if state != self::state(file)? {
             return Ok(None);
         }
         let mut known = self.known();
@@ -278,7 +278,7 @@ mod tests {
         let path = directory.path().join("agent");
         fs::write(&path, "one").unwrap();
         let looks = Looks::default();
-        let look = || looks.digest(File::open(&path).unwrap()).unwrap();
+        let look = || looks.digest(&File::open(&path).unwrap()).unwrap();
         assert_eq!(look(), Some(Digest::of(b"one")));
         assert_eq!((look(), looks.known().len()), (Some(Digest::of(b"one")), 1));
         fs::write(&path, "other").unwrap();

@@ -1,8 +1,6 @@
 //! Claim rules: which tokens of a foreign issuer are an agent.
 
-use ambit_core::json::Value;
-
-use super::workload_token::WorkloadToken;
+use crate::json::Value;
 
 /// The most rules of one agent and issuer.
 pub const CLAIM_RULES_MAX: usize = 16;
@@ -93,9 +91,9 @@ impl ClaimRules {
         Ok(Self(rules))
     }
 
-    /// Holds a token's claims against the rules.
-    pub fn check(&self, token: &WorkloadToken) -> ClaimMatch {
-        let differs = |it: &&ClaimRule| !it.holds(token.claim(&it.path));
+    /// Holds a token's claims against the rules; `claim` returns the one to which the members of a path lead.
+    pub fn check<'a>(&self, claim: impl Fn(&[String]) -> Option<&'a Value>) -> ClaimMatch {
+        let differs = |it: &&ClaimRule| !it.holds(claim(&it.path));
         match self.0.iter().find(differs) {
             None => ClaimMatch::Matches,
             Some(rule) => ClaimMatch::Differs {
@@ -176,3 +174,17 @@ fn segment_matches(own: &str, seen: &str) -> bool {
 
 const ANY: &str = "*";
 const SEPARATORS: [char; 2] = ['/', ':'];
+
+/// Writes `sub = repo:example/books:*, ref = a or b`.
+impl std::fmt::Display for ClaimRules {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let rules = self.0.iter().map(|it| {
+            let wanted = match &it.wanted {
+                Wanted::OneOf(alternatives) => alternatives.join(" or "),
+                Wanted::Pattern(pattern) => pattern.0.clone(),
+            };
+            format!("{} = {wanted}", it.path.join("."))
+        });
+        f.write_str(&rules.collect::<Vec<_>>().join(", "))
+    }
+}

@@ -1,0 +1,170 @@
+//! Who asks: a client proves itself in exactly one way.
+
+use ambit_core::{Digest, Timestamp, limits::CLIENT_BYTES_MAX};
+use ambit_identity::{
+    InstanceCaller,
+    jose::JoseError,
+    replay::{ReplayError, ReplayOwner},
+    token::{
+        CLOCK_LEEWAY,
+        assertion::{self, ProvedWorkload, TYPE_JWT_BEARER, TYPE_JWT_SPIFFE},
+    },
+};
+use axum::http::{HeaderMap, header};
+
+use super::{ClientProof, KnownClient, OAuthError, Server, form::Form, locked};
+
+/// A client that proved itself, or a public one that says who it is.
+pub(super) enum Client {
+    /// A run of an agent, by its certificate.
+    Instance(InstanceCaller),
+    /// A run of an agent, by a JWT-SVID.
+    Workload(ProvedWorkload),
+    /// A client of the estate, or one with a metadata document.
+    Known {
+        id: String,
+        client: Box<KnownClient>,
+    },
+}
+
+impl Client {
+    /// Returns the client's name (`client_id`).
+    pub(super) fn id(&self) -> String {
+        match self {
+            Self::Instance(caller) => caller.spiffe_id().to_string(),
+            Self::Workload(proved) => proved.spiffe_id().to_string(),
+            Self::Known { id, .. } => id.clone(),
+        }
+    }
+}
+
+impl Server<'_> {
+    /// Says who asks. An assertion is good once, and is used up by this.
+    pub(super) async fn client(
+        &self,
+        headers: &HeaderMap,
+        form: &Form,
+        by_certificate: Option<&InstanceCaller>,
+        now: Timestamp,
+    ) -> Result<Client, OAuthError> {
+        if headers.contains_key(header::AUTHORIZATION) || form.get("client_secret").is_some() {
+            return Err(OAuthError::client(
+                "clients have no secrets here; prove yourself with a client_assertion or an X509-SVID",
+            ));
+        }
+        let assertion = form.get("client_assertion");
+        let kind = form.get("client_assertion_type");
+        let client = match (assertion, kind, by_certificate) {
+            (None, None, Some(caller)) => Client::Instance(caller.clone()),
+            (Some(assertion), Some(TYPE_JWT_SPIFFE), None) => self.by_svid(assertion, now)?,
+            (Some(assertion), Some(TYPE_JWT_BEARER), None) => self.by_key(assertion, now).await?,
+            (None, None, None) => self.public(form).await?,
+            (Some(_), Some(_), None) => {
+                return Err(OAuthError::client(format!(
+                    "client_assertion_type must be {TYPE_JWT_SPIFFE} or {TYPE_JWT_BEARER}"
+                )));
+            }
+            (Some(_), None, _) | (None, Some(_), _) => {
+                return Err(OAuthError::client(
+                    "client_assertion and client_assertion_type belong together; send both",
+                ));
+            }
+            (Some(_), Some(_), Some(_)) => {
+                return Err(OAuthError::client(
+                    "prove yourself in one way: by a certificate or by an assertion",
+                ));
+            }
+        };
+        if form.get("client_id").is_some_and(|it| it != client.id()) {
+            return Err(OAuthError::client(
+                "client_id is another client than the one that proved itself; leave it out",
+            ));
+        }
+        Ok(client)
+    }
+
+    fn by_svid(&self, token: &str, now: Timestamp) -> Result<Client, OAuthError> {
+        let keys = self.keyring()?;
+        let proved = assertion::verify_jwt_spiffe(token, &keys.svids, self.issuer, now);
+        let proved = proved.map_err(|error| refused(&error))?;
+        // One without an identifier is its own.
+        let own = Digest::of(token.as_bytes()).to_string();
+        let token_id = proved.token_id().unwrap_or(&own);
+        let owner = proved.spiffe_id().to_string();
+        self.use_up(
+            &owner,
+            token_id,
+            proved.expires_at().plus(CLOCK_LEEWAY),
+            now,
+        )?;
+        Ok(Client::Workload(proved))
+    }
+
+    async fn by_key(&self, token: &str, now: Timestamp) -> Result<Client, OAuthError> {
+        let id = assertion::claimed_client(token).map_err(|error| refused(&error))?;
+        let client = self.known(&id).await?;
+        let ClientProof::Keys(keys) = &client.keys else {
+            return Err(OAuthError::client(
+                "this client declared no keys; declare them, or leave the assertion out",
+            ));
+        };
+        let proved = assertion::verify_private_key_jwt(token, keys, self.issuer, now);
+        let proved = proved.map_err(|error| refused(&error))?;
+        self.use_up(&id, proved.token_id(), proved.remember_until(), now)?;
+        let client = Box::new(client);
+        Ok(Client::Known { id, client })
+    }
+
+    /// Returns the public client that the form names. It proved nothing: what it gets hangs on a code or another token.
+    async fn public(&self, form: &Form) -> Result<Client, OAuthError> {
+        let Some(id) = form.get("client_id") else {
+            return Err(OAuthError::client(
+                "nobody asks; prove who you are with a client_assertion, or with an X509-SVID at the mTLS endpoint",
+            ));
+        };
+        let client = self.known(id).await?;
+        match client.keys {
+            ClientProof::Public => Ok(Client::Known {
+                id: id.to_owned(),
+                client: Box::new(client),
+            }),
+            ClientProof::Keys(_) => Err(OAuthError::client(
+                "this client declared keys; send a client_assertion signed with one of them",
+            )),
+        }
+    }
+
+    async fn known(&self, id: &str) -> Result<KnownClient, OAuthError> {
+        if id.len() > CLIENT_BYTES_MAX {
+            return Err(OAuthError::client("client_id is too long"));
+        }
+        (self.control.find_client)(id.to_owned())
+            .await
+            .map_err(OAuthError::client)
+    }
+
+    fn use_up(
+        &self,
+        issuer: &str,
+        token_id: &str,
+        until: Timestamp,
+        now: Timestamp,
+    ) -> Result<(), OAuthError> {
+        let owner = ReplayOwner::Assertion { issuer };
+        match locked(&self.oauth.used).admit(owner, token_id, until, now) {
+            Ok(_first) => Ok(()),
+            Err(error @ ReplayError::Full) => Err(OAuthError::unavailable(error.to_string())),
+            Err(ReplayError::Replayed) => Err(OAuthError::client(
+                "this assertion was used before; make a new one, with a new jti, for each request",
+            )),
+            Err(error @ ReplayError::Over) => Err(OAuthError::client(error.to_string())),
+        }
+    }
+}
+
+fn refused(error: &JoseError) -> OAuthError {
+    OAuthError::client(format!(
+        "the client assertion is refused: {}",
+        crate::check::chain(error)
+    ))
+}

@@ -1,0 +1,171 @@
+//! Errors in the words of the OAuth standards.
+
+use ambit_core::json::Value;
+use ambit_engine::{EngineError, TokenRefusal};
+use axum::{
+    http::{HeaderName, HeaderValue, StatusCode, header},
+    response::{IntoResponse, Response},
+};
+
+/// A request to the authorization server is refused (RFC 6749 §5.2).
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("{code}: {description}")]
+pub struct OAuthError {
+    status: StatusCode,
+    code: &'static str,
+    description: String,
+    nonce: Option<String>,
+}
+
+impl OAuthError {
+    pub(super) fn new(code: &'static str, description: impl Into<String>) -> Self {
+        Self {
+            status: StatusCode::BAD_REQUEST,
+            code,
+            description: description.into(),
+            nonce: None,
+        }
+    }
+
+    pub(super) fn request(description: impl Into<String>) -> Self {
+        Self::new("invalid_request", description)
+    }
+
+    pub(super) fn grant(description: impl Into<String>) -> Self {
+        Self::new("invalid_grant", description)
+    }
+
+    pub(super) fn target(description: impl Into<String>) -> Self {
+        Self::new("invalid_target", description)
+    }
+
+    pub(super) fn client(description: impl Into<String>) -> Self {
+        Self {
+            status: StatusCode::UNAUTHORIZED,
+            ..Self::new("invalid_client", description)
+        }
+    }
+
+    pub(super) fn unavailable(description: impl Into<String>) -> Self {
+        Self {
+            status: StatusCode::SERVICE_UNAVAILABLE,
+            ..Self::new("temporarily_unavailable", description)
+        }
+    }
+
+    pub(super) fn too_large(description: impl Into<String>) -> Self {
+        Self {
+            status: StatusCode::PAYLOAD_TOO_LARGE,
+            ..Self::request(description)
+        }
+    }
+
+    pub(super) fn failed(error: &dyn std::error::Error) -> Self {
+        tracing::error!(
+            error = crate::check::chain(error),
+            "the authorization server failed"
+        );
+        Self {
+            status: StatusCode::INTERNAL_SERVER_ERROR,
+            ..Self::new("server_error", "the token could not be made; try again")
+        }
+    }
+
+    /// Gives the client the nonce that its next proof wants (RFC 9449 §8).
+    pub(super) fn with_nonce(self, nonce: String) -> Self {
+        Self {
+            nonce: Some(nonce),
+            ..self
+        }
+    }
+
+    /// Returns the standard's code.
+    pub const fn code(&self) -> &'static str {
+        self.code
+    }
+
+    /// Returns what was wrong and what to do.
+    pub fn description(&self) -> &str {
+        &self.description
+    }
+
+    pub(super) fn refused(error: TokenRefusal) -> Self {
+        match error {
+            TokenRefusal::OtherAudience(_) => Self::target(error.to_string()),
+            TokenRefusal::Failed(error) => Self::from(error),
+            TokenRefusal::NoTask
+            | TokenRefusal::TooMany { .. }
+            | TokenRefusal::Unknown
+            | TokenRefusal::Reused
+            | TokenRefusal::OtherClient
+            | TokenRefusal::OtherKey => Self::grant(error.to_string()),
+        }
+    }
+}
+
+impl From<EngineError> for OAuthError {
+    fn from(error: EngineError) -> Self {
+        match error {
+            EngineError::NoTask => Self::grant(error.to_string()),
+            EngineError::Busy | EngineError::NoSpace | EngineError::NoEstate => {
+                Self::unavailable(error.to_string())
+            }
+            EngineError::Stopped(_)
+            | EngineError::EstateMissing(_)
+            | EngineError::Archive(_)
+            | EngineError::Custody(_)
+            | EngineError::Row(_)
+            | EngineError::Fold(_)
+            | EngineError::Log(_)
+            | EngineError::Scope(_) => {
+                tracing::error!(
+                    error = crate::check::chain(&error),
+                    "the authorization server can't answer"
+                );
+                Self::unavailable(
+                    "Ambit can decide nothing now; who runs it sees why in `ambit status`",
+                )
+            }
+        }
+    }
+}
+
+impl IntoResponse for OAuthError {
+    fn into_response(self) -> Response {
+        let body = Value::object([
+            ("error", self.code.into()),
+            ("error_description", plain(&self.description).into()),
+        ]);
+        let mut response = (self.status, json(&body)).into_response();
+        put_nonce(&mut response, self.nonce.as_deref());
+        response
+    }
+}
+
+/// Returns an answer that nobody keeps (RFC 6749 §5.1).
+pub(super) fn json(body: &Value) -> Response {
+    let kind = HeaderValue::from_static("application/json");
+    let keep = HeaderValue::from_static("no-store");
+    let headers = [(header::CONTENT_TYPE, kind), (header::CACHE_CONTROL, keep)];
+    (headers, body.to_canonical()).into_response()
+}
+
+pub(super) fn put_nonce(response: &mut Response, nonce: Option<&str>) {
+    if let Some(Ok(nonce)) = nonce.map(HeaderValue::from_str) {
+        response.headers_mut().insert(DPOP_NONCE, nonce);
+    }
+}
+
+/// Returns the text in the characters that a description may have (RFC 6749 §5.2).
+fn plain(text: &str) -> String {
+    let plain = |it: char| match it {
+        '"' | '\\' => '\'',
+        ' '..='~' => it,
+        _ => '?',
+    };
+    text.chars().take(DESCRIPTION_MAX).map(plain).collect()
+}
+
+/// The longest description, in characters.
+const DESCRIPTION_MAX: usize = 600;
+const DPOP_NONCE: HeaderName = HeaderName::from_static("dpop-nonce");

@@ -1,0 +1,179 @@
+//! The grants: each finds the live task that stands behind a request, or there is no token.
+
+use ambit_core::{
+    limits::ACCESS_TOKEN_TTL,
+    token::{Grant, KeyBinding},
+};
+use ambit_engine::{RefreshAsk, Refreshable, TokenAsk, TokenBy, TokenGrant, TokenStanding};
+
+use super::{BEARER_TTL, OAuthError, Server, client::Client, form::Form, locked};
+
+/// A request for a token, its client and its key proved.
+pub(super) struct Asking<'a> {
+    pub(super) form: &'a Form,
+    pub(super) client: &'a Client,
+    pub(super) binding: KeyBinding,
+}
+
+/// Grants what is asked for, or says why not.
+pub(super) async fn grant(
+    server: Server<'_>,
+    asking: Asking<'_>,
+) -> Result<TokenGrant, OAuthError> {
+    refuse_unknown(asking.form)?;
+    match asking.form.required("grant_type")? {
+        "client_credentials" => client_credentials(server, asking).await,
+        "authorization_code" => authorization_code(server, asking).await,
+        "refresh_token" => refresh_token(server, asking).await,
+        other => Err(OAuthError::new(
+            "unsupported_grant_type",
+            format!(
+                "grant_type `{}` is not offered; the metadata lists those that are",
+                crate::visible::visible(other)
+            ),
+        )),
+    }
+}
+
+/// An instance asks for itself (RFC 6749 §4.4).
+async fn client_credentials(
+    server: Server<'_>,
+    asking: Asking<'_>,
+) -> Result<TokenGrant, OAuthError> {
+    let place = server.place(asking.form)?;
+    let by = match asking.client {
+        Client::Instance(caller) => TokenBy::Instance(caller),
+        Client::Workload(proved) => TokenBy::Workload(proved),
+        Client::Known { .. } => {
+            return Err(OAuthError::new(
+                "unauthorized_client",
+                "no task stands behind this client by itself; ask for a person's consent (authorization_code)",
+            ));
+        }
+    };
+    let ask = TokenAsk {
+        client: asking.client.id(),
+        audience: place.url,
+        binding: asking.binding,
+        ttl: ttl(asking.binding),
+        refreshable: Refreshable::No,
+        grant: Grant::ClientCredentials,
+        parent: None,
+    };
+    refuse_narrower(asking.form)?;
+    issue(server, by, ask).await
+}
+
+/// A client redeems the code that a person's consent gave it (RFC 6749 §4.1.3).
+async fn authorization_code(
+    server: Server<'_>,
+    asking: Asking<'_>,
+) -> Result<TokenGrant, OAuthError> {
+    let (client, form) = (asking.client.id(), asking.form);
+    let code = form.required("code")?;
+    let now = (server.control.clock)().now;
+    let redeemed = locked(&server.oauth.codes).redeem(code, form, (&client, asking.binding), now);
+    let redeemed = match redeemed {
+        Ok(redeemed) => redeemed,
+        Err(refused) => {
+            if let Some(given) = refused.given {
+                // Somebody else has the code too: what it gave is worth nothing from now on.
+                let ended = server.control.handle.code_replayed(&client, given).await;
+                ended.map_err(OAuthError::refused)?;
+            }
+            return Err(refused.error);
+        }
+    };
+    let audience = match form.get("resource") {
+        None => redeemed.audience,
+        Some(wanted) if wanted == redeemed.audience => redeemed.audience,
+        Some(_) => {
+            return Err(OAuthError::target(
+                "`resource` is another place than the one that was consented to",
+            ));
+        }
+    };
+    let ask = TokenAsk {
+        client,
+        audience,
+        binding: asking.binding,
+        ttl: ttl(asking.binding),
+        refreshable: Refreshable::Yes,
+        grant: Grant::AuthorizationCode,
+        parent: None,
+    };
+    let granted = issue(server, TokenBy::Leave(redeemed.leave), ask).await?;
+    locked(&server.oauth.codes).gave(code, granted.access().id);
+    Ok(granted)
+}
+
+/// A client spends a refresh token (RFC 6749 §6): it gets another, and this one is worth nothing any more.
+async fn refresh_token(server: Server<'_>, asking: Asking<'_>) -> Result<TokenGrant, OAuthError> {
+    let audience = asking.form.get("resource");
+    let audience = audience.map(|it| server.read_place(it)).transpose()?;
+    let ask = RefreshAsk {
+        text: asking.form.required("refresh_token")?.to_owned(),
+        client: asking.client.id(),
+        binding: asking.binding,
+        ttl: ttl(asking.binding),
+        audience: audience.map(|it| it.url),
+    };
+    let moment = (server.control.clock)();
+    let granted = server.control.handle.refresh_token(ask, moment).await;
+    granted.map_err(OAuthError::refused)
+}
+
+async fn issue(
+    server: Server<'_>,
+    by: TokenBy<'_>,
+    ask: TokenAsk,
+) -> Result<TokenGrant, OAuthError> {
+    let moment = (server.control.clock)();
+    let granted = server.control.handle.issue_token(by, ask, moment).await;
+    granted.map_err(OAuthError::refused)
+}
+
+/// How long a token lives: one that nobody needs a key for, not long.
+const fn ttl(binding: KeyBinding) -> ambit_core::Millis {
+    match binding {
+        KeyBinding::Mtls { .. } | KeyBinding::Dpop { .. } => ACCESS_TOKEN_TTL,
+        KeyBinding::Bearer => BEARER_TTL,
+    }
+}
+
+/// Refuses parameters that would ask for another authority than the task's and could be overlooked.
+fn refuse_unknown(form: &Form) -> Result<(), OAuthError> {
+    if form.get("scope").is_some() {
+        return Err(OAuthError::new(
+            "invalid_scope",
+            "there are no scopes here; what a token allows is its task, in authorization_details",
+        ));
+    }
+    if form.get("audience").is_some() {
+        return Err(OAuthError::target(
+            "name the place as `resource` (RFC 8707), not as `audience`",
+        ));
+    }
+    Ok(())
+}
+
+/// Refuses authorization details: a token carries its task's whole authority. Less is had by a delegation, more by
+/// another task.
+fn refuse_narrower(form: &Form) -> Result<(), OAuthError> {
+    if form.get("authorization_details").is_none() {
+        return Ok(());
+    }
+    Err(OAuthError::new(
+        "invalid_authorization_details",
+        "a token carries its task's whole authority; leave authorization_details out, or delegate a part of the task",
+    ))
+}
+
+/// Says whether a refresh token, by its text, is worth something now.
+pub(super) fn refresh_standing(
+    server: Server<'_>,
+    text: &str,
+) -> Result<TokenStanding, OAuthError> {
+    let now = (server.control.clock)().now;
+    Ok(server.control.handle.refresh_standing(text, now)?)
+}

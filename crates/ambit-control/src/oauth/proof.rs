@@ -1,0 +1,85 @@
+//! The key that a token is bound to: proved with the request that asks for it.
+
+use ambit_core::{Timestamp, token::KeyBinding};
+use ambit_identity::{
+    InstanceCaller,
+    dpop::{self, Proof, ProofError, ProvedRequest},
+    replay::{ReplayError, ReplayOwner},
+};
+use axum::http::{HeaderMap, HeaderName};
+
+use super::{OAuthError, Server, locked};
+
+impl Server<'_> {
+    /// Verifies the proof that came with a `POST` to `url`, when one came. It is not used up yet.
+    pub(super) fn proof(
+        &self,
+        headers: &HeaderMap,
+        url: &str,
+        now: Timestamp,
+    ) -> Result<Option<Proof>, OAuthError> {
+        let mut shown = headers.get_all(DPOP).iter();
+        let (first, second) = (shown.next(), shown.next());
+        let refused =
+            |what: String| OAuthError::new("invalid_dpop_proof", what).with_nonce(self.nonce(now));
+        let proof = match (first, second) {
+            (None, _) => return Ok(None),
+            (Some(proof), None) => proof
+                .to_str()
+                .map_err(|_| refused("the DPoP proof is no text".to_owned()))?,
+            (Some(_), Some(_)) => return Err(refused("send one DPoP header".to_owned())),
+        };
+        let request = ProvedRequest {
+            method: "POST",
+            url,
+            access_token: None,
+            nonces: Some(&self.oauth.nonces),
+            now,
+        };
+        match dpop::verify(proof, &request) {
+            Ok(proof) => Ok(Some(proof)),
+            Err(error @ ProofError::Nonce) => {
+                let wanted = OAuthError::new("use_dpop_nonce", error.to_string());
+                Err(wanted.with_nonce(self.nonce(now)))
+            }
+            Err(error @ ProofError::Refused { .. }) => Err(refused(crate::check::chain(&error))),
+        }
+    }
+
+    /// Uses the proof up and says to what key a token is bound: the proof's, or the certificate's.
+    pub(super) fn binding(
+        &self,
+        proof: Option<&Proof>,
+        by_certificate: Option<&InstanceCaller>,
+        now: Timestamp,
+    ) -> Result<KeyBinding, OAuthError> {
+        let Some(proof) = proof else {
+            return match by_certificate {
+                Some(caller) => Ok(caller.binding()),
+                None => Err(OAuthError::new(
+                    "invalid_dpop_proof",
+                    "tokens are bound to a key; send a DPoP proof (RFC 9449), or ask at the mTLS endpoint",
+                )
+                .with_nonce(self.nonce(now))),
+            };
+        };
+        let thumbprint = proof.thumbprint();
+        let owner = ReplayOwner::Proof { thumbprint };
+        let until = proof.remember_until();
+        match locked(&self.oauth.used).admit(owner, proof.token_id(), until, now) {
+            Ok(_first) => Ok(KeyBinding::Dpop { thumbprint }),
+            Err(error @ ReplayError::Full) => Err(OAuthError::unavailable(error.to_string())),
+            Err(error @ (ReplayError::Replayed | ReplayError::Over)) => {
+                let refused = OAuthError::new("invalid_dpop_proof", error.to_string());
+                Err(refused.with_nonce(self.nonce(now)))
+            }
+        }
+    }
+
+    /// Returns the nonce that the next proof wants.
+    pub(super) fn nonce(&self, now: Timestamp) -> String {
+        self.oauth.nonces.nonce(now)
+    }
+}
+
+const DPOP: HeaderName = HeaderName::from_static("dpop");

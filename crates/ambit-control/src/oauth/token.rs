@@ -1,0 +1,132 @@
+//! The token endpoint.
+
+use std::sync::Arc;
+
+use ambit_core::{Timestamp, json::Value, token::KeyBinding};
+use ambit_engine::TokenGrant;
+use ambit_identity::{
+    InstanceCaller,
+    mission::{Anchor, AnchorKind},
+    token::access::{AccessGrant, Mission},
+};
+use axum::{
+    extract::{Request, State},
+    response::{IntoResponse, Response},
+};
+
+use super::{
+    OAuthError, Server,
+    error::{json, put_nonce},
+    form::Form,
+    grants::{Asking, grant},
+    metadata::{MTLS_TOKEN, TOKEN},
+};
+use crate::api::{Instance, Shared};
+
+/// `POST /oauth/token`.
+pub(crate) async fn token(State(shared): State<Arc<Shared>>, request: Request) -> Response {
+    answer(&shared, None, request).await
+}
+
+/// `POST /oauth/mtls/token`: as [`token`], for an instance with its certificate (RFC 8705 §5).
+pub(crate) async fn token_mtls(
+    State(shared): State<Arc<Shared>>,
+    Instance(caller): Instance,
+    request: Request,
+) -> Response {
+    // Who came by a token would live on by tokens alone.
+    if caller.token().is_some() {
+        let refused =
+            OAuthError::client("use the instance's certificate itself, not an access token");
+        return refused.into_response();
+    }
+    answer(&shared, Some(&caller), request).await
+}
+
+async fn answer(
+    shared: &Shared,
+    by_certificate: Option<&InstanceCaller>,
+    request: Request,
+) -> Response {
+    match granted(shared, by_certificate, request).await {
+        Ok(response) => response,
+        Err(error) => error.into_response(),
+    }
+}
+
+async fn granted(
+    shared: &Shared,
+    by_certificate: Option<&InstanceCaller>,
+    request: Request,
+) -> Result<Response, OAuthError> {
+    let server = shared.server()?;
+    let (head, body) = request.into_parts();
+    let form = Form::read(&head.headers, body).await?;
+    let now = (server.control.clock)().now;
+    let url = match by_certificate {
+        None => format!("{}{TOKEN}", server.issuer),
+        Some(_) => format!("{}{MTLS_TOKEN}", server.control.gateway),
+    };
+    // Before anything is used up: who lacks a nonce comes again with the same assertion.
+    let proof = server.proof(&head.headers, &url, now)?;
+    let client = server
+        .client(&head.headers, &form, by_certificate, now)
+        .await?;
+    let binding = server.binding(proof.as_ref(), by_certificate, now)?;
+    let asking = Asking {
+        form: &form,
+        client: &client,
+        binding,
+    };
+    let granted = grant(server, asking).await?;
+    let now = (server.control.clock)().now;
+    let mut response = json(&server.signed(&granted, now)?);
+    put_nonce(&mut response, Some(&server.nonce(now)));
+    Ok(response)
+}
+
+impl Server<'_> {
+    /// Signs what was granted. Its record is durable already.
+    fn signed(&self, granted: &TokenGrant, now: Timestamp) -> Result<Value, OAuthError> {
+        let (task, issued) = (granted.task(), granted.access());
+        let whole = granted.authorization_details();
+        let anchor = Anchor::of(
+            AnchorKind::AuthoritySet,
+            self.issuer,
+            whole.as_ref().clone(),
+        );
+        let details = self.read_place(&issued.audience)?.of(whole);
+        let token = self.keyring()?.issuer.issue(
+            &AccessGrant {
+                token_id: issued.id.to_string(),
+                subject: task.subject.to_string(),
+                client_id: issued.client.clone(),
+                audience: issued.audience.clone(),
+                actors: granted
+                    .line()
+                    .iter()
+                    .map(|it| it.spiffe_id.clone())
+                    .collect(),
+                mission: Mission::new(&task.id, anchor, task.expires_at),
+                authorization_details: details.clone(),
+                binding: issued.binding,
+                expires_at: issued.expires_at,
+            },
+            now,
+        );
+        let token = token.map_err(|error| OAuthError::failed(&error))?;
+        let kind = match issued.binding {
+            KeyBinding::Dpop { .. } => "DPoP",
+            KeyBinding::Mtls { .. } | KeyBinding::Bearer => "Bearer",
+        };
+        let lives = issued.expires_at.since(now).as_millis() / 1000;
+        let refresh = granted.refresh().map(|it| ("refresh_token", it.into()));
+        let members = [
+            ("access_token", token.into()),
+            ("token_type", kind.into()),
+            ("expires_in", lives.into()),
+            ("authorization_details", details),
+        ];
+        Ok(Value::object(members.into_iter().chain(refresh)))
+    }
+}

@@ -1,0 +1,67 @@
+//! Steps of delegations in words.
+
+use ambit_core::{
+    delegation::{Delegation, Lineage},
+    record::Body,
+    task::Task,
+};
+
+use super::Names;
+
+/// Says a step of a delegation; of any other record, nothing.
+pub(super) fn step(body: &Body, names: &Names) -> String {
+    let Some(mandate) = body.mandate() else {
+        return String::new();
+    };
+    let by = names.actor(mandate.by);
+    if let Body::DelegationMade { delegation, .. } = body {
+        return made(delegation, &by);
+    }
+    if let Body::DelegationSpent { task, .. } = body {
+        return spent(task, &by);
+    }
+    if let Body::DelegationWithdrawn {
+        delegation, parent, ..
+    } = body
+    {
+        return format!(
+            "{by} took {delegation} of {parent} back, and with it the child and all below it"
+        );
+    }
+    String::new()
+}
+
+fn made(delegation: &Delegation, by: &str) -> String {
+    let part = &delegation.part;
+    let tools = part.tools.keys();
+    let tools = tools.map(|(server, tool)| format!("{server}.{tool}"));
+    let reads = part.reads.iter().map(|it| format!("reads of {it}"));
+    let given: Vec<String> = reads.chain(tools).collect();
+    format!(
+        "{by} of {} delegated {} to {} as {}, {} calls, until {}, {} more hops",
+        delegation.parent,
+        given.join(", "),
+        delegation.to,
+        delegation.id,
+        part.calls_max,
+        delegation.expires_at,
+        delegation.depth_left
+    )
+}
+
+fn spent(task: &Task, by: &str) -> String {
+    let Lineage::Child {
+        parent, delegation, ..
+    } = task.lineage
+    else {
+        return format!("{by} started {} by no delegation", task.id);
+    };
+    format!(
+        "{by} took {delegation} of {parent}: {} for {} as {}, until {}, containment {}",
+        task.id,
+        task.agent,
+        task.instance,
+        task.expires_at,
+        task.contained.as_str()
+    )
+}

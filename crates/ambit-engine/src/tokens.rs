@@ -1,0 +1,371 @@
+//! Tokens: issued, refreshed, given up. What they carry is looked up in the fold at every use.
+//!
+//! Each is one turn of the sequencer: it looks whether the task is live and writes the record; only then is anything
+//! signed. After the end of a task in the log nothing is issued under it.
+
+mod issue;
+
+use std::sync::Arc;
+
+use ambit_core::{
+    Millis, TaskId, Timestamp, TokenId,
+    json::Value,
+    task::{Task, TaskState},
+    token::{Grant, IssuedToken, KeyBinding, Reach, TokenEnd},
+};
+use ambit_identity::{InstanceCaller, PersonCaller, token::assertion::ProvedWorkload};
+
+use crate::{
+    EngineError, Handle, Moment, Refusal, TokenUse, desk::Desk, live::Live, moment::Chance,
+};
+
+/// By what evidence somebody asks for a token of a task.
+#[derive(Debug)]
+pub enum TokenBy<'a> {
+    /// The instance that serves the task, by its certificate.
+    Instance(&'a InstanceCaller),
+    /// The instance that serves the task, by a JWT-SVID for this server alone.
+    Workload(&'a ProvedWorkload),
+    /// Somebody to whom the task was given.
+    Leave(ClientLeave),
+}
+
+/// Leave to have the tokens of one task, once. Made by [`Handle::let_client`] and by a claim.
+///
+/// ```compile_fail,E0451
+/// fn forge(task: ambit_core::TaskId) {
+///     let _ = ambit_engine::ClientLeave { task };
+/// }
+/// ```
+#[derive(Debug)]
+#[must_use]
+pub struct ClientLeave {
+    task: TaskId,
+}
+
+/// What is asked for.
+#[derive(Clone, Debug)]
+pub struct TokenAsk {
+    /// Who asks (`client_id`), proved.
+    pub client: String,
+    /// The one place where the token shall be used.
+    pub audience: String,
+    /// The key that its presenter must hold, proved.
+    pub binding: KeyBinding,
+    /// How long it shall live at most.
+    pub ttl: Millis,
+    /// Whether there shall be a refresh token beside it.
+    pub refreshable: Refreshable,
+    /// How it was asked for.
+    pub grant: Grant,
+    /// The token that is exchanged for it.
+    pub parent: Option<TokenId>,
+}
+
+/// Whether there shall be a refresh token beside an access token.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Refreshable {
+    /// There shall.
+    Yes,
+    /// There shall not.
+    No,
+}
+
+/// A refresh token that is shown.
+#[derive(Clone, Debug)]
+pub struct RefreshAsk {
+    /// Its text.
+    pub text: String,
+    /// Who shows it, proved.
+    pub client: String,
+    /// The key that they prove to hold.
+    pub binding: KeyBinding,
+    /// How long the access token shall live at most.
+    pub ttl: Millis,
+    /// The place for which it is asked; the one of the grant when none is named.
+    pub audience: Option<String>,
+}
+
+/// Leave to sign one access token. Made only once its record is durable.
+#[derive(Clone, Debug)]
+pub struct TokenGrant {
+    pub(crate) task: Arc<Task>,
+    pub(crate) details: Arc<Value>,
+    pub(crate) line: Vec<Arc<Task>>,
+    pub(crate) access: IssuedToken,
+    pub(crate) refresh: Option<String>,
+}
+
+/// Where a token stands now.
+#[derive(Clone, Debug)]
+pub enum TokenStanding {
+    /// It is worth what its task is worth.
+    Live(Box<IssuedToken>, Arc<Task>),
+    /// It is worth nothing: unknown, over, spent, revoked, or its task has ended.
+    Over,
+}
+
+/// No token is issued.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum TokenRefusal {
+    /// No live task stands behind whoever asks.
+    #[error(
+        "no live task stands behind this; it has ended, or was never started: start one with `ambit task start`"
+    )]
+    NoTask,
+    /// The task has too many live tokens.
+    #[error(
+        "the task has {max} live tokens, the most there may be; use those, or wait until one expires"
+    )]
+    TooMany {
+        /// How many it has.
+        max: usize,
+    },
+    /// The refresh token is unknown or over.
+    #[error(
+        "the refresh token is not valid: it expired, was revoked, or its task has ended; ask the person again"
+    )]
+    Unknown,
+    /// The refresh token was spent before.
+    #[error(
+        "the refresh token was used before, so two hold it: all that came of it is revoked; ask the person again"
+    )]
+    Reused,
+    /// The token is another client's.
+    #[error("the token was issued to another client")]
+    OtherClient,
+    /// The key is another one.
+    #[error("the token is bound to another key; prove the one for which it was issued")]
+    OtherKey,
+    /// The place is another one.
+    #[error("the grant is for `{0}`; ask for that, or for nothing")]
+    OtherAudience(String),
+    /// The engine could not answer.
+    #[error(transparent)]
+    Failed(#[from] EngineError),
+}
+
+impl Handle {
+    /// Issues an access token under the live task of whoever asks, and a refresh token where that is wanted.
+    ///
+    /// # Errors
+    /// [`TokenRefusal`] when no live task stands behind, or when it has too many tokens.
+    pub async fn issue_token(
+        &self,
+        by: TokenBy<'_>,
+        ask: TokenAsk,
+        moment: Moment,
+    ) -> Result<TokenGrant, TokenRefusal> {
+        self.shared.running()?;
+        let found = self.task_behind(&by)?;
+        let mut chance = Chance::new(moment.chance);
+        let issued = self.turn(move |desk| {
+            let result = issue::first(desk, found, ask, &mut chance);
+            Box::new(move |committed| committed.map_err(TokenRefusal::Failed).and(result))
+        });
+        issued.await?
+    }
+
+    /// Spends a refresh token for the next pair. One that was spent before ends its family, on the record.
+    ///
+    /// # Errors
+    /// [`TokenRefusal`] when it is not valid, or not of this client and key.
+    pub async fn refresh_token(
+        &self,
+        ask: RefreshAsk,
+        moment: Moment,
+    ) -> Result<TokenGrant, TokenRefusal> {
+        self.shared.running()?;
+        let mut chance = Chance::new(moment.chance);
+        let issued = self.turn(move |desk| {
+            let result = issue::next(desk, &ask, &mut chance);
+            Box::new(move |committed| committed.map_err(TokenRefusal::Failed).and(result))
+        });
+        issued.await?
+    }
+
+    /// Gives up a token of `client`: an access token alone, or a refresh token with all that came of its grant. What is
+    /// unknown or over already stays so.
+    ///
+    /// # Errors
+    /// [`TokenRefusal::OtherClient`] when it is not the client's.
+    pub async fn give_up_token(
+        &self,
+        client: &str,
+        token: TokenId,
+        reach: Reach,
+    ) -> Result<(), TokenRefusal> {
+        self.end_token(client.to_owned(), token, reach, TokenEnd::Revoked)
+            .await
+    }
+
+    /// Ends all that came of an authorization code which `client` showed a second time.
+    pub async fn code_replayed(&self, client: &str, token: TokenId) -> Result<(), TokenRefusal> {
+        let end = TokenEnd::CodeReplayed;
+        self.end_token(client.to_owned(), token, Reach::Family, end)
+            .await
+    }
+
+    /// Ends the family of a refresh token that is shown by its text.
+    pub async fn give_up_refresh(&self, client: &str, text: &str) -> Result<(), TokenRefusal> {
+        let Some((token, secret)) = issue::read_refresh(text) else {
+            return Ok(());
+        };
+        let known = {
+            let live = self.shared.read()?;
+            live.state
+                .token(token)
+                .is_some_and(|it| issue::has_secret(&it.token, secret))
+        };
+        if !known {
+            return Ok(());
+        }
+        self.give_up_token(client, token, Reach::Family).await
+    }
+
+    async fn end_token(
+        &self,
+        client: String,
+        token: TokenId,
+        reach: Reach,
+        end: TokenEnd,
+    ) -> Result<(), TokenRefusal> {
+        let ended = self.turn(move |desk| {
+            let result = issue::end(desk, &client, token, reach, end);
+            Box::new(move |committed| committed.map_err(TokenRefusal::Failed).and(result))
+        });
+        ended.await?
+    }
+
+    /// Says where a token stands now.
+    pub fn token(&self, id: TokenId, now: Timestamp) -> Result<TokenStanding, EngineError> {
+        let live = self.shared.read()?;
+        Ok(live.token_standing(id, now))
+    }
+
+    /// Says where a refresh token stands now, by its text.
+    pub fn refresh_standing(
+        &self,
+        text: &str,
+        now: Timestamp,
+    ) -> Result<TokenStanding, EngineError> {
+        let live = self.shared.read()?;
+        let Some((id, secret)) = issue::read_refresh(text) else {
+            return Ok(TokenStanding::Over);
+        };
+        Ok(match live.token_standing(id, now) {
+            TokenStanding::Live(token, task) if issue::has_secret(&token, secret) => {
+                TokenStanding::Live(token, task)
+            }
+            TokenStanding::Live(..) | TokenStanding::Over => TokenStanding::Over,
+        })
+    }
+
+    /// Lets a client that the caller consents to have the tokens of a task that runs on the caller's behalf.
+    ///
+    /// # Errors
+    /// [`Refusal::NotFound`] when the task is not live, or not the caller's.
+    pub fn let_client(
+        &self,
+        caller: &PersonCaller,
+        task: TaskId,
+        now: Timestamp,
+    ) -> Result<ClientLeave, Refusal> {
+        let live = self.shared.read()?;
+        let entry = live
+            .state
+            .task(task)
+            .ok_or_else(|| Refusal::not_found(task))?;
+        let own = live.person(caller.alias()) == Some(entry.task.subject);
+        if own && entry.state.standing(entry.task.expires_at, now) == TaskState::Active {
+            return Ok(ClientLeave { task });
+        }
+        Err(Refusal::not_found(task))
+    }
+
+    /// Finds the task that stands behind whoever asks. Whether it is live is looked at in the turn.
+    fn task_behind(&self, by: &TokenBy<'_>) -> Result<TaskId, TokenRefusal> {
+        let spiffe_id = match by {
+            TokenBy::Instance(caller) => caller.spiffe_id(),
+            TokenBy::Workload(proved) => proved.spiffe_id(),
+            TokenBy::Leave(leave) => return Ok(leave.task),
+        };
+        let (_, instance) = spiffe_id.as_instance().ok_or(TokenRefusal::NoTask)?;
+        let live = self.shared.read()?;
+        let task = live.state.instances.get(&instance);
+        let entry = task.and_then(|it| live.state.task(*it));
+        // The name says the trust domain and the agent, too: one of another domain is none of ours.
+        let entry = entry.filter(|it| it.task.spiffe_id == *spiffe_id);
+        entry.map(|it| it.task.id).ok_or(TokenRefusal::NoTask)
+    }
+}
+
+impl TokenGrant {
+    /// Returns the task, with its parameters.
+    pub const fn task(&self) -> &Arc<Task> {
+        &self.task
+    }
+
+    /// Returns the task's authority as authorization details (RFC 9396).
+    pub const fn authorization_details(&self) -> &Arc<Value> {
+        &self.details
+    }
+
+    /// Returns the task and each one above it, itself first: who acts, then in whose stead.
+    pub fn line(&self) -> &[Arc<Task>] {
+        &self.line
+    }
+
+    /// Returns what is to be signed.
+    pub const fn access(&self) -> &IssuedToken {
+        &self.access
+    }
+
+    /// Returns the text of the refresh token, when there is one.
+    pub fn refresh(&self) -> Option<&str> {
+        self.refresh.as_deref()
+    }
+}
+
+impl Live {
+    /// Says whether the access token by which `caller` came, if any, was not given up. That its time has come is asked
+    /// elsewhere.
+    pub(crate) fn token_is_worth(&self, caller: &InstanceCaller) -> bool {
+        let Some(claim) = caller.token() else {
+            return true;
+        };
+        // Every token that the authorization server issues is named so; another name was never in the log.
+        let Ok(id) = claim.token_id.parse::<TokenId>() else {
+            return true;
+        };
+        let entry = self.state.token(id);
+        entry.is_some_and(|it| it.token.task == claim.task && it.standing == TokenUse::Unspent)
+    }
+
+    fn token_standing(&self, id: TokenId, now: Timestamp) -> TokenStanding {
+        let Some(entry) = self.state.token(id) else {
+            return TokenStanding::Over;
+        };
+        let in_time = entry.standing == TokenUse::Unspent && entry.token.expires_at > now;
+        let task = self.acting(entry.token.task, now);
+        match task {
+            Some(task) if in_time => TokenStanding::Live(Box::new(entry.token.clone()), task),
+            Some(_) | None => TokenStanding::Over,
+        }
+    }
+
+    /// Returns the task when it is live as of `now`.
+    fn acting(&self, id: TaskId, now: Timestamp) -> Option<Arc<Task>> {
+        let entry = self.state.task(id)?;
+        let runtime = self.runtime.get(&id)?;
+        let standing = entry.state.standing(entry.task.expires_at, now);
+        (standing == TaskState::Active).then(|| runtime.task.clone())
+    }
+}
+
+impl Desk<'_> {
+    /// Returns the task when it is live as of this batch.
+    fn acting(&self, id: TaskId) -> Result<Arc<Task>, TokenRefusal> {
+        self.live.acting(id, self.at()).ok_or(TokenRefusal::NoTask)
+    }
+}

@@ -1,0 +1,80 @@
+//! Whose run a workload token is: the one agent whose registration its claims fit.
+
+use std::collections::BTreeMap;
+
+use ambit_core::{
+    AgentName, IssuerName,
+    claim::ClaimProof,
+    estate::{Agent, claim_rules::ClaimMatch},
+};
+
+use super::workload_token::WorkloadToken;
+use crate::Claimant;
+
+/// A workload token that is not a run of exactly one agent. For those who operate Ambit.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum UnknownToken {
+    /// No registration fits.
+    #[error("no agent is registered for this token of issuer `{issuer}`; {}", hint(near.as_ref()))]
+    Nobody {
+        /// Whose token it is.
+        issuer: IssuerName,
+        /// The agent whose registration came nearest, and the first claim that differs.
+        near: Option<(AgentName, String)>,
+    },
+    /// Registrations of several agents fit.
+    #[error(
+        "the token fits agent `{first}` and agent `{second}`; narrow the claims of one of them"
+    )]
+    Several {
+        /// One of them.
+        first: AgentName,
+        /// Another.
+        second: AgentName,
+    },
+}
+
+/// Identifies the one agent of which the holder of `token`, of the estate's issuer `issuer`, is a run.
+///
+/// The same issuer and subject is the same workload: it has one live task at a time.
+///
+/// # Errors
+/// [`UnknownToken`] when no registration fits, or those of several agents do.
+pub fn identify_token(
+    token: &WorkloadToken,
+    issuer: &IssuerName,
+    agents: &BTreeMap<AgentName, Agent>,
+) -> Result<Claimant, UnknownToken> {
+    let mut fitting: Option<&AgentName> = None;
+    let mut near = None;
+    for (name, agent) in agents {
+        let own = agent.tokens.iter().filter(|it| it.issuer == *issuer);
+        for registration in own {
+            match registration.claims.check(|path| token.claim(path)) {
+                ClaimMatch::Matches => match fitting {
+                    Some(first) if first != name => {
+                        return Err(UnknownToken::Several {
+                            first: first.clone(),
+                            second: name.clone(),
+                        });
+                    }
+                    _ => fitting = Some(name),
+                },
+                ClaimMatch::Differs { path } => near = Some((name.clone(), path.join("."))),
+            }
+        }
+    }
+    let Some(agent) = fitting else {
+        let issuer = issuer.clone();
+        return Err(UnknownToken::Nobody { issuer, near });
+    };
+    let names = [token.issuer().as_bytes(), token.subject().as_bytes()];
+    Ok(Claimant::agent(agent.clone(), ClaimProof::Token, &names))
+}
+
+fn hint(near: Option<&(AgentName, String)>) -> String {
+    match near {
+        Some((agent, claim)) => format!("nearest is agent `{agent}`: its claim `{claim}` differs"),
+        None => "write a `[[token]]` into the agent's file and apply the estate".to_owned(),
+    }
+}
