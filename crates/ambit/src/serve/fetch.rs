@@ -11,7 +11,7 @@ mod provider;
 use std::{io, net::IpAddr, sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, header};
+use http::{HeaderName, HeaderValue, Method, Request, StatusCode, header};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
@@ -62,7 +62,6 @@ pub(crate) struct Wanted {
 #[derive(Debug)]
 pub(crate) struct Answer {
     pub(crate) status: StatusCode,
-    pub(crate) headers: HeaderMap,
     pub(crate) body: Bytes,
 }
 
@@ -189,7 +188,6 @@ where
         let body = body.map_err(|error| FetchError::Body(error, bytes_max))?;
         Ok(Answer {
             status: head.status,
-            headers: head.headers,
             body: body.to_bytes(),
         })
     };

@@ -162,6 +162,5 @@ async fn a_document_comes_from_where_it_was_asked() {
     };
     let answer = Fetcher::new(None, &[]).fetch(wanted).await.unwrap();
     assert_eq!(answer.status, StatusCode::FOUND);
-    assert!(answer.headers.contains_key(header::LOCATION));
     serving.await.unwrap();
 }
