@@ -336,7 +336,7 @@ impl Live {
         };
         // Every token that the authorization server issues is named so; another name was never in the log.
         let Ok(id) = claim.token_id.parse::<TokenId>() else {
-            return true;
+            return false;
         };
         let entry = self.state.token(id);
         entry.is_some_and(|it| it.token.task == claim.task && it.standing == TokenUse::Unspent)

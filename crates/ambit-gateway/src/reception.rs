@@ -54,8 +54,7 @@ impl Gateway {
                 (None, _) => self.turn_away(peer, no_route()).await,
             };
         }
-        if let (Some(fallback), true) = (&self.fallback, path == "/v1" || path.starts_with("/v1/"))
-        {
+        if let (Some(fallback), true) = (&self.fallback, is_for_the_control_api(path)) {
             return match peer.instance() {
                 Some(caller) => fallback(request, caller.clone()).await,
                 None => self.turn_away(peer, wants_svid()).await,
@@ -141,4 +140,10 @@ impl Gateway {
 fn wants_svid() -> Response<Body> {
     let detail = "this is for instances that connect with their X509-SVID; access tokens are for /mcp and /s/NAME/mcp";
     body::problem(StatusCode::FORBIDDEN, "svid_required", detail)
+}
+
+/// Says whether a path is of the control API's routes for instances: its own, and the token endpoint for those that come
+/// with a certificate (RFC 8705 §5).
+fn is_for_the_control_api(path: &str) -> bool {
+    path == "/v1" || path.starts_with("/v1/") || path.starts_with("/oauth/")
 }

@@ -1,6 +1,7 @@
 //! Where things are: the state directory, `ambit.toml`, and the few facts of the environment that Ambit reads.
 
 mod file;
+mod outbound;
 pub(crate) mod places;
 mod public;
 mod sign_in;
@@ -10,6 +11,7 @@ use std::{env, ffi::OsString, path::PathBuf};
 
 pub(crate) use self::{
     file::{DoorsConfig, ServeConfig},
+    outbound::{Network, OutboundConfig},
     public::{PublicConfig, PublicUrl, Scheme},
     sign_in::SignInConfig,
     state::StateDirectory,

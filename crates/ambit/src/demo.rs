@@ -15,7 +15,7 @@ use self::{
 use crate::{
     cli::Session,
     clock::Stopwatch,
-    config::{DoorsConfig, StateDirectory},
+    config::{DoorsConfig, OutboundConfig, StateDirectory},
     problem::Problem,
     serve::{Plan, Server, When, engine::lines},
 };
@@ -52,6 +52,7 @@ pub(crate) async fn demo(session: &Session, _: &DemoArguments) -> Result<u8, Pro
         // It is over before anybody could follow a link.
         public: None,
         sign_in: None,
+        outbound: OutboundConfig::default(),
         estate: Some((checked, When::Changed)),
         // The demo's estate is in no files.
         places: Vec::new(),

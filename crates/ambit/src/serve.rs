@@ -4,7 +4,6 @@ mod body;
 mod doors;
 pub(crate) mod engine;
 mod fetch;
-mod fetch_public;
 pub(crate) mod keys;
 mod listen;
 mod public;
@@ -28,7 +27,7 @@ pub(crate) use self::recover::{RecoverArguments, recover};
 pub(crate) use self::server::{Plan, ServeError, Server, When};
 use crate::{
     cli::Session,
-    config::{DoorsConfig, PublicConfig, ServeConfig, StateDirectory, variable},
+    config::{DoorsConfig, OutboundConfig, PublicConfig, ServeConfig, StateDirectory, variable},
     output::Tone,
     problem::Problem,
     run::harden,
@@ -72,6 +71,7 @@ pub(crate) async fn dev(session: &Session, arguments: &DevArguments) -> Result<(
         doors: DoorsConfig::anywhere(),
         public: Some(PublicConfig::anywhere()),
         sign_in: None,
+        outbound: OutboundConfig::default(),
         estate: Some((checked_for_this_user(&dir)?, When::Changed)),
         places: vec![dir.clone()],
         estate_directory: dir,
@@ -94,6 +94,7 @@ pub(crate) async fn serve(session: &Session, arguments: &ServeArguments) -> Resu
         config.estate.as_ref(),
         public.and_then(|it| it.certificate.as_ref()),
         public.and_then(|it| it.key.as_ref()),
+        config.outbound.roots.as_ref(),
     ];
     let places = places.into_iter().flatten().map(|path| {
         path.canonicalize()
@@ -113,6 +114,7 @@ pub(crate) async fn serve(session: &Session, arguments: &ServeArguments) -> Resu
         doors: config.doors,
         public: config.public,
         sign_in: config.sign_in,
+        outbound: config.outbound,
         estate: estate.map(|checked| (checked, When::NoneYet)),
         places,
         estate_directory,

@@ -1,5 +1,7 @@
 //! Access tokens at the doors: which are taken, and every way in which one must not be.
 
+mod scene;
+
 use std::sync::atomic::Ordering;
 
 use ambit_core::{
@@ -9,167 +11,14 @@ use ambit_core::{
 };
 use ambit_engine::Ender;
 use ambit_gateway::Peer;
-use ambit_identity::{InstanceCaller, KeyBinding, token::access::AccessGrant};
-use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
+use ambit_identity::{KeyBinding, token::access::AccessGrant};
 
-use crate::{
-    mint::{ALL, ISSUER, Mint, ONE, Proof, Prover, grant},
-    stand::Stand,
-};
+use self::scene::{Scene, Sent, bearer, certified, proved, sent};
+use crate::mint::{ALL, ISSUER, Mint, ONE, Proof, Prover};
 
 const READ: &str = r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"get_ticket","arguments":{"id":"T-1"}}}"#;
 const WRITE: &str = r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"close_ticket","arguments":{"id":"T-1"}}}"#;
 const DOOR: &str = "/s/tickets/mcp";
-
-/// A stand with a client that holds a key, and what it last heard.
-struct Scene {
-    stand: Stand,
-    key: Prover,
-}
-
-/// What a client sends.
-#[derive(Clone)]
-struct Sent<'a> {
-    path: &'a str,
-    headers: Vec<(&'a str, String)>,
-    body: &'a str,
-}
-
-/// An answer as it came.
-struct Came {
-    status: u16,
-    head: String,
-    body: String,
-}
-
-impl Scene {
-    async fn new(change: impl FnOnce(&mut Estate)) -> Self {
-        Self {
-            stand: Stand::with(false, change).await,
-            key: Prover::new(40),
-        }
-    }
-
-    fn now(&self) -> Timestamp {
-        self.stand.world.clock.now()
-    }
-
-    fn dpop(&self) -> KeyBinding {
-        KeyBinding::Dpop {
-            thumbprint: self.key.thumbprint,
-        }
-    }
-
-    fn grant(&self, binding: KeyBinding) -> AccessGrant {
-        let actor = self.stand.caller.spiffe_id();
-        grant(actor, self.stand.task, binding, self.now())
-    }
-
-    fn token(&self, binding: KeyBinding) -> String {
-        self.stand.mint.issue(&self.grant(binding), self.now())
-    }
-
-    async fn send(&self, peer: Peer, sent: &Sent<'_>) -> Came {
-        self.send_as("POST", peer, sent).await
-    }
-
-    async fn send_as(&self, method: &str, peer: Peer, sent: &Sent<'_>) -> Came {
-        let (mut client, door) = duplex(256 * 1024);
-        let gateway = self.stand.gateway.clone();
-        tokio::spawn(async move { gateway.serve_connection(door, peer).await });
-        let mut request = format!(
-            "{method} {} HTTP/1.1\r\nHost: gate.example:7420\r\nConnection: close\r\n\
-             Accept: application/json\r\nContent-Length: {}\r\n",
-            sent.path,
-            sent.body.len()
-        );
-        if !sent.headers.iter().any(|it| it.0 == "Content-Type") {
-            request.push_str("Content-Type: application/json\r\n");
-        }
-        for (name, value) in &sent.headers {
-            request.push_str(&format!("{name}: {value}\r\n"));
-        }
-        request.push_str(&format!("\r\n{}", sent.body));
-        client.write_all(request.as_bytes()).await.unwrap();
-        let mut answer = String::new();
-        client.read_to_string(&mut answer).await.unwrap();
-        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
-        Came {
-            status: head.get(9..12).unwrap().parse().unwrap(),
-            head: head.to_owned(),
-            body: body.to_owned(),
-        }
-    }
-
-    /// Returns a fresh nonce of the gateway.
-    async fn nonce(&self) -> String {
-        let came = self.send(Peer::Stranger, &sent(&[])).await;
-        came.header("dpop-nonce").unwrap().to_owned()
-    }
-
-    /// Calls with a DPoP-bound token and a proof over it that `change` made otherwise than it should be.
-    async fn prove(&self, token: &str, change: impl FnOnce(&mut Proof<'_>)) -> Came {
-        let nonce = self.nonce().await;
-        let mut proof = Proof {
-            method: "POST",
-            url: ONE,
-            token,
-            id: "p-1",
-            nonce: Some(&nonce),
-            at: self.now(),
-        };
-        change(&mut proof);
-        let proof = self.key.prove(&proof);
-        self.send(Peer::Stranger, &proved(token, &proof)).await
-    }
-}
-
-impl Came {
-    fn header(&self, name: &str) -> Option<&str> {
-        let mut lines = self.head.lines();
-        lines.find_map(|it| it.strip_prefix(name)?.strip_prefix(": "))
-    }
-
-    fn challenges(&self) -> Vec<&str> {
-        let lines = self.head.lines();
-        let lines = lines.filter_map(|it| it.strip_prefix("www-authenticate: "));
-        lines.collect()
-    }
-
-    /// Checks the status and that the answer says `part`: in its challenges or its body.
-    fn check(&self, status: u16, part: &str) {
-        let said = format!("{} {}", self.challenges().join(" "), self.body);
-        assert_eq!(self.status, status, "{}\n{}", self.head, self.body);
-        let found = said
-            .to_ascii_lowercase()
-            .contains(&part.to_ascii_lowercase());
-        assert!(found, "no `{part}` in: {said}");
-        assert_eq!(self.header("access-control-allow-origin"), None);
-    }
-}
-
-fn sent<'a>(headers: &[(&'a str, String)]) -> Sent<'a> {
-    Sent {
-        path: DOOR,
-        headers: headers.to_vec(),
-        body: READ,
-    }
-}
-
-fn bearer(token: &str) -> Sent<'static> {
-    sent(&[("Authorization", format!("Bearer {token}"))])
-}
-
-fn proved(token: &str, proof: &str) -> Sent<'static> {
-    sent(&[
-        ("Authorization", format!("DPoP {token}")),
-        ("DPoP", proof.to_owned()),
-    ])
-}
-
-fn certified(caller: &InstanceCaller) -> Peer {
-    Peer::Instance(caller.clone())
-}
 
 #[tokio::test]
 async fn a_stranger_is_told_where_tokens_come_from() {
@@ -377,6 +226,7 @@ async fn a_stolen_token_is_worth_nothing_without_its_key() {
     let thief = Scene {
         stand: scene.stand,
         key: Prover::new(41),
+        ..scene
     };
     thief.prove(&token, |_| {}).await.check(401, "cnf");
     let bound = thief.token(thief.stand.caller.binding());
@@ -582,4 +432,21 @@ async fn a_token_ends_with_its_task_and_with_its_keys() {
         .send(caller, &bearer(&token))
         .await
         .check(401, "no tokens are taken now");
+}
+
+/// NHI-forged credentials: whoever holds the signing key still has no token that the log does not know.
+#[tokio::test]
+async fn a_token_that_was_never_issued_is_worth_nothing() {
+    let scene = Scene::new(|_| {}).await;
+    let caller = certified(&scene.stand.caller);
+    for name in ["tok_1", "tok_0192f3c1-1111-7000-8000-000000000001"] {
+        let mut grant = scene.grant(scene.stand.caller.binding());
+        grant.token_id = name.to_owned();
+        let token = scene.stand.mint.issue(&grant, scene.now());
+        let came = scene.send(caller.clone(), &bearer(&token)).await;
+        let refused = came.status == 401 || came.body.contains("\"isError\":true");
+        assert!(refused, "{name}: {}\n{}", came.head, came.body);
+    }
+    // Not one act left the gateway.
+    assert_eq!(scene.stand.outcomes(0), Vec::<&str>::new());
 }

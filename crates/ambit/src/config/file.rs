@@ -10,6 +10,7 @@ use serde::Deserialize;
 
 use super::{
     ConfigError,
+    outbound::OutboundConfig,
     public::{PublicConfig, PublicUrl, Scheme},
     sign_in::SignInConfig,
 };
@@ -45,6 +46,9 @@ pub(crate) struct ServeConfig {
     /// Where people sign in on the public port. Without it they come by the local socket alone.
     #[serde(default)]
     pub(crate) sign_in: Option<SignInConfig>,
+    /// How far Ambit itself reaches.
+    #[serde(default)]
+    pub(crate) outbound: OutboundConfig,
 }
 
 /// Where the server listens.
@@ -148,6 +152,7 @@ impl ServeConfig {
             );
         }
         config.doors.gateway_url_at(config.doors.gateway)?;
+        config.outbound.check()?;
         config.public.as_ref().map_or(Ok(()), PublicConfig::check)?;
         if config.sign_in.is_some() && config.public.is_none() {
             return Err(
@@ -238,6 +243,10 @@ mod tests {
         check(
             "trust_domain = \"a\"\n[doors]\ngateway_url = \"https://a.example/\"",
             Err("doors.gateway_url"),
+        );
+        check(
+            "trust_domain = \"a\"\n[outbound]\ninner_networks = [\"10.0.0.1/8\"]",
+            Err("bits beyond its prefix"),
         );
         check(
             "trust_domain = \"a\"\n[doors]\ngateway = \"nowhere\"",

@@ -29,10 +29,10 @@ use hyper_util::service::TowerToHyperService;
 use rustls::{ClientConfig, RootCertStore};
 use rustls_pki_types::{CertificateDer, pem::PemObject};
 
-use super::{body::Ending, engine::Running, fetch::fetch, keys, server::ServeError};
+use super::{body::Ending, engine::Running, fetch::Fetcher, keys, server::ServeError};
 use crate::{
     clock::{Clock, chance},
-    config::{DoorsConfig, PublicConfig, PublicUrl, SignInConfig, StateDirectory},
+    config::{DoorsConfig, OutboundConfig, PublicConfig, PublicUrl, SignInConfig, StateDirectory},
     run::find_bubblewrap,
 };
 
@@ -43,6 +43,15 @@ const ROOTS: [&str; 3] = [
     "/etc/ssl/cert.pem",
 ];
 
+/// How others name the public port, what it shows, and where people sign in there.
+pub(crate) type PublicSide<'a> = (&'a PublicUrl, &'a PublicConfig, Option<&'a SignInConfig>);
+
+/// What Ambit itself reaches others with.
+pub(crate) struct Outbound {
+    tls: Option<Arc<ClientConfig>>,
+    fetcher: Fetcher,
+}
+
 /// The doors of one server, ready to serve.
 pub(crate) struct Doors {
     /// The doors of agents.
@@ -51,6 +60,15 @@ pub(crate) struct Doors {
     pub(crate) people: api::Doors,
     /// What the gateway shows in handshakes.
     pub(crate) face: Arc<dyn Fn() -> Face + Send + Sync>,
+}
+
+impl Outbound {
+    /// Reads the roots of this machine and those that `config` adds.
+    pub(crate) fn new(config: &OutboundConfig) -> Result<Self, String> {
+        let tls = upstream_tls(config.read_roots()?);
+        let fetcher = Fetcher::new(tls.clone(), &config.inner_networks);
+        Ok(Self { tls, fetcher })
+    }
 }
 
 /// How stdio servers are confined on this machine. Their mounts keep clear of `protected`.
@@ -78,10 +96,10 @@ pub(crate) fn join(
     sandbox: SandboxPolicy,
     (address, gateway_url): (std::net::SocketAddr, Option<&PublicUrl>),
     (state, clock): (&StateDirectory, &Clock),
-    public: Option<(&PublicUrl, &PublicConfig, Option<&SignInConfig>)>,
+    (public, outbound): (Option<PublicSide<'_>>, Outbound),
 ) -> Result<Doors, ServeError> {
     let secrets = secrets(Arc::clone(&running.archive), Arc::clone(&running.custody));
-    let tls = upstream_tls();
+    let Outbound { tls, fetcher } = outbound;
     let strangers_refused = Arc::<AtomicU64>::default();
     let control = Control {
         handle: running.handle.clone(),
@@ -91,11 +109,11 @@ pub(crate) fn join(
         gateway: format!("https://{address}"),
         seal_credential: seal_credential(Arc::clone(&running.custody)),
         list_tools: list_tools(running, &secrets, tls.clone(), &sandbox),
-        fetch: super::fetch_public::fetch(tls.clone()),
+        fetch: fetcher.documents(),
         published: published(running, public.map(|(_, config, _)| config)),
         gateway_url: gateway_url.map(|it| it.as_str().to_owned()),
         strangers_refused: Arc::clone(&strangers_refused),
-        sign_ins: sign_ins(public, &secrets, tls.clone()),
+        sign_ins: sign_ins(public, &secrets, &fetcher),
         issuer: public.map(|(url, _, _)| url.as_str().to_owned()),
         find_client: find_client(),
     };
@@ -127,11 +145,7 @@ pub(crate) fn join(
 }
 
 /// Returns where people sign in on the public port.
-fn sign_ins(
-    public: Option<(&PublicUrl, &PublicConfig, Option<&SignInConfig>)>,
-    secrets: &Secrets,
-    tls: Option<Arc<ClientConfig>>,
-) -> SignIns {
+fn sign_ins(public: Option<PublicSide<'_>>, secrets: &Secrets, fetcher: &Fetcher) -> SignIns {
     let Some((url, _, Some(config))) = public else {
         return SignIns::Nowhere;
     };
@@ -139,7 +153,7 @@ fn sign_ins(
         issuer: config.issuer.clone(),
         client_id: config.client_id.clone(),
         public_url: url.as_str().to_owned(),
-        fetch: fetch(config, secrets, tls),
+        fetch: fetcher.provider(config, secrets),
     })))
 }
 
@@ -361,12 +375,16 @@ pub(super) fn draw_key() -> Result<SvidKey, Box<dyn std::error::Error + Send + S
     }
 }
 
-/// Returns the roots for upstreams over https, when this machine has any.
-pub(super) fn upstream_tls() -> Option<Arc<ClientConfig>> {
-    let text = ROOTS.iter().find_map(|path| fs::read(path).ok())?;
+/// Returns what knows upstreams over https: by this machine's roots and by `more`, when there are any.
+fn upstream_tls(more: Vec<CertificateDer<'static>>) -> Option<Arc<ClientConfig>> {
+    let text = ROOTS.iter().find_map(|path| fs::read(path).ok());
+    if text.is_none() && more.is_empty() {
+        return None;
+    }
     let mut roots = RootCertStore::empty();
+    let text = text.unwrap_or_default();
     let certificates = CertificateDer::pem_slice_iter(&text).filter_map(Result::ok);
-    roots.add_parsable_certificates(certificates);
+    roots.add_parsable_certificates(certificates.chain(more));
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let builder = ClientConfig::builder_with_provider(provider);
     let builder = builder.with_safe_default_protocol_versions().ok()?;

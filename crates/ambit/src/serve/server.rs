@@ -18,7 +18,7 @@ use ambit_identity::{IdentityError, PeerCredentials, identify_person};
 use tokio::{net::TcpListener, sync::oneshot, task::JoinSet, time::timeout};
 
 use super::{
-    doors,
+    doors::{self, Outbound},
     engine::{self, EngineStartError, Running, tick},
     listen::{ControlSocket, health},
     public::{FaceError, PublicPort},
@@ -28,7 +28,10 @@ use super::{
 };
 use crate::{
     clock::Clock,
-    config::{ConfigError, DoorsConfig, PublicConfig, SignInConfig, StateDirectory, places},
+    config::{
+        ConfigError, DoorsConfig, OutboundConfig, PublicConfig, SignInConfig, StateDirectory,
+        places,
+    },
     output::complain,
 };
 
@@ -50,6 +53,8 @@ pub(crate) struct Plan {
     pub(crate) public: Option<PublicConfig>,
     /// Where people sign in there.
     pub(crate) sign_in: Option<SignInConfig>,
+    /// How far it reaches itself.
+    pub(crate) outbound: OutboundConfig,
     /// The estate to put in force.
     pub(crate) estate: Option<(Checked, When)>,
     /// What the authority comes from, besides the state: no command may change it.
@@ -120,6 +125,9 @@ pub(crate) enum ServeError {
     /// The public port can't be named.
     #[error("{0}")]
     PublicUrl(String),
+    /// What is trusted besides this machine's certificates can't be read.
+    #[error("{0}")]
+    Roots(String),
     /// The public port has nothing to show.
     #[error("the public port has no certificate to show")]
     PublicFace(#[from] FaceError),
@@ -175,7 +183,9 @@ impl Server {
             .gateway_url_at(addresses.0)
             .map_err(ServeError::PublicUrl)?;
         let at = (addresses.0, url.as_ref());
-        let doors = doors::join(&running, sandbox, at, (&plan.state, clock), public)?;
+        let outbound = Outbound::new(&plan.outbound).map_err(ServeError::Roots)?;
+        let place = (&plan.state, clock);
+        let doors = doors::join(&running, sandbox, at, place, (public, outbound))?;
         let public = public.map(|(url, ..)| url.as_str().to_owned());
         let mut tasks = JoinSet::new();
         if let Some((port, _)) = port {

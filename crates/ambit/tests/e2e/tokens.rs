@@ -115,7 +115,34 @@ impl Client {
         SigningKey::from_svid_key(&key, KeyUse::Unstated).unwrap()
     }
 
-    /// Signs a token as the server would, with the server's own key.
+    /// Returns the name of a token that the server issued, on the record.
+    fn issued(&self) -> String {
+        let (chain, key) = (self.file("svid.pem"), self.file("key.pem"));
+        let resource = format!("resource={}", self.resource());
+        let asks = [
+            "--cert",
+            &chain,
+            "--key",
+            &key,
+            "-d",
+            "grant_type=client_credentials",
+            "--data-urlencode",
+            &resource,
+        ];
+        let came = self.curl(&asks, &format!("{}/oauth/mtls/token", self.gateway));
+        let (_, body) = came.split_once("\r\n\r\n").unwrap();
+        let body = json::parse(body.as_bytes()).unwrap();
+        let token = body.get("access_token").and_then(Value::as_str);
+        let claims = token.unwrap_or_else(|| panic!("{came}")).split('.').nth(1);
+        let claims = json::parse(&base64url::decode(claims.unwrap()).unwrap()).unwrap();
+        claims
+            .get("jti")
+            .and_then(Value::as_str)
+            .unwrap()
+            .to_owned()
+    }
+
+    /// Signs a token as the server would, with the server's own key, under a name that the log knows.
     fn token(&self, binding: KeyBinding) -> String {
         let path = self.world.state().join("keys/authority.pem");
         let domain = "ambit.internal".parse().unwrap();
@@ -124,7 +151,7 @@ impl Client {
         let expires_at = self.started_at.plus(Millis::from_seconds(600));
         let actor = self.svid().spiffe_id().clone();
         let grant = AccessGrant {
-            token_id: "tok_1".to_owned(),
+            token_id: self.issued(),
             subject: "someone".to_owned(),
             client_id: actor.to_string(),
             audience: self.resource(),

@@ -1,0 +1,166 @@
+use ambit_control::people::{Ask, PROVIDER_ANSWER_BYTES_MAX};
+use ambit_gateway::Secrets;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpListener,
+};
+
+use super::*;
+use crate::config::SignInConfig;
+
+fn provider(secret: Option<&str>) -> ambit_control::people::Fetch {
+    let config = SignInConfig {
+        issuer: "http://127.0.0.1:1".to_owned(),
+        client_id: "a:b".to_owned(),
+        secret: secret.map(str::to_owned),
+    };
+    let secrets: Secrets = Arc::new(|reference| {
+        let known = reference == "id-secret";
+        known.then(|| ambit_broker::Secret::new(b"s 1").unwrap())
+    });
+    Fetcher::new(None, &[]).provider(&config, &secrets)
+}
+
+/// Answers one request with `answer` and returns the request.
+async fn serve(answer: String) -> (String, tokio::task::JoinHandle<String>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/x?y", listener.local_addr().unwrap());
+    let serving = tokio::spawn(async move {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let mut request = Vec::new();
+        while !request.windows(4).any(|it| it == b"\r\n\r\n") {
+            let mut bytes = [0; 1024];
+            let read = stream.read(&mut bytes).await.unwrap();
+            request.extend_from_slice(&bytes[..read]);
+        }
+        // Who stops reading at a maximum hangs up.
+        let _ = stream.write_all(answer.as_bytes()).await;
+        String::from_utf8(request).unwrap()
+    });
+    (url, serving)
+}
+
+async fn check(answer: String, wanted: Result<(u16, usize), &str>) {
+    let (url, serving) = serve(answer).await;
+    let found = provider(None)(Ask { url, form: None }).await;
+    match (found, wanted) {
+        (Ok(found), Ok(wanted)) => assert_eq!((found.status, found.body.len()), wanted),
+        (Err(error), Err(part)) => assert!(error.contains(part), "{error}"),
+        (found, wanted) => panic!("{found:?}, wanted {wanted:?}"),
+    }
+    let request = serving.await.unwrap();
+    assert!(request.starts_with("GET /x?y HTTP/1.1\r\n"), "{request}");
+    assert!(!request.contains("authorization"), "{request}");
+}
+
+#[tokio::test]
+async fn an_answer_is_whole_bounded_and_from_where_it_was_asked() {
+    let of = |bytes: usize| {
+        format!(
+            "HTTP/1.1 200 OK\r\ncontent-length: {bytes}\r\n\r\n{}",
+            "x".repeat(bytes)
+        )
+    };
+    check(of(2), Ok((200, 2))).await;
+    let most = PROVIDER_ANSWER_BYTES_MAX;
+    check(of(most), Ok((200, most))).await;
+    check(of(most + 1), Err("more than 262144 bytes")).await;
+    let cut = "HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nx";
+    check(cut.to_owned(), Err("broke off")).await;
+    let elsewhere =
+        "HTTP/1.1 302 Found\r\nlocation: http://127.0.0.1:1/\r\ncontent-length: 0\r\n\r\n";
+    check(elsewhere.to_owned(), Ok((302, 0))).await;
+    let head = |bytes: usize| {
+        let start = "HTTP/1.1 200 OK\r\ncontent-length: 0\r\nx: ";
+        let padding = "x".repeat(bytes - start.len() - 4);
+        format!("{start}{padding}\r\n\r\n")
+    };
+    check(head(FETCHED_HEAD_BYTES_MAX - 1), Ok((200, 0))).await;
+    check(head(FETCHED_HEAD_BYTES_MAX + 1), Err("can't be read")).await;
+}
+
+#[tokio::test]
+async fn the_client_proves_itself_only_with_a_form() {
+    let (url, serving) = serve("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n".to_owned()).await;
+    let form = Some("code=1".to_owned());
+    let ask = Ask { url, form };
+    provider(Some("id-secret"))(ask).await.unwrap();
+    let request = serving.await.unwrap();
+    // `a%3Ab:s+1` (RFC 6749 §2.3.1).
+    assert!(
+        request.contains("authorization: Basic YSUzQWI6cysx\r\n"),
+        "{request}"
+    );
+    let ask = Ask {
+        url: "http://127.0.0.1:1/".to_owned(),
+        form: Some(String::new()),
+    };
+    let error = provider(Some("other"))(ask).await.unwrap_err();
+    assert!(error.contains("ambit secret set other"), "{error}");
+}
+
+#[tokio::test]
+async fn plain_requests_stay_on_this_machine() {
+    for url in [
+        "http://192.0.2.1/",
+        "ftp://127.0.0.1/",
+        "127.0.0.1",
+        "",
+        "file:///etc/passwd",
+        "https://user@127.0.0.1/",
+    ] {
+        let ask = Ask {
+            url: url.to_owned(),
+            form: None,
+        };
+        let error = provider(None)(ask).await.unwrap_err();
+        assert!(error.contains("no address that"), "{url}: {error}");
+    }
+}
+
+async fn check_document(url: &str, inner: &[&str], part: &str) {
+    let of = |it: &&str| Network::try_from((*it).to_owned()).unwrap();
+    let inner: Vec<_> = inner.iter().map(of).collect();
+    let refused = Fetcher::new(None, &inner).documents()(url.to_owned()).await;
+    let refused = refused.unwrap_err();
+    assert!(refused.contains(part), "{url}: {refused}");
+}
+
+#[tokio::test]
+async fn asi04_what_leads_inside_is_not_fetched() {
+    for (url, part) in [
+        ("http://example.com/", "https://HOST"),
+        ("http://127.0.0.1/", "https://HOST"),
+        ("https://user@example.com/", "https://HOST"),
+        ("file:///etc/passwd", "https://HOST"),
+        ("", "https://HOST"),
+        ("https://127.0.0.1:1/", "no public address"),
+        ("https://[::1]:1/", "no public address"),
+        ("https://[::ffff:127.0.0.1]/", "no public address"),
+        ("https://localhost/", "no public address"),
+        ("https://169.254.169.254/latest", "no public address"),
+    ] {
+        check_document(url, &[], part).await;
+    }
+    // What the operator named is reached, and nothing beside it.
+    let inner = ["127.0.0.0/8"];
+    check_document("https://127.0.0.1:1/", &inner, "can't be reached").await;
+    check_document("https://[::1]:1/", &inner, "no public address").await;
+    check_document("http://127.0.0.1:1/", &inner, "https://HOST").await;
+}
+
+#[tokio::test]
+async fn a_document_comes_from_where_it_was_asked() {
+    // Over plain HTTP on loopback, which a document never is: the status is looked at all the same.
+    let answer = "HTTP/1.1 302 Found\r\nlocation: https://127.0.0.1/\r\ncontent-length: 0\r\n\r\n";
+    let (url, serving) = serve(answer.to_owned()).await;
+    let wanted = Wanted {
+        url,
+        reach: Reach::Named,
+        bytes_max: 1,
+        form: None,
+    };
+    let answer = Fetcher::new(None, &[]).fetch(wanted).await.unwrap();
+    assert_eq!(answer.status, StatusCode::FOUND);
+    serving.await.unwrap();
+}
