@@ -9,6 +9,7 @@
 
 mod actions;
 mod claims;
+mod delegations;
 mod estates;
 mod laws;
 mod machine;
@@ -22,7 +23,7 @@ use std::{
 
 use ambit_audit::Recorded;
 use ambit_core::{
-    ApprovalId, DecisionId, InstanceId, PersonId,
+    ApprovalId, DecisionId, DelegationId, InstanceId, PersonId,
     act::Act,
     record::{Body, Status},
     task::Task,
@@ -89,6 +90,7 @@ struct Simulation {
     running: Vec<Running>,
     agents: Vec<Agent>,
     people: BTreeMap<&'static str, PersonId>,
+    delegations: Vec<DelegationId>,
     /// What was asked for, and by which question.
     approvals: Vec<(ApprovalId, Asking)>,
     permits: Vec<Recorded<Permit>>,
@@ -122,6 +124,7 @@ impl Simulation {
             running: Vec::new(),
             agents: Vec::new(),
             people: BTreeMap::new(),
+            delegations: Vec::new(),
             approvals: Vec::new(),
             permits: Vec::new(),
             passages: Vec::new(),

@@ -52,10 +52,13 @@ const HAPPENS: &[&str] = &[
     "apply",
     "back",
     "certify",
+    "child",
     "dawdle",
+    "delegate",
     "deny",
     "digest",
     "end",
+    "exchange",
     "flood",
     "halt",
     "hold",
@@ -65,8 +68,10 @@ const HAPPENS: &[&str] = &[
     "see",
     "spend",
     "tick",
+    "token",
     "turn away",
     "verdict",
+    "withdraw",
 ];
 
 /// Plays the seeds, which must keep every promise, and returns how often each thing happened.

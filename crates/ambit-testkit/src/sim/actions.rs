@@ -45,6 +45,7 @@ impl Simulation {
             86..88 => self.crash(),
             88..90 => self.waver(),
             90..92 => self.race(),
+            92..97 => self.hand_down(),
             _ => self.settle(),
         }?;
         // What is launched together is decided on one snapshot and taken in one batch.
@@ -431,13 +432,13 @@ impl Simulation {
     }
 
     /// Returns one of the newest agents, alive or not.
-    fn agent(&mut self) -> Option<&Agent> {
+    pub(super) fn agent(&mut self) -> Option<&Agent> {
         let newest = self.agents.len().min(AGENTS);
         let back = 1 + self.pick(newest as u64);
         self.agents.get(self.agents.len().checked_sub(back)?)
     }
 
-    fn one_of<T: Copy>(&mut self, items: &[T]) -> T {
+    pub(super) fn one_of<T: Copy>(&mut self, items: &[T]) -> T {
         let index = self.pick(items.len() as u64);
         *items.get(index).expect("an item")
     }

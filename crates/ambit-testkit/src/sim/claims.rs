@@ -1,7 +1,7 @@
 //! What a record says, in one line each: so that what was acknowledged can be looked for in the log.
 
 use ambit_core::{
-    ApprovalId, DecisionId, Digest, RevocationId, TaskId,
+    ApprovalId, DecisionId, DelegationId, Digest, RevocationId, TaskId, TokenId,
     act::Target,
     record::{Answer, Body, Verdict},
 };
@@ -33,6 +33,12 @@ pub enum Claim {
     Applied(Digest),
     /// An instance was certified.
     Certified(Digest),
+    /// A part of a task was given away.
+    Delegated(DelegationId),
+    /// A delegation was taken back.
+    Withdrawn(DelegationId),
+    /// A token was issued.
+    Token(TokenId),
 }
 
 impl std::fmt::Display for Claim {
@@ -50,6 +56,9 @@ impl std::fmt::Display for Claim {
             Self::Effective(it) => write!(f, "effective {it}"),
             Self::Applied(it) => write!(f, "applied {it}"),
             Self::Certified(it) => write!(f, "certified {it}"),
+            Self::Delegated(it) => write!(f, "delegated {it}"),
+            Self::Withdrawn(it) => write!(f, "withdrawn {it}"),
+            Self::Token(it) => write!(f, "token {it}"),
         }
     }
 }
@@ -63,7 +72,12 @@ pub(super) fn claims(body: &Body) -> Option<String> {
             Answer::Deny { .. } => Claim::Denied(it.decision),
         },
         Body::Performed(it) => Claim::Ended(it.decision),
-        Body::TaskStarted { task, .. } => Claim::TaskStarted(task.id),
+        Body::TaskStarted { task, .. } | Body::DelegationSpent { task, .. } => {
+            Claim::TaskStarted(task.id)
+        }
+        Body::DelegationMade { delegation, .. } => Claim::Delegated(delegation.id),
+        Body::DelegationWithdrawn { delegation, .. } => Claim::Withdrawn(*delegation),
+        Body::TokenIssued(token) => Claim::Token(token.id),
         Body::TaskEnded { task, .. } => Claim::TaskOver(*task),
         Body::ApprovalDecided {
             approval, verdict, ..
@@ -82,12 +96,8 @@ pub(super) fn claims(body: &Body) -> Option<String> {
         | Body::KeysRotated { .. }
         | Body::PersonKnown { .. }
         | Body::CredentialSealed { .. }
-        | Body::TokenIssued(_)
         | Body::TokenRevoked { .. }
         | Body::RefusalsCoalesced { .. }
-        | Body::DelegationMade { .. }
-        | Body::DelegationSpent { .. }
-        | Body::DelegationWithdrawn { .. }
         | Body::StateDigest { .. } => return None,
     };
     Some(claim.to_string())

@@ -4,12 +4,12 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use ambit_core::{
     Digest,
-    estate::{Bound, Estate, PersonRole, Tool},
+    estate::{Bound, Delegable, Estate, PersonRole, Tool},
     json,
 };
 use ambit_policy::PolicyBook;
 
-use crate::office;
+use crate::delegating_office;
 
 /// The versions of the estate, compiled.
 pub(super) struct Estates {
@@ -20,11 +20,11 @@ impl Estates {
     /// Compiles all versions.
     pub(super) fn new() -> Self {
         let forbid = "@id(\"no-replies\")\nforbid (principal, action, resource == Ambit::Tool::\"tickets/send_reply\");";
-        let forbidding = office(&[("policies/no-replies.cedar", forbid)]);
+        let forbidding = delegating(&[("policies/no-replies.cedar", forbid)]);
         let versions = [
-            grown(office(&[])),
-            repinned(grown(office(&[]))),
-            narrowed(grown(office(&[]))),
+            grown(delegating(&[])),
+            repinned(grown(delegating(&[]))),
+            narrowed(grown(delegating(&[]))),
             grown(forbidding),
         ];
         let compile = |(number, mut estate): (usize, Estate)| {
@@ -62,6 +62,13 @@ impl Estates {
     }
 }
 
+fn delegating(policies: &[(&str, &str)]) -> Estate {
+    delegating_office(DEPTH, policies)
+}
+
+/// How many hops deep parts of tasks can be delegated.
+const DEPTH: u8 = 3;
+
 fn digest(number: usize) -> Digest {
     Digest::of(&[number as u8])
 }
@@ -81,8 +88,15 @@ fn grown(mut estate: Estate) -> Estate {
         template.reads.insert(server.name.clone());
     }
     estate.servers.insert(server.name.clone(), server);
-    let mut scribe = estate.agents.values().next().cloned().expect("an agent");
+    let clerk = estate.agents.values();
+    let clerk = clerk.into_iter().find(|it| it.name.as_str() == "clerk");
+    let mut scribe = clerk.cloned().expect("an agent");
     scribe.name = "scribe".parse().expect("a name");
+    for template in estate.templates.values_mut() {
+        if let Delegable::To { agents, .. } = &mut template.delegation {
+            agents.insert(scribe.name.clone());
+        }
+    }
     estate.agents.insert(scribe.name.clone(), scribe);
     let mut cat = estate.people.get("ana").cloned().expect("a person");
     cat.alias = "cat".to_owned();

@@ -6,9 +6,12 @@ use std::{
     task::{Context, Poll, Waker},
 };
 
-use ambit_core::{ApprovalId, DecisionId, Digest, TaskId, record::Verdict};
+use ambit_core::{
+    ApprovalId, DecisionId, DelegationId, Digest, InstanceId, TaskId, TokenId, record::Verdict,
+};
 use ambit_engine::{
     Answer, EngineError, Handle, Passage, Refusal, Reinstatement, RevocationReport, Started, Step,
+    Withdrawal,
 };
 
 use super::{
@@ -31,6 +34,11 @@ pub(super) enum Done {
     Applied(Digest),
     Certified(Digest),
     Ended(DecisionId),
+    Delegated(DelegationId),
+    Exchanged(Box<Started>),
+    Withdrawn(Withdrawal),
+    Token(TokenId),
+    Refused(InstanceId, DecisionId),
     Else,
 }
 
@@ -145,11 +153,7 @@ impl Simulation {
             Done::Started(alias, started) => {
                 self.unproved.push(Claim::TaskStarted(started.task.id));
                 self.people.insert(alias, started.task.subject);
-                let caller = self.machine.site.instance(&started.task);
-                self.agents.push(Agent {
-                    task: (*started.task).clone(),
-                    caller,
-                });
+                self.add(&started);
             }
             Done::Decided(approval, verdict) => {
                 self.unproved.push(Claim::Verdict(approval, verdict));
@@ -163,6 +167,18 @@ impl Simulation {
             Done::Applied(estate) => self.unproved.push(Claim::Applied(estate)),
             Done::Certified(certificate) => self.unproved.push(Claim::Certified(certificate)),
             Done::Ended(decision) => self.unproved.push(Claim::Ended(decision)),
+            Done::Delegated(delegation) => {
+                self.unproved.push(Claim::Delegated(delegation));
+                self.delegations.push(delegation);
+            }
+            Done::Exchanged(started) => {
+                self.note("child", started.task.id);
+                self.unproved.push(Claim::TaskStarted(started.task.id));
+                self.add(&started);
+            }
+            Done::Withdrawn(back) => self.withdrawn(&back)?,
+            Done::Token(token) => self.unproved.push(Claim::Token(token)),
+            Done::Refused(instance, decision) => self.refused(instance, decision)?,
             Done::Else => {}
         }
         Ok(())
@@ -198,16 +214,43 @@ impl Simulation {
             }
             Answer::Denied(denied) => {
                 self.note("deny", denied.reason);
-                let claim = Claim::Denied(denied.decision);
-                if self.laws.holds(&claim.to_string()) || self.machine.disk.is_off() {
-                    return Ok(());
-                }
-                // Only a flood is counted rather than written.
-                let asked = self.asked.get(&asking.1).copied().unwrap_or(0);
-                let flood = asked > FLOOD_MIN;
-                ensure(flood, || format!("`{claim}` is not in the log"))?;
-                self.unwritten += 1;
+                self.refused(asking.1, denied.decision)?;
             }
+        }
+        Ok(())
+    }
+
+    /// A refusal of an agent is in the log.
+    fn refused(&mut self, instance: InstanceId, decision: DecisionId) -> Result<(), Broken> {
+        let claim = Claim::Denied(decision);
+        if self.laws.holds(&claim.to_string()) || self.machine.disk.is_off() {
+            return Ok(());
+        }
+        // Only a flood is counted rather than written.
+        let asked = self.asked.get(&instance).copied().unwrap_or(0);
+        let flood = asked > FLOOD_MIN;
+        ensure(flood, || format!("`{claim}` is not in the log"))?;
+        self.unwritten += 1;
+        Ok(())
+    }
+
+    /// Lets the instance of a task act from now on.
+    fn add(&mut self, started: &Started) {
+        let caller = self.machine.site.instance(&started.task);
+        self.agents.push(Agent {
+            task: (*started.task).clone(),
+            caller,
+        });
+    }
+
+    /// What a withdrawal names is over.
+    fn withdrawn(&mut self, back: &Withdrawal) -> Result<(), Broken> {
+        self.unproved.push(Claim::Withdrawn(back.delegation));
+        for task in &back.ended {
+            let over = self.machine.disk.is_off() || self.laws.is_over(*task, None);
+            ensure(over, || {
+                format!("{task} goes on after {} was withdrawn", back.delegation)
+            })?;
         }
         Ok(())
     }
