@@ -26,7 +26,7 @@ pub use crate::{
     digest::Digest,
     id::{ApprovalId, DecisionId, InstanceId, PersonId, RevocationId, TaskId, TokenId},
     label::{Label, Labels},
-    name::{AgentName, IssuerName, ServerName, TemplateName, ToolName},
+    name::{AgentName, ClientName, IssuerName, ServerName, TemplateName, ToolName},
     reason::{Reason, Remedy},
     route::GatewayRoute,
     spiffe::{SpiffeId, TrustDomain},

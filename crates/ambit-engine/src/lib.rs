@@ -43,7 +43,7 @@ pub use crate::{
         TokenEntry, TokenUse,
     },
     tokens::{
-        ClientLeave, RefreshAsk, Refreshable, TokenAsk, TokenBy, TokenGrant, TokenRefusal,
-        TokenStanding,
+        ClaimedTokens, ClientLeave, RefreshAsk, Refreshable, TokenAsk, TokenBy, TokenGrant,
+        TokenRefusal, TokenStanding,
     },
 };
