@@ -106,7 +106,7 @@ pub struct Control {
     pub sign_ins: SignIns,
     /// The public URL, by which clients know the authorization server; without one there is none.
     pub issuer: Option<String>,
-    /// Finds clients of the authorization server.
+    /// Finds clients of the authorization server that have a metadata document.
     pub find_client: FindClient,
 }
 
@@ -164,6 +164,10 @@ impl Shared {
 
     pub(crate) const fn oauth(&self) -> &OAuth {
         &self.oauth
+    }
+
+    pub(crate) const fn foreign(&self) -> &ForeignKeys {
+        &self.foreign
     }
 }
 

@@ -3,6 +3,7 @@
 //! ```text
 //! estate.toml                 people, and which access tokens are taken
 //! agents/NAME.toml            workloads with an owner and a purpose
+//! clients/NAME.toml           programs that ask for tokens
 //! issuers/NAME.toml           who says by a token what a workload is
 //! servers/NAME.toml           upstreams and their tools, as their owner accepted them
 //! servers/NAME.tools.json     the accepted definitions: what MCP `tools/list` returned
@@ -15,6 +16,7 @@
 //! All problems are found in one reading, each with its file, line, column and what to write.
 
 mod agents;
+mod clients;
 mod document;
 mod files;
 mod issuers;
@@ -32,13 +34,14 @@ use ambit_core::{
     estate::{Estate, PolicyFile},
 };
 
-use self::{files::Kind, problem::Problems};
 pub use self::{
+    clients::CLIENTS_MAX,
     files::{ARCHIVE_BYTES_MAX, EstateFiles, FILE_BYTES_MAX, FILES_MAX},
     issuers::ISSUERS_MAX,
     problem::EstateProblem,
     tables::{CASES_MAX, DecisionCase, DecisionTable, Expected},
 };
+use self::{files::Kind, problem::Problems};
 
 /// An estate that was read without a problem.
 #[derive(Clone, Debug)]
@@ -94,9 +97,11 @@ impl EstateFiles {
         let templates = templates::read(self, &known, &aliases, &servers, &problems);
         let issuers = issuers::read(self, &problems);
         let agents = agents::read(self, &known, &aliases, (&servers, &templates), &problems);
+        let clients = clients::read(self, &known, &aliases, &problems);
         let estate = Estate {
             digest: Digest::of(&archive),
             agents,
+            clients,
             issuers,
             servers,
             templates,

@@ -15,8 +15,10 @@
 //!
 //! Whatever goes wrong is the JSON of RFC 6749 §5.2 with the standard's code and what to do next.
 
+mod claimed;
 mod client;
 mod codes;
+mod declared;
 mod error;
 mod form;
 mod grants;
@@ -29,13 +31,14 @@ mod resource;
 mod token;
 
 use std::{
+    collections::BTreeSet,
     fmt,
     future::Future,
     pin::Pin,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use ambit_core::Millis;
+use ambit_core::{AgentName, Millis};
 use ambit_identity::{dpop::NonceKey, replay::ReplayCache, token::assertion::ClientKeys};
 
 use self::{codes::Codes, keyring::Keyring, pushed::Pushed};
@@ -51,14 +54,18 @@ pub(crate) use self::{
     pushed::push,
     token::{token, token_mtls},
 };
-use crate::api::{Control, Doors, Shared};
+use crate::{
+    api::{Control, Doors, Shared},
+    foreign::{ForeignKeys, Freshness, PublishedKeys},
+};
 
 /// The most proofs and assertions that are remembered, so that each is good once.
 pub const USED_PROOFS_MAX: usize = 200_000;
 /// How long a bearer token lives at most: whoever finds it can use it.
 pub const BEARER_TTL: Millis = Millis::from_seconds(120);
 
-/// Finds a client that the estate declares, or whose metadata document its identifier names.
+/// Finds a client whose metadata document its identifier names: an `https` URL. Those that the estate declares are found
+/// without it.
 pub type FindClient = Arc<dyn Fn(String) -> FoundClient + Send + Sync>;
 
 /// A client, or why it is not known and what to do.
@@ -71,8 +78,19 @@ pub struct KnownClient {
     pub name: String,
     /// Where it may be sent back to, letter by letter.
     pub redirect_uris: Vec<String>,
+    /// The agents whose tasks it may have tokens of.
+    pub agents: ClientAgents,
     /// Its name in requests (`client_id`) and the keys by which it proves itself.
     pub keys: ClientProof,
+}
+
+/// The agents whose tasks a client may have tokens of.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum ClientAgents {
+    /// Whichever a person picks.
+    Any,
+    /// These, as the estate says.
+    Only(BTreeSet<AgentName>),
 }
 
 /// How a client proves itself.
@@ -91,6 +109,7 @@ pub(crate) struct OAuth {
     keyring: Mutex<Option<Arc<Keyring>>>,
     pushed: Mutex<Pushed>,
     codes: Mutex<Codes>,
+    client_keys: PublishedKeys,
 }
 
 /// The authorization server as one request sees it.
@@ -98,6 +117,7 @@ pub(crate) struct OAuth {
 pub(super) struct Server<'a> {
     pub(super) control: &'a Control,
     pub(super) oauth: &'a OAuth,
+    pub(super) foreign: &'a ForeignKeys,
     pub(super) issuer: &'a str,
 }
 
@@ -110,6 +130,7 @@ impl OAuth {
             keyring: Mutex::new(None),
             pushed: Mutex::new(Pushed::default()),
             codes: Mutex::new(Codes::default()),
+            client_keys: PublishedKeys::default(),
         }
     }
 }
@@ -126,6 +147,7 @@ impl Shared {
         Ok(Server {
             control: self.control(),
             oauth: self.oauth(),
+            foreign: self.foreign(),
             issuer,
         })
     }
@@ -168,7 +190,8 @@ impl Doors {
     /// # Errors
     /// Why it is not known and what to do.
     pub async fn find_client(&self, client_id: &str) -> Result<KnownClient, String> {
-        (self.control().find_client)(client_id.to_owned()).await
+        let server = self.shared().server().map_err(|it| it.to_string())?;
+        server.known_client(client_id, Freshness::Usual).await
     }
 
     /// Gives the client a code for the task to which a person consented. Returns where to send the person.

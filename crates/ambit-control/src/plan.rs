@@ -3,6 +3,7 @@
 //! Whatever is not surely narrower is never called so: see [`Direction`].
 
 mod agents;
+mod clients;
 mod constraints;
 mod rest;
 mod templates;
@@ -57,6 +58,7 @@ pub enum Direction {
 /// Says what `new` changes against `old`; without an `old`, everything is new.
 pub fn plan(old: Option<&Estate>, new: &Estate) -> Plan {
     let mut subjects = agents::compare(old, new);
+    subjects.extend(clients::compare(old, new));
     subjects.extend(rest::issuers(old, new));
     subjects.extend(rest::servers(old, new));
     subjects.extend(rest::people(old, new));

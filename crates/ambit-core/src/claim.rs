@@ -11,6 +11,8 @@ pub enum ClaimProof {
     Svid,
     /// A workload token of an OpenID issuer.
     Token,
+    /// The key of a client that the estate declares as a run of the agent.
+    Client,
 }
 
 /// Where a task stands with those who may claim it.
@@ -32,7 +34,13 @@ pub enum ClaimStanding {
 
 impl ClaimProof {
     /// Every proof.
-    pub const ALL: [Self; 4] = [Self::Process, Self::JoinToken, Self::Svid, Self::Token];
+    pub const ALL: [Self; 5] = [
+        Self::Process,
+        Self::JoinToken,
+        Self::Svid,
+        Self::Token,
+        Self::Client,
+    ];
 
     /// Returns the word that records and APIs use.
     pub const fn as_str(self) -> &'static str {
@@ -41,6 +49,7 @@ impl ClaimProof {
             Self::JoinToken => "join_token",
             Self::Svid => "svid",
             Self::Token => "token",
+            Self::Client => "client",
         }
     }
 }

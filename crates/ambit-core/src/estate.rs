@@ -3,6 +3,7 @@
 //! The files are read and checked by `ambit-control`; nothing here knows TOML.
 
 pub mod claim_rules;
+mod client;
 mod issuer;
 mod server;
 mod template;
@@ -11,6 +12,7 @@ mod workload;
 use std::collections::{BTreeMap, BTreeSet};
 
 pub use self::{
+    client::{Client, ClientKeys},
     issuer::{Issuer, IssuerKeys, TokenRegistration},
     server::{
         CredentialPlacement, CredentialUse, Effect, Mode, Mount, MountAccess, Role, Server,
@@ -22,7 +24,7 @@ pub use self::{
     },
     workload::Workload,
 };
-use crate::{AgentName, Digest, IssuerName, ServerName, TemplateName, ToolName};
+use crate::{AgentName, ClientName, Digest, IssuerName, ServerName, TemplateName, ToolName};
 
 /// What exists and what may be, as one version.
 #[derive(Clone, Debug)]
@@ -31,6 +33,8 @@ pub struct Estate {
     pub digest: Digest,
     /// The agents by name.
     pub agents: BTreeMap<AgentName, Agent>,
+    /// The clients of the authorization server by name.
+    pub clients: BTreeMap<ClientName, Client>,
     /// The issuers of workload tokens by name.
     pub issuers: BTreeMap<IssuerName, Issuer>,
     /// The servers by name.

@@ -31,6 +31,8 @@ pub struct InvalidName {
 
 /// The name of an agent.
 pub type AgentName = Name<AgentKind>;
+/// The name of a client of the authorization server that the estate declares.
+pub type ClientName = Name<ClientKind>;
 /// The name of an issuer of workload tokens.
 pub type IssuerName = Name<IssuerKind>;
 /// The name of a server.
@@ -43,6 +45,9 @@ pub type ToolName = Name<ToolKind>;
 /// The kind of [`AgentName`].
 #[derive(Debug)]
 pub enum AgentKind {}
+/// The kind of [`ClientName`].
+#[derive(Debug)]
+pub enum ClientKind {}
 /// The kind of [`IssuerName`].
 #[derive(Debug)]
 pub enum IssuerKind {}
@@ -58,6 +63,13 @@ pub enum ToolKind {}
 
 impl Named for AgentKind {
     const WHAT: &'static str = "an agent";
+    const RULE: &'static str = SLUG_RULE;
+    fn is_well_spelled(text: &str) -> bool {
+        is_slug(text)
+    }
+}
+impl Named for ClientKind {
+    const WHAT: &'static str = "a client";
     const RULE: &'static str = SLUG_RULE;
     fn is_well_spelled(text: &str) -> bool {
         is_slug(text)

@@ -44,7 +44,7 @@ pub use crate::{
         TaskEntry, TokenEntry, TokenUse,
     },
     tokens::{
-        ClientLeave, RefreshAsk, Refreshable, TokenAsk, TokenBy, TokenGrant, TokenRefusal,
-        TokenStanding,
+        ClaimedTokens, ClientLeave, RefreshAsk, Refreshable, TokenAsk, TokenBy, TokenGrant,
+        TokenRefusal, TokenStanding,
     },
 };

@@ -13,10 +13,10 @@ use ambit_core::{
     task::{Task, TaskState},
     token::{Grant, IssuedToken, KeyBinding, Reach, TokenEnd},
 };
-use ambit_identity::{InstanceCaller, PersonCaller, token::assertion::ProvedWorkload};
+use ambit_identity::{Claimant, InstanceCaller, PersonCaller, token::assertion::ProvedWorkload};
 
 use crate::{
-    EngineError, Handle, Moment, Refusal, TokenUse, desk::Desk, live::Live, moment::Chance,
+    Claim, EngineError, Handle, Moment, Refusal, TokenUse, desk::Desk, live::Live, moment::Chance,
 };
 
 /// By what evidence somebody asks for a token of a task.
@@ -41,6 +41,17 @@ pub enum TokenBy<'a> {
 #[must_use]
 pub struct ClientLeave {
     task: TaskId,
+}
+
+/// What a claimant got who asks for tokens.
+#[derive(Debug)]
+pub enum ClaimedTokens {
+    /// Leave to have the tokens of this task: the one that waited for it, or its live one.
+    Leave(ClientLeave, Arc<Task>),
+    /// Nothing: it is the instance of a live task of another agent.
+    OtherAgent,
+    /// Nothing: no live task waits for it.
+    NothingWaits,
 }
 
 /// What is asked for.
@@ -140,6 +151,21 @@ pub enum TokenRefusal {
     /// The place is another one.
     #[error("the grant is for `{0}`; ask for that, or for nothing")]
     OtherAudience(String),
+    /// The estate does not give the client tokens of this agent.
+    #[error(
+        "the estate gives client `{client}` no tokens of tasks of agent `{agent}`; add it to `agents` in `clients/{client}.toml`"
+    )]
+    OtherAgent {
+        /// The client.
+        client: String,
+        /// The task's agent.
+        agent: ambit_core::AgentName,
+    },
+    /// The task takes no token that is bound to no key.
+    #[error(
+        "this task takes no token that is bound to no key; send a DPoP proof (RFC 9449), or ask its owner for `binding` in the template"
+    )]
+    NoBearer,
     /// The engine could not answer.
     #[error(transparent)]
     Failed(#[from] EngineError),
@@ -281,6 +307,20 @@ impl Handle {
             return Ok(ClientLeave { task });
         }
         Err(Refusal::not_found(task))
+    }
+
+    /// Claims a task as [`Handle::claim`] does, for whoever wants its tokens.
+    ///
+    /// # Errors
+    /// Nothing could be written.
+    pub async fn claim_tokens(&self, claimant: Claimant) -> Result<ClaimedTokens, EngineError> {
+        Ok(match self.claim(claimant).await? {
+            Claim::New(task) | Claim::Known(task) => {
+                ClaimedTokens::Leave(ClientLeave { task: task.id }, task)
+            }
+            Claim::OtherAgent => ClaimedTokens::OtherAgent,
+            Claim::NothingWaits => ClaimedTokens::NothingWaits,
+        })
     }
 
     /// Finds the task that stands behind whoever asks. Whether it is live is looked at in the turn.

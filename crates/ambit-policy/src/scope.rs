@@ -213,6 +213,14 @@ impl TaskScope {
         self.in_force
     }
 
+    /// Says whether a token that is bound to no key could do anything in the task.
+    pub fn takes_bearer(&self) -> BearerTokens {
+        match self.least_binding() {
+            LeastBinding::Mtls | LeastBinding::Dpop => BearerTokens::Refused,
+            LeastBinding::BearerToRead | LeastBinding::BearerToAct => self.bearer_tokens(),
+        }
+    }
+
     /// Returns the most calls of the task in all.
     pub(crate) fn calls_max(&self) -> u32 {
         let parts = self.parts.iter().map(|it| it.calls_max);

@@ -45,6 +45,7 @@ pub fn office(policies: &[(&str, &str)]) -> Estate {
     Estate {
         digest,
         agents: BTreeMap::from([(agent.name.clone(), agent)]),
+        clients: BTreeMap::new(),
         issuers: BTreeMap::new(),
         servers: BTreeMap::from([(server.name.clone(), server)]),
         templates: BTreeMap::from([(template.name.clone(), template)]),

@@ -1,4 +1,5 @@
 mod authority;
+mod clients;
 mod doors;
 mod ended;
 mod oauth;

@@ -25,6 +25,7 @@ pub struct EstateFiles(BTreeMap<String, String>);
 pub(super) enum Kind {
     Root,
     Agent,
+    Client,
     Issuer,
     Server,
     Definitions,
@@ -261,6 +262,7 @@ fn classify(path: &str) -> Option<(Kind, &str)> {
     let (folder, name) = path.split_once('/')?;
     let (kind, stem) = match folder {
         "agents" => (Kind::Agent, name.strip_suffix(".toml")?),
+        "clients" => (Kind::Client, name.strip_suffix(".toml")?),
         "issuers" => (Kind::Issuer, name.strip_suffix(".toml")?),
         "servers" => match name.strip_suffix(".tools.json") {
             Some(stem) => (Kind::Definitions, stem),
@@ -277,13 +279,14 @@ fn classify(path: &str) -> Option<(Kind, &str)> {
 fn rule_of(folder: &str) -> &'static str {
     match folder {
         "agents" => "write `agents/NAME.toml`",
+        "clients" => "write `clients/NAME.toml`",
         "issuers" => "write `issuers/NAME.toml`",
         "servers" => "write `servers/NAME.toml` and `servers/NAME.tools.json`",
         "templates" => "write `templates/NAME.toml`",
         "policies" => "write `policies/NAME.cedar`",
         "tests" => "write `tests/NAME.toml`",
         _ => {
-            "write `estate.toml`, `agents/`, `issuers/`, `servers/`, `templates/`, `policies/` or `tests/`"
+            "write `estate.toml`, `agents/`, `clients/`, `issuers/`, `servers/`, `templates/`, `policies/` or `tests/`"
         }
     }
 }
@@ -296,8 +299,9 @@ fn is_ours(name: &str) -> bool {
 }
 
 const ROOT_FILE: &str = "estate.toml";
-const FOLDERS: [&str; 6] = [
+const FOLDERS: [&str; 7] = [
     "agents",
+    "clients",
     "issuers",
     "servers",
     "templates",

@@ -74,7 +74,8 @@ fn issuer(mut root: Section<'_>, name: IssuerName) -> Option<Issuer> {
     })
 }
 
-fn https(field: &Field<'_>) -> Option<String> {
+/// Reads an address for fetching.
+pub(super) fn https(field: &Field<'_>) -> Option<String> {
     let text = field.text()?;
     let fits = text.parse::<Uri>().is_ok_and(|it| {
         it.scheme_str() == Some("https")
@@ -88,7 +89,8 @@ fn https(field: &Field<'_>) -> Option<String> {
     fits.then(|| text.to_owned())
 }
 
-fn key_set(field: &Field<'_>) -> Option<String> {
+/// Reads a JWK Set of public keys, as text.
+pub(super) fn key_set(field: &Field<'_>) -> Option<String> {
     let text = field.text()?;
     match JwkSet::parse(text.as_bytes()) {
         Ok(_) => Some(text.to_owned()),

@@ -1,6 +1,7 @@
 use std::{collections::BTreeMap, error::Error as _, sync::Mutex};
 
 use ambit_core::{
+    IssuerName,
     claim::ClaimProof,
     estate::{
         TokenRegistration,

@@ -7,12 +7,13 @@ use ambit_identity::{
     replay::{ReplayError, ReplayOwner},
     token::{
         CLOCK_LEEWAY,
-        assertion::{self, ProvedWorkload, TYPE_JWT_BEARER, TYPE_JWT_SPIFFE},
+        assertion::{self, ProvedClient, ProvedWorkload, TYPE_JWT_BEARER, TYPE_JWT_SPIFFE},
     },
 };
 use axum::http::{HeaderMap, header};
 
 use super::{ClientProof, KnownClient, OAuthError, Server, form::Form, locked};
+use crate::foreign::Freshness;
 
 /// A client that proved itself, or a public one that says who it is.
 pub(super) enum Client {
@@ -24,17 +25,34 @@ pub(super) enum Client {
     Known {
         id: String,
         client: Box<KnownClient>,
+        shown: Shown,
     },
+    /// Whoever shows a workload token, which says who it is (RFC 7523 §2.1: client authentication is optional).
+    Unnamed,
+}
+
+/// How a known client showed who it is.
+pub(super) enum Shown {
+    /// By a signature of its key.
+    Key(ProvedClient),
+    /// By saying so: a public client.
+    Name,
 }
 
 impl Client {
-    /// Returns the client's name (`client_id`).
-    pub(super) fn id(&self) -> String {
+    /// Returns the client's name (`client_id`), when it has one.
+    pub(super) fn id(&self) -> Option<String> {
         match self {
-            Self::Instance(caller) => caller.spiffe_id().to_string(),
-            Self::Workload(proved) => proved.spiffe_id().to_string(),
-            Self::Known { id, .. } => id.clone(),
+            Self::Instance(caller) => Some(caller.spiffe_id().to_string()),
+            Self::Workload(proved) => Some(proved.spiffe_id().to_string()),
+            Self::Known { id, .. } => Some(id.clone()),
+            Self::Unnamed => None,
         }
+    }
+
+    /// Returns the client's name (`client_id`).
+    pub(super) fn name(&self) -> Result<String, OAuthError> {
+        self.id().ok_or_else(nobody)
     }
 }
 
@@ -58,6 +76,7 @@ impl Server<'_> {
             (None, None, Some(caller)) => Client::Instance(caller.clone()),
             (Some(assertion), Some(TYPE_JWT_SPIFFE), None) => self.by_svid(assertion, now)?,
             (Some(assertion), Some(TYPE_JWT_BEARER), None) => self.by_key(assertion, now).await?,
+            (None, None, None) if form.is_workload_token() => Client::Unnamed,
             (None, None, None) => self.public(form).await?,
             (Some(_), Some(_), None) => {
                 return Err(OAuthError::client(format!(
@@ -75,7 +94,10 @@ impl Server<'_> {
                 ));
             }
         };
-        if form.get("client_id").is_some_and(|it| it != client.id()) {
+        if form
+            .get("client_id")
+            .is_some_and(|it| client.id().is_none_or(|id| it != id))
+        {
             return Err(OAuthError::client(
                 "client_id is another client than the one that proved itself; leave it out",
             ));
@@ -102,31 +124,46 @@ impl Server<'_> {
 
     async fn by_key(&self, token: &str, now: Timestamp) -> Result<Client, OAuthError> {
         let id = assertion::claimed_client(token).map_err(|error| refused(&error))?;
-        let client = self.known(&id).await?;
+        let (mut client, mut proved) = self.verify(token, &id, Freshness::Usual, now).await?;
+        if let Err(JoseError::UnknownKey { .. }) = proved {
+            // It may have begun to sign with another key.
+            (client, proved) = self.verify(token, &id, Freshness::New, now).await?;
+        }
+        let proved = proved.map_err(|error| refused(&error))?;
+        self.use_up(&id, proved.token_id(), proved.remember_until(), now)?;
+        Ok(Client::Known {
+            id,
+            client: Box::new(client),
+            shown: Shown::Key(proved),
+        })
+    }
+
+    async fn verify(
+        &self,
+        token: &str,
+        id: &str,
+        wanted: Freshness,
+        now: Timestamp,
+    ) -> Result<(KnownClient, Result<ProvedClient, JoseError>), OAuthError> {
+        let client = self.known(id, wanted).await?;
         let ClientProof::Keys(keys) = &client.keys else {
             return Err(OAuthError::client(
                 "this client declared no keys; declare them, or leave the assertion out",
             ));
         };
         let proved = assertion::verify_private_key_jwt(token, keys, self.issuer, now);
-        let proved = proved.map_err(|error| refused(&error))?;
-        self.use_up(&id, proved.token_id(), proved.remember_until(), now)?;
-        let client = Box::new(client);
-        Ok(Client::Known { id, client })
+        Ok((client, proved))
     }
 
     /// Returns the public client that the form names. It proved nothing: what it gets hangs on a code or another token.
     async fn public(&self, form: &Form) -> Result<Client, OAuthError> {
-        let Some(id) = form.get("client_id") else {
-            return Err(OAuthError::client(
-                "nobody asks; prove who you are with a client_assertion, or with an X509-SVID at the mTLS endpoint",
-            ));
-        };
-        let client = self.known(id).await?;
+        let id = form.get("client_id").ok_or_else(nobody)?;
+        let client = self.known(id, Freshness::Usual).await?;
         match client.keys {
             ClientProof::Public => Ok(Client::Known {
                 id: id.to_owned(),
                 client: Box::new(client),
+                shown: Shown::Name,
             }),
             ClientProof::Keys(_) => Err(OAuthError::client(
                 "this client declared keys; send a client_assertion signed with one of them",
@@ -134,13 +171,12 @@ impl Server<'_> {
         }
     }
 
-    async fn known(&self, id: &str) -> Result<KnownClient, OAuthError> {
+    async fn known(&self, id: &str, wanted: Freshness) -> Result<KnownClient, OAuthError> {
         if id.len() > CLIENT_BYTES_MAX {
             return Err(OAuthError::client("client_id is too long"));
         }
-        (self.control.find_client)(id.to_owned())
-            .await
-            .map_err(OAuthError::client)
+        let found = self.known_client(id, wanted).await;
+        found.map_err(OAuthError::client)
     }
 
     fn use_up(
@@ -160,6 +196,12 @@ impl Server<'_> {
             Err(error @ ReplayError::Over) => Err(OAuthError::client(error.to_string())),
         }
     }
+}
+
+fn nobody() -> OAuthError {
+    OAuthError::client(
+        "nobody asks; prove who you are with a client_assertion, or with an X509-SVID at the mTLS endpoint",
+    )
 }
 
 fn refused(error: &JoseError) -> OAuthError {

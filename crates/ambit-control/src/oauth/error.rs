@@ -93,6 +93,8 @@ impl OAuthError {
         match error {
             TokenRefusal::OtherAudience(_) => Self::target(error.to_string()),
             TokenRefusal::Failed(error) => Self::from(error),
+            TokenRefusal::NoBearer => Self::new("invalid_dpop_proof", error.to_string()),
+            TokenRefusal::OtherAgent { .. } => Self::new("unauthorized_client", error.to_string()),
             TokenRefusal::NoTask
             | TokenRefusal::TooMany { .. }
             | TokenRefusal::Unknown

@@ -14,6 +14,9 @@ pub const FORM_BYTES_MAX: usize = 64 * 1024;
 /// The most parameters of a form.
 pub const FORM_FIELDS_MAX: usize = 32;
 
+/// The grant by which a workload token is shown (RFC 7523 §2.1).
+pub(super) const JWT_BEARER: &str = "urn:ietf:params:oauth:grant-type:jwt-bearer";
+
 /// The parameters of a request.
 pub(super) struct Form(BTreeMap<String, String>);
 
@@ -79,6 +82,11 @@ impl Form {
 
     pub(super) fn get(&self, name: &str) -> Option<&str> {
         self.0.get(name).map(String::as_str)
+    }
+
+    /// Says whether the form shows a workload token and names no client beside it.
+    pub(super) fn is_workload_token(&self) -> bool {
+        self.get("grant_type") == Some(JWT_BEARER) && self.get("client_id").is_none()
     }
 
     pub(super) fn required(&self, name: &str) -> Result<&str, OAuthError> {

@@ -6,7 +6,13 @@ use ambit_core::{
 };
 use ambit_engine::{RefreshAsk, Refreshable, TokenAsk, TokenBy, TokenGrant, TokenStanding};
 
-use super::{BEARER_TTL, OAuthError, Server, client::Client, form::Form, locked};
+use super::{
+    BEARER_TTL, OAuthError, Server,
+    claimed::{by_key, jwt_bearer},
+    client::Client,
+    form::{Form, JWT_BEARER},
+    locked,
+};
 
 /// A request for a token, its client and its key proved.
 pub(super) struct Asking<'a> {
@@ -25,6 +31,7 @@ pub(super) async fn grant(
         "client_credentials" => client_credentials(server, asking).await,
         "authorization_code" => authorization_code(server, asking).await,
         "refresh_token" => refresh_token(server, asking).await,
+        JWT_BEARER => jwt_bearer(server, asking).await,
         other => Err(OAuthError::new(
             "unsupported_grant_type",
             format!(
@@ -41,18 +48,16 @@ async fn client_credentials(
     asking: Asking<'_>,
 ) -> Result<TokenGrant, OAuthError> {
     let place = server.place(asking.form)?;
+    refuse_narrower(asking.form)?;
+    let client = asking.client.name()?;
     let by = match asking.client {
         Client::Instance(caller) => TokenBy::Instance(caller),
         Client::Workload(proved) => TokenBy::Workload(proved),
-        Client::Known { .. } => {
-            return Err(OAuthError::new(
-                "unauthorized_client",
-                "no task stands behind this client by itself; ask for a person's consent (authorization_code)",
-            ));
-        }
+        Client::Known { shown, .. } => return by_key(server, asking, (shown, place.url)).await,
+        Client::Unnamed => return Err(OAuthError::request("prove who asks")),
     };
     let ask = TokenAsk {
-        client: asking.client.id(),
+        client,
         audience: place.url,
         binding: asking.binding,
         ttl: ttl(asking.binding),
@@ -60,7 +65,6 @@ async fn client_credentials(
         grant: Grant::ClientCredentials,
         parent: None,
     };
-    refuse_narrower(asking.form)?;
     issue(server, by, ask).await
 }
 
@@ -69,7 +73,7 @@ async fn authorization_code(
     server: Server<'_>,
     asking: Asking<'_>,
 ) -> Result<TokenGrant, OAuthError> {
-    let (client, form) = (asking.client.id(), asking.form);
+    let (client, form) = (asking.client.name()?, asking.form);
     let code = form.required("code")?;
     let now = (server.control.clock)().now;
     let redeemed = locked(&server.oauth.codes).redeem(code, form, (&client, asking.binding), now);
@@ -113,7 +117,7 @@ async fn refresh_token(server: Server<'_>, asking: Asking<'_>) -> Result<TokenGr
     let audience = audience.map(|it| server.read_place(it)).transpose()?;
     let ask = RefreshAsk {
         text: asking.form.required("refresh_token")?.to_owned(),
-        client: asking.client.id(),
+        client: asking.client.name()?,
         binding: asking.binding,
         ttl: ttl(asking.binding),
         audience: audience.map(|it| it.url),
@@ -123,7 +127,8 @@ async fn refresh_token(server: Server<'_>, asking: Asking<'_>) -> Result<TokenGr
     granted.map_err(OAuthError::refused)
 }
 
-async fn issue(
+/// Issues the tokens.
+pub(super) async fn issue(
     server: Server<'_>,
     by: TokenBy<'_>,
     ask: TokenAsk,
@@ -134,7 +139,7 @@ async fn issue(
 }
 
 /// How long a token lives: one that nobody needs a key for, not long.
-const fn ttl(binding: KeyBinding) -> ambit_core::Millis {
+pub(super) const fn ttl(binding: KeyBinding) -> ambit_core::Millis {
     match binding {
         KeyBinding::Mtls { .. } | KeyBinding::Dpop { .. } => ACCESS_TOKEN_TTL,
         KeyBinding::Bearer => BEARER_TTL,
@@ -159,7 +164,7 @@ fn refuse_unknown(form: &Form) -> Result<(), OAuthError> {
 
 /// Refuses authorization details: a token carries its task's whole authority. Less is had by a delegation, more by
 /// another task.
-fn refuse_narrower(form: &Form) -> Result<(), OAuthError> {
+pub(super) fn refuse_narrower(form: &Form) -> Result<(), OAuthError> {
     if form.get("authorization_details").is_none() {
         return Ok(());
     }

@@ -77,7 +77,7 @@ async fn asked(
     let form = Form::read(&head.headers, body).await?;
     let now = (server.control.clock)().now;
     let client = server.client(&head.headers, &form, None, now).await?;
-    Ok((form, client.id(), now))
+    Ok((form, client.name()?, now))
 }
 
 impl Server<'_> {

@@ -10,7 +10,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 
-use super::{OAuthError, Server};
+use super::{OAuthError, Server, form::JWT_BEARER};
 use crate::api::Shared;
 
 pub(super) const TOKEN: &str = "/oauth/token";
@@ -49,7 +49,7 @@ pub(crate) async fn jwks(State(shared): State<Arc<Shared>>) -> Response {
 
 fn members(server: Server<'_>) -> Vec<(&'static str, Value)> {
     let at = |path: &str| Value::from(format!("{}{path}", server.issuer));
-    let methods = || list(["private_key_jwt", "spiffe_jwt", "spiffe_x509"]);
+    let methods = || list(["private_key_jwt", "spiffe_jwt", "none"]);
     let algorithms = || -> Value { Algorithm::ALL.iter().map(|it| it.as_str()).collect() };
     let mtls = Value::from(format!("{}{MTLS_TOKEN}", server.control.gateway));
     vec![
@@ -60,8 +60,14 @@ fn members(server: Server<'_>) -> Vec<(&'static str, Value)> {
         ("revocation_endpoint", at(REVOKE)),
         // Codes are announced with the page on which people consent.
         ("response_types_supported", list([])),
-        ("grant_types_supported", list(["client_credentials"])),
-        ("token_endpoint_auth_methods_supported", methods()),
+        (
+            "grant_types_supported",
+            list(["client_credentials", JWT_BEARER]),
+        ),
+        (
+            "token_endpoint_auth_methods_supported",
+            list(["private_key_jwt", "spiffe_jwt", "spiffe_x509", "none"]),
+        ),
         (
             "token_endpoint_auth_signing_alg_values_supported",
             algorithms(),

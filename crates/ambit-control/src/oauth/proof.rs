@@ -1,6 +1,6 @@
 //! The key that a token is bound to: proved with the request that asks for it.
 
-use ambit_core::{Timestamp, token::KeyBinding};
+use ambit_core::{Timestamp, estate::BearerTokens, token::KeyBinding};
 use ambit_identity::{
     InstanceCaller,
     dpop::{self, Proof, ProofError, ProvedRequest},
@@ -8,7 +8,12 @@ use ambit_identity::{
 };
 use axum::http::{HeaderMap, HeaderName};
 
-use super::{OAuthError, Server, locked};
+use super::{
+    OAuthError, Server,
+    client::Client,
+    form::{Form, JWT_BEARER},
+    locked,
+};
 
 impl Server<'_> {
     /// Verifies the proof that came with a `POST` to `url`, when one came. It is not used up yet.
@@ -49,6 +54,7 @@ impl Server<'_> {
     /// Uses the proof up and says to what key a token is bound: the proof's, or the certificate's.
     pub(super) fn binding(
         &self,
+        (form, client): (&Form, &Client),
         proof: Option<&Proof>,
         by_certificate: Option<&InstanceCaller>,
         now: Timestamp,
@@ -56,11 +62,7 @@ impl Server<'_> {
         let Some(proof) = proof else {
             return match by_certificate {
                 Some(caller) => Ok(caller.binding()),
-                None => Err(OAuthError::new(
-                    "invalid_dpop_proof",
-                    "tokens are bound to a key; send a DPoP proof (RFC 9449), or ask at the mTLS endpoint",
-                )
-                .with_nonce(self.nonce(now))),
+                None => self.loose(client, form, now),
             };
         };
         let thumbprint = proof.thumbprint();
@@ -76,10 +78,39 @@ impl Server<'_> {
         }
     }
 
+    /// Says that a token is bound to no key, where the estate takes such tokens and the client need not have a key: a run
+    /// of an agent with an SVID has one. Whether the task takes it is looked at when it is issued.
+    fn loose(
+        &self,
+        client: &Client,
+        form: &Form,
+        now: Timestamp,
+    ) -> Result<KeyBinding, OAuthError> {
+        let needs_none = match client {
+            Client::Known { .. } => LOOSE_GRANTS.contains(&form.get("grant_type").unwrap_or("")),
+            Client::Unnamed => true,
+            Client::Instance(_) | Client::Workload(_) => false,
+        };
+        let taken = self.control.handle.book()?.estate().bearer_tokens;
+        if needs_none && taken == BearerTokens::Taken {
+            return Ok(KeyBinding::Bearer);
+        }
+        let what =
+            "tokens are bound to a key; send a DPoP proof (RFC 9449), or ask at the mTLS endpoint";
+        Err(OAuthError::new("invalid_dpop_proof", what).with_nonce(self.nonce(now)))
+    }
+
     /// Returns the nonce that the next proof wants.
     pub(super) fn nonce(&self, now: Timestamp) -> String {
         self.oauth.nonces.nonce(now)
     }
 }
 
+/// The grants that give a client tokens without a key. An exchange never does.
+const LOOSE_GRANTS: [&str; 4] = [
+    "authorization_code",
+    "client_credentials",
+    "refresh_token",
+    JWT_BEARER,
+];
 const DPOP: HeaderName = HeaderName::from_static("dpop");

@@ -120,7 +120,7 @@ async fn pushed(shared: &Shared, request: Request) -> Result<Value, OAuthError> 
     let client = server
         .client(&head.headers, &form, None, moment.now)
         .await?;
-    let Client::Known { id, client } = client else {
+    let Client::Known { id, client, .. } = client else {
         return Err(OAuthError::new(
             "unauthorized_client",
             "an instance has its task already; it asks for a token with client_credentials",

@@ -72,7 +72,7 @@ async fn granted(
     let client = server
         .client(&head.headers, &form, by_certificate, now)
         .await?;
-    let binding = server.binding(proof.as_ref(), by_certificate, now)?;
+    let binding = server.binding((&form, &client), proof.as_ref(), by_certificate, now)?;
     let asking = Asking {
         form: &form,
         client: &client,

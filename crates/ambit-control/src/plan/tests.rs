@@ -110,6 +110,20 @@ fn each_bound_says_which_way_it_moved() {
 }
 
 #[test]
+fn clients_are_told() {
+    let text = "title = \"Desk\"\nowner = \"ada\"\nagents = [\"support-bot\"]\npublic = true\n\
+                redirect_uris = [\"http://127.0.0.1/back\"]\n";
+    check(
+        &[("clients/desk.toml", "", text)],
+        &[
+            "+ client desk: is new: Desk, owned by ada, proves itself by nothing (a public client)",
+            "+ client desk: may have tokens of tasks of agent support-bot",
+            "+ client desk: may have people sent back to http://127.0.0.1/back",
+        ],
+    );
+}
+
+#[test]
 fn who_may_hold_a_token_is_told() {
     let raised = (TEMPLATE, "version = 1", "version = 2");
     let one = |from, to, expected: &str| check(&[raised, (TEMPLATE, from, to)], &[expected]);

@@ -319,5 +319,6 @@ const fn claimed_by(proof: ClaimProof) -> &'static str {
         ClaimProof::JoinToken => "join token and the key",
         ClaimProof::Svid => "the holder of the SVID of",
         ClaimProof::Token => "the holder of a token of",
+        ClaimProof::Client => "the client with the key of",
     }
 }

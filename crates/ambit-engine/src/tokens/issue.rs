@@ -1,12 +1,14 @@
 //! What is done with tokens at the desk.
 
 use ambit_core::{
-    Digest, TaskId, Timestamp, TokenId,
+    ClientName, Digest, TaskId, Timestamp, TokenId,
+    estate::BearerTokens,
     limits::{
         ACCESS_TOKEN_TTL, REFRESH_FAMILIES_PER_TASK_MAX, REFRESH_TOKEN_TTL, TOKENS_PER_TASK_MAX,
     },
     record::Body,
-    token::{Grant, IssuedToken, Reach, TokenEnd, TokenKind},
+    task::Task,
+    token::{Grant, IssuedToken, KeyBinding, Reach, TokenEnd, TokenKind},
 };
 
 use super::{RefreshAsk, Refreshable, TokenAsk, TokenGrant, TokenRefusal};
@@ -20,6 +22,7 @@ pub(super) fn first(
     chance: &mut Chance,
 ) -> Result<TokenGrant, TokenRefusal> {
     let whole = desk.acting(task)?;
+    estate_gives(desk, &whole, &ask.client, ask.binding)?;
     room(desk, task, ask.refreshable)?;
     let at = desk.at();
     let id = chance.id(at);
@@ -85,6 +88,7 @@ pub(super) fn next(
     {
         return Err(TokenRefusal::OtherAudience(before.audience));
     }
+    estate_gives(desk, &whole, &ask.client, ask.binding)?;
     room(desk, before.task, Refreshable::No)?;
     let access = IssuedToken {
         id: chance.id(at),
@@ -185,6 +189,38 @@ pub(super) fn has_secret(token: &IssuedToken, secret: [u8; 32]) -> bool {
         == TokenKind::Refresh {
             secret: Digest::of(&secret),
         }
+}
+
+/// Refuses what the estate in force does not give: a declared client the tokens of another agent, anybody a token without
+/// a key where the task takes none.
+fn estate_gives(
+    desk: &Desk<'_>,
+    task: &Task,
+    client: &str,
+    binding: KeyBinding,
+) -> Result<(), TokenRefusal> {
+    let book = desk.live.book()?;
+    if let Ok(name) = client.parse::<ClientName>() {
+        let declared = book.estate().clients.get(&name);
+        if declared.is_none_or(|it| !it.agents.contains(&task.agent)) {
+            return Err(TokenRefusal::OtherAgent {
+                client: client.to_owned(),
+                agent: task.agent.clone(),
+            });
+        }
+    }
+    if binding != KeyBinding::Bearer {
+        return Ok(());
+    }
+    let runtime = desk
+        .live
+        .runtime
+        .get(&task.id)
+        .ok_or(TokenRefusal::NoTask)?;
+    match runtime.scope(&book)?.takes_bearer() {
+        BearerTokens::Taken => Ok(()),
+        BearerTokens::Refused => Err(TokenRefusal::NoBearer),
+    }
 }
 
 /// Refuses one more token where there are too many.

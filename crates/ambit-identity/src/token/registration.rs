@@ -1,14 +1,14 @@
-//! Whose run a workload token is: the one agent whose registration its claims fit.
+//! Whose run a workload token is: the one agent whose registration its claims fit; and whose run a client is.
 
 use std::collections::BTreeMap;
 
 use ambit_core::{
-    AgentName, IssuerName,
+    AgentName, ClientName, IssuerName,
     claim::ClaimProof,
-    estate::{Agent, claim_rules::ClaimMatch},
+    estate::{Agent, Client, claim_rules::ClaimMatch},
 };
 
-use super::workload_token::WorkloadToken;
+use super::{assertion::ProvedClient, workload_token::WorkloadToken};
 use crate::Claimant;
 
 /// A workload token that is not a run of exactly one agent. For those who operate Ambit.
@@ -70,6 +70,32 @@ pub fn identify_token(
     };
     let names = [token.issuer().as_bytes(), token.subject().as_bytes()];
     Ok(Claimant::agent(agent.clone(), ClaimProof::Token, &names))
+}
+
+/// A client that is a run of no agent.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+#[error(
+    "this client is a run of no agent; ask for a person's consent (authorization_code), or write `runs = \"AGENT\"` into \
+     `clients/NAME.toml` and apply the estate"
+)]
+pub struct RunsNothing;
+
+/// Identifies the agent of which a client that proved itself is a run, as the estate declares.
+///
+/// The same client is the same workload: it has one live task at a time.
+///
+/// # Errors
+/// [`RunsNothing`] when the estate declares it as none.
+pub fn identify_client(
+    client: &ProvedClient,
+    clients: &BTreeMap<ClientName, Client>,
+) -> Result<Claimant, RunsNothing> {
+    let name = client.client_id().parse::<ClientName>();
+    let declared = name.ok().and_then(|it| clients.get(&it));
+    let agent = declared.and_then(|it| it.runs.clone());
+    let agent = agent.ok_or(RunsNothing)?;
+    let names = [client.client_id().as_bytes()];
+    Ok(Claimant::agent(agent, ClaimProof::Client, &names))
 }
 
 fn hint(near: Option<&(AgentName, String)>) -> String {

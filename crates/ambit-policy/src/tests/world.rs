@@ -250,6 +250,7 @@ fn estate() -> Estate {
         ),
     ];
     Estate {
+        clients: BTreeMap::new(),
         issuers: BTreeMap::new(),
         digest: Digest::of(b"estate"),
         agents: [agent()].map(|it| (it.name.clone(), it)).into(),

@@ -5,7 +5,11 @@ use std::{
     thread::JoinHandle,
 };
 
-use ambit_core::{estate::OidcSubject, json, json::Value as Json};
+use ambit_core::{
+    estate::{Estate, OidcSubject},
+    json,
+    json::Value as Json,
+};
 use ambit_identity::{IssuingKeys, PairChance, PeerCredentials, SvidKey};
 use ambit_testkit::{World, office};
 use axum::{
@@ -18,7 +22,7 @@ use http_body_util::BodyExt;
 use tower::ServiceExt;
 
 use super::super::{Control, Doors, Parts, Published, PublishedLog, Route, openapi, people_router};
-use crate::{estate::EstateFiles, people::SignIns};
+use crate::{estate::EstateFiles, foreign::Fetch, people::SignIns};
 
 /// An office with all its doors: ana may do everything, ben approves, eve is nobody.
 pub(super) struct Office {
@@ -38,7 +42,14 @@ pub(super) const STRANGER: u32 = 4711;
 
 impl Office {
     pub(super) fn open() -> Self {
+        let fetch: Fetch = Arc::new(|_| Box::pin(async { Err("not here".to_owned()) }));
+        Self::open_with(fetch, |_| ())
+    }
+
+    /// Opens an office whose estate was changed, and which fetches documents so.
+    pub(super) fn open_with(fetch: Fetch, change: impl FnOnce(&mut Estate)) -> Self {
         let mut estate = office(&[]);
+        change(&mut estate);
         let ana = estate.people.get_mut("ana").unwrap();
         ana.oidc = Some(OidcSubject {
             issuer: PROVIDER.to_owned(),
@@ -72,7 +83,7 @@ impl Office {
                 Box::pin(async move { Ok(vec![tool.unwrap()]) })
             }),
             sign_ins: SignIns::Nowhere,
-            fetch: Arc::new(|_| Box::pin(async { Err("not here".to_owned()) })),
+            fetch,
             published: Published::Log(PublishedLog::new(
                 Arc::clone(&world.archive),
                 "example.org/log",

@@ -23,29 +23,29 @@ use super::{
 };
 use std::sync::Arc;
 
-const ISSUER: &str = "https://ambit.example.org";
-const PLACE: &str = "https://127.0.0.1:1/mcp";
-const SPIFFE: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-spiffe";
+pub(super) const ISSUER: &str = "https://ambit.example.org";
+pub(super) const PLACE: &str = "https://127.0.0.1:1/mcp";
+pub(super) const SPIFFE: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-spiffe";
 
 /// A client with a key for its proofs.
-struct Agent {
+pub(super) struct Agent {
     signer: Signer,
     count: std::cell::Cell<u32>,
 }
 
-struct Answered {
-    status: StatusCode,
+pub(super) struct Answered {
+    pub(super) status: StatusCode,
     headers: HeaderMap,
-    value: Json,
+    pub(super) value: Json,
 }
 
 impl Answered {
-    fn error(&self) -> &str {
+    pub(super) fn error(&self) -> &str {
         fits("OAuthRefusal", &self.value);
         text(&self.value, "error")
     }
 
-    fn nonce(&self) -> Option<&str> {
+    pub(super) fn nonce(&self) -> Option<&str> {
         self.headers
             .get("dpop-nonce")
             .map(|it| it.to_str().unwrap())
@@ -53,7 +53,7 @@ impl Answered {
 }
 
 impl Agent {
-    fn new(seed: u8) -> Self {
+    pub(super) fn new(seed: u8) -> Self {
         let key = SvidKey::generate([seed; 32]).unwrap();
         let key = SigningKey::from_svid_key(&key, KeyUse::Signature).unwrap();
         Self {
@@ -62,7 +62,7 @@ impl Agent {
         }
     }
 
-    fn proof(&self, url: &str, nonce: Option<&str>, now: Timestamp) -> String {
+    pub(super) fn proof(&self, url: &str, nonce: Option<&str>, now: Timestamp) -> String {
         self.count.set(self.count.get() + 1);
         let members = [
             ("jti", self.count.get().to_string().into()),
@@ -77,7 +77,7 @@ impl Agent {
 }
 
 /// Returns a JWT-SVID of the task's instance for `audiences`.
-fn svid(office: &Office, task: &Json, audiences: &[&str]) -> String {
+pub(super) fn svid(office: &Office, task: &Json, audiences: &[&str]) -> String {
     let now = office.world.clock.now();
     let spiffe_id = text(task, "spiffe_id").parse().unwrap();
     let audiences: Vec<_> = audiences.iter().map(|it| (*it).to_owned()).collect();
@@ -93,13 +93,13 @@ fn svid(office: &Office, task: &Json, audiences: &[&str]) -> String {
     keys.issue_jwt(&ask).unwrap()
 }
 
-fn form(members: &[(&str, &str)]) -> String {
+pub(super) fn form(members: &[(&str, &str)]) -> String {
     form_urlencoded::Serializer::new(String::new())
         .extend_pairs(members)
         .finish()
 }
 
-async fn post(router: Router, path: &str, body: String, proofs: &[String]) -> Answered {
+pub(super) async fn post(router: Router, path: &str, body: String, proofs: &[String]) -> Answered {
     let mut request =
         Request::post(path).header("content-type", "application/x-www-form-urlencoded");
     for proof in proofs {

@@ -1,0 +1,106 @@
+//! Grants by which a run of an agent that was not certified claims the task that waits for it.
+
+use ambit_core::token::Grant;
+use ambit_engine::{ClaimedTokens, Refreshable, TokenAsk, TokenBy, TokenGrant};
+use ambit_identity::{Claimant, token::registration::identify_client};
+
+use super::{
+    OAuthError, Server,
+    client::{Client, Shown},
+    grants::{Asking, issue, refuse_narrower, ttl},
+};
+use crate::{check::chain, foreign::ForeignTokenError};
+
+/// A workload shows a token of its own issuer (RFC 7523 §2.1): Kubernetes, a build, a cloud. Such a token is good for
+/// whoever holds it while it lives; what is given for it is bound to the key that is proved beside it.
+pub(super) async fn jwt_bearer(
+    server: Server<'_>,
+    asking: Asking<'_>,
+) -> Result<TokenGrant, OAuthError> {
+    let place = server.place(asking.form)?;
+    refuse_narrower(asking.form)?;
+    match asking.client {
+        Client::Unnamed | Client::Known { .. } => {}
+        Client::Instance(_) | Client::Workload(_) => {
+            return Err(OAuthError::new(
+                "unauthorized_client",
+                "an instance has its task already; it asks for a token with client_credentials",
+            ));
+        }
+    }
+    let assertion = asking.form.required("assertion")?;
+    let identified = server.foreign.identify(server.control, assertion).await;
+    let claimant = identified.map_err(refused)?;
+    claimed(server, asking, claimant, (place.url, Grant::JwtBearer)).await
+}
+
+/// A client that the estate declares as a run of an agent asks for itself (RFC 6749 §4.4).
+pub(super) async fn by_key(
+    server: Server<'_>,
+    asking: Asking<'_>,
+    (shown, audience): (&Shown, String),
+) -> Result<TokenGrant, OAuthError> {
+    let none = |what: String| OAuthError::new("unauthorized_client", what);
+    let Shown::Key(proved) = shown else {
+        return Err(none(
+            "no task stands behind this client by itself; ask for a person's consent (authorization_code)"
+                .to_owned(),
+        ));
+    };
+    let book = server.control.handle.book()?;
+    let claimant = identify_client(proved, &book.estate().clients);
+    let claimant = claimant.map_err(|error| none(error.to_string()))?;
+    claimed(
+        server,
+        asking,
+        claimant,
+        (audience, Grant::ClientCredentials),
+    )
+    .await
+}
+
+/// Claims the task that waits, or finds the one that was claimed before, and issues a token of it.
+async fn claimed(
+    server: Server<'_>,
+    asking: Asking<'_>,
+    claimant: Claimant,
+    (audience, grant): (String, Grant),
+) -> Result<TokenGrant, OAuthError> {
+    let (leave, task) = match server.control.handle.claim_tokens(claimant).await? {
+        ClaimedTokens::Leave(leave, task) => (leave, task),
+        ClaimedTokens::NothingWaits => {
+            return Err(OAuthError::grant(
+                "no task waits for a run of this agent; start one with `ambit task start TEMPLATE --for AGENT --attested`",
+            ));
+        }
+        ClaimedTokens::OtherAgent => {
+            return Err(OAuthError::grant(
+                "this workload is the instance of a live task of another agent; end that task first",
+            ));
+        }
+    };
+    let ask = TokenAsk {
+        client: asking
+            .client
+            .id()
+            .unwrap_or_else(|| task.spiffe_id.to_string()),
+        audience,
+        binding: asking.binding,
+        ttl: ttl(asking.binding),
+        refreshable: Refreshable::No,
+        grant,
+        parent: None,
+    };
+    issue(server, TokenBy::Leave(leave), ask).await
+}
+
+fn refused(error: ForeignTokenError) -> OAuthError {
+    tracing::warn!(error = chain(&error), "a workload token was refused");
+    match error {
+        ForeignTokenError::Token(_) | ForeignTokenError::Unknown(_) => {
+            OAuthError::grant(chain(&error))
+        }
+        ForeignTokenError::Keys(_) => OAuthError::unavailable(error.to_string()),
+        ForeignTokenError::Engine(error) => error.into(),
+    }
+}

@@ -1,0 +1,82 @@
+//! Which client a name is: one that the estate declares, or one whose metadata document the name is.
+
+use ambit_core::{
+    ClientName,
+    estate::{Client, ClientKeys as DeclaredKeys},
+};
+use ambit_identity::{
+    jose::{Algorithm, JwkSet, KeyUse, VerifyingKeys},
+    token::assertion::ClientKeys,
+};
+
+use super::{ClientAgents, ClientProof, KnownClient, Server};
+use crate::{
+    check::chain,
+    foreign::{Freshness, KeySource},
+    visible::visible,
+};
+
+impl Server<'_> {
+    /// Finds a client by its name (`client_id`): an `https` URL is its metadata document, any other name is in the estate.
+    ///
+    /// # Errors
+    /// Why it is not known and what to do.
+    pub(super) async fn known_client(
+        &self,
+        id: &str,
+        wanted: Freshness,
+    ) -> Result<KnownClient, String> {
+        if id.starts_with("https://") {
+            return (self.control.find_client)(id.to_owned()).await;
+        }
+        let book = self.control.handle.book().map_err(|it| chain(&it))?;
+        let name = id.parse::<ClientName>().ok();
+        let declared = name.and_then(|it| book.estate().clients.get(&it));
+        let declared = declared.ok_or_else(|| {
+            format!(
+                "client `{}` is unknown; write `clients/NAME.toml` and apply the estate; agents prove themselves with an SVID",
+                visible(id)
+            )
+        })?;
+        self.declared(declared, wanted).await
+    }
+
+    async fn declared(&self, client: &Client, wanted: Freshness) -> Result<KnownClient, String> {
+        let id = client.name.as_str();
+        let from = match &client.keys {
+            DeclaredKeys::Public => None,
+            DeclaredKeys::At(at) => Some(KeySource::At(at)),
+            DeclaredKeys::Given(text) => Some(KeySource::Given(text)),
+        };
+        let keys = match from {
+            None => ClientProof::Public,
+            Some(from) => {
+                let from_where = (&self.control.fetch, (self.control.clock)().now);
+                let kept = &self.oauth.client_keys;
+                let set = kept.current(from_where, id, from, wanted).await;
+                let set = set.map_err(|why| {
+                    format!(
+                        "the keys of client `{id}` can't be had now; try again in a minute: {why}"
+                    )
+                })?;
+                ClientProof::Keys(client_keys(id, &set)?)
+            }
+        };
+        Ok(KnownClient {
+            name: client.title.clone(),
+            redirect_uris: client.redirect_uris.clone(),
+            agents: ClientAgents::Only(client.agents.clone()),
+            keys,
+        })
+    }
+}
+
+/// Returns what verifies the assertions of a client that published these keys.
+fn client_keys(id: &str, set: &JwkSet) -> Result<ClientKeys, String> {
+    let uses = [KeyUse::Signature, KeyUse::Unstated];
+    let keys = VerifyingKeys::new(set, &uses, &Algorithm::ALL).map_err(|it| chain(&it))?;
+    Ok(ClientKeys {
+        client_id: id.to_owned(),
+        keys,
+    })
+}
