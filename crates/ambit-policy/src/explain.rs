@@ -58,6 +58,14 @@ pub(crate) fn answer(reason: Reason, rules: &[String], seen: &Seen) -> String {
 /// Returns what would change the answer at the task that stopped the act: the one that asked, or one above.
 fn of_line(reason: Reason, facts: &Facts, rules: &[String]) -> Option<String> {
     let at = stopped_at(facts, rules);
+    let is_child = at.who.task == facts.who.task && !facts.above.is_empty();
+    let ungranted = matches!(reason, Reason::ServerNotGranted | Reason::ToolNotGranted);
+    if is_child && ungranted {
+        return Some(format!(
+            "the part that was delegated to the task does not name `{}`; delegate one that does",
+            facts.resource.name()
+        ));
+    }
     let advice = of_act(reason, at);
     if at.who.task == facts.who.task {
         return advice;
