@@ -9,7 +9,7 @@
 //! | `/.well-known/oauth-authorization-server` | RFC 8414 |
 //! | `/.well-known/openid-configuration` | OpenID Connect Discovery 1.0 |
 //! | `/oauth/jwks` | RFC 7517 |
-//! | `/oauth/token`, `/oauth/mtls/token` | RFC 6749, RFC 7523, RFC 8705, RFC 8707, RFC 9396, RFC 9449 |
+//! | `/oauth/token`, `/oauth/mtls/token` | RFC 6749, RFC 7523, RFC 8693, RFC 8705, RFC 8707, RFC 9396, RFC 9449 |
 //! | `/oauth/par` | RFC 9126 |
 //! | `/oauth/introspect`, `/oauth/revoke` | RFC 7662, RFC 7009 |
 //!
@@ -20,6 +20,7 @@ mod client;
 mod codes;
 mod declared;
 mod error;
+mod exchange;
 mod form;
 mod grants;
 mod introspect;

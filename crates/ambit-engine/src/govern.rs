@@ -26,7 +26,9 @@ use ambit_policy::{PersonDecision, PersonPermit, PersonRequest, PolicyBook, Weak
 pub use self::{
     approve::{ApprovalSummary, Counts},
     claim::{Claim, WAITING_PER_AGENT_MAX, Waits},
-    delegations::{Delegate, DelegateTask, DelegationSummary, Delegator, Withdrawal},
+    delegations::{
+        Delegate, DelegateTask, DelegationSummary, Delegator, ExchangeRefusal, Withdrawal,
+    },
     inspect::{Inspection, ServerInspection},
     keys::{KeyLeave, KeyRotation},
     reinstate::Reinstatement,

@@ -5,6 +5,8 @@
 
 mod issue;
 
+pub(crate) use self::issue::first;
+
 use std::sync::Arc;
 
 use ambit_core::{

@@ -59,6 +59,8 @@ pub struct DelegationAsk<'a> {
     pub expires_at: Timestamp,
     /// Where the delegation stands; expiry is taken from `at`.
     pub standing: DelegationStanding,
+    /// What the token is that was shown as the delegator's.
+    pub subject_token: SubjectToken,
     /// Whether there is room for what is asked.
     pub room: DelegationRoom,
     /// How the child will run; none when no child starts.
@@ -107,6 +109,19 @@ pub enum DelegationStanding {
     Spent,
     /// It was taken back.
     Withdrawn,
+}
+
+/// What the token is that a delegate shows as the delegator's (RFC 8693 §2.1, `subject_token`).
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub enum SubjectToken {
+    /// None was shown: the step is taken without one.
+    None,
+    /// A live one of the task that delegated.
+    OfParent,
+    /// A live one of another task: subject and actor were spliced.
+    OfAnother,
+    /// It is worth nothing: unknown, over, revoked, or its task has ended.
+    Over,
 }
 
 /// Whether there is room for a delegation or a child.
@@ -167,7 +182,7 @@ pub(crate) struct DelegationFacts {
     exceeds: Vec<String>,
 }
 
-const WORDS: [&str; 18] = [
+const WORDS: [&str; 19] = [
     "caller",
     "standing",
     "relation",
@@ -186,7 +201,12 @@ const WORDS: [&str; 18] = [
     "contained",
     "containment",
     "binding",
+    SUBJECT_TOKEN,
 ];
+
+const NONE: &str = "none";
+/// The word that is left out where no token was shown.
+const SUBJECT_TOKEN: &str = "subject_token";
 
 /// Decides one step of a delegation.
 ///
@@ -267,6 +287,7 @@ impl DelegationFacts {
             "delegation" => delegation_word(ask),
             "room" => ask.room.as_str(),
             "contained" => contained_word(ask),
+            SUBJECT_TOKEN => ask.subject_token.as_str(),
             "containment" if ask.scope.requires_containment() => "required",
             "containment" => "optional",
             _ => "",
@@ -330,7 +351,13 @@ impl DelegationFacts {
         } else if reason == Reason::DelegationUsed {
             format!("it is {}", self.word("delegation"))
         } else if reason == Reason::DelegateMismatch {
-            format!("it is for agent `{to}`")
+            match self.word(SUBJECT_TOKEN) {
+                "of_another" => {
+                    "the subject token is of another task than the one that delegated".to_owned()
+                }
+                "over" => "the subject token is worth nothing any more".to_owned(),
+                _ => format!("it is for agent `{to}`"),
+            }
         } else if reason == Reason::ContainmentRequired {
             "the child must run contained; start it with `ambit run`".to_owned()
         } else {
@@ -346,6 +373,7 @@ impl DelegationFacts {
 
     pub(crate) fn to_value(&self) -> Value {
         let words = self.words.iter();
+        let words = words.filter(|(name, word)| *name != SUBJECT_TOKEN || word != NONE);
         let words = words.map(|(name, word)| (*name, Value::from(word.as_str())));
         let by = match self.by {
             Actor::Instance(id) => id.to_string(),
@@ -392,7 +420,10 @@ impl DelegationFacts {
             roles: texts(value.get("roles")?)?,
             words: WORDS
                 .into_iter()
-                .map(|name| Some((name, text(words.get(name)?)?)))
+                .map(|name| match words.get(name) {
+                    None if name == SUBJECT_TOKEN => Some((name, NONE.to_owned())),
+                    word => Some((name, text(word?)?)),
+                })
                 .collect::<Option<_>>()?,
             exceeds: match value.get("exceeds") {
                 Some(list) => texts(list)?,
@@ -400,6 +431,17 @@ impl DelegationFacts {
             },
         };
         (facts.to_value() == *value).then_some(facts)
+    }
+}
+
+impl SubjectToken {
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::None => NONE,
+            Self::OfParent => "of_parent",
+            Self::OfAnother => "of_another",
+            Self::Over => "over",
+        }
     }
 }
 

@@ -41,7 +41,7 @@ pub use crate::{
     decision::{Decision, Denial, Hold, Permit, charge, decide, refuse},
     delegation::{
         Acting, DelegationAsk, DelegationDecision, DelegationPermit, DelegationRoom,
-        DelegationStanding, decide_delegation,
+        DelegationStanding, SubjectToken, decide_delegation,
     },
     explain::explain,
     parameters::{ParameterProblem, check_parameters},

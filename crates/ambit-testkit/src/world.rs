@@ -19,13 +19,19 @@ use ambit_core::{
     record::Record,
     task::{Contained, Task},
 };
-use ambit_engine::{Answer, Archive, Handle, Sequencer, Setup, StartTask, Started, Step};
+use ambit_engine::{
+    Answer, Archive, Handle, Sequencer, Setup, StartTask, Started, Step, TokenGrant,
+};
 use ambit_identity::{
     Authority, Carrier, InstanceCaller, Issuance, PeerCredentials, PersonCaller, SvidKey,
     identify_instance, identify_person, identify_signed_in,
-    jose::{JwkSet, KeyUse, Signer, SigningKey},
+    jose::{Algorithm, JwkSet, KeyUse, Signer, SigningKey, VerifyingKeys},
+    mission::{Anchor, AnchorKind},
     sign_in::FlowKey,
-    token::id_token::IdTokenIssuer,
+    token::{
+        access::{AccessGrant, AccessIssuer, AccessToken, AccessVerifier, Mission},
+        id_token::IdTokenIssuer,
+    },
 };
 use ambit_policy::PolicyBook;
 use ambit_store::{MemoryArchive, MemoryWriter};
@@ -176,6 +182,39 @@ impl<D: Durable> World<D> {
         let svid = svid.expect("an SVID");
         identify_instance(svid.chain(), self.authority.bundle(), self.clock.now())
             .expect("an instance")
+    }
+
+    /// Returns the access token that the authorization server signs for `granted`, verified, with a key that this
+    /// world has.
+    pub fn access_token(&self, granted: &TokenGrant) -> AccessToken {
+        let issuer = "https://ambit.example.org";
+        let key = SvidKey::generate([5; 32]).expect("a key");
+        let key = SigningKey::from_svid_key(&key, KeyUse::Signature).expect("a key");
+        let set = JwkSet::new(vec![key.public().clone()]).expect("a key set");
+        let keys = VerifyingKeys::new(&set, &[KeyUse::Signature], &[Algorithm::Es256]);
+        let (task, issued) = (granted.task(), granted.access());
+        let anchor = Anchor::of(
+            AnchorKind::AuthoritySet,
+            issuer,
+            granted.authorization_details().as_ref().clone(),
+        );
+        let actors = granted.line().iter().map(|it| it.spiffe_id.clone());
+        let says = AccessGrant {
+            token_id: issued.id.to_string(),
+            subject: task.subject.to_string(),
+            client_id: issued.client.clone(),
+            audience: issued.audience.clone(),
+            actors: actors.collect(),
+            mission: Mission::new(&task.id, anchor, task.expires_at),
+            authorization_details: granted.authorization_details().as_ref().clone(),
+            binding: issued.binding,
+            expires_at: issued.expires_at,
+        };
+        let now = self.clock.now();
+        let text = AccessIssuer::new(issuer.to_owned(), Arc::new(key)).issue(&says, now);
+        let verifier = AccessVerifier::new(issuer.to_owned(), keys.expect("keys"));
+        let read = verifier.verify(&text.expect("a token"), &issued.audience, now);
+        read.expect("a token of this issuer")
     }
 
     /// Polls `future` and lets the sequencer work until it is done.

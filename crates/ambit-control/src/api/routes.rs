@@ -302,7 +302,7 @@ const OTHERS: &[Route] = &[
         method: "POST",
         path: "/oauth/token",
         asks: Asks::Client,
-        summary: "Issues a token under a live task: `client_credentials`, `authorization_code`, `refresh_token`.",
+        summary: "Issues a token under a live task: `client_credentials`, `authorization_code`, `refresh_token`, a workload token (RFC 7523), or in exchange for a delegator's token and its delegation (RFC 8693).",
         request: Some("TokenRequest"),
         answer: "TokenAnswer",
         handler: || post(oauth::token),

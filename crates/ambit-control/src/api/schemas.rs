@@ -488,7 +488,13 @@ pub(super) const SCHEMAS: &[Schema] = &[
         members: &[
             Member(
                 "grant_type",
-                Word(&["client_credentials", "authorization_code", "refresh_token"]),
+                Word(&[
+                    "client_credentials",
+                    "authorization_code",
+                    "refresh_token",
+                    "urn:ietf:params:oauth:grant-type:jwt-bearer",
+                    "urn:ietf:params:oauth:grant-type:token-exchange",
+                ]),
                 Always,
             ),
             Member("resource", Text, Maybe),
@@ -496,6 +502,13 @@ pub(super) const SCHEMAS: &[Schema] = &[
             Member("redirect_uri", Text, Maybe),
             Member("code_verifier", Text, Maybe),
             Member("refresh_token", Text, Maybe),
+            Member("assertion", Text, Maybe),
+            Member("subject_token", Text, Maybe),
+            Member("subject_token_type", Text, Maybe),
+            Member("actor_token", Text, Maybe),
+            Member("actor_token_type", Text, Maybe),
+            Member("requested_token_type", Text, Maybe),
+            Member("delegation", Text, Maybe),
             Member("client_id", Text, Maybe),
             Member("client_assertion_type", Text, Maybe),
             Member("client_assertion", Text, Maybe),
@@ -509,6 +522,7 @@ pub(super) const SCHEMAS: &[Schema] = &[
             Member("expires_in", Count, Always),
             Member("authorization_details", Anything, Always),
             Member("refresh_token", Text, Maybe),
+            Member("issued_token_type", Text, Maybe),
         ],
     },
     Schema {

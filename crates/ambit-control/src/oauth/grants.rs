@@ -10,6 +10,7 @@ use super::{
     BEARER_TTL, OAuthError, Server,
     claimed::{by_key, jwt_bearer},
     client::Client,
+    exchange::{TOKEN_EXCHANGE, token_exchange},
     form::{Form, JWT_BEARER},
     locked,
 };
@@ -32,6 +33,7 @@ pub(super) async fn grant(
         "authorization_code" => authorization_code(server, asking).await,
         "refresh_token" => refresh_token(server, asking).await,
         JWT_BEARER => jwt_bearer(server, asking).await,
+        TOKEN_EXCHANGE => token_exchange(server, asking).await,
         other => Err(OAuthError::new(
             "unsupported_grant_type",
             format!(

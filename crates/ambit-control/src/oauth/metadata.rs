@@ -10,7 +10,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 
-use super::{OAuthError, Server, form::JWT_BEARER};
+use super::{OAuthError, Server, exchange::TOKEN_EXCHANGE, form::JWT_BEARER};
 use crate::api::Shared;
 
 pub(super) const TOKEN: &str = "/oauth/token";
@@ -62,7 +62,12 @@ fn members(server: Server<'_>) -> Vec<(&'static str, Value)> {
         ("response_types_supported", list([])),
         (
             "grant_types_supported",
-            list(["client_credentials", JWT_BEARER]),
+            list([
+                "client_credentials",
+                "refresh_token",
+                JWT_BEARER,
+                TOKEN_EXCHANGE,
+            ]),
         ),
         (
             "token_endpoint_auth_methods_supported",

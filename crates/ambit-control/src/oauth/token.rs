@@ -2,7 +2,11 @@
 
 use std::sync::Arc;
 
-use ambit_core::{Timestamp, json::Value, token::KeyBinding};
+use ambit_core::{
+    Timestamp,
+    json::Value,
+    token::{Grant, KeyBinding},
+};
 use ambit_engine::TokenGrant;
 use ambit_identity::{
     InstanceCaller,
@@ -17,6 +21,7 @@ use axum::{
 use super::{
     OAuthError, Server,
     error::{json, put_nonce},
+    exchange::ACCESS_TOKEN,
     form::Form,
     grants::{Asking, grant},
     metadata::{MTLS_TOKEN, TOKEN},
@@ -127,6 +132,10 @@ impl Server<'_> {
             ("expires_in", lives.into()),
             ("authorization_details", details),
         ];
-        Ok(Value::object(members.into_iter().chain(refresh)))
+        let exchanged = (issued.grant == Grant::TokenExchange)
+            .then(|| ("issued_token_type", ACCESS_TOKEN.into()));
+        Ok(Value::object(
+            members.into_iter().chain(refresh).chain(exchanged),
+        ))
     }
 }

@@ -3,29 +3,25 @@
 //! Each step is decided and written in one turn of the sequencer, so that nothing comes between the look at the
 //! parent's authority and the record of what was made of it: after a revocation in the log no child starts.
 
+mod exchange;
 mod step;
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::sync::Arc;
 
-use ambit_audit::Attachment;
 use ambit_core::{
     AgentName, DecisionId, DelegationId, Digest, Millis, SpiffeId, TaskId,
     act::Target,
-    delegation::{Delegation, DelegationStep, Lineage, Part},
-    json,
-    limits::SVID_TTL_MAX,
+    delegation::{Delegation, DelegationStep, Part},
     record::Body,
-    task::{Contained, Task, TaskState},
+    task::TaskState,
 };
-use ambit_identity::{InstanceCaller, PersonCaller};
-use ambit_policy::{DelegationStanding, PartAsk, part_details};
+use ambit_identity::{InstanceCaller, PersonCaller, token::assertion::ProvedWorkload};
+use ambit_policy::{DelegationStanding, PartAsk, SubjectToken, part_details};
 
+pub use self::exchange::ExchangeRefusal;
 use self::step::{Evidence, Step, What};
-use super::{Inspection, Started};
-use crate::{
-    CustodyError, DelegationEntry, EngineError, Handle, Moment, Refusal, desk::Desk,
-    live::TaskRuntime,
-};
+use super::Inspection;
+use crate::{DelegationEntry, EngineError, Handle, Moment, Refusal, desk::Desk, live::TaskRuntime};
 
 /// Who gives a part of a task away, or takes it back.
 #[derive(Clone, Copy, Debug)]
@@ -41,6 +37,8 @@ pub enum Delegator<'a> {
 pub enum Delegate<'a> {
     /// A run of the delegate agent, with a live task of its own.
     Instance(&'a InstanceCaller),
+    /// The same, by a JWT-SVID for the authorization server alone.
+    Workload(&'a ProvedWorkload),
     /// The person on whose behalf the parent runs: their runner starts a run of the delegate agent.
     Runner(&'a PersonCaller),
 }
@@ -105,6 +103,7 @@ impl Handle {
                 depth_left: ask.depth_left,
                 expires_at,
                 standing: DelegationStanding::None,
+                subject_token: SubjectToken::None,
                 since: None,
                 contained: None,
             };
@@ -136,79 +135,6 @@ impl Handle {
             })?;
             desk.keep_sealed(written.index(), Some(ask.task), &sealed, bytes);
             Ok(delegation)
-        })
-        .await
-    }
-
-    /// Spends a delegation for a child task (RFC 8693). The caller itself becomes the actor; the subject stays.
-    ///
-    /// # Errors
-    /// A denial: the delegation is another's, was spent, was taken back or has expired, or authority above it ended.
-    pub async fn exchange(
-        &self,
-        by: Delegate<'_>,
-        delegation: DelegationId,
-        contained: Contained,
-        moment: Moment,
-    ) -> Result<Started, Refusal> {
-        let part = self.part_of(delegation)?;
-        let shared = self.shared.clone();
-        self.step(by.into(), moment, move |desk, step| {
-            let (runtime, entry) = of_delegation(desk, delegation)?;
-            let what = &What {
-                contained: Some(contained),
-                ..What::of(&entry)
-            };
-            let permit = step.permit(desk, (DelegationStep::Exchange, &runtime), what)?;
-            let at = desk.at();
-            let (id, instance) = (step.chance.id(at), step.chance.id(at));
-            let given = entry.delegation;
-            let task = Task {
-                id,
-                instance,
-                spiffe_id: shared.trust_domain.instance(&given.to, instance),
-                agent: given.to,
-                parameters: BTreeMap::new(),
-                authority: given.authority,
-                started_at: at,
-                expires_at: given.expires_at.min(runtime.task.expires_at),
-                contained,
-                lineage: Lineage::Child {
-                    parent: given.parent,
-                    delegation,
-                    depth: runtime.task.lineage.depth().saturating_add(1),
-                    depth_left: given.depth_left,
-                },
-                ..runtime.task.as_ref().clone()
-            };
-            let details = part_details(&part);
-            let text = details.to_canonical();
-            let wrapped = shared.custody.new_task_key(id, step.chance.draw())?;
-            let nonce = step.chance.draw();
-            let (sealed, bytes) = shared.custody.seal(&wrapped, id, text.as_bytes(), nonce)?;
-            let whole = Task {
-                parameters: runtime.task.parameters.clone(),
-                ..task.clone()
-            };
-            let child = TaskRuntime::child(whole, wrapped.clone(), runtime, part);
-            // Bounds that can't be compiled are found before anything is written.
-            child.scope(&*desk.live.book()?)?;
-            let written = desk.write(Body::DelegationSpent {
-                task: Box::new(task),
-                part: sealed,
-                mandate: permit.into_mandate(),
-            })?;
-            desk.attachments
-                .push(Attachment::TaskKey { task: id, wrapped });
-            desk.keep_sealed(written.index(), Some(id), &sealed, bytes);
-            let task = child.task.clone();
-            desk.live.runtime.insert(id, Arc::new(child));
-            let certificate_expires_at = task.expires_at.min(at.plus(SVID_TTL_MAX));
-            Ok(Started {
-                task,
-                authorization_details: details,
-                certificate_expires_at,
-            })
         })
         .await
     }
@@ -270,17 +196,6 @@ impl Handle {
             Box::new(move |committed| committed.map_err(Refusal::Failed).and(result))
         });
         done.await?
-    }
-
-    /// Opens the sealed part of a delegation. It never changes, so this is no part of the turn.
-    fn part_of(&self, id: DelegationId) -> Result<Part, Refusal> {
-        let found = self.shared.read()?.state.delegation(id).cloned();
-        let entry = found.ok_or_else(|| unknown(id))?;
-        let task = entry.delegation.parent;
-        let text = self.open((entry.leaf, task), &entry.part)?;
-        let details = text.and_then(|it| json::parse(&it).ok());
-        let part = details.and_then(|it| PartAsk::from_details(&it).ok()?.whole());
-        part.ok_or_else(|| CustodyError::Open { task }.into())
     }
 }
 

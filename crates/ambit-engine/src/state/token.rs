@@ -5,7 +5,7 @@
 use ambit_core::{
     TaskId, Timestamp, TokenId,
     limits::SPENT_PER_FAMILY_MAX,
-    token::{IssuedToken, Reach, TokenKind},
+    token::{Grant, IssuedToken, Reach, TokenKind},
 };
 
 use super::{
@@ -72,6 +72,7 @@ impl State {
             });
         }
         if let Some(parent) = token.parent
+            && token.grant == Grant::RefreshToken
             && matches!(token.kind, TokenKind::Refresh { .. })
         {
             self.spend_refresh(index, parent)?;

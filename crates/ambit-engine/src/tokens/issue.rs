@@ -15,7 +15,7 @@ use super::{RefreshAsk, Refreshable, TokenAsk, TokenGrant, TokenRefusal};
 use crate::{TokenUse, desk::Desk, moment::Chance};
 
 /// Issues the first tokens of a grant.
-pub(super) fn first(
+pub(crate) fn first(
     desk: &mut Desk<'_>,
     task: TaskId,
     ask: TokenAsk,

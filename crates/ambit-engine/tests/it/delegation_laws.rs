@@ -1,13 +1,14 @@
 //! Laws of delegation on random sequences of legal and illegal steps.
 
 use ambit_core::{
-    DelegationId, TaskId,
+    DelegationId, Digest, TaskId,
     act::Target,
     delegation::Lineage,
     record::{Answer, Body, Decided, Record},
     task::TaskState,
+    token::KeyBinding,
 };
-use ambit_identity::InstanceCaller;
+use ambit_identity::{InstanceCaller, token::access::AccessToken};
 use ambit_testkit::{World, delegating_office};
 use proptest::prelude::*;
 
@@ -16,6 +17,7 @@ use crate::{
         ALL, By, CLOSE, READ, delegate, exchange, part, rebuilt_alike, standing, withdraw,
     },
     support::{arguments, ask, id},
+    token_exchange::{exchange_token, token},
 };
 
 /// One step of somebody.
@@ -42,6 +44,14 @@ enum Move {
         by: usize,
         what: usize,
     },
+    Token {
+        by: usize,
+    },
+    ExchangeToken {
+        which: usize,
+        by: usize,
+        subject: usize,
+    },
 }
 
 fn moves() -> impl Strategy<Value = Move> {
@@ -52,6 +62,9 @@ fn moves() -> impl Strategy<Value = Move> {
             .prop_map(|(which, by)| Move::Exchange { which, by }),
         1 => (0..8_usize, 0..6_usize).prop_map(|(which, by)| Move::Withdraw { which, by }),
         1 => (0..6_usize).prop_map(|which| Move::Revoke { which }),
+        3 => (0..6_usize).prop_map(|by| Move::Token { by }),
+        3 => (0..8_usize, 0..6_usize, 0..6_usize)
+            .prop_map(|(which, by, subject)| Move::ExchangeToken { which, by, subject }),
         6 => (0..6_usize, 0..6_usize).prop_map(|(by, what)| Move::Call { by, what }),
     ]
 }
@@ -69,6 +82,7 @@ struct Play {
     world: World,
     tasks: Vec<(TaskId, InstanceCaller)>,
     delegations: Vec<DelegationId>,
+    tokens: Vec<AccessToken>,
 }
 
 impl Play {
@@ -79,6 +93,7 @@ impl Play {
             world,
             tasks: vec![(root.task.id, caller)],
             delegations: Vec::new(),
+            tokens: Vec::new(),
         }
     }
 
@@ -112,7 +127,28 @@ impl Play {
                 let by = By::Run(self.tasks[at(*by, self.tasks.len())].1.clone());
                 let _ = withdraw(&mut self.world, &by, delegation);
             }
-            Move::Exchange { .. } | Move::Withdraw { .. } => {}
+            Move::Token { by } => {
+                let caller = self.tasks[at(*by, self.tasks.len())].1.clone();
+                self.tokens.extend(token(&mut self.world, &caller));
+            }
+            Move::ExchangeToken { which, by, subject }
+                if !self.delegations.is_empty() && !self.tokens.is_empty() =>
+            {
+                let delegation = self.delegations[at(*which, self.delegations.len())];
+                let caller = self.tasks[at(*by, self.tasks.len())].1.clone();
+                let subject = self.tokens[at(*subject, self.tokens.len())].clone();
+                let shown = (delegation, &subject);
+                let key = KeyBinding::Dpop {
+                    thumbprint: Digest::of(b"delegate"),
+                };
+                if let Ok(granted) = exchange_token(&mut self.world, &caller, shown, key) {
+                    let child = granted.task();
+                    let caller = self.world.instance(child);
+                    self.tasks.push((child.id, caller));
+                    self.tokens.push(self.world.access_token(&granted));
+                }
+            }
+            Move::Exchange { .. } | Move::Withdraw { .. } | Move::ExchangeToken { .. } => {}
             Move::Revoke { which } => {
                 let target = Target::Task(self.tasks[at(*which, self.tasks.len())].0);
                 let (handle, ana) = (self.world.handle.clone(), self.world.person("ana"));
@@ -223,6 +259,7 @@ proptest! {
                 Body::DelegationMade { delegation, .. } => {
                     prop_assert!(!is_over(&over, delegation.parent));
                 }
+                Body::TokenIssued(token) => prop_assert!(!is_over(&over, token.task)),
                 Body::DelegationSpent { task, .. } => {
                     prop_assert!(!is_over(&over, task.id));
                     let Lineage::Child { delegation, .. } = task.lineage else {

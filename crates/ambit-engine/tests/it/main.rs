@@ -19,4 +19,5 @@ mod path;
 mod rebuild;
 mod reinstate;
 mod support;
+mod token_exchange;
 mod tokens;

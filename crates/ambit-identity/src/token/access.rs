@@ -301,7 +301,7 @@ fn check_grant(grant: &AccessGrant, now: Timestamp) -> Result<(), JoseError> {
         });
     }
     if !(1..=ACTORS_MAX).contains(&grant.actors.len()) {
-        return wrong("act", "a chain of 1 to 8 actors");
+        return wrong("act", "a chain of 1 to 9 actors");
     }
     if !(1..=TOKEN_ID_BYTES_MAX).contains(&grant.token_id.len()) {
         return wrong("jti", "from 1 to 128 bytes long");

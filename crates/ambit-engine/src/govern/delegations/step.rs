@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, sync::Arc};
 
 use ambit_core::{
-    AgentName, DecisionId, SpiffeId, TaskId, Timestamp,
+    AgentName, DecisionId, InstanceId, SpiffeId, TaskId, Timestamp,
     act::Target,
     delegation::{DelegationStep, Part},
     estate::PersonRole,
@@ -14,19 +14,30 @@ use ambit_core::{
 use ambit_identity::InstanceCaller;
 use ambit_policy::{
     Acting, DelegationAsk, DelegationDecision, DelegationPermit, DelegationRoom,
-    DelegationStanding, Denial, Standing, decide_delegation,
+    DelegationStanding, Denial, Standing, SubjectToken, decide_delegation,
 };
 
 use super::{Delegate, Delegator, standing};
 use crate::{
-    DelegationEntry, Denied, Moment, Refusal, desk::Desk, govern::Asked, live::TaskRuntime,
-    moment::Chance, quota::Writing, sequencer::Shared, state::Room,
+    DelegationEntry, Denied, Moment, Refusal, TaskEntry, desk::Desk, govern::Asked,
+    live::TaskRuntime, moment::Chance, quota::Writing, sequencer::Shared, state::Room,
 };
 
 /// Who takes a step, proved.
 pub(super) enum Evidence {
-    Instance(InstanceCaller),
+    Instance(Run),
     Person(ambit_identity::PersonCaller),
+}
+
+/// A run of an agent, proved.
+pub(super) struct Run {
+    spiffe_id: SpiffeId,
+    agent: AgentName,
+    instance: InstanceId,
+    expires_at: Timestamp,
+    binding: &'static str,
+    /// How it came, when an access token may stand behind that.
+    caller: Option<InstanceCaller>,
 }
 
 /// A step at the desk: who, when, and with which chance.
@@ -39,7 +50,7 @@ pub(super) struct Step {
 }
 
 enum By {
-    Instance(InstanceCaller),
+    Instance(Run),
     Person(Box<Asked>),
 }
 
@@ -51,6 +62,7 @@ pub(super) struct What {
     pub(super) depth_left: u8,
     pub(super) expires_at: Timestamp,
     pub(super) standing: DelegationStanding,
+    pub(super) subject_token: SubjectToken,
     /// The leaf that made the delegation, when it is made.
     pub(super) since: Option<u64>,
     pub(super) contained: Option<Contained>,
@@ -67,6 +79,7 @@ impl What {
             depth_left: delegation.depth_left,
             expires_at: delegation.expires_at,
             standing: entry.standing,
+            subject_token: SubjectToken::None,
             since: Some(entry.leaf),
             contained: None,
         }
@@ -79,7 +92,7 @@ impl Step {
         let decision = chance.id(moment.now);
         let own = Chance::new(chance.draw());
         let by = match by {
-            Evidence::Instance(caller) => By::Instance(caller),
+            Evidence::Instance(run) => By::Instance(run),
             Evidence::Person(caller) => By::Person(Box::new(Asked {
                 caller,
                 chance,
@@ -116,7 +129,7 @@ impl Step {
             .ok_or_else(|| Refusal::not_found(task.id))?;
         let none = BTreeSet::<PersonRole>::new();
         let by = match (&self.by, person) {
-            (By::Instance(caller), _) => self.instance(desk, caller),
+            (By::Instance(run), _) => self.instance(desk, run),
             (By::Person(asked), Some(person)) => {
                 let people = &book.estate().people;
                 Acting::Person {
@@ -156,6 +169,7 @@ impl Step {
             depth_left: what.depth_left,
             expires_at: what.expires_at,
             standing: what.standing,
+            subject_token: what.subject_token,
             room: room(desk, step, (task.id, actor)),
             contained: what.contained,
         });
@@ -165,14 +179,28 @@ impl Step {
         }
     }
 
-    fn instance<'a>(&self, desk: &Desk<'_>, caller: &'a InstanceCaller) -> Acting<'a> {
+    /// Says how contained a child runs: as its runner says, and one that an instance takes never more than the instance.
+    pub(super) fn contained(&self, desk: &Desk<'_>, asked: Option<Contained>) -> Contained {
+        let own = match &self.by {
+            By::Person(_) => return asked.unwrap_or(Contained::None),
+            By::Instance(run) => own_task(desk, run).map(|it| it.task.contained),
+        };
+        match (own, asked) {
+            (Some(Contained::Namespaces), None | Some(Contained::Namespaces)) => {
+                Contained::Namespaces
+            }
+            (Some(_) | None, _) => Contained::None,
+        }
+    }
+
+    fn instance<'a>(&self, desk: &Desk<'_>, run: &'a Run) -> Acting<'a> {
         let state = &desk.live.state;
-        let own = state.instances.get(&caller.instance());
-        let own = own.and_then(|it| state.task(*it));
-        // The certificate names the agent too; a task of another agent is none of the caller's.
-        let own = own.filter(|it| it.task.spiffe_id == *caller.spiffe_id());
-        let over = caller.expires_at() <= desk.at().max(self.asked_at)
-            || !desk.live.token_is_worth(caller);
+        let own = own_task(desk, run);
+        let given_up = run
+            .caller
+            .as_ref()
+            .is_some_and(|it| !desk.live.token_is_worth(it));
+        let over = given_up || run.expires_at <= desk.at().max(self.asked_at);
         let standing_of = |id: TaskId| {
             if over {
                 return TaskState::Ended(End::Expired);
@@ -181,23 +209,23 @@ impl Step {
         };
         let leaf = own.map_or(0, |it| it.leaf);
         let revoked = [
-            Target::Instance(caller.instance()),
-            Target::Agent(caller.agent().clone()),
+            Target::Instance(run.instance),
+            Target::Agent(run.agent.clone()),
         ];
         let revoked = revoked
             .iter()
             .any(|it| state.standing_since(leaf, it) == Standing::Revoked);
         Acting::Instance {
-            instance: caller.instance(),
-            agent: caller.agent(),
-            spiffe_id: caller.spiffe_id(),
+            instance: run.instance,
+            agent: &run.agent,
+            spiffe_id: &run.spiffe_id,
             task: own.map(|it| (it.task.id, standing_of(it.task.id))),
             standing: if revoked {
                 Standing::Revoked
             } else {
                 Standing::Live
             },
-            binding: caller.binding().as_str(),
+            binding: run.binding,
         }
     }
 
@@ -252,20 +280,58 @@ fn room(desk: &Desk<'_>, step: DelegationStep, (task, by): (TaskId, Actor)) -> D
     }
 }
 
-impl From<Delegator<'_>> for Evidence {
-    fn from(by: Delegator<'_>) -> Self {
-        match by {
-            Delegator::Instance(caller) => Self::Instance(caller.clone()),
-            Delegator::Person(caller) => Self::Person(caller.clone()),
+/// Returns the task that a run serves.
+fn own_task<'d>(desk: &'d Desk<'_>, run: &Run) -> Option<&'d TaskEntry> {
+    let state = &desk.live.state;
+    let own = state.instances.get(&run.instance);
+    let own = own.and_then(|it| state.task(*it));
+    // The certificate names the agent too; a task of another agent is none of the caller's.
+    own.filter(|it| it.task.spiffe_id == run.spiffe_id)
+}
+
+impl Evidence {
+    /// Takes the delegate's proof up.
+    pub(super) fn of_delegate(by: Delegate<'_>) -> Result<Self, Refusal> {
+        Ok(match by {
+            Delegate::Instance(caller) => Self::Instance(caller.into()),
+            Delegate::Workload(proved) => {
+                let spiffe_id = proved.spiffe_id().clone();
+                let run = spiffe_id.as_instance();
+                let (agent, instance) = run.ok_or_else(|| {
+                    Refusal::NotFound(format!("{spiffe_id} is no run of an agent"))
+                })?;
+                Self::Instance(Run {
+                    agent,
+                    instance,
+                    spiffe_id,
+                    expires_at: proved.expires_at(),
+                    binding: "jwt_svid",
+                    caller: None,
+                })
+            }
+            Delegate::Runner(caller) => Self::Person(caller.clone()),
+        })
+    }
+}
+
+impl From<&InstanceCaller> for Run {
+    fn from(caller: &InstanceCaller) -> Self {
+        Self {
+            spiffe_id: caller.spiffe_id().clone(),
+            agent: caller.agent().clone(),
+            instance: caller.instance(),
+            expires_at: caller.expires_at(),
+            binding: caller.binding().as_str(),
+            caller: Some(caller.clone()),
         }
     }
 }
 
-impl From<Delegate<'_>> for Evidence {
-    fn from(by: Delegate<'_>) -> Self {
+impl From<Delegator<'_>> for Evidence {
+    fn from(by: Delegator<'_>) -> Self {
         match by {
-            Delegate::Instance(caller) => Self::Instance(caller.clone()),
-            Delegate::Runner(caller) => Self::Person(caller.clone()),
+            Delegator::Instance(caller) => Self::Instance(caller.into()),
+            Delegator::Person(caller) => Self::Person(caller.clone()),
         }
     }
 }

@@ -16,7 +16,7 @@ pub(in crate::token) fn token_id(claims: &Claims) -> Result<String, JoseError> {
 }
 
 pub(super) fn actors(claims: &Claims) -> Result<Vec<SpiffeId>, JoseError> {
-    let rule = "a chain of 1 to 8 objects with `sub`, a SPIFFE ID, and `act` alone";
+    let rule = "a chain of 1 to 9 objects with `sub`, a SPIFFE ID, and `act` alone";
     let wrong = || JoseError::Claim { name: "act", rule };
     let mut actors = Vec::new();
     let mut next = Some(claims.get("act").ok_or_else(wrong)?);

@@ -1,0 +1,142 @@
+//! Token exchange (RFC 8693): the wire form of spending a delegation.
+//!
+//! The standard leaves open who may exchange what. Here a subject token alone gives nothing: the task that it is of
+//! must have delegated to the very client that asks, by name, once. The client is the actor; there is no way to name
+//! another one. So a pair of tokens that belong to different chains is refused, whoever holds both.
+
+use ambit_core::{
+    DelegationId,
+    token::{Grant, KeyBinding},
+};
+use ambit_engine::{Delegate, ExchangeRefusal, Refreshable, Refusal, TokenAsk, TokenGrant};
+
+use super::{
+    OAuthError, Server,
+    client::Client,
+    grants::{Asking, refuse_narrower, ttl},
+    keyring::LiveToken,
+};
+
+/// The grant (RFC 8693 §2.1).
+pub(super) const TOKEN_EXCHANGE: &str = "urn:ietf:params:oauth:grant-type:token-exchange";
+/// The one type of token that is taken and given (RFC 8693 §3).
+pub(super) const ACCESS_TOKEN: &str = "urn:ietf:params:oauth:token-type:access_token";
+
+/// Spends the delegation that the form names for a child task and its first tokens.
+pub(super) async fn token_exchange(
+    server: Server<'_>,
+    asking: Asking<'_>,
+) -> Result<TokenGrant, OAuthError> {
+    let form = asking.form;
+    refuse_narrower(form)?;
+    let place = server.place(form)?;
+    let by = match asking.client {
+        Client::Instance(caller) => Delegate::Instance(caller),
+        Client::Workload(proved) => Delegate::Workload(proved),
+        Client::Known { .. } | Client::Unnamed => {
+            return Err(OAuthError::new(
+                "unauthorized_client",
+                "only a run of the agent that the delegation names takes it; prove yourself by its JWT-SVID or X509-SVID",
+            ));
+        }
+    };
+    let client = asking.client.name()?;
+    only_access_tokens(
+        asking.form.get("requested_token_type"),
+        "requested_token_type",
+    )?;
+    let subject = shown(server, &asking, ("subject_token", "subject_token_type"))?;
+    let subject = subject.ok_or_else(|| {
+        OAuthError::request(
+            "parameter `subject_token` is missing; show a token of the task that delegated",
+        )
+    })?;
+    if let Some(actor) = shown(server, &asking, ("actor_token", "actor_token_type"))? {
+        let acts = actor.token.grant().actors.first();
+        if acts.is_none_or(|it| it.to_string() != client) {
+            return Err(OAuthError::request(
+                "actor_token is of another actor than the client that proved itself; leave it out: the client is the actor",
+            ));
+        }
+    }
+    let delegation: DelegationId = form.required("delegation")?.parse().map_err(|_| {
+        OAuthError::request(
+            "`delegation` is no name of a delegation, such as the `dlg_…` that its task was given",
+        )
+    })?;
+    if asking.binding == KeyBinding::Bearer {
+        return Err(OAuthError::new(
+            "invalid_dpop_proof",
+            "what is delegated is bound to the delegate's key; send a DPoP proof (RFC 9449), or ask at the mTLS endpoint",
+        ));
+    }
+    let ask = TokenAsk {
+        client,
+        audience: place.url,
+        binding: asking.binding,
+        ttl: ttl(asking.binding),
+        // The child outlives its first token, and nobody else can be asked for the next one.
+        refreshable: Refreshable::Yes,
+        grant: Grant::TokenExchange,
+        parent: Some(subject.issued.id),
+    };
+    let moment = (server.control.clock)();
+    let shown = (delegation, &subject.token);
+    let granted = server.control.handle.exchange_token(by, shown, ask, moment);
+    granted.await.map_err(refused)
+}
+
+/// Reads a token that is shown beside the request: ours, and worth something now.
+fn shown(
+    server: Server<'_>,
+    asking: &Asking<'_>,
+    (name, kind): (&'static str, &'static str),
+) -> Result<Option<LiveToken>, OAuthError> {
+    let given = asking.form.get(kind);
+    let Some(text) = asking.form.get(name) else {
+        return match given {
+            None => Ok(None),
+            Some(_) => Err(OAuthError::request(format!(
+                "`{kind}` stands without `{name}`; send both"
+            ))),
+        };
+    };
+    if given.is_none() {
+        return Err(OAuthError::request(format!(
+            "parameter `{kind}` is missing; it is {ACCESS_TOKEN}"
+        )));
+    }
+    only_access_tokens(given, kind)?;
+    let now = (server.control.clock)().now;
+    server.live_token(text, now)?.map(Some).ok_or_else(|| {
+        OAuthError::request(format!(
+            "`{name}` is worth nothing: it is no access token of this server, expired, was given up, or its task has ended"
+        ))
+    })
+}
+
+fn only_access_tokens(kind: Option<&str>, name: &str) -> Result<(), OAuthError> {
+    if kind.is_none_or(|it| it == ACCESS_TOKEN) {
+        return Ok(());
+    }
+    Err(OAuthError::request(format!(
+        "`{name}` must be {ACCESS_TOKEN}"
+    )))
+}
+
+/// RFC 8693 §2.2.2: whatever is not acceptable by policy is an invalid request.
+fn refused(refusal: ExchangeRefusal) -> OAuthError {
+    match refusal {
+        ExchangeRefusal::Step(Refusal::Denied { denied, .. }) => OAuthError::request(format!(
+            "{}: {} ({})",
+            denied.reason.code(),
+            denied.reason.for_agent(),
+            denied.decision
+        )),
+        ExchangeRefusal::Step(Refusal::NotFound(what) | Refusal::Invalid(what)) => {
+            OAuthError::request(what)
+        }
+        ExchangeRefusal::Step(Refusal::Failed(error)) => error.into(),
+        ExchangeRefusal::Token(error) => OAuthError::refused(error),
+    }
+}
