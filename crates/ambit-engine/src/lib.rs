@@ -31,7 +31,7 @@ pub use crate::{
     error::{Denied, EngineError, Refusal},
     govern::{
         Applied, ApprovalSummary, Claim, Counts, Delegate, DelegateTask, DelegationSummary,
-        Delegator, Ender, Inspection, KeyLeave, KeyRotation, Reinstatement, RevocationReport,
+        Delegator, Ender, Inspection, KeyLeave, KeyRotation, NotInstance, Reinstatement, RevocationReport,
         ServerInspection, StartTask, Started, TaskSummary, WAITING_PER_AGENT_MAX, Waits,
         Withdrawal,
     },

@@ -10,8 +10,9 @@ use std::{
 };
 
 use ambit_control::{
-    api::{operations_router, people_router, public_router},
+    api::{bundle_router, operations_router, people_router, public_router},
     check::Checked,
+    estate::EstateFiles,
 };
 use ambit_engine::Refusal;
 use ambit_identity::{IdentityError, PeerCredentials, identify_person};
@@ -20,8 +21,9 @@ use tokio::{net::TcpListener, sync::oneshot, task::JoinSet, time::timeout};
 use super::{
     doors::{self, Outbound},
     engine::{self, EngineStartError, Running, tick},
+    federate::federate,
     listen::{ControlSocket, health},
-    public::{FaceError, PublicPort},
+    public::{BundlePort, FaceError, PublicPort},
     recover,
     rotate::rotate,
     workload::WorkloadSocket,
@@ -82,6 +84,7 @@ pub(crate) struct Server {
     control: PathBuf,
     workload: PathBuf,
     public: Option<String>,
+    bundle: Option<SocketAddr>,
     tasks: JoinSet<()>,
     ended: oneshot::Receiver<()>,
 }
@@ -187,12 +190,21 @@ impl Server {
         let place = (&plan.state, clock);
         let doors = doors::join(&running, sandbox, at, place, (public, outbound))?;
         let public = public.map(|(url, ..)| url.as_str().to_owned());
+        let bundles = match plan.doors.bundle {
+            Some(address) => Some(BundlePort::bind(address, &running, clock).await?),
+            None => None,
+        };
+        let bundle = bundles.as_ref().map(BundlePort::address).transpose()?;
         let mut tasks = JoinSet::new();
+        if let Some(port) = bundles {
+            tasks.spawn(port.serve(bundle_router(&doors.people)));
+        }
         if let Some((port, _)) = port {
             tasks.spawn(port.serve(public_router(&doors.people)));
         }
         tasks.spawn(tick(running));
         tasks.spawn(rotate(doors.people.clone()));
+        tasks.spawn(federate(doors.people.clone()));
         tasks.spawn(serve_workloads(doors.people.clone(), workloads));
         tasks.spawn(health(health_door, operations_router(&doors.people)));
         tasks.spawn(socket.serve(people_router(&doors.people)));
@@ -204,6 +216,7 @@ impl Server {
             control,
             workload,
             public,
+            bundle,
             tasks,
             ended,
         })
@@ -232,6 +245,11 @@ impl Server {
     /// Returns how anybody names the public port, when there is one.
     pub(crate) fn public(&self) -> Option<&str> {
         self.public.as_deref()
+    }
+
+    /// Returns where the bundle is served by SPIFFE ID, when it is.
+    pub(crate) const fn bundle(&self) -> Option<SocketAddr> {
+        self.bundle
     }
 
     /// Closes the doors and the store.
@@ -270,17 +288,6 @@ async fn put_in_force(running: &Running, checked: Checked, when: When) -> Result
     Ok(())
 }
 
-/// What an estate is read from, within its directory. Its other folders may be mounted into servers.
-const ESTATE_FILES: [&str; 7] = [
-    "estate.toml",
-    "issuers",
-    "agents",
-    "policies",
-    "servers",
-    "templates",
-    "tests",
-];
-
 /// Returns what no stdio server may mount: whoever reads or writes it could be anybody.
 fn protected(
     state: &StateDirectory,
@@ -296,7 +303,8 @@ fn protected(
     ];
     for place in places {
         if place.is_dir() {
-            all.extend(ESTATE_FILES.map(|name| place.join(name)));
+            // Its other folders may be mounted into servers.
+            all.extend(EstateFiles::places().map(|name| place.join(name)));
         } else {
             all.push(place.clone());
         }
