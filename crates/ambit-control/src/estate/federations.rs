@@ -68,12 +68,9 @@ fn federation(mut root: Section<'_>, name: FederationName) -> Option<Federation>
     let profile = root.optional("profile");
     let endpoint = root.optional("endpoint_spiffe_id");
     let bundle = root.optional("bundle");
-    let trust_domain = match trust_domain {
-        Some(it) => it,
-        None => {
-            root.finish();
-            return None;
-        }
+    let Some(trust_domain) = trust_domain else {
+        root.finish();
+        return None;
     };
     let source = match (url, profile) {
         (None, None) => given(&root, (endpoint, bundle), &trust_domain),

@@ -139,6 +139,45 @@ pub(crate) enum ServeError {
     Svid(#[source] Box<dyn std::error::Error + Send + Sync>),
 }
 
+/// The local sockets, bound but not yet served.
+struct Sockets {
+    control: PathBuf,
+    people: ControlSocket,
+    workload: PathBuf,
+    workloads: WorkloadSocket,
+    /// What the authority comes from, with the sockets that lead to it.
+    places: Vec<PathBuf>,
+}
+
+impl Sockets {
+    fn bind(
+        state: &StateDirectory,
+        doors: &DoorsConfig,
+        mut places: Vec<PathBuf>,
+    ) -> Result<Self, ServeError> {
+        let control = doors.control.clone();
+        let control = control.unwrap_or_else(|| state.control_socket());
+        let group = doors.control_group;
+        // Who reached the workload socket from inside a container would be taken for the agent that it is.
+        places.extend(doors.workload.clone());
+        places::write(&control, group, &places).map_err(|source| ServeError::Places {
+            path: places::beside(&control),
+            source,
+        })?;
+        let people = ControlSocket::bind(&control, group).map_err(unbound(&control))?;
+        let workload = doors.workload.clone();
+        let workload = workload.unwrap_or_else(|| state.workload_socket());
+        let workloads = WorkloadSocket::bind(&workload).map_err(unbound(&workload))?;
+        Ok(Self {
+            control,
+            people,
+            workload,
+            workloads,
+            places,
+        })
+    }
+}
+
 impl Server {
     /// Opens the engine and the doors.
     pub(crate) async fn start(plan: Plan, clock: &Clock) -> Result<Self, ServeError> {
@@ -153,26 +192,10 @@ impl Server {
         }
         let gateway = listen(plan.doors.gateway).await?;
         let health_door = listen(plan.doors.health).await?;
-        let control = plan
-            .doors
-            .control
-            .clone()
-            .unwrap_or_else(|| plan.state.control_socket());
-        let group = plan.doors.control_group;
-        // Who reached the workload socket from inside a container would be taken for the agent that it is.
-        let mut places = plan.places;
-        places.extend(plan.doors.workload.clone());
-        places::write(&control, group, &places).map_err(|source| ServeError::Places {
-            path: places::beside(&control),
-            source,
-        })?;
-        let socket = ControlSocket::bind(&control, group).map_err(unbound(&control))?;
-        let workload = plan.doors.workload.clone();
-        let workload = workload.unwrap_or_else(|| plan.state.workload_socket());
-        let workloads = WorkloadSocket::bind(&workload).map_err(unbound(&workload))?;
+        let sockets = Sockets::bind(&plan.state, &plan.doors, plan.places)?;
         let addresses = (local(&gateway)?, local(&health_door)?);
         let path = plan.search_path.as_ref();
-        let protected = protected(&plan.state, &plan.mark, &control, &places);
+        let protected = protected(&plan.state, &plan.mark, &sockets.control, &sockets.places);
         let sandbox = doors::sandbox(&plan.doors, path, plan.estate_directory, protected).await;
         let port = match &plan.public {
             Some(config) => Some((PublicPort::bind(config, &running, clock).await?, config)),
@@ -205,16 +228,16 @@ impl Server {
         tasks.spawn(tick(running));
         tasks.spawn(rotate(doors.people.clone()));
         tasks.spawn(federate(doors.people.clone()));
-        tasks.spawn(serve_workloads(doors.people.clone(), workloads));
+        tasks.spawn(serve_workloads(doors.people.clone(), sockets.workloads));
         tasks.spawn(health(health_door, operations_router(&doors.people)));
-        tasks.spawn(socket.serve(people_router(&doors.people)));
+        tasks.spawn(sockets.people.serve(people_router(&doors.people)));
         let agents = doors.gateway;
         tasks.spawn(async move { agents.serve_tls(gateway, doors.face, pending()).await });
         Ok(Self {
             gateway: addresses.0,
             health: addresses.1,
-            control,
-            workload,
+            control: sockets.control,
+            workload: sockets.workload,
             public,
             bundle,
             tasks,
