@@ -291,6 +291,7 @@ fn estate(federation: &Federation, agents: &[(&str, &str)]) -> Estate {
             model_endpoints: Default::default(),
             workloads: Vec::new(),
             tokens: Vec::new(),
+            parts_of: Default::default(),
             svids: vec![registration],
         };
         (name, agent)
