@@ -57,6 +57,7 @@ pub use self::{
 };
 use self::{idempotency::Idempotency, presence::Presences};
 use crate::{
+    federation::{FederationParts, Federations},
     foreign::{Fetch, ForeignKeys},
     oauth::{FindClient, OAuth},
     people::{Sessions, SignIns},
@@ -95,6 +96,8 @@ pub struct Control {
     pub list_tools: ListTools,
     /// Fetches what foreign issuers publish.
     pub fetch: Fetch,
+    /// What it takes to believe foreign trust domains.
+    pub federation: FederationParts,
     /// What anybody may read of the log.
     pub published: Published,
     /// How clients with access tokens name the gateway: scheme, host and port. Each of its routes is a resource
@@ -117,6 +120,7 @@ pub(crate) struct Shared {
     presences: Presences,
     workloads: Workloads,
     foreign: ForeignKeys,
+    federations: Federations,
     oauth: OAuth,
     rotating: tokio::sync::Mutex<()>,
     sessions: Sessions,
@@ -138,6 +142,7 @@ impl Doors {
             presences: Presences::default(),
             workloads: Workloads::default(),
             foreign: ForeignKeys::default(),
+            federations: Federations::default(),
             rotating: tokio::sync::Mutex::default(),
             sessions: Sessions::default(),
             flows: FlowKey::new(&began.chance),
@@ -169,6 +174,10 @@ impl Shared {
     pub(crate) const fn foreign(&self) -> &ForeignKeys {
         &self.foreign
     }
+
+    pub(crate) const fn federations(&self) -> &Federations {
+        &self.federations
+    }
 }
 
 impl Control {
@@ -193,6 +202,11 @@ pub fn instance_router(doors: &Doors) -> Router {
 /// The routes for health checks and metrics. They tell numbers only and belong on loopback.
 pub fn operations_router(doors: &Doors) -> Router {
     routes::router(Door::Operations, doors.0.clone())
+}
+
+/// The route of the bundle alone, for the port where it is known by a SPIFFE ID (`https_spiffe`).
+pub fn bundle_router(doors: &Doors) -> Router {
+    routes::bundle_router(doors.0.clone())
 }
 
 /// The routes for anybody, on the public port. Nothing is decided. Who asks is not identified, but for people who sign in

@@ -10,6 +10,7 @@
 //! templates/NAME.toml         the most that a kind of task may ask for
 //! policies/NAME.cedar         the tenant's own guardrails
 //! tests/NAME.toml             decision tables; they gate `apply`
+//! trust/NAME.toml             foreign trust domains whose workloads are believed
 //! files/                      whatever stdio servers mount; not part of the version
 //! ```
 //!
@@ -18,6 +19,7 @@
 mod agents;
 mod clients;
 mod document;
+mod federations;
 mod files;
 mod issuers;
 mod people;
@@ -36,6 +38,7 @@ use ambit_core::{
 
 pub use self::{
     clients::CLIENTS_MAX,
+    federations::FEDERATIONS_MAX,
     files::{ARCHIVE_BYTES_MAX, EstateFiles, FILE_BYTES_MAX, FILES_MAX},
     issuers::ISSUERS_MAX,
     problem::EstateProblem,
@@ -96,12 +99,14 @@ impl EstateFiles {
         let servers = servers::read(self, &aliases, &problems);
         let templates = templates::read(self, &known, &aliases, &servers, &problems);
         let issuers = issuers::read(self, &problems);
+        let federations = federations::read(self, &problems);
         let agents = agents::read(self, &known, &aliases, (&servers, &templates), &problems);
         let clients = clients::read(self, &known, &aliases, &problems);
         let estate = Estate {
             digest: Digest::of(&archive),
             agents,
             clients,
+            federations,
             issuers,
             servers,
             templates,
@@ -134,6 +139,7 @@ struct Known<'a> {
     servers: BTreeSet<&'a str>,
     templates: BTreeSet<&'a str>,
     issuers: BTreeSet<&'a str>,
+    federations: BTreeSet<&'a str>,
     agents: BTreeSet<&'a str>,
 }
 
@@ -144,6 +150,7 @@ impl<'a> Known<'a> {
             servers: stems(Kind::Server),
             templates: stems(Kind::Template),
             issuers: stems(Kind::Issuer),
+            federations: stems(Kind::Federation),
             agents: stems(Kind::Agent),
         }
     }

@@ -6,13 +6,14 @@ use std::{future::Future, pin::Pin, sync::Arc};
 
 use ambit_core::{
     Millis, Timestamp,
-    estate::{Issuer, IssuerKeys},
+    estate::{Estate, Issuer, IssuerKeys},
 };
 use ambit_engine::EngineError;
 use ambit_identity::{
     Claimant,
     jose::{Algorithm, JoseError, JwkSet},
     token::{
+        jwt_svid::claimed_trust_domain,
         registration::identify_token,
         workload_token::{WorkloadIssuer, WorkloadToken, claimed_issuer},
     },
@@ -69,6 +70,9 @@ impl ForeignKeys {
     ) -> Result<Claimant, ForeignTokenError> {
         let book = control.handle.book()?;
         let estate = book.estate();
+        if let Some(claimant) = by_svid(control, estate, token)? {
+            return Ok(claimant);
+        }
         let claimed = claimed_issuer(token).map_err(ForeignTokenError::Token)?;
         let issuer = estate.issuers.values().find(|it| it.issuer == claimed);
         let issuer = issuer.ok_or_else(|| {
@@ -110,6 +114,32 @@ impl ForeignKeys {
             }
             other => other,
         }
+    }
+}
+
+/// Identifies the workload of a foreign trust domain that a JWT-SVID names; none when it is no JWT-SVID of one that is
+/// believed. The audience is the authorization server's name alone.
+fn by_svid(
+    control: &Control,
+    estate: &Estate,
+    token: &str,
+) -> Result<Option<Claimant>, ForeignTokenError> {
+    let Some(issuer) = control.issuer.as_deref() else {
+        return Ok(None);
+    };
+    let federated = control.federated();
+    let claimed = claimed_trust_domain(token).ok();
+    if claimed.and_then(|it| federated.bundle(&it)).is_none() {
+        return Ok(None);
+    }
+    let now = (control.clock)().now;
+    let found = federated.identify_token(token, issuer, now);
+    let Some((svid, _)) = found.map_err(ForeignTokenError::Token)? else {
+        return Ok(None);
+    };
+    match svid.claimant(estate) {
+        Ok((_, claimant)) => Ok(Some(claimant)),
+        Err(error) => Err(ForeignTokenError::Unknown(error.to_string())),
     }
 }
 

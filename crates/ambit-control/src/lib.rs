@@ -17,6 +17,7 @@
 pub mod api;
 pub mod check;
 pub mod estate;
+pub mod federation;
 pub mod foreign;
 pub mod inspect;
 pub mod oauth;

@@ -5,6 +5,7 @@
 mod agents;
 mod clients;
 mod constraints;
+mod federations;
 mod rest;
 mod templates;
 mod tools;
@@ -60,6 +61,7 @@ pub fn plan(old: Option<&Estate>, new: &Estate) -> Plan {
     let mut subjects = agents::compare(old, new);
     subjects.extend(clients::compare(old, new));
     subjects.extend(rest::issuers(old, new));
+    subjects.extend(federations::compare(old, new));
     subjects.extend(rest::servers(old, new));
     subjects.extend(rest::people(old, new));
     subjects.extend(rest::policies(old, new));

@@ -4,6 +4,7 @@
 
 pub mod claim_rules;
 mod client;
+mod federation;
 mod issuer;
 mod server;
 mod template;
@@ -13,6 +14,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 pub use self::{
     client::{Client, ClientKeys},
+    federation::{BundleSource, Federation, SvidRegistration},
     issuer::{Issuer, IssuerKeys, TokenRegistration},
     server::{
         CredentialPlacement, CredentialUse, Effect, Mode, Mount, MountAccess, Role, Server,
@@ -24,7 +26,9 @@ pub use self::{
     },
     workload::Workload,
 };
-use crate::{AgentName, ClientName, Digest, IssuerName, ServerName, TemplateName, ToolName};
+use crate::{
+    AgentName, ClientName, Digest, FederationName, IssuerName, ServerName, TemplateName, ToolName,
+};
 
 /// What exists and what may be, as one version.
 #[derive(Clone, Debug)]
@@ -35,6 +39,8 @@ pub struct Estate {
     pub agents: BTreeMap<AgentName, Agent>,
     /// The clients of the authorization server by name.
     pub clients: BTreeMap<ClientName, Client>,
+    /// The foreign trust domains by name.
+    pub federations: BTreeMap<FederationName, Federation>,
     /// The issuers of workload tokens by name.
     pub issuers: BTreeMap<IssuerName, Issuer>,
     /// The servers by name.
@@ -83,6 +89,8 @@ pub struct Agent {
     pub workloads: Vec<Workload>,
     /// The workload tokens that are runs of it: one that fits any of these is.
     pub tokens: Vec<TokenRegistration>,
+    /// The workloads of foreign trust domains that are runs of it: one that fits any of these is.
+    pub svids: Vec<SvidRegistration>,
 }
 
 /// How much harm an agent could do, in the words of its owner.

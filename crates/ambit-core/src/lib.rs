@@ -29,7 +29,7 @@ pub use crate::{
         ApprovalId, DecisionId, DelegationId, InstanceId, PersonId, RevocationId, TaskId, TokenId,
     },
     label::{Label, Labels},
-    name::{AgentName, ClientName, IssuerName, ServerName, TemplateName, ToolName},
+    name::{AgentName, ClientName, FederationName, IssuerName, ServerName, TemplateName, ToolName},
     reason::{Reason, Remedy},
     route::GatewayRoute,
     spiffe::{SpiffeId, TrustDomain},

@@ -33,6 +33,8 @@ pub struct InvalidName {
 pub type AgentName = Name<AgentKind>;
 /// The name of a client of the authorization server that the estate declares.
 pub type ClientName = Name<ClientKind>;
+/// The name of a foreign trust domain in the estate.
+pub type FederationName = Name<FederationKind>;
 /// The name of an issuer of workload tokens.
 pub type IssuerName = Name<IssuerKind>;
 /// The name of a server.
@@ -48,6 +50,9 @@ pub enum AgentKind {}
 /// The kind of [`ClientName`].
 #[derive(Debug)]
 pub enum ClientKind {}
+/// The kind of [`FederationName`].
+#[derive(Debug)]
+pub enum FederationKind {}
 /// The kind of [`IssuerName`].
 #[derive(Debug)]
 pub enum IssuerKind {}
@@ -70,6 +75,13 @@ impl Named for AgentKind {
 }
 impl Named for ClientKind {
     const WHAT: &'static str = "a client";
+    const RULE: &'static str = SLUG_RULE;
+    fn is_well_spelled(text: &str) -> bool {
+        is_slug(text)
+    }
+}
+impl Named for FederationKind {
+    const WHAT: &'static str = "a foreign trust domain";
     const RULE: &'static str = SLUG_RULE;
     fn is_well_spelled(text: &str) -> bool {
         is_slug(text)

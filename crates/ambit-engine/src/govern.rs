@@ -25,7 +25,7 @@ use ambit_policy::{PersonDecision, PersonPermit, PersonRequest, PolicyBook, Weak
 
 pub use self::{
     approve::{ApprovalSummary, Counts},
-    claim::{Claim, WAITING_PER_AGENT_MAX, Waits},
+    claim::{Claim, NotInstance, WAITING_PER_AGENT_MAX, Waits},
     delegations::{
         Delegate, DelegateTask, DelegationSummary, Delegator, ExchangeRefusal, Withdrawal,
     },

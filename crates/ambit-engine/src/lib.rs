@@ -31,9 +31,9 @@ pub use crate::{
     error::{Denied, EngineError, Refusal},
     govern::{
         Applied, ApprovalSummary, Claim, Counts, Delegate, DelegateTask, DelegationSummary,
-        Delegator, Ender, ExchangeRefusal, Inspection, KeyLeave, KeyRotation, Reinstatement,
-        RevocationReport, ServerInspection, StartTask, Started, TaskSummary, WAITING_PER_AGENT_MAX,
-        Waits, Withdrawal,
+        Delegator, Ender, ExchangeRefusal, Inspection, KeyLeave, KeyRotation, NotInstance,
+        Reinstatement, RevocationReport, ServerInspection, StartTask, Started, TaskSummary,
+        WAITING_PER_AGENT_MAX, Waits, Withdrawal,
     },
     handle::{Answer, Handle, Held, Offer, Offers},
     moment::{Clock, Moment},

@@ -15,7 +15,9 @@ use std::{
 
 use ambit_core::Reason;
 use ambit_engine::{Clock, Handle};
-use ambit_identity::{IdentityError, InstanceCaller, TrustBundle, identify_instance};
+use ambit_identity::{
+    FederatedBundles, IdentityError, InstanceCaller, TrustBundle, identify_instance,
+};
 use bytes::Bytes;
 use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use hyper::{
@@ -53,6 +55,7 @@ use crate::{
     sandbox::SandboxPolicy,
     tokens::{TokenConfig, Tokens},
     upstream::Means,
+    visitor::Federated,
 };
 
 /// Answers what is not MCP on a connection of an identified instance: the routes under `/v1`.
@@ -78,6 +81,8 @@ pub struct GatewayConfig {
     pub links: Links,
     /// What it takes to accept access tokens; without it, only who connects with an SVID is served.
     pub tokens: Option<TokenConfig>,
+    /// The foreign trust domains whose workloads are believed. Without any, none are.
+    pub federated: Federated,
     /// Counts the requests that identified nobody. They are not written down one by one.
     pub strangers_refused: Arc<AtomicU64>,
 }
@@ -89,6 +94,7 @@ pub struct Gateway {
     pub(crate) hosts: Arc<Hosts>,
     pub(crate) fallback: Option<Fallback>,
     pub(crate) tokens: Option<Arc<Tokens>>,
+    pub(crate) federated: Federated,
     pub(crate) strangers_refused: Arc<AtomicU64>,
     seats: Arc<Semaphore>,
 }
@@ -96,7 +102,7 @@ pub struct Gateway {
 /// What the gateway shows and trusts in TLS handshakes, as of now.
 #[derive(Clone, Debug)]
 pub struct Face {
-    /// Shows the gateway's SVID and wants an instance's, or takes clients without one too.
+    /// Shows the gateway's SVID and wants one of an instance or of a foreign trust domain, or takes clients without too.
     pub tls: Arc<rustls::ServerConfig>,
     /// The roots that instances' SVIDs lead to.
     pub bundle: Arc<TrustBundle>,
@@ -128,6 +134,7 @@ impl GatewayConfig {
             fallback: None,
             links: Links::none(),
             tokens: None,
+            federated: nobody(),
             strangers_refused: Arc::default(),
         }
     }
@@ -144,6 +151,7 @@ impl Gateway {
             hosts: Arc::new(config.hosts),
             fallback: config.fallback,
             tokens: config.tokens.map(|it| Arc::new(Tokens::new(it))),
+            federated: config.federated,
             strangers_refused: config.strangers_refused,
             seats: Arc::new(Semaphore::new(CONNECTIONS_MAX)),
         }
@@ -299,6 +307,9 @@ impl Gateway {
         if chain.is_empty() && self.tokens.is_some() {
             return Ok((stream, Peer::Stranger));
         }
+        if let Some(visitor) = self.visitor(chain).map_err(AcceptError::Identity)? {
+            return Ok((stream, Peer::Foreign(Arc::new(visitor))));
+        }
         let caller = identify_instance(chain, &face.bundle, self.doors.now())
             .map_err(AcceptError::Identity)?;
         Ok((stream, Peer::Instance(caller)))
@@ -352,6 +363,12 @@ pub(crate) async fn turn_away(
 pub(crate) fn no_route() -> Response<Body> {
     let detail = "the routes are /mcp and /s/NAME/mcp";
     body::problem(StatusCode::NOT_FOUND, "not_found", detail)
+}
+
+/// Believes no foreign trust domain.
+fn nobody() -> Federated {
+    let none = Arc::<FederatedBundles>::default();
+    Arc::new(move || Arc::clone(&none))
 }
 
 /// How long accepting rests after it failed.

@@ -23,6 +23,7 @@ mod reception;
 mod sandbox;
 mod tokens;
 mod upstream;
+mod visitor;
 
 use std::sync::Arc;
 
@@ -39,6 +40,7 @@ pub use crate::{
     reception::Peer,
     sandbox::SandboxPolicy,
     tokens::{TokenConfig, Verifiers},
+    visitor::{Federated, Visitor},
 };
 
 /// Gives the credential that is sealed under a name; none when there is none.

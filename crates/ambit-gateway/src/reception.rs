@@ -1,6 +1,6 @@
 //! Who asks: the instance of the connection, or the one that an access token names.
 
-use std::sync::atomic::Ordering;
+use std::sync::{Arc, atomic::Ordering};
 
 use ambit_core::{Reason, estate::BearerTokens};
 use ambit_identity::{InstanceCaller, KeyBinding};
@@ -14,6 +14,7 @@ use crate::{
     gateway::{Gateway, no_route, turn_away},
     mcp::acts::Door,
     tokens::{DPOP_NONCE, Tokens, described, uses_proofs},
+    visitor::Visitor,
 };
 
 /// Who is at the other end of a connection.
@@ -21,6 +22,8 @@ use crate::{
 pub enum Peer {
     /// An instance, proved by its certificate.
     Instance(InstanceCaller),
+    /// A workload of a foreign trust domain, proved by its certificate. It is the instance of whatever task it claims.
+    Foreign(Arc<Visitor>),
     /// Nobody yet: each request must bring an access token.
     Stranger,
 }
@@ -29,7 +32,7 @@ impl Peer {
     const fn instance(&self) -> Option<&InstanceCaller> {
         match self {
             Self::Instance(caller) => Some(caller),
-            Self::Stranger => None,
+            Self::Foreign(_) | Self::Stranger => None,
         }
     }
 }
@@ -37,6 +40,27 @@ impl Peer {
 impl Gateway {
     /// Answers one request of `peer`.
     pub(crate) async fn receive(&self, request: Request<Incoming>, peer: &Peer) -> Response<Body> {
+        let Peer::Foreign(visitor) = peer else {
+            return self.receive_known(request, peer).await;
+        };
+        // What leads nowhere claims nothing.
+        if !self.wants_instance(&request) {
+            return self.receive_known(request, &Peer::Stranger).await;
+        }
+        match self.instance_of(visitor).await {
+            Ok(caller) => self.receive_known(request, &Peer::Instance(caller)).await,
+            Err(refusal) => self.turn_away(peer, refusal).await,
+        }
+    }
+
+    fn wants_instance<B>(&self, request: &Request<B>) -> bool {
+        let path = request.uri().path();
+        request.method() == Method::CONNECT
+            || self.hosts.check(request).is_ok()
+                && (is_for_the_control_api(path) || Door::of_path(path).is_some())
+    }
+
+    async fn receive_known(&self, request: Request<Incoming>, peer: &Peer) -> Response<Body> {
         if request.method() == Method::CONNECT {
             return match peer.instance() {
                 Some(caller) => self.answer(request, caller).await,
@@ -66,7 +90,7 @@ impl Gateway {
         match (&self.tokens, peer) {
             (Some(tokens), _) => self.by_token(tokens, door, request, peer).await,
             (None, Peer::Instance(caller)) => self.answer_at(door, request, caller).await,
-            (None, Peer::Stranger) => self.turn_away(peer, wants_svid()).await,
+            (None, Peer::Foreign(_) | Peer::Stranger) => self.turn_away(peer, wants_svid()).await,
         }
     }
 
@@ -110,7 +134,7 @@ impl Gateway {
     pub(crate) async fn turn_away(&self, peer: &Peer, refusal: Response<Body>) -> Response<Body> {
         match peer {
             Peer::Instance(caller) => turn_away(&self.doors, caller, refusal).await,
-            Peer::Stranger => {
+            Peer::Foreign(_) | Peer::Stranger => {
                 self.strangers_refused.fetch_add(1, Ordering::Relaxed);
                 refusal
             }
@@ -121,7 +145,7 @@ impl Gateway {
     pub(crate) async fn note(&self, peer: &Peer, reason: Reason) {
         match peer {
             Peer::Instance(caller) => self.doors.note(caller, MALFORMED, reason).await,
-            Peer::Stranger => {
+            Peer::Foreign(_) | Peer::Stranger => {
                 self.strangers_refused.fetch_add(1, Ordering::Relaxed);
             }
         }

@@ -94,7 +94,7 @@ pub enum IdentityError {
         seen: SpiffeId,
     },
     /// The SVID names something other than the gateway.
-    #[error("{seen} is not {expected}; check the address of the gateway")]
+    #[error("{seen} is not {expected}; check the address")]
     NotGateway {
         /// The name in the certificate.
         seen: SpiffeId,
@@ -170,6 +170,9 @@ pub enum SvidFlaw {
         #[source]
         source: InvalidSpiffeId,
     },
+    /// The leaf names a trust domain and no workload of it.
+    #[error("its SPIFFE ID must have a path: without one it is the trust domain's own")]
+    NoPath,
     /// A name in the leaf cannot be read.
     #[error("a subject alternative name cannot be read")]
     UnreadableName,

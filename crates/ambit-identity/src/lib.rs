@@ -16,6 +16,7 @@ mod caller;
 mod claimant;
 pub mod dpop;
 mod error;
+mod federated;
 pub mod jose;
 pub mod key;
 pub mod mission;
@@ -43,9 +44,10 @@ pub use crate::{
         Claimant, InvalidJoinToken, JOIN_TOKEN_BYTES_MAX, JOIN_TOKEN_PREFIX, JoinToken, Proved,
     },
     error::{IdentityError, SvidFlaw},
+    federated::{FederatedBundles, ForeignSvid, UnknownSvid},
     key::{KeyError, ProvedKey, SvidKey},
     person::{PeerCredentials, identify_person, identify_signed_in},
-    tls::{Clients, TlsClock, TlsError},
+    tls::{Clients, TlsClock, TlsError, Trusted},
     token::{Beside, identify_token},
     trust_bundle::{BUNDLE_BYTES_MAX, BUNDLE_ROOTS_MAX, BundleError, TrustBundle},
     workload::{

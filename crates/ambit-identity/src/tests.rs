@@ -1,6 +1,7 @@
 //! A small world: one authority, one instance, one gateway, at a fixed time.
 
 mod authority;
+mod federated;
 mod person;
 mod rotation;
 mod svid;

@@ -6,7 +6,7 @@
 
 use std::{fmt, net::Ipv4Addr, sync::Arc};
 
-use ambit_core::Timestamp;
+use ambit_core::{SpiffeId, Timestamp};
 use rustls::{
     CertificateError, ClientConfig, DigitallySignedStruct, DistinguishedName, Error, OtherError,
     ServerConfig, SignatureScheme,
@@ -27,11 +27,11 @@ use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use zeroize::Zeroize;
 
 use crate::{
-    IdentityError, Svid, SvidKey, TrustBundle,
+    FederatedBundles, IdentityError, Svid, SvidKey, TrustBundle,
     authority::WebIdentity,
-    identify_gateway, identify_instance,
+    identify_instance,
     x509::{from_seconds, to_unix_time},
-    x509_svid,
+    x509_svid::{self, Algorithms, Side, identify_server},
 };
 
 /// The application protocol that both sides speak (ALPN).
@@ -62,6 +62,22 @@ pub enum TlsError {
     },
 }
 
+/// By what a gateway knows clients.
+#[derive(Clone, Debug)]
+pub struct Trusted {
+    /// The bundle of the own trust domain.
+    pub bundle: Arc<TrustBundle>,
+    /// Those of foreign trust domains. Each proves the workloads of its domain and no others.
+    pub federated: Arc<FederatedBundles>,
+}
+
+impl From<Arc<TrustBundle>> for Trusted {
+    fn from(bundle: Arc<TrustBundle>) -> Self {
+        let federated = Arc::default();
+        Self { bundle, federated }
+    }
+}
+
 /// Which clients a gateway takes.
 #[derive(Clone, Copy, Debug)]
 pub enum Clients<'a> {
@@ -77,15 +93,15 @@ pub enum Clients<'a> {
 
 /// Returns the configuration of the gateway: it shows `svid` and takes `clients`.
 ///
-/// The handshake fails when the client shows a certificate and is no instance of the bundle's trust domain, whoever
-/// else is taken. Afterwards the gateway calls [`identify_instance`] on the connection's peer certificates for the
-/// evidence. Configurations are cheap: on a new SVID or bundle, make another one for the next connections.
+/// The handshake fails when the client shows a certificate and is neither an instance of the own trust domain nor a
+/// workload of a foreign one, whoever else is taken. Afterwards the gateway calls [`identify_instance`] or
+/// [`FederatedBundles::identify`] on the connection's peer certificates for the evidence. Configurations are cheap: on a new SVID or bundle, make another one for the next connections.
 ///
 /// # Errors
 /// [`TlsError::Key`] when `key` is not that of `svid`, [`TlsError::Configuration`] when the web identity can't be used.
 pub fn gateway_config(
     (svid, key): (&Svid, &SvidKey),
-    bundle: Arc<TrustBundle>,
+    trusted: impl Into<Trusted>,
     clients: Clients<'_>,
     clock: TlsClock,
 ) -> Result<ServerConfig, TlsError> {
@@ -96,7 +112,7 @@ pub fn gateway_config(
         Clients::AlsoWithout { web } => (Some(Arc::new(web.certified()?)), WithoutSvid::Taken),
     };
     let verifier = SvidVerifier {
-        bundle,
+        trusted: trusted.into(),
         without_svid,
     };
     let mut config = ServerConfig::builder_with_details(provider, Arc::new(clock))
@@ -128,14 +144,59 @@ pub fn runner_config(
         .with_protocol_versions(&[&TLS13])
         .map_err(|source| TlsError::Configuration { source })?
         .dangerous()
-        .with_custom_certificate_verifier(Arc::new(SvidVerifier {
+        .with_custom_certificate_verifier(Arc::new(ServerVerifier {
+            server: bundle.trust_domain().gateway(),
             bundle,
-            without_svid: WithoutSvid::Refused,
+            algorithms: Algorithms::Own,
         }))
         .with_client_cert_resolver(Arc::new(SingleCertAndKey::from(certified_key(svid, key)?)));
     config.alpn_protocols = vec![ALPN_HTTP_1_1.to_vec()];
     config.resumption = Resumption::disabled();
     config.enable_sni = false;
+    Ok(config)
+}
+
+/// Returns the configuration with which a bundle is fetched from an endpoint that is known by its SPIFFE ID
+/// (`https_spiffe`): the server must be `endpoint`, proved by `bundle`. Nothing is shown in turn.
+///
+/// # Errors
+/// [`TlsError::Configuration`] when the library refuses it.
+pub fn bundle_client_config(
+    endpoint: SpiffeId,
+    bundle: Arc<TrustBundle>,
+    clock: TlsClock,
+) -> Result<ClientConfig, TlsError> {
+    let provider = Arc::new(aws_lc_rs::default_provider());
+    let mut config = ClientConfig::builder_with_details(provider, Arc::new(clock))
+        .with_protocol_versions(&[&TLS13])
+        .map_err(|source| TlsError::Configuration { source })?
+        .dangerous()
+        .with_custom_certificate_verifier(server_verifier(endpoint, bundle))
+        .with_no_client_auth();
+    config.alpn_protocols = vec![ALPN_HTTP_1_1.to_vec()];
+    config.resumption = Resumption::disabled();
+    Ok(config)
+}
+
+/// Returns the configuration of an endpoint that is known by its SPIFFE ID (`https_spiffe`): it shows `svid`, and asks
+/// nobody who they are.
+///
+/// # Errors
+/// [`TlsError::Key`] when `key` is not that of `svid`.
+pub fn bundle_server_config(
+    (svid, key): (&Svid, &SvidKey),
+    clock: TlsClock,
+) -> Result<ServerConfig, TlsError> {
+    let provider = Arc::new(aws_lc_rs::default_provider());
+    let svid = SingleCertAndKey::from(certified_key(svid, key)?);
+    let mut config = ServerConfig::builder_with_details(provider, Arc::new(clock))
+        .with_protocol_versions(&[&TLS13])
+        .map_err(|source| TlsError::Configuration { source })?
+        .with_no_client_auth()
+        .with_cert_resolver(Arc::new(svid));
+    config.alpn_protocols = vec![ALPN_HTTP_1_1.to_vec()];
+    config.session_storage = Arc::new(NoServerSessionStorage {});
+    config.send_tls13_tickets = 0;
     Ok(config)
 }
 
@@ -174,11 +235,19 @@ impl TimeProvider for TlsClock {
     }
 }
 
-/// Verifies the peer by the same functions that give the evidence later.
+/// Verifies clients by the same functions that give the evidence later.
 #[derive(Debug)]
 struct SvidVerifier {
-    bundle: Arc<TrustBundle>,
+    trusted: Trusted,
     without_svid: WithoutSvid,
+}
+
+/// Verifies the one server that is wanted.
+#[derive(Debug)]
+struct ServerVerifier {
+    server: SpiffeId,
+    bundle: Arc<TrustBundle>,
+    algorithms: Algorithms,
 }
 
 /// What becomes of a client without a certificate.
@@ -202,7 +271,7 @@ impl ResolvesServerCert for Faces {
     }
 }
 
-impl ServerCertVerifier for SvidVerifier {
+impl ServerCertVerifier for ServerVerifier {
     fn verify_server_cert(
         &self,
         end_entity: &CertificateDer<'_>,
@@ -212,7 +281,8 @@ impl ServerCertVerifier for SvidVerifier {
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
         let chain = join(end_entity, intermediates);
-        identify_gateway(&chain, &self.bundle, from_seconds(now.as_secs())).map_err(refused)?;
+        let (now, how) = (from_seconds(now.as_secs()), (Side::Server, self.algorithms));
+        identify_server(&chain, &self.bundle, &self.server, (how, now)).map_err(refused)?;
         Ok(ServerCertVerified::assertion())
     }
 
@@ -231,11 +301,11 @@ impl ServerCertVerifier for SvidVerifier {
         certificate: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        verify_signature(message, certificate, signature)
+        verify_tls13_signature(message, certificate, signature, self.algorithms())
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        SCHEMES.to_vec()
+        self.algorithms().supported_schemes()
     }
 }
 
@@ -255,7 +325,11 @@ impl ClientCertVerifier for SvidVerifier {
         now: UnixTime,
     ) -> Result<ClientCertVerified, Error> {
         let chain = join(end_entity, intermediates);
-        identify_instance(&chain, &self.bundle, from_seconds(now.as_secs())).map_err(refused)?;
+        let now = from_seconds(now.as_secs());
+        let foreign = self.trusted.federated.identify(&chain, now);
+        if foreign.map_err(refused)?.is_none() {
+            identify_instance(&chain, &self.trusted.bundle, now).map_err(refused)?;
+        }
         Ok(ClientCertVerified::assertion())
     }
 
@@ -274,12 +348,28 @@ impl ClientCertVerifier for SvidVerifier {
         certificate: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        verify_signature(message, certificate, signature)
+        // Which keys of ours may sign is checked with the certificate.
+        verify_tls13_signature(message, certificate, signature, &FOREIGN_ALGORITHMS)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        SCHEMES.to_vec()
+        match self.trusted.federated.is_empty() {
+            true => SCHEMES.to_vec(),
+            false => FOREIGN_ALGORITHMS.supported_schemes(),
+        }
     }
+}
+
+/// Returns what knows a server of whatever authority by its SPIFFE ID.
+pub(crate) fn server_verifier(
+    server: SpiffeId,
+    bundle: Arc<TrustBundle>,
+) -> Arc<dyn ServerCertVerifier> {
+    Arc::new(ServerVerifier {
+        server,
+        bundle,
+        algorithms: Algorithms::Foreign,
+    })
 }
 
 fn certified_key(svid: &Svid, key: &SvidKey) -> Result<CertifiedKey, TlsError> {
@@ -293,14 +383,6 @@ fn certified_key(svid: &Svid, key: &SvidKey) -> Result<CertifiedKey, TlsError> {
     let certified = CertifiedKey::new(svid.chain().to_vec(), signing_key.map_err(refused)?);
     certified.keys_match().map_err(refused)?;
     Ok(certified)
-}
-
-fn verify_signature(
-    message: &[u8],
-    certificate: &CertificateDer<'_>,
-    signature: &DigitallySignedStruct,
-) -> Result<HandshakeSignatureValid, Error> {
-    verify_tls13_signature(message, certificate, signature, &ALGORITHMS)
 }
 
 fn join<'a>(
@@ -332,3 +414,38 @@ static ALGORITHMS: WebPkiSupportedAlgorithms = WebPkiSupportedAlgorithms {
         x509_svid::SIGNATURES,
     )],
 };
+
+static FOREIGN_ALGORITHMS: WebPkiSupportedAlgorithms = WebPkiSupportedAlgorithms {
+    all: x509_svid::FOREIGN_SIGNATURES,
+    mapping: &[
+        (
+            SignatureScheme::ECDSA_NISTP256_SHA256,
+            &[webpki::aws_lc_rs::ECDSA_P256_SHA256],
+        ),
+        (
+            SignatureScheme::ECDSA_NISTP384_SHA384,
+            &[webpki::aws_lc_rs::ECDSA_P384_SHA384],
+        ),
+        (
+            SignatureScheme::RSA_PSS_SHA256,
+            &[webpki::aws_lc_rs::RSA_PSS_2048_8192_SHA256_LEGACY_KEY],
+        ),
+        (
+            SignatureScheme::RSA_PSS_SHA384,
+            &[webpki::aws_lc_rs::RSA_PSS_2048_8192_SHA384_LEGACY_KEY],
+        ),
+        (
+            SignatureScheme::RSA_PSS_SHA512,
+            &[webpki::aws_lc_rs::RSA_PSS_2048_8192_SHA512_LEGACY_KEY],
+        ),
+    ],
+};
+
+impl ServerVerifier {
+    const fn algorithms(&self) -> &'static WebPkiSupportedAlgorithms {
+        match self.algorithms {
+            Algorithms::Own => &ALGORITHMS,
+            Algorithms::Foreign => &FOREIGN_ALGORITHMS,
+        }
+    }
+}

@@ -1,6 +1,6 @@
 //! Callers that prove themselves with an X509-SVID.
 
-use ambit_core::{Digest, SpiffeId, Timestamp};
+use ambit_core::{Digest, SpiffeId, Timestamp, TrustDomain};
 use rustls_pki_types::{CertificateDer, SignatureVerificationAlgorithm};
 use webpki::{EndEntityCert, KeyUsage};
 use x509_parser::{certificate::X509Certificate, extensions::GeneralName};
@@ -27,7 +27,7 @@ pub fn identify_instance(
     bundle: &TrustBundle,
     now: Timestamp,
 ) -> Result<InstanceCaller, IdentityError> {
-    let svid = verify(chain, bundle, Side::Client, now)?;
+    let svid = verify(chain, bundle, (Side::Client, Algorithms::Own), now)?;
     let Some((agent, instance)) = svid.spiffe_id.as_instance() else {
         return Err(IdentityError::NotInstance {
             seen: svid.spiffe_id,
@@ -56,41 +56,72 @@ pub fn identify_gateway(
     bundle: &TrustBundle,
     now: Timestamp,
 ) -> Result<Gateway, IdentityError> {
-    let spiffe_id = verify(chain, bundle, Side::Server, now)?.spiffe_id;
     let expected = bundle.trust_domain().gateway();
-    if spiffe_id == expected {
-        return Ok(Gateway { spiffe_id });
+    let how = (Side::Server, Algorithms::Own);
+    let spiffe_id = identify_server(chain, bundle, &expected, (how, now))?;
+    Ok(Gateway { spiffe_id })
+}
+
+/// Identifies the server that is `expected`.
+pub(crate) fn identify_server(
+    chain: &[CertificateDer<'_>],
+    bundle: &TrustBundle,
+    expected: &SpiffeId,
+    (how, now): ((Side, Algorithms), Timestamp),
+) -> Result<SpiffeId, IdentityError> {
+    let svid = verify(chain, bundle, how, now)?;
+    if svid.spiffe_id == *expected {
+        return Ok(svid.spiffe_id);
     }
     Err(IdentityError::NotGateway {
-        seen: spiffe_id,
-        expected,
+        seen: svid.spiffe_id,
+        expected: expected.clone(),
     })
 }
 
 /// Which side of the handshake the peer is on.
 #[derive(Clone, Copy, Debug)]
-enum Side {
+pub(crate) enum Side {
     Client,
     Server,
 }
 
-struct VerifiedSvid {
-    spiffe_id: SpiffeId,
-    certificate: Digest,
-    expires_at: Timestamp,
+/// Whose keys sign.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Algorithms {
+    /// Ours: ES256 and nothing else.
+    Own,
+    /// Another authority's: whatever is in use and sound.
+    Foreign,
 }
 
-fn verify(
+pub(crate) struct VerifiedSvid {
+    pub(crate) spiffe_id: SpiffeId,
+    pub(crate) certificate: Digest,
+    pub(crate) expires_at: Timestamp,
+}
+
+/// Returns the trust domain that a certificate claims, to choose a bundle with and for nothing else.
+pub(crate) fn claimed_trust_domain(leaf: &CertificateDer<'_>) -> Option<TrustDomain> {
+    if leaf.len() > CERTIFICATE_BYTES_MAX {
+        return None;
+    }
+    let id = spiffe_id(&read(leaf).ok()?).ok()?;
+    Some(id.trust_domain().clone())
+}
+
+/// Verifies that a root of `bundle` leads to the leaf of `chain`, and that this is an X509-SVID of its trust domain.
+pub(crate) fn verify(
     chain: &[CertificateDer<'_>],
     bundle: &TrustBundle,
-    side: Side,
+    (side, algorithms): (Side, Algorithms),
     now: Timestamp,
 ) -> Result<VerifiedSvid, IdentityError> {
     check_sizes(chain)?;
     let Some((leaf, intermediates)) = chain.split_first() else {
         return Err(IdentityError::NoCertificate);
     };
-    verify_path(leaf, intermediates, bundle, side, now)?;
+    verify_path(leaf, intermediates, bundle, (side, algorithms), now)?;
     // Path validation leaves keyUsage alone (RFC 5280 §6.1.4 n), so it is checked here.
     for signer in intermediates {
         let signer = read(signer)?;
@@ -99,13 +130,16 @@ fn verify(
         }
     }
     let certificate = read(leaf)?;
-    check_leaf(&certificate)?;
+    check_leaf(&certificate, algorithms)?;
     let spiffe_id = spiffe_id(&certificate)?;
     if spiffe_id.trust_domain() != bundle.trust_domain() {
         return Err(IdentityError::OtherTrustDomain {
             seen: spiffe_id,
             expected: bundle.trust_domain().clone(),
         });
+    }
+    if spiffe_id.path().is_empty() {
+        return Err(flawed(SvidFlaw::NoPath));
     }
     Ok(VerifiedSvid {
         spiffe_id,
@@ -129,7 +163,7 @@ fn verify_path(
     leaf: &CertificateDer<'_>,
     intermediates: &[CertificateDer<'_>],
     bundle: &TrustBundle,
-    side: Side,
+    (side, algorithms): (Side, Algorithms),
     now: Timestamp,
 ) -> Result<(), IdentityError> {
     let usage = match side {
@@ -139,7 +173,7 @@ fn verify_path(
     let refused = |source| path_error(source, bundle, now);
     let leaf = EndEntityCert::try_from(leaf).map_err(refused)?;
     leaf.verify_for_usage(
-        SIGNATURES,
+        algorithms.signatures(),
         bundle.anchors(),
         intermediates,
         to_unix_time(now),
@@ -173,7 +207,7 @@ fn path_error(source: webpki::Error, bundle: &TrustBundle, now: Timestamp) -> Id
     }
 }
 
-fn check_leaf(leaf: &X509Certificate<'_>) -> Result<(), IdentityError> {
+fn check_leaf(leaf: &X509Certificate<'_>, algorithms: Algorithms) -> Result<(), IdentityError> {
     if x509::is_authority(leaf).map_err(unreadable)? {
         return Err(flawed(SvidFlaw::LeafIsAuthority));
     }
@@ -188,7 +222,7 @@ fn check_leaf(leaf: &X509Certificate<'_>) -> Result<(), IdentityError> {
     if extended.is_some_and(|it| !(it.value.client_auth && it.value.server_auth)) {
         return Err(flawed(SvidFlaw::ExtendedKeyUsage));
     }
-    if !x509::is_p256(leaf.public_key()) {
+    if algorithms == Algorithms::Own && !x509::is_p256(leaf.public_key()) {
         return Err(flawed(SvidFlaw::Key));
     }
     Ok(())
@@ -230,3 +264,26 @@ const fn flawed(source: SvidFlaw) -> IdentityError {
 /// ES256 and nothing else.
 pub(crate) static SIGNATURES: &[&dyn SignatureVerificationAlgorithm] =
     &[webpki::aws_lc_rs::ECDSA_P256_SHA256];
+
+/// What authorities in use sign with: no SHA-1, no RSA below 2048 bits.
+pub(crate) static FOREIGN_SIGNATURES: &[&dyn SignatureVerificationAlgorithm] = &[
+    webpki::aws_lc_rs::ECDSA_P256_SHA256,
+    webpki::aws_lc_rs::ECDSA_P256_SHA384,
+    webpki::aws_lc_rs::ECDSA_P384_SHA256,
+    webpki::aws_lc_rs::ECDSA_P384_SHA384,
+    webpki::aws_lc_rs::RSA_PKCS1_2048_8192_SHA256,
+    webpki::aws_lc_rs::RSA_PKCS1_2048_8192_SHA384,
+    webpki::aws_lc_rs::RSA_PKCS1_2048_8192_SHA512,
+    webpki::aws_lc_rs::RSA_PSS_2048_8192_SHA256_LEGACY_KEY,
+    webpki::aws_lc_rs::RSA_PSS_2048_8192_SHA384_LEGACY_KEY,
+    webpki::aws_lc_rs::RSA_PSS_2048_8192_SHA512_LEGACY_KEY,
+];
+
+impl Algorithms {
+    fn signatures(self) -> &'static [&'static dyn SignatureVerificationAlgorithm] {
+        match self {
+            Self::Own => SIGNATURES,
+            Self::Foreign => FOREIGN_SIGNATURES,
+        }
+    }
+}

@@ -33,6 +33,7 @@ pub fn office(policies: &[(&str, &str)]) -> Estate {
         model_endpoints: BTreeSet::new(),
         workloads: Vec::new(),
         tokens: Vec::new(),
+        svids: Vec::new(),
     };
     let policies: Vec<_> = policies
         .iter()
@@ -46,6 +47,7 @@ pub fn office(policies: &[(&str, &str)]) -> Estate {
         digest,
         agents: BTreeMap::from([(agent.name.clone(), agent)]),
         clients: BTreeMap::new(),
+        federations: BTreeMap::new(),
         issuers: BTreeMap::new(),
         servers: BTreeMap::from([(server.name.clone(), server)]),
         templates: BTreeMap::from([(template.name.clone(), template)]),

@@ -29,7 +29,7 @@ use ambit_core::{
     task::Task,
 };
 use ambit_engine::{Passage, State};
-use ambit_identity::InstanceCaller;
+use ambit_identity::{InstanceCaller, token::access::AccessToken};
 use ambit_policy::Permit;
 
 pub use self::{
@@ -91,6 +91,7 @@ struct Simulation {
     agents: Vec<Agent>,
     people: BTreeMap<&'static str, PersonId>,
     delegations: Vec<DelegationId>,
+    tokens: Vec<AccessToken>,
     /// What was asked for, and by which question.
     approvals: Vec<(ApprovalId, Asking)>,
     permits: Vec<Recorded<Permit>>,
@@ -125,6 +126,7 @@ impl Simulation {
             agents: Vec::new(),
             people: BTreeMap::new(),
             delegations: Vec::new(),
+            tokens: Vec::new(),
             approvals: Vec::new(),
             permits: Vec::new(),
             passages: Vec::new(),

@@ -11,7 +11,7 @@ use std::{
 use ambit_audit::{Durable, LogKey};
 use ambit_broker::{FileCustody, SecretKey};
 use ambit_core::{
-    TrustDomain,
+    Timestamp, TrustDomain,
     act::Act,
     estate::{Estate, OidcSubject},
     json::Value,
@@ -184,37 +184,9 @@ impl<D: Durable> World<D> {
             .expect("an instance")
     }
 
-    /// Returns the access token that the authorization server signs for `granted`, verified, with a key that this
-    /// world has.
+    /// Returns [`access_token`] of `granted` as of now.
     pub fn access_token(&self, granted: &TokenGrant) -> AccessToken {
-        let issuer = "https://ambit.example.org";
-        let key = SvidKey::generate([5; 32]).expect("a key");
-        let key = SigningKey::from_svid_key(&key, KeyUse::Signature).expect("a key");
-        let set = JwkSet::new(vec![key.public().clone()]).expect("a key set");
-        let keys = VerifyingKeys::new(&set, &[KeyUse::Signature], &[Algorithm::Es256]);
-        let (task, issued) = (granted.task(), granted.access());
-        let anchor = Anchor::of(
-            AnchorKind::AuthoritySet,
-            issuer,
-            granted.authorization_details().as_ref().clone(),
-        );
-        let actors = granted.line().iter().map(|it| it.spiffe_id.clone());
-        let says = AccessGrant {
-            token_id: issued.id.to_string(),
-            subject: task.subject.to_string(),
-            client_id: issued.client.clone(),
-            audience: issued.audience.clone(),
-            actors: actors.collect(),
-            mission: Mission::new(&task.id, anchor, task.expires_at),
-            authorization_details: granted.authorization_details().as_ref().clone(),
-            binding: issued.binding,
-            expires_at: issued.expires_at,
-        };
-        let now = self.clock.now();
-        let text = AccessIssuer::new(issuer.to_owned(), Arc::new(key)).issue(&says, now);
-        let verifier = AccessVerifier::new(issuer.to_owned(), keys.expect("keys"));
-        let read = verifier.verify(&text.expect("a token"), &issued.audience, now);
-        read.expect("a token of this issuer")
+        access_token(granted, self.clock.now()).expect("a token of this issuer")
     }
 
     /// Polls `future` and lets the sequencer work until it is done.
@@ -287,6 +259,34 @@ impl<D: Durable> World<D> {
         let decode = |leaf: &Vec<u8>| ambit_audit::decode(leaf).expect("a record");
         leaves.expect("leaves").iter().map(decode).collect()
     }
+}
+
+/// Returns the access token that the authorization server signs for `granted`, verified, with a key that all tests have.
+/// None when it would be over.
+pub(crate) fn access_token(granted: &TokenGrant, now: Timestamp) -> Option<AccessToken> {
+    let issuer = "https://ambit.example.org";
+    let key = SvidKey::generate([5; 32]).expect("a key");
+    let key = SigningKey::from_svid_key(&key, KeyUse::Signature).expect("a key");
+    let set = JwkSet::new(vec![key.public().clone()]).expect("a key set");
+    let keys = VerifyingKeys::new(&set, &[KeyUse::Signature], &[Algorithm::Es256]);
+    let (task, issued) = (granted.task(), granted.access());
+    let details = granted.authorization_details().as_ref().clone();
+    let anchor = Anchor::of(AnchorKind::AuthoritySet, issuer, details.clone());
+    let actors = granted.line().iter().map(|it| it.spiffe_id.clone());
+    let says = AccessGrant {
+        token_id: issued.id.to_string(),
+        subject: task.subject.to_string(),
+        client_id: issued.client.clone(),
+        audience: issued.audience.clone(),
+        actors: actors.collect(),
+        mission: Mission::new(&task.id, anchor, task.expires_at),
+        authorization_details: details,
+        binding: issued.binding,
+        expires_at: issued.expires_at,
+    };
+    let text = AccessIssuer::new(issuer.to_owned(), Arc::new(key)).issue(&says, now);
+    let verifier = AccessVerifier::new(issuer.to_owned(), keys.expect("keys"));
+    verifier.verify(&text.ok()?, &issued.audience, now).ok()
 }
 
 impl<D> std::fmt::Debug for Opened<D> {

@@ -3,6 +3,7 @@
 mod body;
 mod doors;
 pub(crate) mod engine;
+mod federate;
 mod fetch;
 pub(crate) mod keys;
 mod listen;
@@ -167,6 +168,10 @@ fn doors_of(session: &Session, server: &Server) -> (Value, String) {
         ("workload", workload.to_string().into()),
     ];
     members.extend(server.public().map(|it| ("public", it.into())));
+    let bundle = server
+        .bundle()
+        .map(|it| format!("https://{it}/spiffe/bundle"));
+    members.extend(bundle.as_deref().map(|it| ("bundle", it.into())));
     let good = session.output.paint(Tone::Good, "Ambit serves.");
     let mut text = format!(
         "{good}\n  agents   https://{gateway}  (mutual TLS; `ambit run` speaks it for you)\n  people   {control}\n  workload \
@@ -175,6 +180,11 @@ fn doors_of(session: &Session, server: &Server) -> (Value, String) {
     if let Some(public) = server.public() {
         text.push_str(&format!(
             "\n  anybody  {public}  (links in refusals, the log's checkpoint)"
+        ));
+    }
+    if let Some(bundle) = bundle {
+        text.push_str(&format!(
+            "\n  bundle   {bundle}  (other trust domains, by our SPIFFE ID)"
         ));
     }
     (Value::object(members), text)

@@ -363,6 +363,16 @@ impl Route {
 /// Returns the router of one door.
 pub(super) fn router(door: Door, shared: Arc<Shared>) -> Router {
     let here = routes().filter(|it| it.door == door);
+    router_of(here, shared)
+}
+
+/// Returns the router of the bundle alone, for a port that is known by its SPIFFE ID.
+pub(super) fn bundle_router(shared: Arc<Shared>) -> Router {
+    let here = routes().filter(|it| it.name == "spiffe_bundle");
+    router_of(here, shared)
+}
+
+fn router_of(here: impl Iterator<Item = &'static Route>, shared: Arc<Shared>) -> Router {
     let router = here.fold(Router::new(), |router, it| {
         let mut methods = (it.handler)();
         if it.takes_a_key() {

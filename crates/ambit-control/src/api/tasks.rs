@@ -179,9 +179,11 @@ pub(super) fn proved_key(request: &str) -> Result<ProvedKey, Problem> {
 fn may_wait(control: &Control, agent: &AgentName) -> Result<(), Problem> {
     let book = control.handle.book()?;
     let registered = book.estate().agents.get(agent);
-    if registered.is_some_and(|it| it.workloads.is_empty() && it.tokens.is_empty()) {
+    if registered
+        .is_some_and(|it| it.workloads.is_empty() && it.tokens.is_empty() && it.svids.is_empty())
+    {
         return Err(Problem::invalid(format!(
-            "nobody can prove to be agent `{agent}`; write a `[[workload]]` or a `[[token]]` into its file and apply the estate"
+            "nobody can prove to be agent `{agent}`; write a `[[workload]]`, a `[[token]]` or an `[[svid]]` into its file and apply the estate"
         )));
     }
     Ok(())

@@ -1,5 +1,6 @@
 mod authority;
 mod clients;
+mod delegations;
 mod doors;
 mod ended;
 mod oauth;

@@ -10,6 +10,7 @@ use ambit_core::{
 use super::{
     Known,
     document::{Field, Section, read_folder},
+    federations,
     files::{EstateFiles, Kind},
     issuers,
     problem::Problems,
@@ -65,6 +66,10 @@ fn agent(
     let tokens = tokens.map_or(Some(Vec::new()), |it| {
         issuers::registrations(&it, &known.issuers)
     });
+    let svids = root.optional("svid");
+    let svids = svids.map_or(Some(Vec::new()), |it| {
+        federations::registrations(&it, &known.federations)
+    });
     root.finish();
     let environment = environment?;
     let (templates, fields): (BTreeSet<_>, Vec<_>) = templates?.into_iter().unzip();
@@ -85,6 +90,7 @@ fn agent(
         model_endpoints: model_endpoints?,
         workloads: workloads?,
         tokens: tokens?,
+        svids: svids?,
     })
 }
 

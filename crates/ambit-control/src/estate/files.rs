@@ -27,6 +27,7 @@ pub(super) enum Kind {
     Agent,
     Client,
     Issuer,
+    Federation,
     Server,
     Definitions,
     Template,
@@ -62,6 +63,11 @@ impl EstateFiles {
         }
         problems.into_result()?;
         Ok(files)
+    }
+
+    /// Returns what an estate is read from, within its directory.
+    pub fn places() -> impl Iterator<Item = &'static str> {
+        std::iter::once(ROOT_FILE).chain(FOLDERS)
     }
 
     /// Takes the files that [`EstateFiles::archive`] wrote.
@@ -264,6 +270,7 @@ fn classify(path: &str) -> Option<(Kind, &str)> {
         "agents" => (Kind::Agent, name.strip_suffix(".toml")?),
         "clients" => (Kind::Client, name.strip_suffix(".toml")?),
         "issuers" => (Kind::Issuer, name.strip_suffix(".toml")?),
+        "trust" => (Kind::Federation, name.strip_suffix(".toml")?),
         "servers" => match name.strip_suffix(".tools.json") {
             Some(stem) => (Kind::Definitions, stem),
             None => (Kind::Server, name.strip_suffix(".toml")?),
@@ -285,8 +292,9 @@ fn rule_of(folder: &str) -> &'static str {
         "templates" => "write `templates/NAME.toml`",
         "policies" => "write `policies/NAME.cedar`",
         "tests" => "write `tests/NAME.toml`",
+        "trust" => "write `trust/NAME.toml`",
         _ => {
-            "write `estate.toml`, `agents/`, `clients/`, `issuers/`, `servers/`, `templates/`, `policies/` or `tests/`"
+            "write `estate.toml`, `agents/`, `clients/`, `issuers/`, `servers/`, `templates/`, `policies/`, `tests/` or `trust/`"
         }
     }
 }
@@ -299,7 +307,7 @@ fn is_ours(name: &str) -> bool {
 }
 
 const ROOT_FILE: &str = "estate.toml";
-const FOLDERS: [&str; 7] = [
+const FOLDERS: [&str; 8] = [
     "agents",
     "clients",
     "issuers",
@@ -307,6 +315,7 @@ const FOLDERS: [&str; 7] = [
     "templates",
     "policies",
     "tests",
+    "trust",
 ];
 const FREE_FOLDER: &str = "files";
 const ARCHIVE_VERSION: i64 = 1;

@@ -136,32 +136,32 @@ fn registration(field: &Field<'_>, known: &BTreeSet<&str>) -> Option<TokenRegist
 fn gather(field: &Field<'_>, path: &mut Vec<String>, rules: &mut Vec<ClaimRule>) -> Option<()> {
     for inner in field.section("the claims")?.fields() {
         path.push(inner.key.to_owned());
-        let wanted = if inner.is_text() {
-            let text = inner.text()?;
-            if text.contains('*') {
-                Wanted::Pattern(noted(&inner, Pattern::new(text))?)
-            } else {
-                Wanted::OneOf(vec![text.to_owned()])
-            }
-        } else if inner.is_list() {
-            let texts = inner.items()?;
-            let texts: Option<Vec<_>> = texts
-                .iter()
-                .map(|it| it.text().map(str::to_owned))
-                .collect();
-            Wanted::OneOf(texts?)
+        if inner.is_text() || inner.is_list() {
+            let wanted = wanted(&inner)?;
+            rules.push(noted(&inner, ClaimRule::new(path.clone(), wanted))?);
         } else {
             gather(&inner, path, rules)?;
-            path.pop();
-            continue;
-        };
-        rules.push(noted(&inner, ClaimRule::new(path.clone(), wanted))?);
+        }
         path.pop();
     }
     Some(())
 }
 
-fn noted<T>(field: &Field<'_>, read: Result<T, InvalidClaimRule>) -> Option<T> {
+/// Reads a text, a pattern or a list of texts.
+pub(super) fn wanted(field: &Field<'_>) -> Option<Wanted> {
+    if field.is_list() {
+        let texts = field.items()?;
+        let texts = texts.iter().map(|it| it.text().map(str::to_owned));
+        return Some(Wanted::OneOf(texts.collect::<Option<_>>()?));
+    }
+    let text = field.text()?;
+    if text.contains('*') {
+        return Some(Wanted::Pattern(noted(field, Pattern::new(text))?));
+    }
+    Some(Wanted::OneOf(vec![text.to_owned()]))
+}
+
+pub(super) fn noted<T>(field: &Field<'_>, read: Result<T, InvalidClaimRule>) -> Option<T> {
     match read {
         Ok(value) => Some(value),
         Err(error) => {

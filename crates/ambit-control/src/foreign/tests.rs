@@ -77,6 +77,7 @@ impl Desk {
             seal_credential: Arc::new(|_, _, _| Err("not here".to_owned())),
             list_tools: Arc::new(|_| Box::pin(async { Err("not here".to_owned()) })),
             gateway_url: None,
+            federation: crate::federation::FederationParts::offline(),
             strangers_refused: Arc::default(),
             sign_ins: crate::people::SignIns::Nowhere,
             fetch,

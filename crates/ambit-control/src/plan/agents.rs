@@ -88,6 +88,15 @@ fn reach(
         |it| format!("is whoever holds {it}"),
         |it| format!("is no longer who holds {it}"),
     );
+    let svids = |it: &Agent| {
+        let texts = it.svids.iter().map(ToString::to_string);
+        texts.collect::<BTreeSet<_>>()
+    };
+    changes.set(
+        (&before.map(svids).unwrap_or_default(), &svids(after)),
+        |it| format!("is whoever proves {it}"),
+        |it| format!("is no longer who proves {it}"),
+    );
     let none = BTreeSet::new();
     changes.set(
         (before.map_or(&none, |it| &it.parts_of), &after.parts_of),

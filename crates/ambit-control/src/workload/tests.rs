@@ -51,6 +51,7 @@ impl Desk {
         let keys = IssuingKeys::create("example.org".parse().unwrap(), pair(7), world.clock.now());
         let control = Control {
             gateway_url: None,
+            federation: crate::federation::FederationParts::offline(),
             strangers_refused: Arc::default(),
             handle: world.handle.clone(),
             clock: world.clock.to_clock(),

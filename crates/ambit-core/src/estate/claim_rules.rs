@@ -35,6 +35,15 @@ pub enum Wanted {
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Pattern(String);
 
+/// How one text stands to what is wanted.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Fit {
+    /// It is one of the wanted.
+    Fits,
+    /// It is none.
+    Differs,
+}
+
 /// How a token's claims stand to the rules.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum ClaimMatch {
@@ -127,9 +136,34 @@ impl ClaimRule {
         let Some(text) = claim.and_then(Value::as_str) else {
             return false;
         };
-        match &self.wanted {
-            Wanted::OneOf(alternatives) => alternatives.iter().any(|it| it == text),
-            Wanted::Pattern(pattern) => pattern.matches(text),
+        self.wanted.fits(text) == Fit::Fits
+    }
+}
+
+impl Wanted {
+    /// Holds a text against what is wanted.
+    pub fn fits(&self, text: &str) -> Fit {
+        let fits = match self {
+            Self::OneOf(alternatives) => alternatives.iter().any(|it| it == text),
+            Self::Pattern(pattern) => pattern.matches(text),
+        };
+        if fits { Fit::Fits } else { Fit::Differs }
+    }
+}
+
+/// Writes it as it is written.
+impl std::fmt::Display for Pattern {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// Writes `main or next`, or the pattern.
+impl std::fmt::Display for Wanted {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::OneOf(alternatives) => f.write_str(&alternatives.join(" or ")),
+            Self::Pattern(pattern) => pattern.fmt(f),
         }
     }
 }
@@ -178,13 +212,10 @@ const SEPARATORS: [char; 2] = ['/', ':'];
 /// Writes `sub = repo:example/books:*, ref = a or b`.
 impl std::fmt::Display for ClaimRules {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let rules = self.0.iter().map(|it| {
-            let wanted = match &it.wanted {
-                Wanted::OneOf(alternatives) => alternatives.join(" or "),
-                Wanted::Pattern(pattern) => pattern.0.clone(),
-            };
-            format!("{} = {wanted}", it.path.join("."))
-        });
+        let rules = self
+            .0
+            .iter()
+            .map(|it| format!("{} = {}", it.path.join("."), it.wanted));
         f.write_str(&rules.collect::<Vec<_>>().join(", "))
     }
 }

@@ -8,7 +8,7 @@ use ambit_core::{
     record::Body,
     task::{Task, TaskState},
 };
-use ambit_identity::{Claimant, PersonCaller, Proved};
+use ambit_identity::{Claimant, ForeignSvid, InstanceCaller, PersonCaller, Proved, UnknownSvid};
 
 use super::{
     Asked,
@@ -41,7 +41,50 @@ pub enum Claim {
     NothingWaits,
 }
 
+/// A workload of a foreign trust domain is no instance.
+#[derive(Debug, thiserror::Error)]
+pub enum NotInstance {
+    /// It is a run of no one agent. Not for its own ears: it names registrations.
+    #[error(transparent)]
+    Unknown(#[from] UnknownSvid),
+    /// It is the instance of a live task of another agent.
+    #[error(
+        "it is the instance of a live task of another agent than it is registered as now; end that task first"
+    )]
+    OtherAgent,
+    /// No task waits for it.
+    #[error(
+        "no task waits for agent `{0}`; ask for `ambit task start TEMPLATE --for {0} --attested`"
+    )]
+    NothingWaits(AgentName),
+    /// It showed no certificate, so that there is no key by which it is known.
+    #[error("a JWT-SVID proves no key; connect with an X509-SVID")]
+    NoCertificate,
+    /// The engine could not answer.
+    #[error(transparent)]
+    Failed(#[from] EngineError),
+}
+
 impl Handle {
+    /// Returns the instance that a workload of a foreign trust domain is: of the task that it has claimed, or of the one
+    /// that has waited longest for it, which it claims by this.
+    ///
+    /// # Errors
+    /// [`NotInstance`] says what is missing.
+    pub async fn foreign_instance(
+        &self,
+        svid: &ForeignSvid,
+    ) -> Result<InstanceCaller, NotInstance> {
+        let (agent, claimant) = svid.claimant(self.book()?.estate())?;
+        let task = match self.claim(claimant).await? {
+            Claim::New(task) | Claim::Known(task) => task,
+            Claim::OtherAgent => return Err(NotInstance::OtherAgent),
+            Claim::NothingWaits => return Err(NotInstance::NothingWaits(agent)),
+        };
+        let caller = svid.as_instance(&task.spiffe_id);
+        caller.ok_or(NotInstance::NoCertificate)
+    }
+
     /// Starts a task as [`Handle::start_task`] does, whose instance is whoever claims it first.
     ///
     /// # Errors

@@ -170,7 +170,7 @@ fn names_are_exactly_one_spiffe_id_of_an_instance() {
         "is not an agent's instance",
         named("spiffe://example.org/agent/billing/7"),
     );
-    check("is not an agent's instance", named("spiffe://example.org"));
+    check("must have a path", named("spiffe://example.org"));
     // Two extensions with names: neither counts.
     check("the certificate", |it| {
         let twin = CustomExtension::from_oid_content(&[2, 5, 29, 17], vec![0x30, 0x00]);

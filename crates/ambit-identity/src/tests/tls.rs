@@ -14,7 +14,7 @@ use crate::{
     tls::{ALPN_HTTP_1_1, gateway_config, identity_error, runner_config, server_name},
 };
 
-fn clock(now: Timestamp) -> TlsClock {
+pub(super) fn clock(now: Timestamp) -> TlsClock {
     TlsClock::new(move || now)
 }
 

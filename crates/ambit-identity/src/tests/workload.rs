@@ -23,6 +23,7 @@ fn agent(name: &str, workloads: &[Workload]) -> (AgentName, Agent) {
         model_endpoints: BTreeSet::new(),
         workloads: workloads.to_vec(),
         tokens: Vec::new(),
+        svids: Vec::new(),
     };
     (name, agent)
 }

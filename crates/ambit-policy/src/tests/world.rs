@@ -251,6 +251,7 @@ fn estate() -> Estate {
     ];
     Estate {
         clients: BTreeMap::new(),
+        federations: BTreeMap::new(),
         issuers: BTreeMap::new(),
         digest: Digest::of(b"estate"),
         agents: [agent()].map(|it| (it.name.clone(), it)).into(),
@@ -278,6 +279,7 @@ fn agent() -> Agent {
         workloads: Vec::new(),
         parts_of: BTreeSet::new(),
         tokens: Vec::new(),
+        svids: Vec::new(),
         model_endpoints: BTreeSet::from([Endpoint {
             host: "model.example".to_owned(),
             port: 443,

@@ -236,7 +236,7 @@ impl Simulation {
         Ok(())
     }
 
-    fn revoke(&mut self) -> Result<(), Broken> {
+    pub(super) fn revoke(&mut self) -> Result<(), Broken> {
         let target = match self.chance.below(24) {
             0 => Target::Agent("scribe".parse().expect("a name")),
             1 => Target::Server("vault".parse().expect("a name")),

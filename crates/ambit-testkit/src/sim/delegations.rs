@@ -3,14 +3,16 @@
 use std::future::Future;
 
 use ambit_core::{
-    Digest, InstanceId, json,
+    DelegationId, Digest, InstanceId, TaskId, json,
     limits::ACCESS_TOKEN_TTL,
     task::Contained,
     token::{Grant, KeyBinding},
 };
 use ambit_engine::{
-    Delegate, DelegateTask, Delegator, Refreshable, Refusal, TokenAsk, TokenBy, TokenRefusal,
+    Delegate, DelegateTask, Delegator, ExchangeRefusal, Refreshable, Refusal, TokenAsk, TokenBy,
+    TokenRefusal,
 };
+use ambit_identity::{InstanceCaller, token::access::AccessToken};
 use ambit_policy::PartAsk;
 
 use super::{
@@ -22,11 +24,44 @@ use super::{
 impl Simulation {
     /// Takes one step of a delegation, or asks for a token.
     pub(super) fn hand_down(&mut self) -> Result<(), Broken> {
-        match self.chance.below(10) {
-            0..4 => self.delegate(),
-            4..8 => self.exchange(),
-            8 => self.withdraw(),
+        match self.chance.below(15) {
+            0..6 => self.pass_on(),
+            6..8 => self.delegate(),
+            8..10 => self.exchange(),
+            10 => self.withdraw(),
+            11..13 => self.exchange_token(),
             _ => self.token(),
+        }
+    }
+
+    /// Gives a part of a live task away and takes it, while something may be revoked.
+    fn pass_on(&mut self) -> Result<(), Broken> {
+        let live = self.agents.iter().rev();
+        let mut live = live.filter(|it| !self.laws.is_over(it.task.id, None));
+        let (giver, taker) = (live.next(), live.next());
+        let Some(giver) = giver.map(|it| (it.task.id, it.caller.clone())) else {
+            return Ok(());
+        };
+        let taker = taker.map(|it| (it.task.instance, it.caller.clone()));
+        let taker = taker.filter(|_| self.chance.below(2) == 0);
+        let to = taker.as_ref().map(|(_, it)| it.agent().to_string());
+        let to = to.unwrap_or_else(|| "helper".to_owned());
+        let details = self.one_of(&[PARTS[0], PARTS[1], PARTS[3]]);
+        let ask = part(giver.0, &to, details, 1);
+        if taker.is_some() {
+            self.token_of(giver.1.clone())?;
+        }
+        self.give(None, giver, ask)?;
+        self.settle()?;
+        let Some(delegation) = self.delegations.last().copied() else {
+            return Ok(());
+        };
+        if self.chance.below(3) == 0 {
+            self.revoke()?;
+        }
+        match (taker, self.tokens.last().cloned()) {
+            (Some((_, taker)), Some(subject)) => self.take_by_token(taker, (delegation, subject)),
+            (taker, _) => self.take(Some("ana").filter(|_| taker.is_none()), delegation),
         }
     }
 
@@ -38,17 +73,21 @@ impl Simulation {
         let Some(agent) = self.agent() else {
             return Ok(());
         };
-        let (task, instance, caller) = (agent.task.id, agent.task.instance, agent.caller.clone());
-        self.note("delegate", format_args!("{task} to {to} by {person:?}"));
-        let details = json::parse(details.as_bytes()).expect("details");
-        let ask = DelegateTask {
-            task,
-            to: to.parse().expect("a name"),
-            spiffe_id: None,
-            part: PartAsk::from_details(&details).expect("a part"),
-            ttl: None,
-            depth_left,
-        };
+        let giver = (agent.task.id, agent.caller.clone());
+        let ask = part(giver.0, to, details, depth_left);
+        self.give(person, giver, ask)
+    }
+
+    fn give(
+        &mut self,
+        person: Option<&str>,
+        (task, caller): (TaskId, InstanceCaller),
+        ask: DelegateTask,
+    ) -> Result<(), Broken> {
+        self.note(
+            "delegate",
+            format_args!("{task} to {} by {person:?}", ask.to),
+        );
         let moment = self.machine.clock.moment();
         if let Some(alias) = person {
             let person = self.machine.site.person(alias);
@@ -58,7 +97,7 @@ impl Simulation {
                 Ok(Done::Delegated(given.id))
             });
         }
-        self.by_instance(instance, |handle| async move {
+        self.by_instance(caller.instance(), |handle| async move {
             let by = Delegator::Instance(&caller);
             let given = handle.delegate(by, ask, moment).await?;
             Ok(Done::Delegated(given.id))
@@ -67,12 +106,13 @@ impl Simulation {
 
     fn exchange(&mut self) -> Result<(), Broken> {
         let person = self.one_of(&[None, Some("ana"), Some("ana"), Some("cat")]);
-        let newest = self.delegations.len().min(NEWEST);
-        let back = 1 + self.pick(newest.max(1) as u64);
-        let place = self.delegations.len().checked_sub(back);
-        let Some(delegation) = place.and_then(|it| self.delegations.get(it).copied()) else {
+        let Some(delegation) = self.newest_delegation() else {
             return Ok(());
         };
+        self.take(person, delegation)
+    }
+
+    fn take(&mut self, person: Option<&str>, delegation: DelegationId) -> Result<(), Broken> {
         let Some(agent) = self.agent() else {
             return Ok(());
         };
@@ -97,10 +137,7 @@ impl Simulation {
 
     fn withdraw(&mut self) -> Result<(), Broken> {
         let alias = self.one_of(&["ana", "ana", "cat", "eve"]);
-        let newest = self.delegations.len().min(NEWEST);
-        let back = 1 + self.pick(newest.max(1) as u64);
-        let place = self.delegations.len().checked_sub(back);
-        let Some(delegation) = place.and_then(|it| self.delegations.get(it).copied()) else {
+        let Some(delegation) = self.newest_delegation() else {
             return Ok(());
         };
         self.note("withdraw", format_args!("{delegation} by {alias}"));
@@ -113,32 +150,81 @@ impl Simulation {
         })
     }
 
-    /// Asks for an access token of a task, live or not.
-    fn token(&mut self) -> Result<(), Broken> {
-        let thumbprint = Digest::of(&self.chance.next().to_be_bytes());
-        let Some(agent) = self.agent() else {
+    /// Exchanges a delegation and a token, which may be no pair.
+    fn exchange_token(&mut self) -> Result<(), Broken> {
+        let delegation = self.newest_delegation();
+        let newest = self.tokens.len().min(NEWEST);
+        let back = 1 + self.pick(newest.max(1) as u64);
+        let place = self.tokens.len().checked_sub(back);
+        let subject = place.and_then(|it| self.tokens.get(it).cloned());
+        let caller = self.agent().map(|it| it.caller.clone());
+        let (Some(delegation), Some(subject), Some(caller)) = (delegation, subject, caller) else {
             return Ok(());
         };
-        let (instance, caller) = (agent.task.instance, agent.caller.clone());
-        self.note("token", instance);
-        let ask = TokenAsk {
-            client: caller.spiffe_id().to_string(),
-            audience: "https://127.0.0.1:1/mcp".to_owned(),
-            binding: KeyBinding::Dpop { thumbprint },
-            ttl: ACCESS_TOKEN_TTL,
-            refreshable: Refreshable::No,
-            grant: Grant::ClientCredentials,
-            parent: None,
-        };
+        self.take_by_token(caller, (delegation, subject))
+    }
+
+    fn take_by_token(
+        &mut self,
+        caller: InstanceCaller,
+        (delegation, subject): (DelegationId, AccessToken),
+    ) -> Result<(), Broken> {
+        let ask = self.wanted(&caller);
+        let instance = caller.instance();
+        self.note("exchange token", format_args!("{delegation} by {instance}"));
+        let moment = self.machine.clock.moment();
+        self.by_instance(instance, |handle| async move {
+            let by = Delegate::Instance(&caller);
+            let shown = (delegation, &subject);
+            match handle.exchange_token(by, shown, ask, moment).await {
+                Ok(granted) => Ok(Done::ExchangedToken(Box::new(granted))),
+                Err(ExchangeRefusal::Step(refusal)) => Err(refusal),
+                Err(ExchangeRefusal::Token(TokenRefusal::Failed(error))) => Err(error.into()),
+                Err(ExchangeRefusal::Token(refusal)) => Err(Refusal::Invalid(refusal.to_string())),
+            }
+        })
+    }
+
+    fn newest_delegation(&mut self) -> Option<DelegationId> {
+        let newest = self.delegations.len().min(NEWEST);
+        let back = 1 + self.pick(newest.max(1) as u64);
+        let place = self.delegations.len().checked_sub(back)?;
+        self.delegations.get(place).copied()
+    }
+
+    /// Asks for an access token of a task, live or not.
+    fn token(&mut self) -> Result<(), Broken> {
+        let caller = self.agent().map(|it| it.caller.clone());
+        caller.map_or(Ok(()), |it| self.token_of(it))
+    }
+
+    fn token_of(&mut self, caller: InstanceCaller) -> Result<(), Broken> {
+        let ask = self.wanted(&caller);
+        self.note("token", caller.instance());
         let moment = self.machine.clock.moment();
         self.launch(|handle| async move {
             let issued = handle.issue_token(TokenBy::Instance(&caller), ask, moment);
             match issued.await {
-                Ok(issued) => Ok(Done::Token(issued.access().id)),
+                Ok(issued) => Ok(Done::Token(Box::new(issued))),
                 Err(TokenRefusal::Failed(error)) => Err(Trouble::Engine(error)),
                 Err(_) => Err(Trouble::Invalid),
             }
         })
+    }
+
+    /// Returns the token that is asked for.
+    fn wanted(&mut self, caller: &InstanceCaller) -> TokenAsk {
+        TokenAsk {
+            client: caller.spiffe_id().to_string(),
+            audience: "https://127.0.0.1:1/mcp".to_owned(),
+            binding: KeyBinding::Dpop {
+                thumbprint: Digest::of(&self.chance.next().to_be_bytes()),
+            },
+            ttl: ACCESS_TOKEN_TTL,
+            refreshable: Refreshable::No,
+            grant: Grant::ClientCredentials,
+            parent: None,
+        }
     }
 
     /// Asks for what an agent may be refused: the refusal is in the log, unless there were a flood of them.
@@ -162,6 +248,18 @@ impl Simulation {
                 }
             }
         })
+    }
+}
+
+fn part(task: TaskId, to: &str, details: &str, depth_left: u8) -> DelegateTask {
+    let details = json::parse(details.as_bytes()).expect("details");
+    DelegateTask {
+        task,
+        to: to.parse().expect("a name"),
+        spiffe_id: None,
+        part: PartAsk::from_details(&details).expect("a part"),
+        ttl: None,
+        depth_left,
     }
 }
 

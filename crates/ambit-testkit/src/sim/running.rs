@@ -7,12 +7,14 @@ use std::{
 };
 
 use ambit_core::{
-    ApprovalId, DecisionId, DelegationId, Digest, InstanceId, TaskId, TokenId, record::Verdict,
+    ApprovalId, DecisionId, DelegationId, Digest, InstanceId, TaskId, record::Verdict, task::Task,
 };
 use ambit_engine::{
     Answer, EngineError, Handle, Passage, Refusal, Reinstatement, RevocationReport, Started, Step,
-    Withdrawal,
+    TokenGrant, Withdrawal,
 };
+
+use crate::world::access_token;
 
 use super::{
     Agent, Asking, Claim, Simulation,
@@ -37,7 +39,8 @@ pub(super) enum Done {
     Delegated(DelegationId),
     Exchanged(Box<Started>),
     Withdrawn(Withdrawal),
-    Token(TokenId),
+    Token(Box<TokenGrant>),
+    ExchangedToken(Box<TokenGrant>),
     Refused(InstanceId, DecisionId),
     Else,
 }
@@ -153,7 +156,7 @@ impl Simulation {
             Done::Started(alias, started) => {
                 self.unproved.push(Claim::TaskStarted(started.task.id));
                 self.people.insert(alias, started.task.subject);
-                self.add(&started);
+                self.add(&started.task);
             }
             Done::Decided(approval, verdict) => {
                 self.unproved.push(Claim::Verdict(approval, verdict));
@@ -174,10 +177,16 @@ impl Simulation {
             Done::Exchanged(started) => {
                 self.note("child", started.task.id);
                 self.unproved.push(Claim::TaskStarted(started.task.id));
-                self.add(&started);
+                self.add(&started.task);
             }
             Done::Withdrawn(back) => self.withdrawn(&back)?,
-            Done::Token(token) => self.unproved.push(Claim::Token(token)),
+            Done::Token(granted) => self.token_came(&granted),
+            Done::ExchangedToken(granted) => {
+                self.note("child by token", granted.task().id);
+                self.unproved.push(Claim::TaskStarted(granted.task().id));
+                self.add(granted.task());
+                self.token_came(&granted);
+            }
             Done::Refused(instance, decision) => self.refused(instance, decision)?,
             Done::Else => {}
         }
@@ -235,12 +244,18 @@ impl Simulation {
     }
 
     /// Lets the instance of a task act from now on.
-    fn add(&mut self, started: &Started) {
-        let caller = self.machine.site.instance(&started.task);
+    fn add(&mut self, task: &Task) {
+        let caller = self.machine.site.instance(task);
         self.agents.push(Agent {
-            task: (*started.task).clone(),
+            task: task.clone(),
             caller,
         });
+    }
+
+    fn token_came(&mut self, granted: &TokenGrant) {
+        self.unproved.push(Claim::Token(granted.access().id));
+        self.tokens
+            .extend(access_token(granted, self.machine.clock.now()));
     }
 
     /// What a withdrawal names is over.

@@ -69,6 +69,9 @@ pub(crate) struct DoorsConfig {
     /// The socket of the SPIFFE Workload API, unless it is the state directory's. Every local user who can reach it
     /// may ask; the estate says who is whom.
     pub(crate) workload: Option<PathBuf>,
+    /// Where other trust domains fetch the bundle from a server that they know by its SPIFFE ID (`https_spiffe`).
+    /// Without it they know it by its host alone, on the public port (`https_web`).
+    pub(crate) bundle: Option<SocketAddr>,
     /// Runs stdio servers without a sandbox when bubblewrap is missing.
     pub(crate) danger_unsandboxed: bool,
 }
@@ -83,6 +86,7 @@ impl Default for DoorsConfig {
             control: None,
             control_group: None,
             workload: None,
+            bundle: None,
             danger_unsandboxed: false,
         }
     }

@@ -30,7 +30,7 @@ impl StateDirectory {
 
     /// Creates what is missing, closed to others, and refuses a directory that others can enter.
     pub(crate) fn prepare(&self) -> Result<(), ConfigError> {
-        for path in [self.root.clone(), self.keys()] {
+        for path in [self.root.clone(), self.keys(), self.federated()] {
             DirBuilder::new()
                 .recursive(true)
                 .mode(0o700)
@@ -71,6 +71,11 @@ impl StateDirectory {
     /// Returns where the key files are.
     pub(crate) fn keys(&self) -> PathBuf {
         self.root.join("keys")
+    }
+
+    /// Returns where the bundles of foreign trust domains are kept.
+    pub(crate) fn federated(&self) -> PathBuf {
+        self.root.join("federated")
     }
 
     /// Returns where the control socket is, unless the configuration puts it elsewhere.

@@ -11,16 +11,18 @@ use ambit_control::api::{
     self, Control, KeepKeys, ListTools, Parts, Published, PublishedLog, SealCredential,
     instance_router,
 };
+use ambit_control::federation::FederatedInForce;
 use ambit_control::oauth::FindClient;
 use ambit_control::people::{Provider, ProviderConfig, SignIns};
 use ambit_core::{Millis, Timestamp};
 use ambit_engine::Archive;
 use ambit_gateway::{
-    Answering, Face, Fallback, Gateway, GatewayConfig, Hosts, Links, SandboxPolicy, Secrets,
-    TokenConfig, Verifiers, inspect,
+    Answering, Face, Fallback, Federated, Gateway, GatewayConfig, Hosts, Links, SandboxPolicy,
+    Secrets, TokenConfig, Verifiers, inspect,
 };
 use ambit_identity::{
-    Clients, IssuingKeys, Svid, SvidKey, TlsClock, WebIdentity, WebIssuance, tls::gateway_config,
+    Clients, FederatedBundles, IssuingKeys, Svid, SvidKey, TlsClock, Trusted, WebIdentity,
+    WebIssuance, tls::gateway_config,
 };
 use axum::Router;
 use http_body_util::BodyExt;
@@ -29,7 +31,7 @@ use hyper_util::service::TowerToHyperService;
 use rustls::{ClientConfig, RootCertStore};
 use rustls_pki_types::{CertificateDer, pem::PemObject};
 
-use super::{body::Ending, engine::Running, fetch::Fetcher, keys, server::ServeError};
+use super::{body::Ending, engine::Running, federate, fetch::Fetcher, keys, server::ServeError};
 use crate::{
     clock::{Clock, chance},
     config::{DoorsConfig, OutboundConfig, PublicConfig, PublicUrl, SignInConfig, StateDirectory},
@@ -100,6 +102,7 @@ pub(crate) fn join(
 ) -> Result<Doors, ServeError> {
     let secrets = secrets(Arc::clone(&running.archive), Arc::clone(&running.custody));
     let Outbound { tls, fetcher } = outbound;
+    let federation = federate::parts(state, &fetcher, clock);
     let strangers_refused = Arc::<AtomicU64>::default();
     let control = Control {
         handle: running.handle.clone(),
@@ -110,6 +113,7 @@ pub(crate) fn join(
         seal_credential: seal_credential(Arc::clone(&running.custody)),
         list_tools: list_tools(running, &secrets, tls.clone(), &sandbox),
         fetch: fetcher.documents(),
+        federation,
         published: published(running, public.map(|(_, config, _)| config)),
         gateway_url: gateway_url.map(|it| it.as_str().to_owned()),
         strangers_refused: Arc::clone(&strangers_refused),
@@ -117,6 +121,7 @@ pub(crate) fn join(
         issuer: public.map(|(url, _, _)| url.as_str().to_owned()),
         find_client: find_client(),
     };
+    let federated = Arc::clone(&control.federation.in_force);
     let people = api::Doors::new(control);
     let mut config = GatewayConfig::new(sandbox);
     let named = gateway_url.map(|it| it.host().to_owned());
@@ -129,6 +134,7 @@ pub(crate) fn join(
         None => None,
     };
     config.upstream_tls = tls;
+    config.federated = believed(&federated);
     config.fallback = Some(fallback(instance_router(&people)));
     config.links = public.map_or_else(Links::none, |(url, ..)| Links::below(url.as_str()));
     let gateway = Gateway::new(
@@ -140,7 +146,11 @@ pub(crate) fn join(
     Ok(Doors {
         gateway,
         people,
-        face: face(running, by_token.map(|(gateway, _)| gateway), clock)?,
+        face: face(
+            running,
+            (federated, by_token.map(|(gateway, _)| gateway)),
+            clock,
+        )?,
     })
 }
 
@@ -247,28 +257,41 @@ fn fallback(router: Router) -> Fallback {
     })
 }
 
+/// Returns what gives the foreign trust domains that are believed now.
+fn believed(federated: &FederatedInForce) -> Federated {
+    let federated = Arc::clone(federated);
+    Arc::new(move || federated.borrow().clone())
+}
+
 /// The gateway's face, and when another one is made.
 struct Current {
     face: Face,
     renew_at: Timestamp,
     /// Of the issuing keys under which it was made.
     sequence: u64,
+    /// The foreign trust domains whose workloads it takes.
+    federated: Arc<FederatedBundles>,
 }
 
 /// Returns what gives the gateway's face: made now, and again when half its life is over.
 fn face(
     running: &Running,
-    by_token: Option<&PublicUrl>,
+    (federated, by_token): (FederatedInForce, Option<&PublicUrl>),
     clock: &Clock,
 ) -> Result<Arc<dyn Fn() -> Face + Send + Sync>, ServeError> {
     let (running, clock) = (running.clone(), clock.clone());
     let host = by_token.map(|it| it.host().to_owned());
-    let current = Mutex::new(make_face(&running, host.as_deref(), &clock)?);
+    let trusted = federated.borrow().clone();
+    let current = Mutex::new(make_face(&running, trusted, host.as_deref(), &clock)?);
     Ok(Arc::new(move || {
         let mut current = current.lock().unwrap_or_else(PoisonError::into_inner);
         let sequence = running.keys.borrow().bundle().sequence();
-        if clock.now() >= current.renew_at || current.sequence != sequence {
-            match make_face(&running, host.as_deref(), &clock) {
+        let trusted = federated.borrow().clone();
+        if clock.now() >= current.renew_at
+            || current.sequence != sequence
+            || !Arc::ptr_eq(&current.federated, &trusted)
+        {
+            match make_face(&running, trusted, host.as_deref(), &clock) {
                 Ok(fresh) => *current = fresh,
                 Err(error) => tracing::error!(%error, "the gateway's SVID could not be renewed"),
             }
@@ -277,7 +300,12 @@ fn face(
     }))
 }
 
-fn make_face(running: &Running, host: Option<&str>, clock: &Clock) -> Result<Current, ServeError> {
+fn make_face(
+    running: &Running,
+    federated: Arc<FederatedBundles>,
+    host: Option<&str>,
+    clock: &Clock,
+) -> Result<Current, ServeError> {
     let keys = running.keys.borrow().clone();
     let (key, svid) = gateway_svid(&keys, clock)?;
     let time = clock.clone();
@@ -290,7 +318,11 @@ fn make_face(running: &Running, host: Option<&str>, clock: &Clock) -> Result<Cur
         Some(web) => Clients::AlsoWithout { web },
         None => Clients::WithSvid,
     };
-    let tls = gateway_config((&svid, &key), Arc::clone(keys.bundle()), clients, tls_clock)
+    let trusted = Trusted {
+        bundle: Arc::clone(keys.bundle()),
+        federated: Arc::clone(&federated),
+    };
+    let tls = gateway_config((&svid, &key), trusted, clients, tls_clock)
         .map_err(|error| ServeError::Svid(error.into()))?;
     let now = clock.now();
     let half = Millis::new(svid.expires_at().since(now).as_millis() / 2);
@@ -302,6 +334,7 @@ fn make_face(running: &Running, host: Option<&str>, clock: &Clock) -> Result<Cur
         face,
         renew_at: now.plus(half),
         sequence: keys.bundle().sequence(),
+        federated,
     })
 }
 

@@ -5,11 +5,13 @@
 //! (OWASP SSRF prevention; RFC 9700 §4.11 is the same danger for others).
 
 mod address;
+mod bundles;
 mod documents;
 mod provider;
 
 use std::{io, net::IpAddr, sync::Arc, time::Duration};
 
+use ambit_identity::{IdentityError, tls::identity_error};
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Method, Request, StatusCode, header};
 use http_body_util::{BodyExt, Full, Limited};
@@ -83,12 +85,16 @@ pub(crate) enum FetchError {
     Secret(String),
     #[error("the host can't be reached")]
     Unreachable(#[source] io::Error),
+    #[error("who answers is not who must")]
+    Unknown(#[source] IdentityError),
     #[error("the answer can't be read")]
     Broken(#[source] hyper::Error),
     #[error("the answer is {0}; only 200 is taken, and nothing is followed")]
     Status(StatusCode),
     #[error("the answer has more than {1} bytes, or broke off")]
     Body(#[source] Box<dyn std::error::Error + Send + Sync>, usize),
+    #[error("no TLS can be spoken")]
+    Tls(#[source] Box<dyn std::error::Error + Send + Sync>),
     #[error("it took more than 10 seconds")]
     Timeout,
 }
@@ -135,12 +141,16 @@ impl Fetcher {
         let name = ServerName::try_from(target.host);
         let name = name.map_err(|_| FetchError::Address(target.uri.to_string()))?;
         let secured = TlsConnector::from(tls).connect(name, stream).await;
-        exchange(
-            secured.map_err(FetchError::Unreachable)?,
-            request,
-            bytes_max,
-        )
-        .await
+        exchange(secured.map_err(unknown)?, request, bytes_max).await
+    }
+}
+
+/// Says why a handshake failed: whom the peer was not, when that is the reason.
+fn unknown(error: io::Error) -> FetchError {
+    let cause = error.get_ref().and_then(|it| it.downcast_ref());
+    match cause.and_then(identity_error) {
+        Some(cause) => FetchError::Unknown(cause.clone()),
+        None => FetchError::Unreachable(error),
     }
 }
 

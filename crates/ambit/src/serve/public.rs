@@ -57,6 +57,14 @@ pub(crate) struct PublicPort {
     faces: Option<Arc<Faces>>,
 }
 
+/// The port of the bundle, known by the server's SPIFFE ID (`https_spiffe`), bound but not yet served. Nobody is asked who
+/// they are, and nobody is shown another face: that is why it is a port of its own.
+#[derive(Debug)]
+pub(crate) struct BundlePort {
+    listener: TcpListener,
+    faces: Arc<Faces>,
+}
+
 /// How long strangers may take.
 #[derive(Clone, Copy, Debug)]
 struct Patience {
@@ -91,14 +99,41 @@ impl PublicPort {
 
     /// Serves `router` until dropped.
     pub(crate) async fn serve(self, router: Router) {
-        let patience = Patience {
-            handshake: HANDSHAKE_TIMEOUT,
-            head: PUBLIC_HEAD_TIMEOUT,
-            connection: CONNECTION_TTL_MAX,
-        };
-        let places = Arc::new(Semaphore::new(STRANGERS_MAX));
-        accept(self.listener, self.faces, router, places, patience).await;
+        serve(self.listener, self.faces, router).await;
     }
+}
+
+impl BundlePort {
+    /// Binds the port at `address` and makes its first face.
+    pub(crate) async fn bind(
+        address: SocketAddr,
+        running: &Running,
+        clock: &Clock,
+    ) -> Result<Self, ServeError> {
+        let listener = listen(address).await?;
+        let faces = Arc::new(Faces::by_spiffe_id(running, clock)?);
+        Ok(Self { listener, faces })
+    }
+
+    /// Returns where it listens.
+    pub(crate) fn address(&self) -> Result<SocketAddr, ServeError> {
+        local(&self.listener)
+    }
+
+    /// Serves `router` until dropped.
+    pub(crate) async fn serve(self, router: Router) {
+        serve(self.listener, Some(self.faces), router).await;
+    }
+}
+
+async fn serve(listener: TcpListener, faces: Option<Arc<Faces>>, router: Router) {
+    let patience = Patience {
+        handshake: HANDSHAKE_TIMEOUT,
+        head: PUBLIC_HEAD_TIMEOUT,
+        connection: CONNECTION_TTL_MAX,
+    };
+    let places = Arc::new(Semaphore::new(STRANGERS_MAX));
+    accept(listener, faces, router, places, patience).await;
 }
 
 async fn accept(

@@ -10,8 +10,9 @@ use std::{
 };
 
 use ambit_control::{
-    api::{operations_router, people_router, public_router},
+    api::{bundle_router, operations_router, people_router, public_router},
     check::Checked,
+    estate::EstateFiles,
 };
 use ambit_engine::Refusal;
 use ambit_identity::{IdentityError, PeerCredentials, identify_person};
@@ -20,8 +21,9 @@ use tokio::{net::TcpListener, sync::oneshot, task::JoinSet, time::timeout};
 use super::{
     doors::{self, Outbound},
     engine::{self, EngineStartError, Running, tick},
+    federate::federate,
     listen::{ControlSocket, health},
-    public::{FaceError, PublicPort},
+    public::{BundlePort, FaceError, PublicPort},
     recover,
     rotate::rotate,
     workload::WorkloadSocket,
@@ -82,6 +84,7 @@ pub(crate) struct Server {
     control: PathBuf,
     workload: PathBuf,
     public: Option<String>,
+    bundle: Option<SocketAddr>,
     tasks: JoinSet<()>,
     ended: oneshot::Receiver<()>,
 }
@@ -136,6 +139,45 @@ pub(crate) enum ServeError {
     Svid(#[source] Box<dyn std::error::Error + Send + Sync>),
 }
 
+/// The local sockets, bound but not yet served.
+struct Sockets {
+    control: PathBuf,
+    people: ControlSocket,
+    workload: PathBuf,
+    workloads: WorkloadSocket,
+    /// What the authority comes from, with the sockets that lead to it.
+    places: Vec<PathBuf>,
+}
+
+impl Sockets {
+    fn bind(
+        state: &StateDirectory,
+        doors: &DoorsConfig,
+        mut places: Vec<PathBuf>,
+    ) -> Result<Self, ServeError> {
+        let control = doors.control.clone();
+        let control = control.unwrap_or_else(|| state.control_socket());
+        let group = doors.control_group;
+        // Who reached the workload socket from inside a container would be taken for the agent that it is.
+        places.extend(doors.workload.clone());
+        places::write(&control, group, &places).map_err(|source| ServeError::Places {
+            path: places::beside(&control),
+            source,
+        })?;
+        let people = ControlSocket::bind(&control, group).map_err(unbound(&control))?;
+        let workload = doors.workload.clone();
+        let workload = workload.unwrap_or_else(|| state.workload_socket());
+        let workloads = WorkloadSocket::bind(&workload).map_err(unbound(&workload))?;
+        Ok(Self {
+            control,
+            people,
+            workload,
+            workloads,
+            places,
+        })
+    }
+}
+
 impl Server {
     /// Opens the engine and the doors.
     pub(crate) async fn start(plan: Plan, clock: &Clock) -> Result<Self, ServeError> {
@@ -150,26 +192,10 @@ impl Server {
         }
         let gateway = listen(plan.doors.gateway).await?;
         let health_door = listen(plan.doors.health).await?;
-        let control = plan
-            .doors
-            .control
-            .clone()
-            .unwrap_or_else(|| plan.state.control_socket());
-        let group = plan.doors.control_group;
-        // Who reached the workload socket from inside a container would be taken for the agent that it is.
-        let mut places = plan.places;
-        places.extend(plan.doors.workload.clone());
-        places::write(&control, group, &places).map_err(|source| ServeError::Places {
-            path: places::beside(&control),
-            source,
-        })?;
-        let socket = ControlSocket::bind(&control, group).map_err(unbound(&control))?;
-        let workload = plan.doors.workload.clone();
-        let workload = workload.unwrap_or_else(|| plan.state.workload_socket());
-        let workloads = WorkloadSocket::bind(&workload).map_err(unbound(&workload))?;
+        let sockets = Sockets::bind(&plan.state, &plan.doors, plan.places)?;
         let addresses = (local(&gateway)?, local(&health_door)?);
         let path = plan.search_path.as_ref();
-        let protected = protected(&plan.state, &plan.mark, &control, &places);
+        let protected = protected(&plan.state, &plan.mark, &sockets.control, &sockets.places);
         let sandbox = doors::sandbox(&plan.doors, path, plan.estate_directory, protected).await;
         let port = match &plan.public {
             Some(config) => Some((PublicPort::bind(config, &running, clock).await?, config)),
@@ -187,23 +213,33 @@ impl Server {
         let place = (&plan.state, clock);
         let doors = doors::join(&running, sandbox, at, place, (public, outbound))?;
         let public = public.map(|(url, ..)| url.as_str().to_owned());
+        let bundles = match plan.doors.bundle {
+            Some(address) => Some(BundlePort::bind(address, &running, clock).await?),
+            None => None,
+        };
+        let bundle = bundles.as_ref().map(BundlePort::address).transpose()?;
         let mut tasks = JoinSet::new();
+        if let Some(port) = bundles {
+            tasks.spawn(port.serve(bundle_router(&doors.people)));
+        }
         if let Some((port, _)) = port {
             tasks.spawn(port.serve(public_router(&doors.people)));
         }
         tasks.spawn(tick(running));
         tasks.spawn(rotate(doors.people.clone()));
-        tasks.spawn(serve_workloads(doors.people.clone(), workloads));
+        tasks.spawn(federate(doors.people.clone()));
+        tasks.spawn(serve_workloads(doors.people.clone(), sockets.workloads));
         tasks.spawn(health(health_door, operations_router(&doors.people)));
-        tasks.spawn(socket.serve(people_router(&doors.people)));
+        tasks.spawn(sockets.people.serve(people_router(&doors.people)));
         let agents = doors.gateway;
         tasks.spawn(async move { agents.serve_tls(gateway, doors.face, pending()).await });
         Ok(Self {
             gateway: addresses.0,
             health: addresses.1,
-            control,
-            workload,
+            control: sockets.control,
+            workload: sockets.workload,
             public,
+            bundle,
             tasks,
             ended,
         })
@@ -232,6 +268,11 @@ impl Server {
     /// Returns how anybody names the public port, when there is one.
     pub(crate) fn public(&self) -> Option<&str> {
         self.public.as_deref()
+    }
+
+    /// Returns where the bundle is served by SPIFFE ID, when it is.
+    pub(crate) const fn bundle(&self) -> Option<SocketAddr> {
+        self.bundle
     }
 
     /// Closes the doors and the store.
@@ -270,17 +311,6 @@ async fn put_in_force(running: &Running, checked: Checked, when: When) -> Result
     Ok(())
 }
 
-/// What an estate is read from, within its directory. Its other folders may be mounted into servers.
-const ESTATE_FILES: [&str; 7] = [
-    "estate.toml",
-    "issuers",
-    "agents",
-    "policies",
-    "servers",
-    "templates",
-    "tests",
-];
-
 /// Returns what no stdio server may mount: whoever reads or writes it could be anybody.
 fn protected(
     state: &StateDirectory,
@@ -296,7 +326,8 @@ fn protected(
     ];
     for place in places {
         if place.is_dir() {
-            all.extend(ESTATE_FILES.map(|name| place.join(name)));
+            // Its other folders may be mounted into servers.
+            all.extend(EstateFiles::places().map(|name| place.join(name)));
         } else {
             all.push(place.clone());
         }

@@ -7,6 +7,7 @@
 
 mod containment;
 mod cores;
+mod federation;
 mod guard;
 mod kill;
 mod life;

@@ -51,14 +51,23 @@ impl World {
 
     /// Starts a server with a configuration, whose control socket is open to `group`. `prepare` makes the estate fit.
     pub(crate) fn start_shared(group: Option<u32>, prepare: impl FnOnce(&Path)) -> Self {
+        let group = group.map_or(String::new(), |it| format!("control_group = {it}\n"));
+        Self::start_configured("people.example", &group, prepare)
+    }
+
+    /// Starts a server of `trust_domain` with a configuration: `more` goes on within `[doors]`.
+    pub(crate) fn start_configured(
+        trust_domain: &str,
+        more: &str,
+        prepare: impl FnOnce(&Path),
+    ) -> Self {
         let (directory, upstream) = prepared();
         let root = directory.path();
         fs::create_dir(root.join("people")).unwrap();
         prepare(root);
-        let group = group.map_or(String::new(), |it| format!("control_group = {it}\n"));
         let settings = format!(
-            "trust_domain = \"people.example\"\nestate = \"{}\"\n\n[doors]\ngateway = \"127.0.0.1:0\"\n\
-             health = \"127.0.0.1:0\"\ncontrol = \"{}\"\n{group}",
+            "trust_domain = \"{trust_domain}\"\nestate = \"{}\"\n\n[doors]\ngateway = \"127.0.0.1:0\"\n\
+             health = \"127.0.0.1:0\"\ncontrol = \"{}\"\n{more}",
             root.join("estate").display(),
             root.join("people/control.sock").display(),
         );

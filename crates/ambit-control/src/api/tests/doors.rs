@@ -68,6 +68,7 @@ impl Office {
         let keys = IssuingKeys::create(domain, chance, world.clock.now()).unwrap();
         let control = Control {
             gateway_url: Some("https://127.0.0.1:1".to_owned()),
+            federation: crate::federation::FederationParts::offline(),
             strangers_refused: Arc::default(),
             handle: world.handle.clone(),
             clock: world.clock.to_clock(),

@@ -12,7 +12,7 @@ use ambit_control::api::KeysInForce;
 use ambit_core::{Millis, Timestamp, limits::SVID_TTL_MAX};
 use ambit_identity::{
     AuthorityError, IssuingKeys, TlsClock, TlsError, WebIdentity, WebIssuance,
-    authority::PEM_BYTES_MAX,
+    authority::PEM_BYTES_MAX, tls::bundle_server_config,
 };
 use rustls::ServerConfig;
 
@@ -22,7 +22,7 @@ use crate::{
     config::{PublicConfig, PublicUrl, Scheme},
 };
 
-/// How often files are read again.
+/// How often files are read again, and an SVID is made anew.
 const FILES_READ_EVERY: Millis = Millis::from_seconds(60);
 
 /// Why the public port has no face.
@@ -67,6 +67,7 @@ pub(crate) struct Faces {
 enum Source {
     Own { keys: KeysInForce, host: String },
     Files { certificate: PathBuf, key: PathBuf },
+    SpiffeId { keys: KeysInForce },
 }
 
 struct Current {
@@ -101,6 +102,18 @@ impl Faces {
         }))
     }
 
+    /// Makes the first face of a port that is known by the server's SPIFFE ID.
+    pub(super) fn by_spiffe_id(running: &Running, clock: &Clock) -> Result<Self, FaceError> {
+        let keys = Arc::clone(&running.keys);
+        let source = Source::SpiffeId { keys };
+        let current = Mutex::new(source.make(clock)?);
+        Ok(Self {
+            source,
+            clock: clock.clone(),
+            current,
+        })
+    }
+
     /// Returns the face of now.
     pub(super) fn now(&self) -> Arc<ServerConfig> {
         let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
@@ -123,7 +136,10 @@ impl Faces {
 impl Source {
     fn make(&self, clock: &Clock) -> Result<Current, FaceError> {
         let now = clock.now();
+        let time = clock.clone();
+        let time = TlsClock::new(move || time.now());
         let (identity, renew_at) = match self {
+            Self::SpiffeId { keys } => return svid(&keys.borrow().clone(), now, time),
             Self::Own { keys, host } => own(&keys.borrow().clone(), host, now)?,
             Self::Files { certificate, key } => {
                 let identity = WebIdentity::from_pem(&text(certificate)?, &text(key)?)?;
@@ -134,8 +150,7 @@ impl Source {
         if at <= now {
             return Err(FaceError::Over { at });
         }
-        let time = clock.clone();
-        let tls = Arc::new(identity.config(TlsClock::new(move || time.now()))?);
+        let tls = Arc::new(identity.config(time)?);
         Ok(Current { tls, renew_at })
     }
 }
@@ -156,6 +171,16 @@ fn own(
     })?;
     let half = Millis::new(expires_at.since(now).as_millis() / 2);
     Ok((identity, now.plus(half)))
+}
+
+/// Has the trust domain's authority certify the server by its SPIFFE ID. Another key may sign by the next look.
+fn svid(keys: &IssuingKeys, now: Timestamp, time: TlsClock) -> Result<Current, FaceError> {
+    let key = draw_key().map_err(FaceError::Key)?;
+    let expires_at = keys.expires_at().min(now.plus(SVID_TTL_MAX));
+    let svid = keys.gateway_svid(&key, now, expires_at, chance()?)?;
+    let tls = Arc::new(bundle_server_config((&svid, &key), time)?);
+    let renew_at = now.plus(FILES_READ_EVERY);
+    Ok(Current { tls, renew_at })
 }
 
 fn text(path: &Path) -> Result<String, FaceError> {

@@ -1,0 +1,269 @@
+//! Workloads of foreign trust domains: proved by the bundle of their own domain, and by that alone.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use ambit_core::{
+    AgentName, Digest, FederationName, SpiffeId, Timestamp, TrustDomain,
+    claim::ClaimProof,
+    estate::{Estate, Federation, claim_rules::Fit},
+};
+use rustls_pki_types::CertificateDer;
+
+use crate::{
+    Claimant, IdentityError, InstanceCaller, KeyBinding, TrustBundle,
+    jose::{JoseError, JwkError},
+    token::{
+        assertion::{self, ProvedWorkload},
+        jwt_svid::{JwtSvidKeys, claimed_trust_domain},
+    },
+    x509_svid::{self, Algorithms, Side},
+};
+
+/// The bundles of foreign trust domains that are believed now.
+#[derive(Clone, Debug, Default)]
+pub struct FederatedBundles(BTreeMap<TrustDomain, Believed>);
+
+/// One foreign trust domain with its bundle.
+#[derive(Clone, Debug)]
+struct Believed {
+    federation: Arc<Federation>,
+    bundle: Arc<TrustBundle>,
+    keys: JwtSvidKeys,
+}
+
+/// A workload of a foreign trust domain, proved by that domain's bundle. Which agent it is, the estate says.
+///
+/// Made only by [`FederatedBundles`].
+///
+/// ```compile_fail,E0451
+/// use ambit_identity::ForeignSvid;
+///
+/// fn forge(spiffe_id: ambit_core::SpiffeId) {
+///     let _ = ForeignSvid { spiffe_id, ..todo!() };
+/// }
+/// ```
+#[derive(Clone, Debug)]
+pub struct ForeignSvid {
+    spiffe_id: SpiffeId,
+    federation: Arc<Federation>,
+    /// The digest of the certificate; none when a JWT-SVID was shown.
+    certificate: Option<Digest>,
+    expires_at: Timestamp,
+}
+
+/// A workload of a foreign trust domain that is not a run of exactly one agent. For those who operate Ambit.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum UnknownSvid {
+    /// The estate does not believe this trust domain any more, or has its bundle from elsewhere.
+    #[error("the estate does not believe {0} as it did; wait a moment, or see its `trust/` files")]
+    Domain(TrustDomain),
+    /// No registration fits.
+    #[error("no agent is registered for {seen}; {}", hint(nearest.as_ref()))]
+    Nobody {
+        /// Who it is.
+        seen: SpiffeId,
+        /// The agent whose registration came nearest, and the path that it wants.
+        nearest: Option<(AgentName, String)>,
+    },
+    /// Registrations of several agents fit.
+    #[error("{seen} fits agent `{first}` and agent `{second}`; narrow the path of one of them")]
+    Several {
+        /// Who it is.
+        seen: SpiffeId,
+        /// One of them.
+        first: AgentName,
+        /// Another.
+        second: AgentName,
+    },
+}
+
+impl FederatedBundles {
+    /// Returns these bundles, each of the trust domain of its federation. Of `own` there is none: it has another.
+    ///
+    /// # Errors
+    /// [`JwkError`] when the library refuses a key.
+    pub fn new(
+        own: &TrustDomain,
+        bundles: impl IntoIterator<Item = (Arc<Federation>, Arc<TrustBundle>)>,
+    ) -> Result<Self, JwkError> {
+        let mut believed = BTreeMap::new();
+        for (federation, bundle) in bundles {
+            let trust_domain = bundle.trust_domain().clone();
+            if trust_domain == *own || trust_domain != federation.trust_domain {
+                continue;
+            }
+            let keys = JwtSvidKeys::new(trust_domain.clone(), bundle.jwt_keys())?;
+            let one = Believed {
+                federation,
+                bundle,
+                keys,
+            };
+            believed.insert(trust_domain, one);
+        }
+        Ok(Self(believed))
+    }
+
+    /// Returns whether these are the very bundles of `other`, for the very same federations.
+    pub fn is_same(&self, other: &Self) -> bool {
+        let pair = |(had, has): (&Believed, &Believed)| {
+            Arc::ptr_eq(&had.bundle, &has.bundle) && Arc::ptr_eq(&had.federation, &has.federation)
+        };
+        self.0.len() == other.0.len() && self.0.values().zip(other.0.values()).all(pair)
+    }
+
+    /// Returns whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Returns the bundle of `trust_domain`, when that is believed.
+    pub fn bundle(&self, trust_domain: &TrustDomain) -> Option<&Arc<TrustBundle>> {
+        Some(&self.0.get(trust_domain)?.bundle)
+    }
+
+    /// Returns the bundles with the names of their domains in the estate.
+    pub fn iter(&self) -> impl Iterator<Item = (&FederationName, &Arc<TrustBundle>)> {
+        self.0.values().map(|it| (&it.federation.name, &it.bundle))
+    }
+
+    /// Identifies the workload that proved, in a TLS handshake, to hold the key of `chain`'s leaf. None when the leaf
+    /// claims no trust domain of these.
+    ///
+    /// # Errors
+    /// [`IdentityError`] says which rule the chain breaks and what was seen.
+    pub fn identify(
+        &self,
+        chain: &[CertificateDer<'_>],
+        now: Timestamp,
+    ) -> Result<Option<ForeignSvid>, IdentityError> {
+        // What it claims chooses the bundle, and nothing else.
+        let claimed = chain.first().and_then(x509_svid::claimed_trust_domain);
+        match claimed.and_then(|it| self.0.get(&it)) {
+            Some(believed) => believed.identify(chain, now).map(Some),
+            None => Ok(None),
+        }
+    }
+
+    /// Identifies the workload that a JWT-SVID for `audience` alone names. None when it claims no trust domain of these.
+    ///
+    /// # Errors
+    /// [`JoseError`] when its trust domain did not sign it for `audience` alone, for now.
+    pub fn identify_token(
+        &self,
+        token: &str,
+        audience: &str,
+        now: Timestamp,
+    ) -> Result<Option<(ForeignSvid, ProvedWorkload)>, JoseError> {
+        let claimed = claimed_trust_domain(token)?;
+        let Some(believed) = self.0.get(&claimed) else {
+            return Ok(None);
+        };
+        let proved = assertion::verify_jwt_spiffe(token, &believed.keys, audience, now)?;
+        let svid = ForeignSvid {
+            spiffe_id: proved.spiffe_id().clone(),
+            federation: Arc::clone(&believed.federation),
+            certificate: None,
+            expires_at: proved.expires_at(),
+        };
+        Ok(Some((svid, proved)))
+    }
+}
+
+impl Believed {
+    fn identify(
+        &self,
+        chain: &[CertificateDer<'_>],
+        now: Timestamp,
+    ) -> Result<ForeignSvid, IdentityError> {
+        let algorithms = Algorithms::Foreign;
+        let svid = x509_svid::verify(chain, &self.bundle, (Side::Client, algorithms), now)?;
+        Ok(ForeignSvid {
+            spiffe_id: svid.spiffe_id,
+            federation: Arc::clone(&self.federation),
+            certificate: Some(svid.certificate),
+            expires_at: svid.expires_at,
+        })
+    }
+}
+
+impl ForeignSvid {
+    /// Returns who it is.
+    pub const fn spiffe_id(&self) -> &SpiffeId {
+        &self.spiffe_id
+    }
+
+    /// Returns the first instant at which the SVID is no longer valid.
+    pub const fn expires_at(&self) -> Timestamp {
+        self.expires_at
+    }
+
+    /// Identifies the one agent of which the workload is a run, and who may claim a task of it.
+    ///
+    /// The same SPIFFE ID is the same workload: it has one live task at a time.
+    ///
+    /// # Errors
+    /// [`UnknownSvid`] when no registration fits, those of several agents do, or the estate does not believe the trust
+    /// domain as it did when the SVID was proved.
+    pub fn claimant(&self, estate: &Estate) -> Result<(AgentName, Claimant), UnknownSvid> {
+        let name = &self.federation.name;
+        if estate.federations.get(name) != Some(&*self.federation) {
+            let domain = self.spiffe_id.trust_domain().clone();
+            return Err(UnknownSvid::Domain(domain));
+        }
+        let seen = || self.spiffe_id.clone();
+        let mut fitting: Option<&AgentName> = None;
+        let mut nearest = None;
+        for (agent, declared) in &estate.agents {
+            for registration in declared.svids.iter().filter(|it| it.federation == *name) {
+                match registration.path.fits(self.spiffe_id.path()) {
+                    Fit::Differs => nearest = Some((agent.clone(), registration.path.to_string())),
+                    Fit::Fits => match fitting {
+                        Some(first) if first != agent => {
+                            let (first, second) = (first.clone(), agent.clone());
+                            return Err(UnknownSvid::Several {
+                                seen: seen(),
+                                first,
+                                second,
+                            });
+                        }
+                        _ => fitting = Some(agent),
+                    },
+                }
+            }
+        }
+        let nobody = || UnknownSvid::Nobody {
+            seen: seen(),
+            nearest,
+        };
+        let agent = fitting.ok_or_else(nobody)?;
+        let named = self.spiffe_id.to_string();
+        let names = [named.as_bytes()];
+        let claimant = Claimant::agent(agent.clone(), ClaimProof::Svid, &names);
+        Ok((agent.clone(), claimant))
+    }
+
+    /// Returns the caller that this workload is, once it has claimed the task whose instance is `instance`. None when
+    /// that is no instance, or when no certificate was shown.
+    ///
+    /// For the engine, which knows who claimed what.
+    pub fn as_instance(&self, instance: &SpiffeId) -> Option<InstanceCaller> {
+        let (agent, id) = instance.as_instance()?;
+        Some(InstanceCaller {
+            spiffe_id: instance.clone(),
+            agent,
+            instance: id,
+            binding: KeyBinding::Mtls {
+                certificate: self.certificate?,
+            },
+            expires_at: self.expires_at,
+            token: None,
+        })
+    }
+}
+
+fn hint(nearest: Option<&(AgentName, String)>) -> String {
+    match nearest {
+        Some((agent, path)) => format!("nearest is agent `{agent}`, whose path is `{path}`"),
+        None => "write an `[[svid]]` into the agent's file and apply the estate".to_owned(),
+    }
+}
