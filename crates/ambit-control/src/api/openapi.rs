@@ -100,6 +100,12 @@ fn speaks_oauth(route: &Route) -> bool {
 }
 
 fn refusal(route: &Route) -> Value {
+    if matches!(route.asks, Asks::WhoItIs) || route.path == "/oauth/consent" {
+        return json!({
+            "description": "It was not done: a page says why, and what to do.",
+            "content": { "text/html": { "schema": { "type": "string" } } },
+        });
+    }
     if speaks_oauth(route) {
         return json!({
             "description": "It was not done: the error of RFC 6749 §5.2, with what to do.",

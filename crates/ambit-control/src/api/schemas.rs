@@ -475,6 +475,7 @@ pub(super) const SCHEMAS: &[Schema] = &[
                 Truth,
                 Maybe,
             ),
+            Member("client_id_metadata_document_supported", Truth, Maybe),
             Member("subject_types_supported", Texts, Maybe),
             Member("id_token_signing_alg_values_supported", Texts, Maybe),
         ],
@@ -525,6 +526,17 @@ pub(super) const SCHEMAS: &[Schema] = &[
             Member("client_id", Text, Maybe),
             Member("client_assertion_type", Text, Maybe),
             Member("client_assertion", Text, Maybe),
+        ],
+    },
+    Schema {
+        name: "Consent",
+        members: &[
+            Member("csrf", Text, Always),
+            Member("request", Text, Always),
+            Member("answer", Word(&["allow", "deny"]), Always),
+            Member("agent", Text, Maybe),
+            Member("template", Text, Maybe),
+            Member("expiry", Text, Maybe),
         ],
     },
     Schema {
