@@ -4,6 +4,7 @@ mod archive;
 mod bundle;
 mod certificate;
 mod checkpoint;
+mod client_document;
 mod connect;
 mod estate;
 mod events;
@@ -47,4 +48,5 @@ pub const TARGETS: &[Target] = &[
     token::CLAIMS,
     proof::TARGET,
     key_set::TARGET,
+    client_document::TARGET,
 ];

@@ -17,7 +17,7 @@ mod log;
 mod openapi;
 mod operations;
 mod pages;
-mod people;
+pub(crate) mod people;
 mod presence;
 mod problem;
 mod published;
@@ -59,7 +59,7 @@ use self::{idempotency::Idempotency, presence::Presences};
 use crate::{
     federation::{FederationParts, Federations},
     foreign::{Fetch, ForeignKeys},
-    oauth::{FindClient, OAuth},
+    oauth::{FetchDocument, OAuth},
     people::{Sessions, SignIns},
     workload::Workloads,
 };
@@ -109,8 +109,8 @@ pub struct Control {
     pub sign_ins: SignIns,
     /// The public URL, by which clients know the authorization server; without one there is none.
     pub issuer: Option<String>,
-    /// Finds clients of the authorization server that have a metadata document.
-    pub find_client: FindClient,
+    /// Fetches the documents by which clients describe themselves.
+    pub fetch_document: FetchDocument,
 }
 
 /// What all requests share.

@@ -10,15 +10,19 @@
 //! | `/.well-known/openid-configuration` | OpenID Connect Discovery 1.0 |
 //! | `/oauth/jwks` | RFC 7517 |
 //! | `/oauth/token`, `/oauth/mtls/token` | RFC 6749, RFC 7523, RFC 8693, RFC 8705, RFC 8707, RFC 9396, RFC 9449 |
+//! | `/oauth/authorize`, `/oauth/consent` | RFC 6749 §4.1, RFC 7636, RFC 9207 |
 //! | `/oauth/par` | RFC 9126 |
 //! | `/oauth/introspect`, `/oauth/revoke` | RFC 7662, RFC 7009 |
 //!
 //! Whatever goes wrong is the JSON of RFC 6749 §5.2 with the standard's code and what to do next.
 
+mod authorize;
 mod claimed;
 mod client;
 mod codes;
+mod consent;
 mod declared;
+mod document;
 mod error;
 mod exchange;
 mod form;
@@ -28,49 +32,54 @@ mod keyring;
 mod metadata;
 mod proof;
 mod pushed;
+mod redirect;
 mod resource;
 mod token;
 
 use std::{
     collections::BTreeSet,
     fmt,
-    future::Future,
-    pin::Pin,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use ambit_core::{AgentName, Millis};
 use ambit_identity::{dpop::NonceKey, replay::ReplayCache, token::assertion::ClientKeys};
 
-use self::{codes::Codes, keyring::Keyring, pushed::Pushed};
-pub use self::{
-    codes::{AuthorizationCode, CODE_TTL, CODES_MAX},
-    error::OAuthError,
-    form::{FORM_BYTES_MAX, FORM_FIELDS_MAX},
-    pushed::{AuthorizeRequest, PUSHED_MAX, PUSHED_TTL, Wanted},
-};
+#[cfg(test)]
+pub(crate) use self::consent::end_if_abandoned;
 pub(crate) use self::{
+    authorize::authorize,
+    consent::{decide, show},
     introspect::{introspect, revoke},
     metadata::{authorization_server, jwks, openid_configuration},
     pushed::push,
     token::{token, token_mtls},
 };
+use self::{
+    codes::Codes, consent::Consents, document::Documents, keyring::Keyring, pushed::Pushed,
+};
+pub use self::{
+    codes::{CODE_TTL, CODES_MAX},
+    consent::{CONSENT_FIELDS_MAX, CONSENT_TTL, CONSENTS_MAX, CONSENTS_PER_SESSION_MAX},
+    document::{
+        CLIENT_DOCUMENT_BYTES_MAX, CLIENT_DOCUMENT_TTL, CLIENT_DOCUMENT_TTL_MAX,
+        CLIENT_DOCUMENTS_MAX, CLIENT_FETCHES_MAX, CLIENT_NAME_MAX, ClientDocument, FetchDocument,
+        FetchedDocument, FetchingDocument, REDIRECTS_MAX, read as read_client_document,
+    },
+    error::OAuthError,
+    form::{FORM_BYTES_MAX, FORM_FIELDS_MAX},
+    pushed::{PUSHED_MAX, PUSHED_OPENED_TTL, PUSHED_TTL},
+    redirect::REDIRECT_BYTES_MAX,
+};
 use crate::{
-    api::{Control, Doors, Shared},
-    foreign::{ForeignKeys, Freshness, PublishedKeys},
+    api::{Control, Shared},
+    foreign::{ForeignKeys, PublishedKeys},
 };
 
 /// The most proofs and assertions that are remembered, so that each is good once.
 pub const USED_PROOFS_MAX: usize = 200_000;
 /// How long a bearer token lives at most: whoever finds it can use it.
 pub const BEARER_TTL: Millis = Millis::from_seconds(120);
-
-/// Finds a client whose metadata document its identifier names: an `https` URL. Those that the estate declares are found
-/// without it.
-pub type FindClient = Arc<dyn Fn(String) -> FoundClient + Send + Sync>;
-
-/// A client, or why it is not known and what to do.
-pub type FoundClient = Pin<Box<dyn Future<Output = Result<KnownClient, String>> + Send>>;
 
 /// A client that is known to the authorization server.
 #[derive(Clone, Debug)]
@@ -111,6 +120,8 @@ pub(crate) struct OAuth {
     pushed: Mutex<Pushed>,
     codes: Mutex<Codes>,
     client_keys: PublishedKeys,
+    consents: Mutex<Consents>,
+    documents: Documents,
 }
 
 /// The authorization server as one request sees it.
@@ -132,6 +143,8 @@ impl OAuth {
             pushed: Mutex::new(Pushed::default()),
             codes: Mutex::new(Codes::default()),
             client_keys: PublishedKeys::default(),
+            consents: Mutex::new(Consents::default()),
+            documents: Documents::new(),
         }
     }
 }
@@ -154,71 +167,18 @@ impl Shared {
     }
 }
 
-/// What the consent page needs: requests, and codes for what was consented to.
-impl Doors {
-    /// Takes a pushed request, once (RFC 9126 §4).
-    ///
-    /// # Errors
-    /// [`OAuthError`] when there is none of this name for this client, or it is over.
-    pub fn pushed_request(
-        &self,
-        request_uri: &str,
-        client_id: &str,
-    ) -> Result<AuthorizeRequest, OAuthError> {
-        let server = self.shared().server()?;
-        let now = (server.control.clock)().now;
-        locked(&server.oauth.pushed).take(request_uri, client_id, now)
-    }
-
-    /// Reads the parameters of a request that was not pushed, for a client that is known.
-    ///
-    /// # Errors
-    /// [`OAuthError`] when a parameter is missing, stands twice or is not what the standard wants. Tell the person,
-    /// not the client: its address may be what is wrong.
-    pub fn authorize_request(
-        &self,
-        query: &str,
-        client_id: &str,
-        client: &KnownClient,
-    ) -> Result<AuthorizeRequest, OAuthError> {
-        let server = self.shared().server()?;
-        let form = form::Form::parse(query.as_bytes())?;
-        pushed::read(server, &form, client_id, client)
-    }
-
-    /// Finds a client by its name.
-    ///
-    /// # Errors
-    /// Why it is not known and what to do.
-    pub async fn find_client(&self, client_id: &str) -> Result<KnownClient, String> {
-        let server = self.shared().server().map_err(|it| it.to_string())?;
-        server.known_client(client_id, Freshness::Usual).await
-    }
-
-    /// Gives the client a code for the task to which a person consented. Returns where to send the person.
-    ///
-    /// # Errors
-    /// [`OAuthError`] when too many codes wait.
-    pub fn issue_code(
-        &self,
-        request: AuthorizeRequest,
-        leave: ambit_engine::ClientLeave,
-    ) -> Result<AuthorizationCode, OAuthError> {
-        let server = self.shared().server()?;
-        let moment = (server.control.clock)();
-        locked(&server.oauth.codes).issue(server.issuer, request, leave, &moment)
-    }
-
-    /// Returns where to send a person who said no, or for whom a request can't be granted (RFC 6749 §4.1.2.1).
-    pub fn refuse_code(&self, request: &AuthorizeRequest, error: &str, why: &str) -> String {
-        let issuer = self.control().issuer.as_deref().unwrap_or_default();
-        codes::refused(issuer, request, error, why)
-    }
-}
-
 impl fmt::Debug for OAuth {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("OAuth")
+    }
+}
+
+#[cfg(test)]
+impl OAuth {
+    /// Fills what waits with requests like the one that was pushed last: so many pushed, so many codes.
+    pub(crate) fn fill(&self, (pushed, codes): (usize, usize), now: ambit_core::Timestamp) {
+        let like = locked(&self.pushed).fill(pushed, now);
+        locked(&self.codes).fill(codes, &like, now.plus(CODE_TTL));
     }
 }
 

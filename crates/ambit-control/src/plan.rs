@@ -14,6 +14,7 @@ use std::fmt;
 
 use ambit_core::{Digest, estate::Estate, json::Value};
 
+pub(crate) use self::templates::gives;
 use crate::visible::visible;
 
 /// The difference between two versions of an estate.

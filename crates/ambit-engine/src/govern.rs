@@ -2,6 +2,7 @@
 
 mod approve;
 mod claim;
+mod consent;
 mod delegations;
 mod inspect;
 mod keys;

@@ -15,11 +15,9 @@ use ambit_core::{
     task::{Task, TaskState},
     token::{Grant, IssuedToken, KeyBinding, Reach, TokenEnd},
 };
-use ambit_identity::{Claimant, InstanceCaller, PersonCaller, token::assertion::ProvedWorkload};
+use ambit_identity::{Claimant, InstanceCaller, token::assertion::ProvedWorkload};
 
-use crate::{
-    Claim, EngineError, Handle, Moment, Refusal, TokenUse, desk::Desk, live::Live, moment::Chance,
-};
+use crate::{Claim, EngineError, Handle, Moment, TokenUse, desk::Desk, live::Live, moment::Chance};
 
 /// By what evidence somebody asks for a token of a task.
 #[derive(Debug)]
@@ -32,7 +30,7 @@ pub enum TokenBy<'a> {
     Leave(ClientLeave),
 }
 
-/// Leave to have the tokens of one task, once. Made by [`Handle::let_client`] and by a claim.
+/// Leave to have the tokens of one task, once. Made by [`Handle::consent`] and by a claim.
 ///
 /// ```compile_fail,E0451
 /// fn forge(task: ambit_core::TaskId) {
@@ -289,28 +287,6 @@ impl Handle {
         })
     }
 
-    /// Lets a client that the caller consents to have the tokens of a task that runs on the caller's behalf.
-    ///
-    /// # Errors
-    /// [`Refusal::NotFound`] when the task is not live, or not the caller's.
-    pub fn let_client(
-        &self,
-        caller: &PersonCaller,
-        task: TaskId,
-        now: Timestamp,
-    ) -> Result<ClientLeave, Refusal> {
-        let live = self.shared.read()?;
-        let entry = live
-            .state
-            .task(task)
-            .ok_or_else(|| Refusal::not_found(task))?;
-        let own = live.person(caller.alias()) == Some(entry.task.subject);
-        if own && entry.state.standing(entry.task.expires_at, now) == TaskState::Active {
-            return Ok(ClientLeave { task });
-        }
-        Err(Refusal::not_found(task))
-    }
-
     /// Claims a task as [`Handle::claim`] does, for whoever wants its tokens.
     ///
     /// # Errors
@@ -339,6 +315,12 @@ impl Handle {
         // The name says the trust domain and the agent, too: one of another domain is none of ours.
         let entry = entry.filter(|it| it.task.spiffe_id == *spiffe_id);
         entry.map(|it| it.task.id).ok_or(TokenRefusal::NoTask)
+    }
+}
+
+impl ClientLeave {
+    pub(crate) const fn of(task: TaskId) -> Self {
+        Self { task }
     }
 }
 

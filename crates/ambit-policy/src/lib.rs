@@ -44,7 +44,7 @@ pub use crate::{
         DelegationStanding, SubjectToken, decide_delegation,
     },
     explain::explain,
-    parameters::{ParameterProblem, check_parameters},
+    parameters::{ParameterProblem, check_parameter, check_parameters},
     parts::{PartAsk, PartProblem, part_details},
     people::{PersonDecision, PersonPermit, PersonRequest, WeakBinding, decide_person},
     problem::PolicyProblem,

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use ambit_core::{
-    estate::{ParameterKind, Template},
+    estate::{Parameter, ParameterKind, Template},
     json::Value,
     limits::PARAMETER_BYTES_MAX,
 };
@@ -67,20 +67,34 @@ pub fn check_parameters(
     }
     let mut checked = BTreeMap::new();
     for (name, parameter) in &template.parameters {
-        let value = given.get(name).or(parameter.default.as_ref());
-        let value = value.ok_or_else(|| ParameterProblem::Missing {
-            name: name.clone(),
-            description: parameter.description.clone(),
-        })?;
-        if !fits(value, &parameter.kind) {
-            return Err(ParameterProblem::Unfit {
-                name: name.clone(),
-                wanted: wanted(&parameter.kind),
-            });
-        }
+        let value = check_parameter(name, parameter, given.get(name))?;
         checked.insert(name.clone(), value.clone());
     }
     Ok(checked)
+}
+
+/// Checks what is given for one parameter, and returns its default when nothing is.
+///
+/// # Errors
+///
+/// A missing value, or one (given or default) that does not fit its kind.
+pub fn check_parameter<'a>(
+    name: &str,
+    parameter: &'a Parameter,
+    given: Option<&'a Value>,
+) -> Result<&'a Value, ParameterProblem> {
+    let value = given.or(parameter.default.as_ref());
+    let value = value.ok_or_else(|| ParameterProblem::Missing {
+        name: name.to_owned(),
+        description: parameter.description.clone(),
+    })?;
+    if !fits(value, &parameter.kind) {
+        return Err(ParameterProblem::Unfit {
+            name: name.to_owned(),
+            wanted: wanted(&parameter.kind),
+        });
+    }
+    Ok(value)
 }
 
 fn fits(value: &Value, kind: &ParameterKind) -> bool {

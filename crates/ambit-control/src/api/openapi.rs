@@ -4,7 +4,7 @@ use serde_json::{Map, Value, json};
 
 use super::{
     routes::{Asks, Door, Route, routes},
-    schemas::{Member, Need, SCHEMAS, Schema, Shape},
+    schemas::{Member, Need, Schema, Shape, schemas},
 };
 
 /// Returns the OpenAPI document of the control API. It is checked in as `docs/reference/openapi.json`.
@@ -18,8 +18,7 @@ pub fn openapi() -> Value {
             methods.insert(route.method.to_lowercase(), operation(route));
         }
     }
-    let schemas: Map<String, Value> = SCHEMAS
-        .iter()
+    let schemas: Map<String, Value> = schemas()
         .map(|it| (it.name.to_owned(), schema(it)))
         .collect();
     json!({
@@ -100,6 +99,12 @@ fn speaks_oauth(route: &Route) -> bool {
 }
 
 fn refusal(route: &Route) -> Value {
+    if matches!(route.asks, Asks::WhoItIs) || route.path == "/oauth/consent" {
+        return json!({
+            "description": "It was not done: a page says why, and what to do.",
+            "content": { "text/html": { "schema": { "type": "string" } } },
+        });
+    }
     if speaks_oauth(route) {
         return json!({
             "description": "It was not done: the error of RFC 6749 §5.2, with what to do.",

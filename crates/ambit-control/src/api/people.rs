@@ -28,9 +28,9 @@ const FIELDS_MAX: usize = 32;
 const HOME: &str = "/account";
 
 /// Somebody signed in, in this browser, and is a person of the estate in force.
-struct SignedIn {
-    session: Session,
-    caller: PersonCaller,
+pub(crate) struct SignedIn {
+    pub(crate) session: Session,
+    pub(crate) caller: PersonCaller,
 }
 
 /// Parameters, each once.
@@ -139,7 +139,7 @@ async fn sign_out_or(
     let provider = provider(shared)?;
     let (secret, session) = session_of(shared, provider, headers)?;
     let fields = Fields::read(headers, body).await?;
-    check_form(headers, &session, &fields)?;
+    check_form(headers, &session, fields.get("csrf").unwrap_or_default())?;
     shared.sessions.close(secret);
     let mut response = see_other(HOME)?;
     set_cookie(&mut response, provider, Cookie::Session, "", 0);
@@ -147,7 +147,7 @@ async fn sign_out_or(
 }
 
 /// Returns who is signed in, identified anew in the estate in force.
-fn signed_in(shared: &Shared, headers: &HeaderMap) -> Result<SignedIn, SignInError> {
+pub(crate) fn signed_in(shared: &Shared, headers: &HeaderMap) -> Result<SignedIn, SignInError> {
     let provider = provider(shared)?;
     let (_, session) = session_of(shared, provider, headers)?;
     let book = shared.control.handle.book()?;
@@ -157,12 +157,16 @@ fn signed_in(shared: &Shared, headers: &HeaderMap) -> Result<SignedIn, SignInErr
 }
 
 /// Refuses a form that is not of this session, or that a page of another site sent (Fetch Metadata).
-fn check_form(headers: &HeaderMap, session: &Session, fields: &Fields) -> Result<(), SignInError> {
+pub(crate) fn check_form(
+    headers: &HeaderMap,
+    session: &Session,
+    csrf: &str,
+) -> Result<(), SignInError> {
     let site = headers.get("sec-fetch-site");
     if site.is_some_and(|it| it.as_bytes() != b"same-origin") {
         return Err(NoSession.into());
     }
-    Ok(session.check_csrf(fields.get("csrf").unwrap_or_default())?)
+    Ok(session.check_csrf(csrf)?)
 }
 
 fn provider(shared: &Shared) -> Result<&Provider, SignInError> {
@@ -249,7 +253,7 @@ fn is_secure(provider: &Provider) -> bool {
     provider.public_url().starts_with("https://")
 }
 
-fn see_other(url: &str) -> Result<Response, SignInError> {
+pub(crate) fn see_other(url: &str) -> Result<Response, SignInError> {
     let wrong = SignInError::Request("the address to go to can't be used; begin again");
     let Ok(place) = HeaderValue::from_str(url) else {
         return Err(wrong);
@@ -337,7 +341,7 @@ const fn may(role: PersonRole) -> &'static str {
 }
 
 /// Says why not, and what to do.
-fn refused(error: &SignInError) -> Response {
+pub(crate) fn refused(error: &SignInError) -> Response {
     let status = match error {
         SignInError::Nowhere => StatusCode::NOT_FOUND,
         SignInError::Request(_) | SignInError::Flow(_) => StatusCode::BAD_REQUEST,

@@ -1,5 +1,7 @@
 //! The shapes of requests and answers, as the OpenAPI document tells them. A test holds real answers against them.
 
+mod oauth;
+
 /// The shape of one object.
 pub(super) struct Schema {
     pub(super) name: &'static str,
@@ -40,8 +42,13 @@ const STANDINGS: Shape = Word(&["open", "spent", "withdrawn", "expired"]);
 const VERDICTS: Shape = Word(&["approved", "refused"]);
 const MARKS: Shape = Word(&["allowed", "held", "denied", "unknown", "given", "ended"]);
 
-/// Every shape.
-pub(super) const SCHEMAS: &[Schema] = &[
+/// Returns every shape.
+pub(super) fn schemas() -> impl Iterator<Item = &'static Schema> {
+    SCHEMAS.iter().chain(oauth::SCHEMAS)
+}
+
+/// The shapes of the control API.
+const SCHEMAS: &[Schema] = &[
     Schema {
         name: "StartTask",
         members: &[
@@ -428,162 +435,6 @@ pub(super) const SCHEMAS: &[Schema] = &[
             Member("line", Count, Always),
             Member("column", Count, Always),
             Member("message", Text, Always),
-        ],
-    },
-    Schema {
-        name: "ServerMetadata",
-        members: &[
-            Member("issuer", Text, Always),
-            Member("token_endpoint", Text, Always),
-            Member("jwks_uri", Text, Always),
-            Member("introspection_endpoint", Text, Always),
-            Member("revocation_endpoint", Text, Always),
-            Member("authorization_endpoint", Text, Maybe),
-            Member("pushed_authorization_request_endpoint", Text, Maybe),
-            Member("response_types_supported", Texts, Always),
-            Member("response_modes_supported", Texts, Maybe),
-            Member("grant_types_supported", Texts, Always),
-            Member("code_challenge_methods_supported", Texts, Maybe),
-            Member("token_endpoint_auth_methods_supported", Texts, Always),
-            Member(
-                "token_endpoint_auth_signing_alg_values_supported",
-                Texts,
-                Always,
-            ),
-            Member(
-                "introspection_endpoint_auth_methods_supported",
-                Texts,
-                Always,
-            ),
-            Member(
-                "introspection_endpoint_auth_signing_alg_values_supported",
-                Texts,
-                Always,
-            ),
-            Member("revocation_endpoint_auth_methods_supported", Texts, Always),
-            Member(
-                "revocation_endpoint_auth_signing_alg_values_supported",
-                Texts,
-                Always,
-            ),
-            Member("dpop_signing_alg_values_supported", Texts, Always),
-            Member("tls_client_certificate_bound_access_tokens", Truth, Always),
-            Member("mtls_endpoint_aliases", Object, Always),
-            Member("authorization_details_types_supported", Texts, Always),
-            Member(
-                "authorization_response_iss_parameter_supported",
-                Truth,
-                Maybe,
-            ),
-            Member("subject_types_supported", Texts, Maybe),
-            Member("id_token_signing_alg_values_supported", Texts, Maybe),
-        ],
-    },
-    Schema {
-        name: "JwkSet",
-        members: &[Member("keys", Anything, Always)],
-    },
-    Schema {
-        name: "TokenRequest",
-        members: &[
-            Member(
-                "grant_type",
-                Word(&[
-                    "client_credentials",
-                    "authorization_code",
-                    "refresh_token",
-                    "urn:ietf:params:oauth:grant-type:jwt-bearer",
-                    "urn:ietf:params:oauth:grant-type:token-exchange",
-                ]),
-                Always,
-            ),
-            Member("resource", Text, Maybe),
-            Member("code", Text, Maybe),
-            Member("redirect_uri", Text, Maybe),
-            Member("code_verifier", Text, Maybe),
-            Member("refresh_token", Text, Maybe),
-            Member("assertion", Text, Maybe),
-            Member("subject_token", Text, Maybe),
-            Member("subject_token_type", Text, Maybe),
-            Member("actor_token", Text, Maybe),
-            Member("actor_token_type", Text, Maybe),
-            Member("requested_token_type", Text, Maybe),
-            Member("delegation", Text, Maybe),
-            Member("client_id", Text, Maybe),
-            Member("client_assertion_type", Text, Maybe),
-            Member("client_assertion", Text, Maybe),
-        ],
-    },
-    Schema {
-        name: "TokenAnswer",
-        members: &[
-            Member("access_token", Text, Always),
-            Member("token_type", Word(&["DPoP", "Bearer"]), Always),
-            Member("expires_in", Count, Always),
-            Member("authorization_details", Anything, Always),
-            Member("refresh_token", Text, Maybe),
-            Member("issued_token_type", Text, Maybe),
-        ],
-    },
-    Schema {
-        name: "PushedRequest",
-        members: &[
-            Member("response_type", Text, Always),
-            Member("redirect_uri", Text, Always),
-            Member("resource", Text, Always),
-            Member("code_challenge", Text, Always),
-            Member("code_challenge_method", Text, Always),
-            Member("state", Text, Maybe),
-            Member("dpop_jkt", Text, Maybe),
-            Member("authorization_details", Text, Maybe),
-            Member("client_id", Text, Maybe),
-            Member("client_assertion_type", Text, Maybe),
-            Member("client_assertion", Text, Maybe),
-        ],
-    },
-    Schema {
-        name: "PushedAnswer",
-        members: &[
-            Member("request_uri", Text, Always),
-            Member("expires_in", Count, Always),
-        ],
-    },
-    Schema {
-        name: "TokenText",
-        members: &[
-            Member("token", Text, Always),
-            Member("token_type_hint", Text, Maybe),
-            Member("client_id", Text, Maybe),
-            Member("client_assertion_type", Text, Maybe),
-            Member("client_assertion", Text, Maybe),
-        ],
-    },
-    Schema {
-        name: "Introspection",
-        members: &[
-            Member("active", Truth, Always),
-            Member("iss", Text, Maybe),
-            Member("jti", Text, Maybe),
-            Member("sub", Text, Maybe),
-            Member("client_id", Text, Maybe),
-            Member("aud", Text, Maybe),
-            Member("token_type", Text, Maybe),
-            Member("exp", Count, Maybe),
-            Member("cnf", Object, Maybe),
-            Member("act", Object, Maybe),
-            Member("mission", Object, Maybe),
-            Member("authorization_details", Anything, Maybe),
-        ],
-    },
-    Schema {
-        name: "Nothing",
-        members: &[],
-    },
-    Schema {
-        name: "OAuthRefusal",
-        members: &[
-            Member("error", Text, Always),
-            Member("error_description", Text, Always),
         ],
     },
 ];

@@ -1,5 +1,9 @@
 mod authority;
+mod booth;
 mod clients;
+mod consent;
+mod consent_attacks;
+mod consent_limits;
 mod delegations;
 mod doors;
 mod ended;

@@ -171,7 +171,12 @@ impl Server<'_> {
         }
     }
 
-    async fn known(&self, id: &str, wanted: Freshness) -> Result<KnownClient, OAuthError> {
+    /// Finds a client by its name.
+    pub(super) async fn known(
+        &self,
+        id: &str,
+        wanted: Freshness,
+    ) -> Result<KnownClient, OAuthError> {
         if id.len() > CLIENT_BYTES_MAX {
             return Err(OAuthError::client("client_id is too long"));
         }

@@ -9,7 +9,7 @@ use ambit_identity::{
     token::assertion::ClientKeys,
 };
 
-use super::{ClientAgents, ClientProof, KnownClient, Server};
+use super::{ClientAgents, ClientProof, KnownClient, Server, document::Described};
 use crate::{
     check::chain,
     foreign::{Freshness, KeySource},
@@ -26,8 +26,10 @@ impl Server<'_> {
         id: &str,
         wanted: Freshness,
     ) -> Result<KnownClient, String> {
-        if id.starts_with("https://") {
-            return (self.control.find_client)(id.to_owned()).await;
+        if Described::of(id) == Described::ByDocument {
+            let fetch = (&self.control.fetch_document, &self.control.fetch);
+            let now = (self.control.clock)().now;
+            return self.oauth.documents.find(id, fetch, wanted, now).await;
         }
         let book = self.control.handle.book().map_err(|it| chain(&it))?;
         let name = id.parse::<ClientName>().ok();
@@ -72,7 +74,7 @@ impl Server<'_> {
 }
 
 /// Returns what verifies the assertions of a client that published these keys.
-fn client_keys(id: &str, set: &JwkSet) -> Result<ClientKeys, String> {
+pub(super) fn client_keys(id: &str, set: &JwkSet) -> Result<ClientKeys, String> {
     let uses = [KeyUse::Signature, KeyUse::Unstated];
     let keys = VerifyingKeys::new(set, &uses, &Algorithm::ALL).map_err(|it| chain(&it))?;
     Ok(ClientKeys {

@@ -89,6 +89,19 @@ impl OAuthError {
         &self.description
     }
 
+    /// Returns the same in the characters that an answer to a client may have (RFC 6749 §4.1.2.1).
+    pub(super) fn plain_description(&self) -> String {
+        plain(&self.description)
+    }
+
+    /// Returns the status of a page that says so. A page asks for no password.
+    pub(super) fn page_status(&self) -> StatusCode {
+        match self.status {
+            StatusCode::UNAUTHORIZED => StatusCode::BAD_REQUEST,
+            other => other,
+        }
+    }
+
     pub(super) fn refused(error: TokenRefusal) -> Self {
         match error {
             TokenRefusal::OtherAudience(_) => Self::target(error.to_string()),

@@ -10,6 +10,8 @@ use super::{
     BEARER_TTL, OAuthError, Server,
     claimed::{by_key, jwt_bearer},
     client::Client,
+    codes::Ends,
+    consent,
     exchange::{TOKEN_EXCHANGE, token_exchange},
     form::{Form, JWT_BEARER},
     locked,
@@ -82,10 +84,14 @@ async fn authorization_code(
     let redeemed = match redeemed {
         Ok(redeemed) => redeemed,
         Err(refused) => {
-            if let Some(given) = refused.given {
+            match refused.ends {
+                Ends::Nothing => {}
                 // Somebody else has the code too: what it gave is worth nothing from now on.
-                let ended = server.control.handle.code_replayed(&client, given).await;
-                ended.map_err(OAuthError::refused)?;
+                Ends::Given(given) => {
+                    let ended = server.control.handle.code_replayed(&client, given).await;
+                    ended.map_err(OAuthError::refused)?;
+                }
+                Ends::Task(task) => consent::end_unserved(server.control, task).await,
             }
             return Err(refused.error);
         }

@@ -10,18 +10,19 @@ use axum::{
     response::{IntoResponse, Response},
 };
 
-use super::{OAuthError, Server, exchange::TOKEN_EXCHANGE, form::JWT_BEARER};
-use crate::api::Shared;
+use super::{OAuthError, Server, authorize::AUTHORIZE, exchange::TOKEN_EXCHANGE, form::JWT_BEARER};
+use crate::{api::Shared, people::SignIns};
 
 pub(super) const TOKEN: &str = "/oauth/token";
 pub(super) const MTLS_TOKEN: &str = "/oauth/mtls/token";
+const PUSH: &str = "/oauth/par";
 const INTROSPECT: &str = "/oauth/introspect";
 const REVOKE: &str = "/oauth/revoke";
 const JWKS: &str = "/oauth/jwks";
 
 /// `GET /.well-known/oauth-authorization-server` (RFC 8414).
 pub(crate) async fn authorization_server(State(shared): State<Arc<Shared>>) -> Response {
-    answer(shared.server().map(|it| Value::object(members(it))))
+    answer(shared.server().map(|it| Value::object(offered(it))))
 }
 
 /// `GET /.well-known/openid-configuration`: the same, for clients that look there (OpenID Connect Discovery 1.0 §4).
@@ -37,7 +38,7 @@ pub(crate) async fn openid_configuration(State(shared): State<Arc<Shared>>) -> R
     answer(
         shared
             .server()
-            .map(|it| Value::object(members(it).into_iter().chain(own))),
+            .map(|it| Value::object(offered(it).into_iter().chain(own))),
     )
 }
 
@@ -45,6 +46,50 @@ pub(crate) async fn openid_configuration(State(shared): State<Arc<Shared>>) -> R
 pub(crate) async fn jwks(State(shared): State<Arc<Shared>>) -> Response {
     let keys = shared.server().and_then(|it| it.keyring());
     answer(keys.map(|it| it.jwks.clone()))
+}
+
+fn offered(server: Server<'_>) -> Vec<(&'static str, Value)> {
+    let mut all = members(server);
+    all.extend(by_consent(server));
+    all
+}
+
+/// What is offered to clients of people, where people sign in here.
+fn by_consent(server: Server<'_>) -> Vec<(&'static str, Value)> {
+    let at = |path: &str| Value::from(format!("{}{path}", server.issuer));
+    match &server.control.sign_ins {
+        SignIns::Nowhere => vec![("response_types_supported", list([]))],
+        SignIns::At(_) => vec![
+            ("authorization_endpoint", at(AUTHORIZE)),
+            ("pushed_authorization_request_endpoint", at(PUSH)),
+            ("response_types_supported", list(["code"])),
+            ("response_modes_supported", list(["query"])),
+            ("code_challenge_methods_supported", list(["S256"])),
+            (
+                "authorization_response_iss_parameter_supported",
+                true.into(),
+            ),
+            ("client_id_metadata_document_supported", true.into()),
+        ],
+    }
+}
+
+/// The grants that are offered.
+fn grants(server: Server<'_>) -> Value {
+    let people = match &server.control.sign_ins {
+        SignIns::Nowhere => [].as_slice(),
+        SignIns::At(_) => &["authorization_code"],
+    };
+    [
+        "client_credentials",
+        "refresh_token",
+        JWT_BEARER,
+        TOKEN_EXCHANGE,
+    ]
+    .iter()
+    .chain(people)
+    .copied()
+    .collect()
 }
 
 fn members(server: Server<'_>) -> Vec<(&'static str, Value)> {
@@ -58,17 +103,7 @@ fn members(server: Server<'_>) -> Vec<(&'static str, Value)> {
         ("jwks_uri", at(JWKS)),
         ("introspection_endpoint", at(INTROSPECT)),
         ("revocation_endpoint", at(REVOKE)),
-        // Codes are announced with the page on which people consent.
-        ("response_types_supported", list([])),
-        (
-            "grant_types_supported",
-            list([
-                "client_credentials",
-                "refresh_token",
-                JWT_BEARER,
-                TOKEN_EXCHANGE,
-            ]),
-        ),
+        ("grant_types_supported", grants(server)),
         (
             "token_endpoint_auth_methods_supported",
             list(["private_key_jwt", "spiffe_jwt", "spiffe_x509", "none"]),

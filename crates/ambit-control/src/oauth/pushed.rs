@@ -16,11 +16,20 @@ use axum::{
     response::{IntoResponse, Response},
 };
 
-use super::{KnownClient, OAuthError, Server, client::Client, error::json, form::Form, locked};
+use super::{
+    ClientAgents, KnownClient, OAuthError, Server,
+    client::Client,
+    error::json,
+    form::Form,
+    locked,
+    redirect::{Fits, Redirect},
+};
 use crate::api::Shared;
 
-/// How long a pushed request waits for its person.
+/// How long a pushed request waits for its person's browser.
 pub const PUSHED_TTL: Millis = Millis::from_seconds(90);
+/// How long it waits from then on, while the person signs in.
+pub const PUSHED_OPENED_TTL: Millis = Millis::from_seconds(900);
 /// The most pushed requests that wait at once.
 pub const PUSHED_MAX: usize = 10_000;
 /// The longest `state`, in bytes.
@@ -28,39 +37,61 @@ const STATE_BYTES_MAX: usize = 2048;
 
 /// A request for a person's consent, its client known and its address one that the client declared.
 #[derive(Clone, Debug)]
-pub struct AuthorizeRequest {
+pub(super) struct AuthorizeRequest {
     /// Who asks (`client_id`).
-    pub client_id: String,
+    pub(super) client_id: String,
     /// The client's name, for people.
-    pub client_name: String,
+    pub(super) client_name: String,
+    /// The agents whose tasks it may have tokens of.
+    pub(super) agents: ClientAgents,
     /// Where the person is sent back to.
-    pub redirect_uri: String,
-    /// What the client wants back unchanged.
-    pub state: Option<String>,
+    pub(super) back: Back,
     /// Where the token shall be used.
-    pub audience: String,
+    pub(super) audience: String,
     /// The task that the client has in mind; the person decides.
-    pub wanted: Option<Wanted>,
+    pub(super) wanted: Option<Wanted>,
     /// The base64url SHA-256 of the secret that redeems the code (PKCE, S256).
     pub(super) challenge: String,
     /// The key to which the code is bound, when the client named one (RFC 9449 §10).
     pub(super) key: Option<Digest>,
 }
 
+/// The way back to a client.
+#[derive(Clone, Debug)]
+pub(super) struct Back {
+    /// An address that the client declared.
+    pub(super) redirect: Redirect,
+    /// What the client wants back unchanged.
+    pub(super) state: Option<String>,
+}
+
 /// A task that a client has in mind: one `ambit_task` in its `authorization_details`.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Wanted {
+pub(super) struct Wanted {
     /// From which template.
-    pub template: TemplateName,
+    pub(super) template: TemplateName,
     /// For which agent, when it says.
-    pub agent: Option<AgentName>,
+    pub(super) agent: Option<AgentName>,
     /// The parameters, unchecked.
-    pub parameters: BTreeMap<String, Value>,
+    pub(super) parameters: BTreeMap<String, Value>,
 }
 
 /// The requests that wait for their person.
 #[derive(Default)]
-pub(super) struct Pushed(HashMap<Digest, (AuthorizeRequest, Timestamp)>);
+pub(super) struct Pushed(HashMap<Digest, Entry>);
+
+struct Entry {
+    request: AuthorizeRequest,
+    until: Timestamp,
+    seen: Seen,
+}
+
+/// Whether a person's browser came with a request.
+#[derive(Clone, Copy, Eq, PartialEq)]
+enum Seen {
+    Never,
+    Once,
+}
 
 impl Pushed {
     fn keep(
@@ -69,35 +100,64 @@ impl Pushed {
         name: &str,
         now: Timestamp,
     ) -> Result<(), OAuthError> {
-        self.0.retain(|_, (_, until)| *until > now);
+        self.0.retain(|_, it| it.until > now);
         if self.0.len() >= PUSHED_MAX {
             return Err(OAuthError::unavailable(
                 "too many requests wait for a person; try again in a minute",
             ));
         }
-        let until = now.plus(PUSHED_TTL);
-        self.0.insert(Digest::of(name.as_bytes()), (request, until));
+        let entry = Entry {
+            request,
+            until: now.plus(PUSHED_TTL),
+            seen: Seen::Never,
+        };
+        self.0.insert(Digest::of(name.as_bytes()), entry);
         Ok(())
     }
 
-    pub(super) fn take(
+    /// Returns a request for the browser that came with it, which may have to sign in first.
+    pub(super) fn see(
         &mut self,
         request_uri: &str,
         client_id: &str,
         now: Timestamp,
     ) -> Result<AuthorizeRequest, OAuthError> {
-        let unknown = || {
-            OAuthError::request(
-                "the request_uri is unknown, was used, or is over; push the request again",
-            )
-        };
-        let name = Digest::of(request_uri.as_bytes());
-        let (request, until) = self.0.remove(&name).ok_or_else(unknown)?;
-        if until <= now || request.client_id != client_id {
-            return Err(unknown());
+        let entry = self.0.get_mut(&Digest::of(request_uri.as_bytes()));
+        let entry = entry.filter(|it| it.until > now && it.request.client_id == client_id);
+        let entry = entry.ok_or_else(unknown)?;
+        if entry.seen == Seen::Never {
+            entry.seen = Seen::Once;
+            entry.until = now.plus(PUSHED_OPENED_TTL);
         }
-        Ok(request)
+        Ok(entry.request.clone())
     }
+
+    /// Uses a request up (RFC 9126 §4).
+    pub(super) fn take(&mut self, request_uri: &str) -> Result<(), OAuthError> {
+        let taken = self.0.remove(&Digest::of(request_uri.as_bytes()));
+        taken.map(|_| ()).ok_or_else(unknown)
+    }
+}
+
+#[cfg(test)]
+impl Pushed {
+    /// Fills it with requests like one of these, until there are so many.
+    pub(crate) fn fill(&mut self, count: usize, now: Timestamp) -> AuthorizeRequest {
+        let like = self.0.values().next().map(|it| it.request.clone());
+        let like = like.expect("one was pushed");
+        for number in self.0.len()..count {
+            self.keep(like.clone(), &number.to_string(), now)
+                .expect("there is room");
+        }
+        like
+    }
+}
+
+fn unknown() -> OAuthError {
+    OAuthError::new(
+        "invalid_request_uri",
+        "the request_uri is unknown, was used, or is over; begin again where you came from",
+    )
 }
 
 /// `POST /oauth/par`.
@@ -129,7 +189,11 @@ async fn pushed(shared: &Shared, request: Request) -> Result<Value, OAuthError> 
     if form.get("request_uri").is_some() {
         return Err(OAuthError::request("a pushed request names no request_uri"));
     }
-    let request = read(server, &form, &id, &client)?;
+    if form.get("client_id").is_some_and(|it| it != id) {
+        return Err(OAuthError::request("client_id is another client"));
+    }
+    let back = read_back(&form, &client)?;
+    let request = read(server, &form, (&id, &client), back)?;
     let name = format!("{URN}{}", base64url::encode(moment.chance));
     locked(&server.oauth.pushed).keep(request, &name, moment.now)?;
     let lives = PUSHED_TTL.as_millis() / 1000;
@@ -139,21 +203,36 @@ async fn pushed(shared: &Shared, request: Request) -> Result<Value, OAuthError> 
     ]))
 }
 
-/// Reads the parameters of a request for consent.
-pub(super) fn read(
-    server: Server<'_>,
-    form: &Form,
-    client_id: &str,
-    client: &KnownClient,
-) -> Result<AuthorizeRequest, OAuthError> {
-    let redirect_uri = form.required("redirect_uri")?;
-    if !client.redirect_uris.iter().any(|it| it == redirect_uri) {
+/// Reads where the person is sent back to. Whatever else is wrong can be told to the client there.
+pub(super) fn read_back(form: &Form, client: &KnownClient) -> Result<Back, OAuthError> {
+    let text = form.required("redirect_uri")?;
+    let redirect = Redirect::parse(text);
+    let redirect = redirect.map_err(|what| OAuthError::request(format!("redirect_uri {what}")))?;
+    let declared = &client.redirect_uris;
+    if !declared.iter().any(|it| redirect.fits(it) == Fits::Yes) {
         return Err(OAuthError::request(
             "redirect_uri is none that the client declared; they are compared letter by letter",
         ));
     }
-    if form.required("client_id")? != client_id {
-        return Err(OAuthError::request("client_id is another client"));
+    let state = form.get("state").map(str::to_owned);
+    if state.as_ref().is_some_and(|it| it.len() > STATE_BYTES_MAX) {
+        return Err(OAuthError::request("`state` is too long"));
+    }
+    Ok(Back { redirect, state })
+}
+
+/// Reads the other parameters of a request for consent.
+pub(super) fn read(
+    server: Server<'_>,
+    form: &Form,
+    (client_id, client): (&str, &KnownClient),
+    back: Back,
+) -> Result<AuthorizeRequest, OAuthError> {
+    if form.get("request").is_some() {
+        return Err(OAuthError::new(
+            "request_not_supported",
+            "send the parameters themselves, or push them",
+        ));
     }
     if form.required("response_type")? != "code" {
         return Err(OAuthError::new(
@@ -161,26 +240,43 @@ pub(super) fn read(
             "ask for response_type=code",
         ));
     }
-    if form.get("request").is_some() {
-        return Err(OAuthError::new(
-            "request_not_supported",
-            "send the parameters themselves, or push them",
+    if form.get("response_mode").is_some_and(|it| it != "query") {
+        return Err(OAuthError::request(
+            "ask for response_mode=query, or leave it out",
         ));
     }
-    let state = form.get("state").map(str::to_owned);
-    if state.as_ref().is_some_and(|it| it.len() > STATE_BYTES_MAX) {
-        return Err(OAuthError::request("`state` is too long"));
+    if form.get("scope").is_some() {
+        return Err(OAuthError::new(
+            "invalid_scope",
+            "there are no scopes here; the person picks a task. leave `scope` out",
+        ));
     }
     Ok(AuthorizeRequest {
         client_id: client_id.to_owned(),
         client_name: client.name.clone(),
-        redirect_uri: redirect_uri.to_owned(),
-        state,
+        agents: client.agents.clone(),
+        back,
         audience: server.place(form)?.url,
         wanted: form.get("authorization_details").map(wanted).transpose()?,
         challenge: challenge(form)?,
         key: form.get("dpop_jkt").map(thumbprint).transpose()?,
     })
+}
+
+impl Back {
+    /// Returns where to send the person, with the answer (RFC 6749 §4.1.2, RFC 9207).
+    pub(super) fn answer(&self, issuer: &str, members: &[(&str, &str)]) -> String {
+        let mut query = form_urlencoded::Serializer::new(String::new());
+        query.extend_pairs(members);
+        if let Some(state) = &self.state {
+            query.append_pair("state", state);
+        }
+        query.append_pair("iss", issuer);
+        let query = query.finish();
+        let address = self.redirect.as_str();
+        let sign = if address.contains('?') { '&' } else { '?' };
+        format!("{address}{sign}{query}")
+    }
 }
 
 fn challenge(form: &Form) -> Result<String, OAuthError> {

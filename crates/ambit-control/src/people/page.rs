@@ -47,6 +47,20 @@ impl Html {
 
 /// Returns a page that nobody but its reader may keep, and whose forms go to this server alone.
 pub(crate) fn page(status: StatusCode, title: &'static str, body: &Html) -> Response {
+    page_with_forms(status, title, body, "'self'")
+}
+
+/// Returns a page as [`page`] does, whose forms go to this server, which may send the browser on to `origin`.
+pub(crate) fn page_leading_to(
+    status: StatusCode,
+    title: &'static str,
+    body: &Html,
+    origin: &str,
+) -> Response {
+    page_with_forms(status, title, body, &format!("'self' {origin}"))
+}
+
+fn page_with_forms(status: StatusCode, title: &'static str, body: &Html, forms: &str) -> Response {
     let html = Html::ours(
         "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
          <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n<title>",
@@ -64,23 +78,28 @@ pub(crate) fn page(status: StatusCode, title: &'static str, body: &Html) -> Resp
     let kind = HeaderValue::from_static("text/html; charset=utf-8");
     headers.insert(header::CONTENT_TYPE, kind);
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    if let Ok(policy) = HeaderValue::from_str(&policy()) {
-        headers.insert(header::CONTENT_SECURITY_POLICY, policy);
+    headers.insert(header::X_FRAME_OPTIONS, HeaderValue::from_static("DENY"));
+    match HeaderValue::from_str(&policy(forms)) {
+        Ok(policy) => {
+            headers.insert(header::CONTENT_SECURITY_POLICY, policy);
+            response
+        }
+        // Without its policy no page leaves.
+        Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
     }
-    response
 }
 
-/// Nothing but the page's own style may load, forms go to this server, and nobody may frame it (CSP Level 3).
-fn policy() -> String {
+/// Nothing but the page's own style may load, forms go where they are meant to, and nobody may frame it (CSP Level 3).
+fn policy(forms: &str) -> String {
     let style = STANDARD.encode(Digest::of(STYLE.as_bytes()).as_bytes());
     format!(
-        "default-src 'none'; style-src 'sha256-{style}'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
+        "default-src 'none'; style-src 'sha256-{style}'; base-uri 'none'; form-action {forms}; frame-ancestors 'none'"
     )
 }
 
 const STYLE: &str = "
-:root{color-scheme:light dark;--ink:#1a1f26;--soft:#56606c;--paper:#fbfbf9;--card:#fff;--line:#7f8894;--act:#1d4f91;--on:#fff}
-@media (prefers-color-scheme:dark){:root{--ink:#e8eaed;--soft:#9aa5b1;--paper:#14171b;--card:#1c2026;--line:#6b7682;--act:#9cc3f5;--on:#10161d}}
+:root{color-scheme:light dark;--ink:#1a1f26;--soft:#56606c;--paper:#fbfbf9;--card:#fff;--line:#7f8894;--act:#1d4f91;--on:#fff;--bad:#a3231b}
+@media (prefers-color-scheme:dark){:root{--ink:#e8eaed;--soft:#9aa5b1;--paper:#14171b;--card:#1c2026;--line:#6b7682;--act:#9cc3f5;--on:#10161d;--bad:#ff9d94}}
 *{box-sizing:border-box}
 body{margin:0;background:var(--paper);color:var(--ink);font:1rem/1.55 system-ui,sans-serif}
 main{max-width:42rem;margin:0 auto;padding:2.5rem 1.25rem}
@@ -92,10 +111,17 @@ dt{color:var(--soft);font-size:.875rem}
 dd{margin:0 0 .5rem;overflow-wrap:anywhere}
 section{background:var(--card);border:1px solid var(--line);border-radius:.5rem;padding:1rem;margin:0 0 .75rem}
 label{display:block;font-weight:600;margin:0 0 .25rem}
-input,select{font:inherit;color:inherit;background:var(--paper);border:1px solid var(--line);border-radius:.35rem;padding:.55rem .65rem;width:100%;min-height:2.75rem;margin:0 0 1rem}
+input,select,textarea{font:inherit;color:inherit;background:var(--paper);border:1px solid var(--line);border-radius:.35rem;padding:.55rem .65rem;width:100%;min-height:2.75rem;margin:0 0 1rem}
 button,a.act{display:inline-block;font:inherit;font-weight:600;min-height:2.75rem;padding:.6rem 1rem;border-radius:.35rem;border:1px solid var(--act);background:var(--act);color:var(--on);text-decoration:none;cursor:pointer}
 button.no{background:transparent;color:var(--act)}
 :focus-visible{outline:3px solid var(--act);outline-offset:2px}
 .soft{color:var(--soft);font-size:.875rem}
+[aria-invalid=true]{border-color:var(--bad);border-width:2px}
+.bad{color:var(--bad);font-weight:600;margin:-.5rem 0 1rem}
+.warn{border-left:.3rem solid var(--bad);padding:.1rem 0 .1rem .75rem}
+.hint{color:var(--soft);font-size:.875rem;margin:0 0 .35rem}
+.unseen{position:absolute;width:1px;height:1px;overflow:hidden;clip-path:inset(50%);white-space:nowrap}
+h3{font-size:1rem;margin:0 0 .25rem}
+.does{padding-left:1.1rem;overflow-wrap:anywhere}
 .row{display:flex;flex-wrap:wrap;gap:.75rem}
 ";

@@ -36,6 +36,21 @@ pub(super) fn gained((estate, template): (&Estate, &Template), changes: &mut Cha
     }
 }
 
+/// Says what a task of the template may do, a sentence for each thing, to a person who is about to start one.
+pub(crate) fn gives(estate: &Estate, template: &Template) -> Vec<String> {
+    let tools = offered(estate, template);
+    let tools = tools.values().map(Offered::describe);
+    let reads = template.reads.iter();
+    let reads = reads.map(|it| format!("resources and prompts of server {it}"));
+    let bounds = [
+        format!("at most {} calls in all", template.calls_max),
+        emits(&template.may_emit),
+        approver(template.approver).to_owned(),
+    ];
+    let all = tools.chain(reads).chain(bounds);
+    all.map(|it| crate::visible::visible(&it)).collect()
+}
+
 /// Says what a template gives and takes against its version before.
 pub(super) fn compare(
     (old_estate, old): (&Estate, &Template),

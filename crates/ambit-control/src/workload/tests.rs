@@ -64,9 +64,7 @@ impl Desk {
             fetch: Arc::new(|_| Box::pin(async { Err("not here".to_owned()) })),
             published: Published::Nothing,
             issuer: Some("https://ambit.example.org".to_owned()),
-            find_client: Arc::new(|id| {
-                Box::pin(std::future::ready(Err(format!("no client {id}"))))
-            }),
+            fetch_document: Arc::new(|_| Box::pin(async { Err("not here".to_owned()) })),
         };
         Self {
             doors: Doors::new(control),

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use ambit_core::{
     AgentName, Digest, TaskId, Timestamp,
     claim::{ClaimProof, ClaimStanding},
+    limits::TASK_TTL_MAX,
     record::Body,
     task::{Task, TaskState},
 };
@@ -106,6 +107,7 @@ impl Handle {
         };
         let start = move |desk: &mut Desk<'_>, asked: &mut Asked| {
             refuse_crowd(desk, &ask.agent)?;
+            let ask = (ask, TASK_TTL_MAX);
             let started = start(desk, asked, ask, custody.as_ref(), &trust_domain)?;
             let task = started.task.id;
             desk.write(Body::TaskWaits { task, join_token })?;

@@ -4,7 +4,8 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use ambit_audit::Attachment;
 use ambit_core::{
-    AgentName, Digest, InstanceId, PersonId, Reason, SpiffeId, TaskId, TemplateName, Timestamp,
+    AgentName, Digest, InstanceId, Millis, PersonId, Reason, SpiffeId, TaskId, TemplateName,
+    Timestamp,
     act::{Governance, Target},
     delegation::Lineage,
     estate::{Containment, Estate, Template},
@@ -111,7 +112,8 @@ impl Handle {
             self.shared.trust_domain.clone(),
         );
         let start = move |desk: &mut Desk<'_>, asked: &mut Asked| {
-            start(desk, asked, ask, custody.as_ref(), &trust_domain)
+            let whole = TASK_TTL_MAX;
+            start(desk, asked, (ask, whole), custody.as_ref(), &trust_domain)
         };
         self.govern(caller, moment, start).await
     }
@@ -302,10 +304,11 @@ impl Handle {
     }
 }
 
+/// Starts a task that lives as long as its template says, and at most `ttl_max`.
 pub(super) fn start(
     desk: &mut Desk<'_>,
     asked: &mut Asked,
-    ask: StartTask,
+    (ask, ttl_max): (StartTask, Millis),
     custody: &dyn crate::Custody,
     trust_domain: &ambit_core::TrustDomain,
 ) -> Result<Started, Refusal> {
@@ -340,7 +343,7 @@ pub(super) fn start(
         parameters: BTreeMap::new(),
         authority: Digest::of(details.to_canonical().as_bytes()),
         started_at: at,
-        expires_at: at.plus(template.ttl.min(TASK_TTL_MAX)),
+        expires_at: at.plus(template.ttl.min(ttl_max).min(TASK_TTL_MAX)),
         contained: ask.contained,
         lineage: Lineage::Root,
     };

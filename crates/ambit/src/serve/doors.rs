@@ -12,7 +12,6 @@ use ambit_control::api::{
     instance_router,
 };
 use ambit_control::federation::FederatedInForce;
-use ambit_control::oauth::FindClient;
 use ambit_control::people::{Provider, ProviderConfig, SignIns};
 use ambit_core::{Millis, Timestamp};
 use ambit_engine::Archive;
@@ -119,7 +118,7 @@ pub(crate) fn join(
         strangers_refused: Arc::clone(&strangers_refused),
         sign_ins: sign_ins(public, &secrets, &fetcher),
         issuer: public.map(|(url, _, _)| url.as_str().to_owned()),
-        find_client: find_client(),
+        fetch_document: fetcher.client_documents(),
     };
     let federated = Arc::clone(&control.federation.in_force);
     let people = api::Doors::new(control);
@@ -165,14 +164,6 @@ fn sign_ins(public: Option<PublicSide<'_>>, secrets: &Secrets, fetcher: &Fetcher
         public_url: url.as_str().to_owned(),
         fetch: fetcher.provider(config, secrets),
     })))
-}
-
-/// Returns what finds clients of the authorization server. None are declared yet.
-fn find_client() -> FindClient {
-    Arc::new(|id| {
-        let why = format!("no client `{id}` is declared; agents prove themselves with an SVID");
-        Box::pin(std::future::ready(Err(why)))
-    })
 }
 
 /// Returns what anybody may read of the log.

@@ -64,6 +64,8 @@ pub(crate) struct Wanted {
 #[derive(Debug)]
 pub(crate) struct Answer {
     pub(crate) status: StatusCode,
+    /// What it says of how long it may be kept (RFC 9111).
+    pub(crate) cache_control: String,
     pub(crate) body: Bytes,
 }
 
@@ -196,8 +198,11 @@ where
         let (head, body) = response.map_err(FetchError::Broken)?.into_parts();
         let body = Limited::new(body, bytes_max).collect().await;
         let body = body.map_err(|error| FetchError::Body(error, bytes_max))?;
+        let directives = head.headers.get_all(header::CACHE_CONTROL).into_iter();
+        let directives = directives.filter_map(|it| it.to_str().ok());
         Ok(Answer {
             status: head.status,
+            cache_control: directives.collect::<Vec<_>>().join(","),
             body: body.to_bytes(),
         })
     };

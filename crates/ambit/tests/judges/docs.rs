@@ -110,6 +110,11 @@ fn the_guide_for_operators_works_as_written() {
     Reader::new().follow("docs/guides/operate-a-server.md");
 }
 
+#[test]
+fn the_guide_to_identities_works_as_written() {
+    Reader::new().follow("docs/guides/identity.md");
+}
+
 /// Whoever writes a guide adds it to the tests above.
 #[test]
 fn every_guide_is_followed() {

@@ -18,6 +18,7 @@ use crate::foreign::Fetch;
 
 const EXCHANGE: &str = "urn:ietf:params:oauth:grant-type:token-exchange";
 const ACCESS: &str = "urn:ietf:params:oauth:token-type:access_token";
+const REFRESH: &str = "urn:ietf:params:oauth:token-type:refresh_token";
 const READ: &str = r#"{"type":"ambit_task","server":"tickets","datatypes":["tools"]}"#;
 const CLOSE: &str = r#"{"type":"ambit_task","server":"tickets","actions":["close_ticket"]}"#;
 const REFUND: &str =
@@ -67,7 +68,6 @@ async fn by_run(office: &Office, task: &Json, path: &str, body: String) -> (Stat
 async fn a_part_is_given_taken_and_taken_back() {
     let office = open();
     let root = office.start().await;
-    let task = text(&root, "task");
     // A run gives a part of its own task; it has no say over another's.
     let (status, given) = by_run(
         &office,
@@ -130,13 +130,17 @@ async fn a_part_is_given_taken_and_taken_back() {
     assert_eq!(ended.len(), 2, "{back:?}");
     let (_, live) = office.ask(BEN, "GET", "/v1/tasks", "").await;
     assert_eq!(live.get("tasks").and_then(Json::as_array).unwrap().len(), 1);
-    // The stories tell the chain.
+    tells_the_chain(&office, [&root, &middle, &low]).await;
+}
+
+/// The stories tell the chain.
+async fn tells_the_chain(office: &Office, [root, middle, low]: [&Json; 3]) {
     for (of, says) in [
-        (task, "delegated tickets.close_ticket to helper"),
-        (text(&middle, "task"), "took"),
-        (text(&low, "task"), "a part delegated by"),
+        (root, "delegated tickets.close_ticket to helper"),
+        (middle, "took"),
+        (low, "a part delegated by"),
     ] {
-        let path = format!("/v1/log/trace/{of}");
+        let path = format!("/v1/log/trace/{}", text(of, "task"));
         let (_, trace) = office.ask(BEN, "GET", &path, "").await;
         fits("Trace", &trace);
         assert!(trace.to_canonical().contains(says), "{says}: {trace:?}");
@@ -270,6 +274,75 @@ async fn a_delegation_is_exchanged_at_the_token_endpoint() {
     assert_eq!(over.error(), "invalid_grant");
 }
 
+const SHOWN: (&str, &str) = ("subject_token", "SUBJECT");
+const KIND: (&str, &str) = ("subject_token_type", ACCESS);
+const GIVEN: (&str, &str) = ("delegation", "MINE");
+
+/// What is refused: the parameters, the standard's code, and what the description says.
+const REFUSED: [(&[(&str, &str)], &str, &str); 13] = [
+    (&[KIND, GIVEN], "invalid_request", "subject_token"),
+    (&[SHOWN, GIVEN], "invalid_request", "subject_token_type"),
+    (&[SHOWN, KIND], "invalid_request", "`delegation` is missing"),
+    (
+        &[SHOWN, KIND, ("delegation", "task_1")],
+        "invalid_request",
+        "no name of a delegation",
+    ),
+    // A subject of another chain, and a delegation for another delegate.
+    (
+        &[("subject_token", "OWN"), KIND, GIVEN],
+        "invalid_request",
+        "delegate_mismatch",
+    ),
+    (
+        &[SHOWN, KIND, ("delegation", "OTHERS")],
+        "invalid_request",
+        "delegate_mismatch",
+    ),
+    // An actor that is not the client.
+    (
+        &[
+            SHOWN,
+            KIND,
+            GIVEN,
+            ("actor_token", "SUBJECT"),
+            ("actor_token_type", ACCESS),
+        ],
+        "invalid_request",
+        "another actor",
+    ),
+    (
+        &[SHOWN, KIND, GIVEN, ("actor_token", "OWN")],
+        "invalid_request",
+        "actor_token_type",
+    ),
+    (
+        &[SHOWN, KIND, GIVEN, ("actor_token_type", ACCESS)],
+        "invalid_request",
+        "actor_token_type",
+    ),
+    (
+        &[SHOWN, ("subject_token_type", REFRESH), GIVEN],
+        "invalid_request",
+        "subject_token_type",
+    ),
+    (
+        &[SHOWN, KIND, GIVEN, ("requested_token_type", REFRESH)],
+        "invalid_request",
+        "requested_token_type",
+    ),
+    (
+        &[SHOWN, KIND, GIVEN, ("authorization_details", "[]")],
+        "invalid_authorization_details",
+        "delegate a part",
+    ),
+    (
+        &[SHOWN, KIND, GIVEN, ("scope", "all")],
+        "invalid_scope",
+        "scopes",
+    ),
+];
+
 /// ASI03, NHI02, NHI05: what is no exact match of subject, delegation and actor gives nothing, and spends nothing.
 #[tokio::test]
 async fn asi03_no_other_pair_is_exchanged() {
@@ -280,83 +353,16 @@ async fn asi03_no_other_pair_is_exchanged() {
     let kind = ("subject_token_type", ACCESS);
     let shown = ("subject_token", subject.as_str());
     let given = ("delegation", mine.as_str());
-    let refused: [(&[(&str, &str)], &str, &str); 13] = [
-        (&[kind, given], "invalid_request", "subject_token"),
-        (&[shown, given], "invalid_request", "subject_token_type"),
-        (&[shown, kind], "invalid_request", "`delegation` is missing"),
-        (
-            &[shown, kind, ("delegation", "task_1")],
-            "invalid_request",
-            "no name of a delegation",
-        ),
-        // A subject of another chain, and a delegation for another delegate.
-        (
-            &[("subject_token", &own), kind, given],
-            "invalid_request",
-            "delegate_mismatch",
-        ),
-        (
-            &[shown, kind, ("delegation", &others)],
-            "invalid_request",
-            "delegate_mismatch",
-        ),
-        // An actor that is not the client.
-        (
-            &[
-                shown,
-                kind,
-                given,
-                ("actor_token", &subject),
-                ("actor_token_type", ACCESS),
-            ],
-            "invalid_request",
-            "another actor",
-        ),
-        (
-            &[shown, kind, given, ("actor_token", &own)],
-            "invalid_request",
-            "actor_token_type",
-        ),
-        (
-            &[shown, kind, given, ("actor_token_type", ACCESS)],
-            "invalid_request",
-            "actor_token_type",
-        ),
-        (
-            &[
-                shown,
-                ("subject_token_type", "urn:ietf:params:oauth:token-type:jwt"),
-                given,
-            ],
-            "invalid_request",
-            "subject_token_type",
-        ),
-        (
-            &[
-                shown,
-                kind,
-                given,
-                (
-                    "requested_token_type",
-                    "urn:ietf:params:oauth:token-type:refresh_token",
-                ),
-            ],
-            "invalid_request",
-            "requested_token_type",
-        ),
-        (
-            &[shown, kind, given, ("authorization_details", "[]")],
-            "invalid_authorization_details",
-            "delegate a part",
-        ),
-        (
-            &[shown, kind, given, ("scope", "all")],
-            "invalid_scope",
-            "scopes",
-        ),
-    ];
-    for (more, error, says) in refused {
-        let got = scene.exchange(more).await;
+    for (names, error, says) in REFUSED {
+        let filled = names.iter().map(|(name, value)| match *value {
+            "SUBJECT" => (*name, subject.as_str()),
+            "OWN" => (*name, own.as_str()),
+            "MINE" => (*name, mine.as_str()),
+            "OTHERS" => (*name, others.as_str()),
+            value => (*name, value),
+        });
+        let more: Vec<_> = filled.collect();
+        let got = scene.exchange(&more).await;
         assert_eq!(got.error(), error, "{more:?}: {:?}", got.value);
         let description = text(&got.value, "error_description");
         assert!(description.contains(says), "{more:?}: {description}");

@@ -91,9 +91,7 @@ impl Office {
                 Parts::Hashes,
             )),
             issuer: Some("https://ambit.example.org".to_owned()),
-            find_client: Arc::new(|id| {
-                Box::pin(std::future::ready(Err(format!("no client {id}"))))
-            }),
+            fetch_document: Arc::new(|_| Box::pin(async { Err("not here".to_owned()) })),
         };
         Self {
             doors: Doors::new(control),

@@ -30,6 +30,7 @@ pub(super) const SPIFFE: &str = "urn:ietf:params:oauth:client-assertion-type:jwt
 /// A client with a key for its proofs.
 pub(super) struct Agent {
     signer: Signer,
+    thumbprint: ambit_core::Digest,
     count: std::cell::Cell<u32>,
 }
 
@@ -57,9 +58,15 @@ impl Agent {
         let key = SvidKey::generate([seed; 32]).unwrap();
         let key = SigningKey::from_svid_key(&key, KeyUse::Signature).unwrap();
         Self {
+            thumbprint: key.public().thumbprint(),
             signer: Signer::with_embedded_key(Arc::new(key), "dpop+jwt"),
             count: std::cell::Cell::new(u32::from(seed) << 16),
         }
+    }
+
+    /// Returns the thumbprint of its key (`jkt`).
+    pub(super) fn thumbprint(&self) -> String {
+        ambit_identity::jose::base64url::encode(self.thumbprint.as_bytes())
     }
 
     pub(super) fn proof(&self, url: &str, nonce: Option<&str>, now: Timestamp) -> String {
@@ -108,7 +115,7 @@ pub(super) async fn post(router: Router, path: &str, body: String, proofs: &[Str
     send(router, request.body(Body::from(body)).unwrap()).await
 }
 
-async fn send(router: Router, request: Request<Body>) -> Answered {
+pub(super) async fn send(router: Router, request: Request<Body>) -> Answered {
     let response = router.oneshot(request).await.unwrap();
     let (parts, body) = response.into_parts();
     let bytes = body.collect().await.unwrap().to_bytes();

@@ -27,10 +27,10 @@ use crate::people::{
     Sessions, SessionsFull, SignIns,
 };
 
-const US: &str = "https://ambit.example.org";
+pub(super) const US: &str = "https://ambit.example.org";
 
 /// The provider: what it says, and to whom it gave which code.
-struct OpenId {
+pub(super) struct OpenId {
     key: Arc<SigningKey>,
     /// Members that its metadata has instead.
     metadata: Mutex<Vec<(&'static str, Json)>>,
@@ -117,26 +117,26 @@ impl OpenId {
 }
 
 /// An office at whose public port people sign in.
-struct SignInDesk {
-    office: Office,
-    openid: Arc<OpenId>,
-    doors: Doors,
+pub(super) struct SignInDesk {
+    pub(super) office: Office,
+    pub(super) openid: Arc<OpenId>,
+    pub(super) doors: Doors,
 }
 
 /// What a browser got.
-struct Page {
-    status: StatusCode,
-    headers: HeaderMap,
-    body: String,
+pub(super) struct Page {
+    pub(super) status: StatusCode,
+    pub(super) headers: HeaderMap,
+    pub(super) body: String,
 }
 
 impl Page {
-    fn location(&self) -> &str {
+    pub(super) fn location(&self) -> &str {
         self.headers[header::LOCATION].to_str().unwrap()
     }
 
     /// Returns `name=value` of the cookie whose name ends so.
-    fn cookie(&self, name: &str) -> String {
+    pub(super) fn cookie(&self, name: &str) -> String {
         let all = self.headers.get_all(header::SET_COOKIE).into_iter();
         let texts = all.map(|it| it.to_str().unwrap());
         let mut found = texts.filter(|it| it.starts_with(&format!("__Host-ambit-{name}=")));
@@ -150,7 +150,11 @@ impl Page {
 
 impl SignInDesk {
     fn open() -> Self {
-        let office = Office::open();
+        Self::open_with(Office::open(), |it| it)
+    }
+
+    /// Opens one at the office, whose doors were changed before.
+    pub(super) fn open_with(office: Office, change: impl FnOnce(Control) -> Control) -> Self {
         let openid = OpenId::new();
         let (asked, clock) = (Arc::clone(&openid), office.world.clock.to_clock());
         let provider = Provider::new(ProviderConfig {
@@ -165,10 +169,10 @@ impl SignInDesk {
             }),
         });
         let control: Control = office.doors.0.control.clone();
-        let doors = Doors::new(Control {
+        let doors = Doors::new(change(Control {
             sign_ins: SignIns::At(Arc::new(provider)),
             ..control
-        });
+        }));
         Self {
             office,
             openid,
@@ -176,7 +180,7 @@ impl SignInDesk {
         }
     }
 
-    async fn send(&self, request: Request<Body>) -> Page {
+    pub(super) async fn send(&self, request: Request<Body>) -> Page {
         let router = public_router(&self.doors);
         let (parts, body) = router.oneshot(request).await.unwrap().into_parts();
         let body = body.collect().await.unwrap().to_bytes();
@@ -187,13 +191,13 @@ impl SignInDesk {
         }
     }
 
-    async fn get(&self, path: &str, cookies: &str) -> Page {
+    pub(super) async fn get(&self, path: &str, cookies: &str) -> Page {
         let request = Request::get(path).header(header::COOKIE, cookies);
         self.send(request.body(Body::empty()).unwrap()).await
     }
 
     /// Begins a sign-in and returns the browser's cookie and the `state`.
-    async fn begin(&self, to: &str) -> (String, String) {
+    pub(super) async fn begin(&self, to: &str) -> (String, String) {
         let page = self.get(&format!("/sign-in{to}"), "").await;
         assert_eq!(page.status, StatusCode::SEE_OTHER, "{}", page.body);
         let (endpoint, query) = page.location().split_once("?tenant=a&").unwrap();
@@ -215,7 +219,7 @@ impl SignInDesk {
         (page.cookie("sign-in"), asked["state"].clone())
     }
 
-    async fn sign_in(&self) -> Page {
+    pub(super) async fn sign_in(&self) -> Page {
         let (cookie, state) = self.begin("").await;
         let back = format!("/sign-in/callback?code=the+code&state={state}");
         self.get(&back, &cookie).await

@@ -25,7 +25,7 @@ use crate::{
 
 /// Who takes a step, proved.
 pub(super) enum Evidence {
-    Instance(Run),
+    Instance(Box<Run>),
     Person(ambit_identity::PersonCaller),
 }
 
@@ -50,7 +50,7 @@ pub(super) struct Step {
 }
 
 enum By {
-    Instance(Run),
+    Instance(Box<Run>),
     Person(Box<Asked>),
 }
 
@@ -293,21 +293,21 @@ impl Evidence {
     /// Takes the delegate's proof up.
     pub(super) fn of_delegate(by: Delegate<'_>) -> Result<Self, Refusal> {
         Ok(match by {
-            Delegate::Instance(caller) => Self::Instance(caller.into()),
+            Delegate::Instance(caller) => Self::Instance(Box::new(caller.into())),
             Delegate::Workload(proved) => {
                 let spiffe_id = proved.spiffe_id().clone();
                 let run = spiffe_id.as_instance();
                 let (agent, instance) = run.ok_or_else(|| {
                     Refusal::NotFound(format!("{spiffe_id} is no run of an agent"))
                 })?;
-                Self::Instance(Run {
+                Self::Instance(Box::new(Run {
                     agent,
                     instance,
                     spiffe_id,
                     expires_at: proved.expires_at(),
                     binding: "jwt_svid",
                     caller: None,
-                })
+                }))
             }
             Delegate::Runner(caller) => Self::Person(caller.clone()),
         })
@@ -330,7 +330,7 @@ impl From<&InstanceCaller> for Run {
 impl From<Delegator<'_>> for Evidence {
     fn from(by: Delegator<'_>) -> Self {
         match by {
-            Delegator::Instance(caller) => Self::Instance(caller.into()),
+            Delegator::Instance(caller) => Self::Instance(Box::new(caller.into())),
             Delegator::Person(caller) => Self::Person(caller.clone()),
         }
     }

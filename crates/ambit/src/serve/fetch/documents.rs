@@ -2,7 +2,10 @@
 
 use std::sync::Arc;
 
-use ambit_control::foreign::Fetch;
+use ambit_control::{
+    foreign::Fetch,
+    oauth::{CLIENT_DOCUMENT_BYTES_MAX, FetchDocument, FetchedDocument},
+};
 use ambit_identity::jose::JWK_SET_BYTES_MAX;
 use http::StatusCode;
 
@@ -17,6 +20,22 @@ impl Fetcher {
             Box::pin(async move {
                 let fetched = fetcher.document(url, JWK_SET_BYTES_MAX).await;
                 let fetched = fetched.map(|answer| answer.body.to_vec());
+                fetched.map_err(|error| told(&error))
+            })
+        })
+    }
+
+    /// Returns what fetches the documents by which clients describe themselves.
+    pub(crate) fn client_documents(&self) -> FetchDocument {
+        let fetcher = self.clone();
+        Arc::new(move |url| {
+            let fetcher = fetcher.clone();
+            Box::pin(async move {
+                let fetched = fetcher.document(url, CLIENT_DOCUMENT_BYTES_MAX).await;
+                let fetched = fetched.map(|answer| FetchedDocument {
+                    bytes: answer.body.to_vec(),
+                    cache_control: answer.cache_control,
+                });
                 fetched.map_err(|error| told(&error))
             })
         })

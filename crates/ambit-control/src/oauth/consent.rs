@@ -1,0 +1,336 @@
+//! Consent: a person starts one task for a client, or says no. There is no other way from a browser to a code.
+//!
+//! A request waits for one answer in the browser in which its person is signed in. The answer that lets the client act is
+//! the start of a task, decided and recorded as every start is; the code stands for that task and for nothing else.
+
+mod choice;
+mod page;
+mod waiting;
+
+use std::sync::Arc;
+
+use ambit_core::{GatewayRoute, TaskId, task::End};
+use ambit_engine::{ClientLeave, Ender, Refusal, StartTask};
+use ambit_policy::PolicyBook;
+use axum::{
+    body::Body,
+    extract::{RawQuery, State},
+    http::{HeaderMap, StatusCode},
+    response::Response,
+};
+
+pub use self::choice::CONSENT_FIELDS_MAX;
+pub(super) use self::waiting::Consents;
+pub use self::waiting::{CONSENT_TTL, CONSENTS_MAX, CONSENTS_PER_SESSION_MAX};
+use self::{
+    choice::{Choice, Choices, Decided, EXPIRY, Problems, Typed, choices, usual_life},
+    page::Scene,
+    waiting::{NotWaiting, Taken},
+};
+use super::{
+    CODE_TTL, Server,
+    authorize::{NoPage, told},
+    locked,
+    pushed::AuthorizeRequest,
+};
+use crate::{
+    api::{
+        Control, Shared,
+        people::{SignedIn, check_form, see_other, signed_in},
+    },
+    people::SignInError,
+};
+
+/// Who answers, what they were asked, and what there is to pick from.
+struct Asked<'a> {
+    server: Server<'a>,
+    person: SignedIn,
+    book: Arc<PolicyBook>,
+    name: &'a str,
+    request: AuthorizeRequest,
+    route: GatewayRoute,
+}
+
+/// Why a form is not answered as its sender meant.
+enum NoAnswer {
+    NoPage(NoPage),
+    Unreadable(&'static str),
+    NotWaiting,
+}
+
+/// `GET /oauth/consent`: asks the person.
+pub(crate) async fn show(
+    State(shared): State<Arc<Shared>>,
+    headers: HeaderMap,
+    RawQuery(query): RawQuery,
+) -> Response {
+    let query = query.unwrap_or_default();
+    let shown = Typed::parse(query.as_bytes()).map_err(NoAnswer::Unreadable);
+    let shown = shown.and_then(|typed| {
+        let asked = asked(&shared, &headers, typed.get("request"))?;
+        Ok(asked.shown(&typed))
+    });
+    shown.unwrap_or_else(|why| why.told(&shared))
+}
+
+/// `POST /oauth/consent`: takes the person's answer.
+pub(crate) async fn decide(
+    State(shared): State<Arc<Shared>>,
+    headers: HeaderMap,
+    body: Body,
+) -> Response {
+    let answered = answered(&shared, &headers, body).await;
+    answered.unwrap_or_else(|why| why.told(&shared))
+}
+
+async fn answered(
+    shared: &Arc<Shared>,
+    headers: &HeaderMap,
+    body: Body,
+) -> Result<Response, NoAnswer> {
+    let typed = Typed::read(headers, body).await;
+    let typed = typed.map_err(NoAnswer::Unreadable)?;
+    let asked = asked(shared, headers, typed.get("request"))?;
+    check_form(headers, &asked.person.session, typed.get("csrf"))?;
+    match typed.get("answer") {
+        "deny" => {
+            let request = asked.take()?.into_request();
+            let error = super::OAuthError::new("access_denied", "the person said no");
+            Err(NoPage::to_client(request.back, error).into())
+        }
+        "allow" => asked.allowed(shared, &typed).await,
+        _ => Err(NoAnswer::Unreadable("the form names no answer")),
+    }
+}
+
+fn asked<'a>(
+    shared: &'a Shared,
+    headers: &HeaderMap,
+    name: &'a str,
+) -> Result<Asked<'a>, NoAnswer> {
+    let server = shared.server().map_err(NoPage::from)?;
+    let person = signed_in(shared, headers)?;
+    let now = (server.control.clock)().now;
+    let request = locked(&server.oauth.consents).find(name, &person.session, now)?;
+    let book = server.control.handle.book().map_err(SignInError::from)?;
+    let gateway = server.control.gateway_url.as_deref().unwrap_or_default();
+    let route = GatewayRoute::of_url(&request.audience, gateway).ok_or(NoAnswer::NotWaiting)?;
+    Ok(Asked {
+        server,
+        person,
+        book,
+        name,
+        request,
+        route,
+    })
+}
+
+impl Asked<'_> {
+    fn choices(&self) -> Choices<'_> {
+        let alias = self.person.caller.alias();
+        let of = (&self.request.agents, &self.route);
+        choices(self.book.estate(), alias, of)
+    }
+
+    fn scene<'a>(&'a self, choices: &'a Choices<'a>) -> Scene<'a> {
+        Scene {
+            name: self.name,
+            request: &self.request,
+            session: &self.person.session,
+            alias: self.person.caller.alias(),
+            estate: self.book.estate(),
+            route: &self.route,
+            choices,
+        }
+    }
+
+    /// Shows the one task that was picked, that the client has in mind, or that there is; or asks which.
+    fn shown(&self, typed: &Typed) -> Response {
+        let choices = self.choices();
+        let scene = self.scene(&choices);
+        let wanted = self.request.wanted.as_ref();
+        let picked = match typed.get("pick") {
+            "other" => None,
+            _ => picked(&choices, typed)
+                .or_else(|| {
+                    let wanted = wanted?;
+                    match &wanted.agent {
+                        Some(agent) => choices.find(agent, &wanted.template),
+                        None => choices.only_of(&wanted.template),
+                    }
+                })
+                .or_else(|| choices.only()),
+        };
+        let Some(choice) = picked else {
+            return scene.choose();
+        };
+        let template = choice.template;
+        let in_mind = wanted.filter(|it| it.template == template.name);
+        let nothing = std::collections::BTreeMap::new();
+        let parameters = in_mind.map_or(&nothing, |it| &it.parameters);
+        let mut suggested = Typed::suggested(template, parameters);
+        suggested.set(EXPIRY, usual_life(template).to_string());
+        scene.form(StatusCode::OK, choice, &suggested, (&Problems::new(), None))
+    }
+
+    /// Starts the task, and sends the person back with a code for it.
+    async fn allowed(&self, shared: &Arc<Shared>, typed: &Typed) -> Result<Response, NoAnswer> {
+        let choices = self.choices();
+        let scene = self.scene(&choices);
+        let Some(choice) = picked(&choices, typed) else {
+            return Ok(scene.choose());
+        };
+        let decided = match typed.decide(choice.template) {
+            Ok(decided) => decided,
+            Err(problems) => {
+                let status = StatusCode::UNPROCESSABLE_ENTITY;
+                return Ok(scene.form(status, choice, typed, (&problems, None)));
+            }
+        };
+        let taken = self.take()?;
+        match self.start(choice, decided).await {
+            Ok((task, leave)) => Ok(self.send_back(shared, taken, task, leave).await?),
+            Err(refusal) => {
+                // It was no answer: the person may pick something else.
+                locked(&self.server.oauth.consents).put_back(taken);
+                let (status, why) = words(&refusal);
+                Ok(scene.form(status, choice, typed, (&Problems::new(), Some(&why))))
+            }
+        }
+    }
+
+    async fn start(
+        &self,
+        choice: Choice<'_>,
+        decided: Decided,
+    ) -> Result<(TaskId, ClientLeave), Refusal> {
+        let ask = StartTask {
+            template: choice.template.name.clone(),
+            agent: choice.agent.name.clone(),
+            parameters: decided.parameters,
+            contained: ambit_core::task::Contained::None,
+        };
+        let control = self.server.control;
+        let (caller, moment) = (&self.person.caller, (control.clock)());
+        let started = control
+            .handle
+            .consent(caller, ask, decided.ttl, moment)
+            .await;
+        started.map(|(started, leave)| (started.task.id, leave))
+    }
+
+    async fn send_back(
+        &self,
+        shared: &Arc<Shared>,
+        taken: Taken,
+        task: TaskId,
+        leave: ClientLeave,
+    ) -> Result<Response, NoPage> {
+        let request = taken.into_request();
+        let (control, back) = (self.server.control, request.back.clone());
+        let moment = (control.clock)();
+        let issuer = self.server.issuer;
+        let issued =
+            locked(&self.server.oauth.codes).issue(issuer, request, (leave, task), &moment);
+        let code = match issued {
+            Ok(code) => code,
+            Err(error) => {
+                end_unserved(control, task).await;
+                return Err(NoPage::to_client(back, error));
+            }
+        };
+        let (shared, digest) = (Arc::clone(shared), code.digest);
+        tokio::spawn(async move {
+            tokio::time::sleep(std::time::Duration::from_millis(CODE_TTL.as_millis())).await;
+            end_if_abandoned(&shared, digest).await;
+        });
+        Ok(see_other(&code.redirect)?)
+    }
+
+    fn take(&self) -> Result<Taken, NotWaiting> {
+        let now = (self.server.control.clock)().now;
+        locked(&self.server.oauth.consents).take(self.name, &self.person.session, now)
+    }
+}
+
+/// Ends the task of a code that nobody redeemed in time.
+pub(crate) async fn end_if_abandoned(shared: &Shared, code: ambit_core::Digest) {
+    let abandoned = locked(&shared.oauth().codes).abandon(code);
+    if let Some(task) = abandoned {
+        end_unserved(shared.control(), task).await;
+    }
+}
+
+/// Ends a task of which nobody has a token or will have one: it would stay open until it expires.
+pub(super) async fn end_unserved(control: &Control, task: TaskId) {
+    let (by, moment) = (Ender::RunnerGone, (control.clock)());
+    if let Err(error) = control
+        .handle
+        .end_task(by, task, End::Cancelled, moment)
+        .await
+    {
+        tracing::warn!(%task, %error, "a task that nobody serves could not be ended");
+    }
+}
+
+/// Returns the path of the page that asks about a request.
+pub(super) fn address(name: &str) -> String {
+    format!("{CONSENT}?request={name}")
+}
+
+fn picked<'a>(choices: &Choices<'a>, typed: &Typed) -> Option<Choice<'a>> {
+    let agent = typed.get("agent").parse().ok()?;
+    let template = typed.get("template").parse().ok()?;
+    choices.find(&agent, &template)
+}
+
+/// Says to a person why no task started.
+fn words(refusal: &Refusal) -> (StatusCode, String) {
+    match refusal {
+        Refusal::Denied {
+            denied,
+            explanation,
+        } => {
+            let why = format!(
+                "{} ({}, {})",
+                denied.reason.for_person(),
+                explanation,
+                denied.decision
+            );
+            (StatusCode::FORBIDDEN, why)
+        }
+        Refusal::Invalid(why) => (StatusCode::UNPROCESSABLE_ENTITY, why.clone()),
+        Refusal::NotFound(why) => (StatusCode::NOT_FOUND, why.clone()),
+        Refusal::Failed(error) => (StatusCode::SERVICE_UNAVAILABLE, error.to_string()),
+    }
+}
+
+impl NoAnswer {
+    fn told(self, shared: &Shared) -> Response {
+        match self {
+            Self::NoPage(why) => told(shared, why),
+            Self::Unreadable(what) => page::unreadable(what),
+            Self::NotWaiting => page::nothing_waits(),
+        }
+    }
+}
+
+impl From<NoPage> for NoAnswer {
+    fn from(why: NoPage) -> Self {
+        Self::NoPage(why)
+    }
+}
+
+impl From<SignInError> for NoAnswer {
+    fn from(error: SignInError) -> Self {
+        Self::NoPage(error.into())
+    }
+}
+
+impl From<NotWaiting> for NoAnswer {
+    fn from(_: NotWaiting) -> Self {
+        Self::NotWaiting
+    }
+}
+
+const CONSENT: &str = "/oauth/consent";
