@@ -250,6 +250,11 @@ impl<D: Durable> World<D> {
     }
 }
 
+/// Makes the policies of `estate`.
+pub fn compile(estate: Estate) -> Arc<PolicyBook> {
+    Arc::new(PolicyBook::compile(Arc::new(estate)).expect("an estate"))
+}
+
 impl<D> std::fmt::Debug for Opened<D> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("Opened")
