@@ -323,7 +323,6 @@ impl Denial {
     }
 
     /// Names where it was asked for, when no decision could be made on it.
-    #[must_use]
     pub fn at(mut self, server: Option<&ServerName>, tool: Option<&ToolName>) -> Self {
         self.asked.server = server.cloned();
         self.asked.tool = tool.cloned();
@@ -331,7 +330,6 @@ impl Denial {
     }
 
     /// Says that the sealed act, of so many bytes, is not kept beside the record. Its commitment stays.
-    #[must_use]
     pub fn without_copy(mut self, bytes: u64) -> Self {
         if let Some(act) = &mut self.asked.act {
             act.blob = None;
