@@ -45,7 +45,7 @@ pub use crate::{
         TaskEntry, TokenEntry, TokenUse,
     },
     tokens::{
-        ClaimedTokens, ClientLeave, RefreshAsk, Refreshable, TokenAsk, TokenBy, TokenGrant,
-        TokenRefusal, TokenStanding,
+        ClaimedTokens, ClientLeave, Presented, RefreshAsk, Refreshable, TokenAsk, TokenBy,
+        TokenGrant, TokenRefusal, TokenStanding,
     },
 };

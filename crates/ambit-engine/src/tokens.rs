@@ -114,6 +114,15 @@ pub enum TokenStanding {
     Over,
 }
 
+/// What the access token is worth by which somebody comes.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Presented {
+    /// As much as its task; also when that has ended.
+    AsItsTask,
+    /// Nothing, though its task lives: it was given up, or was never issued. Another one can be had.
+    Nothing,
+}
+
 /// No token is issued.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum TokenRefusal {
@@ -259,6 +268,21 @@ impl Handle {
             Box::new(move |committed| committed.map_err(TokenRefusal::Failed).and(result))
         });
         ended.await?
+    }
+
+    /// Says what the access token is worth now by which `caller` comes. Without one, as much as the task.
+    pub fn presented(
+        &self,
+        caller: &InstanceCaller,
+        now: Timestamp,
+    ) -> Result<Presented, EngineError> {
+        let live = self.shared.read()?;
+        let task = live.state.instances.get(&caller.instance());
+        let acting = task.and_then(|it| live.acting(*it, now));
+        Ok(match acting {
+            Some(_) if !live.token_is_worth(caller) => Presented::Nothing,
+            Some(_) | None => Presented::AsItsTask,
+        })
     }
 
     /// Says where a token stands now.

@@ -15,6 +15,7 @@ mod clients;
 mod conformance;
 mod docs;
 mod log;
+mod oauth;
 mod public;
 mod servers;
 mod workload;
