@@ -49,7 +49,8 @@ async function run() {
   const before = await introspect(as, proof, token.access_token);
   await oauth.processRevocationResponse(await oauth.revocationRequest(as, client, proof, token.access_token));
   const after = await introspect(as, proof, token.access_token);
-  const late = await call(token.access_token, DPoP).catch((error) => ({ refused: error.cause?.[0]?.parameters?.error }));
+  const why = (error) => error.cause?.find?.((it) => it.parameters.error)?.parameters.error ?? String(error);
+  const late = await call(token.access_token, DPoP).catch((error) => ({ refused: why(error) }));
   return {
     token_type: token.token_type,
     expires_in: token.expires_in,

@@ -11,13 +11,13 @@ use ambit_core::{
 };
 use ambit_engine::{Ender, Inspection, StartTask, Started, TaskSummary, Waits};
 use ambit_identity::{Issuance, JoinToken, ProvedKey};
-use axum::extract::{Path, Query, State};
+use axum::extract::{Path, State};
 use base64::{Engine, engine::general_purpose::STANDARD};
 use serde::Deserialize;
 
 use super::{
     Control, Shared,
-    body::{Answer, Json},
+    body::{Answer, Asked, Json},
     caller::{Instance, Onlooker, Person},
     problem::Problem,
 };
@@ -278,7 +278,7 @@ pub(super) fn served_value<'a>(
 pub(super) async fn list(
     State(shared): State<Arc<Shared>>,
     Onlooker(inspection): Onlooker,
-    Query(asked): Query<ListAsk>,
+    Asked(asked): Asked<ListAsk>,
 ) -> Result<Answer, Problem> {
     let handle = shared.control.handle.clone();
     let told = |tasks: &[TaskSummary], inspection| {

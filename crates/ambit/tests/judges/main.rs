@@ -16,6 +16,7 @@ mod conformance;
 mod docs;
 mod log;
 mod oauth;
+mod ports;
 mod public;
 mod servers;
 mod workload;

@@ -41,7 +41,7 @@ impl Desk {
         let port = text("gateway").rsplit(':').next().unwrap();
         let resource = format!("https://localhost:{port}/s/everything/mcp");
         world.done(&["task", "end", text("task")]);
-        let ca = world.path("work/svid/bundle.pem");
+        let ca = world.roots();
         Self {
             world,
             ca,
