@@ -271,8 +271,8 @@ impl Handle {
         let Some((runtime, book)) = self.runtime(caller)? else {
             return Err(EngineError::NoTask);
         };
-        let scope = runtime.scope(&book)?;
         let live = self.shared.read()?;
+        let scope = runtime.scope_of(&book, live.carried(caller).as_ref())?;
         let entry = live
             .state
             .task(runtime.task.id)
@@ -421,6 +421,7 @@ impl Handle {
             decision,
             fresh_approval: chance.id(now),
             caller: caller.clone(),
+            part: self.shared.read()?.carried(caller),
             runtime,
             sealed,
             bytes,

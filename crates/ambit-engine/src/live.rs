@@ -150,6 +150,19 @@ impl TaskRuntime {
         Ok(self.details.get_or_init(|| Arc::new(details)).clone())
     }
 
+    /// Returns the bounds of a caller whose token carries `part` of the task; without one, the task's.
+    pub(crate) fn scope_of(
+        &self,
+        current: &PolicyBook,
+        part: Option<&Arc<Part>>,
+    ) -> Result<Arc<TaskScope>, EngineError> {
+        let scope = self.scope(current)?;
+        Ok(match part {
+            None => scope,
+            Some(part) => Arc::new(scope.narrowed(part.clone())),
+        })
+    }
+
     /// Returns the task's bounds under `current`, compiled once per version of the estate.
     pub(crate) fn scope(&self, current: &PolicyBook) -> Result<Arc<TaskScope>, EngineError> {
         let version = current.estate().digest;

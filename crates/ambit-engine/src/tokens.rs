@@ -9,11 +9,13 @@ use std::sync::Arc;
 
 use ambit_core::{
     Millis, TaskId, Timestamp, TokenId,
+    delegation::Part,
     json::Value,
     task::{Task, TaskState},
     token::{Grant, IssuedToken, KeyBinding, Reach, TokenEnd},
 };
 use ambit_identity::{Claimant, InstanceCaller, token::assertion::ProvedWorkload};
+use ambit_policy::PartProblem;
 
 use crate::{Claim, EngineError, Handle, Moment, TokenUse, desk::Desk, live::Live, moment::Chance};
 
@@ -69,6 +71,8 @@ pub struct TokenAsk {
     pub grant: Grant,
     /// The token that is exchanged for it.
     pub parent: Option<TokenId>,
+    /// What it shall carry of the task, as authorization details (RFC 9396); the whole when nothing is said.
+    pub details: Option<Value>,
 }
 
 /// Whether there shall be a refresh token beside an access token.
@@ -168,6 +172,9 @@ pub enum TokenRefusal {
         /// The task's agent.
         agent: ambit_core::AgentName,
     },
+    /// What it should carry is no part of the task.
+    #[error(transparent)]
+    Details(#[from] PartProblem),
     /// The task takes no token that is bound to no key.
     #[error(
         "this task takes no token that is bound to no key; send a DPoP proof (RFC 9449), or ask its owner for `binding` in the template"
@@ -352,6 +359,14 @@ impl TokenGrant {
         &self.task
     }
 
+    /// Returns what the token carries of the task's authority, as authorization details (RFC 9396).
+    pub fn carried(&self) -> Arc<Value> {
+        match &self.access.part {
+            None => self.details.clone(),
+            Some(part) => Arc::new(ambit_policy::token_details(&self.details, part)),
+        }
+    }
+
     /// Returns the task's authority as authorization details (RFC 9396).
     pub const fn authorization_details(&self) -> &Arc<Value> {
         &self.details
@@ -386,6 +401,12 @@ impl Live {
         };
         let entry = self.state.token(id);
         entry.is_some_and(|it| it.token.task == claim.task && it.standing == TokenUse::Unspent)
+    }
+
+    /// Returns what the access token by which `caller` came carries of its task, when that is not the whole.
+    pub(crate) fn carried(&self, caller: &InstanceCaller) -> Option<Arc<Part>> {
+        let id = caller.token()?.token_id.parse::<TokenId>().ok()?;
+        self.state.token(id)?.token.part.clone()
     }
 
     fn token_standing(&self, id: TokenId, now: Timestamp) -> TokenStanding {

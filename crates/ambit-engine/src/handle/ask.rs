@@ -6,13 +6,14 @@ use ambit_audit::{Committed, Draft, Pending};
 use ambit_core::{
     ApprovalId, DecisionId, Digest, Reason, Timestamp,
     act::Act,
+    delegation::Part,
     json::Value,
     record::{Actor, Sealed},
     task::{Task, TaskState},
 };
 use ambit_identity::InstanceCaller;
 use ambit_policy::{
-    ApprovalState, Decision, Denial, Epochs, Hold, Node, Permit, PolicyBook, Request,
+    ApprovalState, Decision, Denial, Epochs, Hold, Node, Permit, PolicyBook, Request, TaskScope,
 };
 
 use super::{Answer, Held, Reply};
@@ -29,6 +30,8 @@ pub(super) struct Ask {
     pub(super) fresh_approval: ApprovalId,
     pub(super) caller: InstanceCaller,
     pub(super) runtime: Arc<TaskRuntime>,
+    /// What the caller's token carries of the task, when that is not the whole.
+    pub(super) part: Option<Arc<Part>>,
     pub(super) sealed: Sealed,
     pub(super) bytes: Vec<u8>,
     pub(super) asked_at: Timestamp,
@@ -55,7 +58,7 @@ impl Ask {
         act: Act,
         at: Timestamp,
     ) -> Result<Decision, EngineError> {
-        let scope = self.runtime.scope(book)?;
+        let scope = self.scope(book)?;
         let mut scopes = Vec::new();
         for above in self.runtime.tasks_above() {
             scopes.push((above.task.clone(), above.scope(book)?));
@@ -86,6 +89,11 @@ impl Ask {
             epochs: snapshot.epochs,
             above: &above,
         }))
+    }
+
+    /// Returns the bounds within which the caller acts.
+    fn scope(&self, book: &PolicyBook) -> Result<Arc<TaskScope>, EngineError> {
+        self.runtime.scope_of(book, self.part.as_ref())
     }
 
     /// In its turn: decides again if anything that the answer depends upon changed, then writes it.
@@ -202,7 +210,7 @@ impl Ask {
         };
         let charged = match &answer {
             Drafted::Allow(permit) => {
-                let scope = self.runtime.scope(&book)?;
+                let scope = self.scope(&book)?;
                 let permit = permit.value();
                 let mut charged =
                     ambit_policy::charge(task, &snapshot.usage, permit, &scope).is_ok();

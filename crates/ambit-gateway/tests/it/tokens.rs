@@ -436,6 +436,34 @@ async fn a_token_ends_with_its_task_and_with_its_keys() {
         .check(401, "no tokens are taken now");
 }
 
+/// ASI03: a token carries no more than what was asked for, at every decision and in every list.
+#[tokio::test]
+async fn asi03_a_narrowed_token_does_no_more_than_it_carries() {
+    let mut scene = Scene::new(|_| {}).await;
+    let caller = certified(&scene.stand.caller);
+    let whole = scene.token(scene.stand.caller.binding());
+    let part = r#"[{"type":"ambit_task","server":"tickets","actions":["get_ticket"]}]"#;
+    scene.narrowed(part).await;
+    let narrow = scene.token(scene.stand.caller.binding());
+    let call = async |token: &str, body: &str| {
+        let sent = Sent {
+            body,
+            ..bearer(token)
+        };
+        scene.send(caller.clone(), &sent).await
+    };
+    let read = call(&narrow, READ).await;
+    assert!(!read.body.contains("isError\":true"), "{}", read.body);
+    call(&narrow, WRITE).await.check(200, "tool_not_granted");
+    let write = call(&whole, WRITE).await;
+    assert!(!write.body.contains("tool_not_granted"), "{}", write.body);
+    let list = r#"{"jsonrpc":"2.0","id":1,"method":"tools/list"}"#;
+    let listed = call(&narrow, list).await;
+    listed.check(200, "get_ticket");
+    assert!(!listed.body.contains("close_ticket"), "{}", listed.body);
+    call(&whole, list).await.check(200, "close_ticket");
+}
+
 /// A token that was given up is refused as OAuth clients know it, so that they get another; its task goes on.
 #[tokio::test]
 async fn a_token_that_was_given_up_is_refused() {

@@ -129,6 +129,7 @@ impl Simulation {
             refreshable: Refreshable::No,
             grant: Grant::ClientCredentials,
             parent: None,
+            details: None,
         };
         let moment = self.machine.clock.moment();
         self.launch(|handle| async move {

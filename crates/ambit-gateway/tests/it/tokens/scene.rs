@@ -46,6 +46,7 @@ impl Scene {
             refreshable: Refreshable::No,
             grant: Grant::ClientCredentials,
             parent: None,
+            details: None,
         };
         let (by, moment) = (TokenBy::Instance(&stand.caller), stand.world.clock.moment());
         let issued = stand
@@ -59,6 +60,24 @@ impl Scene {
             stand,
             key: Prover::new(40),
         }
+    }
+
+    /// Takes a token of the stand's task that carries these authorization details alone.
+    pub(super) async fn narrowed(&mut self, details: &str) {
+        let ask = TokenAsk {
+            client: self.stand.caller.spiffe_id().to_string(),
+            audience: ONE.to_owned(),
+            binding: self.stand.caller.binding(),
+            ttl: Millis::from_seconds(300),
+            refreshable: Refreshable::No,
+            grant: Grant::ClientCredentials,
+            parent: None,
+            details: Some(ambit_core::json::parse(details.as_bytes()).unwrap()),
+        };
+        let world = &self.stand.world;
+        let (by, moment) = (TokenBy::Instance(&self.stand.caller), world.clock.moment());
+        let issued = world.handle.issue_token(by, ask, moment).await.unwrap();
+        self.token_id = issued.access().id.to_string();
     }
 
     pub(super) fn now(&self) -> Timestamp {
