@@ -133,7 +133,8 @@ impl Client {
         let (_, body) = came.split_once("\r\n\r\n").unwrap();
         let body = json::parse(body.as_bytes()).unwrap();
         let token = body.get("access_token").and_then(Value::as_str);
-        let claims = token.expect(&came).split('.').nth(1);
+        assert!(token.is_some(), "{came}");
+        let claims = token.unwrap().split('.').nth(1);
         let claims = json::parse(&base64url::decode(claims.unwrap()).unwrap()).unwrap();
         claims
             .get("jti")
