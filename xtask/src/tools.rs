@@ -45,7 +45,7 @@ pub(crate) fn install(root: &Path) -> Result<Tools, Failure> {
     create(&place.join("bin"))?;
     debian::install()?;
     install_npm(&judges.join("npm"), &place)?;
-    python::install(&judges.join("python"), &place)?;
+    python::install(&judges, &place)?;
     build_log_verifier(&judges.join("log"), &place)?;
     Ok(Tools { place, judges })
 }

@@ -1,9 +1,11 @@
 //! Tokens that carry a task's authority over the wire, as the log knows them: never their text.
 
-use crate::{Digest, TaskId, Timestamp, TokenId};
+use std::sync::Arc;
+
+use crate::{Digest, TaskId, Timestamp, TokenId, delegation::Part};
 
 /// A token that was issued under a task. It is worth what its task is worth, at most until its end.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct IssuedToken {
     /// Its name: the access token's `jti`.
     pub id: TokenId,
@@ -23,6 +25,8 @@ pub struct IssuedToken {
     pub grant: Grant,
     /// The token that was spent or exchanged for it.
     pub parent: Option<TokenId>,
+    /// What it carries of its task, when that is not the whole: tools and servers, without bounds of their own.
+    pub part: Option<Arc<Part>>,
     /// The first instant at which it is no longer valid.
     pub expires_at: Timestamp,
 }

@@ -8,7 +8,8 @@ use std::{
 
 use crate::live::TaskRuntime;
 use ambit_core::{
-    AgentName, DecisionId, Labels, Millis, PersonId, ServerName, TaskId, Timestamp, ToolName,
+    AgentName, DecisionId, Labels, Millis, PersonId, Reason, ServerName, TaskId, Timestamp,
+    ToolName,
     act::{Act, Target},
     estate::Endpoint,
     limits::{ACTS_IN_FLIGHT_PER_TASK_MAX, PERMIT_ACT_BY},
@@ -67,11 +68,13 @@ impl Passage {
         self.flight.task
     }
 
-    /// Resolves when the authority has ended: the door must stop at once.
-    pub async fn cancelled(&self) {
+    /// Resolves when the authority has ended, with the reason: the door must stop at once.
+    pub async fn cancelled(&self) -> Reason {
         let mut cut = self.flight.cut.clone();
         // The sender lives as long as the flight is listed; when it is gone, the flight was struck off.
-        let _ = cut.wait_for(|cut| *cut).await;
+        let _ = cut.wait_for(Option::is_some).await;
+        let why = *cut.borrow();
+        why.unwrap_or(Reason::TaskEnded)
     }
 }
 
@@ -93,7 +96,8 @@ struct Flight {
     server: Option<ServerName>,
     tool: Option<ToolName>,
     endpoint: Option<Endpoint>,
-    cut: watch::Sender<bool>,
+    /// Why it was cut, once it was.
+    cut: watch::Sender<Option<Reason>>,
     cut_at: Option<Timestamp>,
 }
 
@@ -113,7 +117,7 @@ pub(crate) struct Crowded;
 struct FlightGuard {
     decision: DecisionId,
     task: TaskId,
-    cut: watch::Receiver<bool>,
+    cut: watch::Receiver<Option<Reason>>,
     flights: Arc<Flights>,
 }
 
@@ -137,7 +141,7 @@ impl Flights {
             let task = &it.task;
             (task.id, task.instance, task.agent.clone())
         });
-        let (cut, receiver) = watch::channel(false);
+        let (cut, receiver) = watch::channel(None);
         let endpoint = match &act {
             Act::Connect { host, port } => Some(Endpoint {
                 host: host.clone(),
@@ -191,13 +195,16 @@ impl Flights {
         self.lock().contains_key(&decision)
     }
 
-    /// Cuts every act that hangs on `target` and returns their decisions in order.
-    pub(crate) fn cut(&self, target: &Target, now: Timestamp) -> Vec<DecisionId> {
+    /// Cuts every act that hangs on `target`, for `reason`, and returns their decisions in order.
+    pub(crate) fn cut(
+        &self,
+        (target, reason): (&Target, Reason),
+        now: Timestamp,
+    ) -> Vec<DecisionId> {
         let mut crossed = Vec::new();
         for (decision, flight) in self.lock().iter_mut() {
             if flight.hangs_on(target) {
-                flight.cut_at.get_or_insert(now);
-                flight.cut.send_replace(true);
+                flight.cut(reason, now);
                 crossed.push(*decision);
             }
         }
@@ -220,8 +227,12 @@ impl Flights {
                 (None, _, None) => continue,
             };
             if withdrawn(flight.task, door) == Offering::Withheld {
-                flight.cut_at.get_or_insert(now);
-                flight.cut.send_replace(true);
+                let reason = match door {
+                    Door::Tool(..) => Reason::ToolNotGranted,
+                    Door::Server(_) => Reason::ServerNotGranted,
+                    Door::Endpoint(_) => Reason::EndpointNotListed,
+                };
+                flight.cut(reason, now);
                 crossed.push(*decision);
             }
         }
@@ -259,6 +270,16 @@ impl Flights {
 impl Flight {
     fn is_under(&self, task: TaskId) -> bool {
         self.task == task || self.above.iter().any(|(above, ..)| *above == task)
+    }
+
+    /// Cuts it. What cut it first is why.
+    fn cut(&mut self, reason: Reason, now: Timestamp) {
+        self.cut_at.get_or_insert(now);
+        self.cut.send_if_modified(|cut| {
+            let first = cut.is_none();
+            cut.get_or_insert(reason);
+            first
+        });
     }
 
     fn hangs_on(&self, target: &Target) -> bool {

@@ -107,13 +107,13 @@ impl Handle {
         if caller.expires_at() <= moment.now {
             let expired = Reason::TaskExpired;
             return self
-                .refuse_as(caller, (decision, moment.now), act.action(), expired)
+                .refuse_as(caller, (decision, moment.now), (&act).into(), expired)
                 .await;
         }
         let Some((runtime, book)) = self.runtime(caller)? else {
             let reason = self.reason_without_task(caller)?;
             return self
-                .refuse_as(caller, (decision, moment.now), act.action(), reason)
+                .refuse_as(caller, (decision, moment.now), (&act).into(), reason)
                 .await;
         };
         let flights = &self.shared.flights;
@@ -126,12 +126,12 @@ impl Handle {
                 .refuse_as(
                     caller,
                     (decision, moment.now),
-                    act.action(),
+                    (&act).into(),
                     Reason::Overloaded,
                 )
                 .await;
         }
-        let ask = self.ask(
+        let mut ask = self.ask(
             caller,
             (runtime, &book),
             &act,
@@ -146,7 +146,7 @@ impl Handle {
                 .refuse_as(
                     caller,
                     (ask.decision, moment.now),
-                    act.action(),
+                    (&act).into(),
                     Reason::TaskEnded,
                 )
                 .await;
@@ -157,7 +157,7 @@ impl Handle {
             return Ok(Answer::Denied(denied));
         }
         // Most of the work on a record is done here, beside others, and not in its turn.
-        let answer = Drafted::new(answer)?;
+        let answer = Drafted::new(ask.kept(answer))?;
         self.turn(move |desk| ask.settle(desk, answer, basis))
             .await?
     }
@@ -172,7 +172,7 @@ impl Handle {
     ) -> Result<Denied, EngineError> {
         let decision = Chance::new(moment.chance).id(moment.now);
         match self
-            .refuse_as(caller, (decision, moment.now), action, reason)
+            .refuse_as(caller, (decision, moment.now), action.into(), reason)
             .await?
         {
             Answer::Denied(denied) => Ok(denied),
@@ -271,8 +271,8 @@ impl Handle {
         let Some((runtime, book)) = self.runtime(caller)? else {
             return Err(EngineError::NoTask);
         };
-        let scope = runtime.scope(&book)?;
         let live = self.shared.read()?;
+        let scope = runtime.scope_of(&book, live.carried(caller).as_ref())?;
         let entry = live
             .state
             .task(runtime.task.id)
@@ -396,11 +396,9 @@ impl Handle {
 
     fn reason_without_task(&self, caller: &InstanceCaller) -> Result<Reason, EngineError> {
         let live = self.shared.read()?;
-        let known = live.state.instances.contains_key(&caller.instance());
-        Ok(if known {
-            Reason::TaskEnded
-        } else {
-            Reason::TaskUnknown
+        Ok(match live.task_of(caller.instance()) {
+            Some(_) => Reason::TaskEnded,
+            None => Reason::TaskUnknown,
         })
     }
 
@@ -423,11 +421,12 @@ impl Handle {
             decision,
             fresh_approval: chance.id(now),
             caller: caller.clone(),
+            part: self.shared.read()?.carried(caller),
             runtime,
             sealed,
             bytes,
             asked_at: now,
-            custody: self.shared.custody.clone(),
+            shared: self.shared.clone(),
             second_nonce: chance.draw(),
             sealed_under: book.estate().digest,
         })
@@ -486,17 +485,19 @@ impl Handle {
         &self,
         caller: &InstanceCaller,
         (decision, now): (DecisionId, Timestamp),
-        action: &str,
+        asked: Refused<'_>,
         reason: Reason,
     ) -> Result<Answer, EngineError> {
         self.shared.running()?;
         let (estate, task) = {
             let live = self.shared.read()?;
-            let task = live.state.instances.get(&caller.instance()).copied();
+            let task = live.task_of(caller.instance());
             (live.book()?.estate().digest, task)
         };
         let actor = Actor::Instance(caller.instance());
+        let action = asked.action;
         let denial = ambit_policy::refuse(decision, now, actor, task, estate, action, reason);
+        let denial = denial.at(asked.server, asked.tool);
         let denied = Denied { decision, reason };
         let writing = self.shared.quotas().refused(actor, task, reason, now);
         if writing == Writing::Counted {
@@ -537,6 +538,34 @@ impl Handle {
             turn: Some(turn),
             answer,
             shared: self.shared.clone(),
+        }
+    }
+}
+
+/// What is refused without a decision on it.
+#[derive(Clone, Copy)]
+struct Refused<'a> {
+    action: &'a str,
+    server: Option<&'a ServerName>,
+    tool: Option<&'a ToolName>,
+}
+
+impl<'a> From<&'a Act> for Refused<'a> {
+    fn from(act: &'a Act) -> Self {
+        Self {
+            action: act.action(),
+            server: act.server(),
+            tool: act.tool(),
+        }
+    }
+}
+
+impl<'a> From<&'a str> for Refused<'a> {
+    fn from(action: &'a str) -> Self {
+        Self {
+            action,
+            server: None,
+            tool: None,
         }
     }
 }

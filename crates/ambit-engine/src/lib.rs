@@ -36,6 +36,7 @@ pub use crate::{
         WAITING_PER_AGENT_MAX, Waits, Withdrawal,
     },
     handle::{Answer, Handle, Held, Offer, Offers},
+    live::{HELD_KEPT_BYTES_MAX, REFUSED_KEPT_BYTES_MAX},
     moment::{Clock, Moment},
     rebuild::{RebuildError, Rebuilt, ReplayReport, rebuild, replay_all},
     sequencer::{CompileEstate, STATE_DIGEST_EVERY_RECORDS, Sequencer, Setup, SetupError, Step},
@@ -44,7 +45,7 @@ pub use crate::{
         TaskEntry, TokenEntry, TokenUse,
     },
     tokens::{
-        ClaimedTokens, ClientLeave, RefreshAsk, Refreshable, TokenAsk, TokenBy, TokenGrant,
-        TokenRefusal, TokenStanding,
+        ClaimedTokens, ClientLeave, Presented, RefreshAsk, Refreshable, TokenAsk, TokenBy,
+        TokenGrant, TokenRefusal, TokenStanding,
     },
 };

@@ -1,12 +1,15 @@
 //! What the engine holds in memory: the fold, the policies in force, and what live tasks need to act.
 
 use std::{
-    collections::{HashMap, HashSet},
-    sync::{Arc, Mutex, OnceLock, PoisonError},
+    collections::{HashMap, HashSet, VecDeque},
+    sync::{
+        Arc, Mutex, OnceLock, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use ambit_core::{
-    Digest, PersonId, TaskId, Timestamp,
+    Digest, InstanceId, PersonId, TaskId, Timestamp,
     act::{Act, Target},
     delegation::Part,
     json::Value,
@@ -16,6 +19,23 @@ use ambit_policy::{ApprovalState, Epochs, PolicyBook, TaskScope};
 use tokio::sync::watch;
 
 use crate::{ApprovalStanding, EngineError, State};
+
+/// How many sealed bytes of its refused acts are kept for one task and its children, so that people can see what was asked. Of the rest
+/// the log holds commitment and length. Counted since the start of Ambit.
+pub const REFUSED_KEPT_BYTES_MAX: u64 = 1024 * 1024;
+/// How many sealed bytes of its held acts are kept for one task and its children; beyond it nothing more is held, and what needs a person's
+/// yes is refused. Counted since the start of Ambit.
+pub const HELD_KEPT_BYTES_MAX: u64 = 16 * 1024 * 1024;
+
+/// How many instances of forgotten tasks are remembered.
+pub(crate) const FORMER_INSTANCES_MAX: usize = 10_000;
+
+/// Whether there is room for what was to be kept.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Keeping {
+    Kept,
+    Full,
+}
 
 /// The fold and everything that is derived from it and from the sealed things beside the log.
 pub(crate) struct Live {
@@ -27,6 +47,9 @@ pub(crate) struct Live {
     pub(crate) aliases: HashMap<PersonId, String>,
     /// The people whose agents ran without containment since the start.
     pub(crate) loose: HashSet<PersonId>,
+    /// Whose instances were those that the fold has forgotten, the newest last, so that what they still ask is told of
+    /// their task.
+    pub(crate) former: VecDeque<(InstanceId, TaskId)>,
 }
 
 /// What a live task needs to act, beyond the fold.
@@ -42,6 +65,8 @@ pub(crate) struct TaskRuntime {
     scope: Mutex<Option<(Digest, Arc<TaskScope>)>>,
     /// Says to stdio servers, streams and tunnels that the task has ended.
     pub(crate) ended: watch::Sender<bool>,
+    refused_bytes: AtomicU64,
+    held_bytes: AtomicU64,
 }
 
 /// What one decision reads, taken in one moment.
@@ -72,6 +97,8 @@ impl TaskRuntime {
             details: OnceLock::new(),
             scope: Mutex::new(None),
             ended: watch::Sender::new(false),
+            refused_bytes: AtomicU64::new(0),
+            held_bytes: AtomicU64::new(0),
         }
     }
 
@@ -91,6 +118,21 @@ impl TaskRuntime {
         })
     }
 
+    /// Takes room for the copy of a refused act.
+    pub(crate) fn keep_refused(&self, bytes: usize) -> Keeping {
+        keep(&self.root().refused_bytes, bytes, REFUSED_KEPT_BYTES_MAX)
+    }
+
+    /// Takes room for a held act.
+    pub(crate) fn keep_held(&self, bytes: usize) -> Keeping {
+        keep(&self.root().held_bytes, bytes, HELD_KEPT_BYTES_MAX)
+    }
+
+    /// Returns the task that a person started: what is kept is counted for it and all its children together.
+    fn root(&self) -> &Self {
+        self.tasks_above().last().map_or(self, Arc::as_ref)
+    }
+
     /// Returns the task's authority as authorization details (RFC 9396), made once.
     pub(crate) fn details(&self) -> Result<Arc<Value>, EngineError> {
         if let Some(details) = self.details.get() {
@@ -106,6 +148,19 @@ impl TaskRuntime {
             }
         };
         Ok(self.details.get_or_init(|| Arc::new(details)).clone())
+    }
+
+    /// Returns the bounds of a caller whose token carries `part` of the task; without one, the task's.
+    pub(crate) fn scope_of(
+        &self,
+        current: &PolicyBook,
+        part: Option<&Arc<Part>>,
+    ) -> Result<Arc<TaskScope>, EngineError> {
+        let scope = self.scope(current)?;
+        Ok(match part {
+            None => scope,
+            Some(part) => Arc::new(scope.narrowed(part.clone())),
+        })
     }
 
     /// Returns the task's bounds under `current`, compiled once per version of the estate.
@@ -127,6 +182,17 @@ impl TaskRuntime {
         let scope = Arc::new(scope);
         *cached = Some((version, scope.clone()));
         Ok(scope)
+    }
+}
+
+fn keep(kept: &AtomicU64, bytes: usize, bytes_max: u64) -> Keeping {
+    let more = |kept: u64| {
+        let sum = kept.saturating_add(bytes as u64);
+        (sum <= bytes_max).then_some(sum)
+    };
+    match kept.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more) {
+        Ok(_) => Keeping::Kept,
+        Err(_) => Keeping::Full,
     }
 }
 
@@ -256,6 +322,13 @@ impl Live {
         ambit_policy::WeakBinding::No
     }
 
+    /// Returns the task of `instance`, also when it is over.
+    pub(crate) fn task_of(&self, instance: InstanceId) -> Option<TaskId> {
+        let live = self.state.instances.get(&instance).copied();
+        let former = || self.former.iter().rev().find(|it| it.0 == instance);
+        live.or_else(|| former().map(|it| it.1))
+    }
+
     /// Forgets tasks that have ended and whose certificates have, too. Their rows stay in the store.
     pub(crate) fn forget(&mut self, now: Timestamp) {
         let over = |entry: &&crate::TaskEntry| {
@@ -268,8 +341,13 @@ impl Live {
             .map(|it| it.task.id)
             .collect();
         for task in over {
+            let instance = self.state.task(task).map(|it| it.task.instance);
             self.state.forget(task);
             self.runtime.remove(&task);
+            self.former.extend(instance.map(|it| (it, task)));
+        }
+        while self.former.len() > FORMER_INSTANCES_MAX {
+            self.former.pop_front();
         }
     }
 }

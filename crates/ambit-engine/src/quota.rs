@@ -73,6 +73,18 @@ impl Quotas {
             bucket.left -= 1;
             return Writing::Alone;
         }
+        self.repeated(actor, task, reason, now);
+        Writing::Counted
+    }
+
+    /// Counts what was answered before and is answered alike, so that it needs no record of its own.
+    pub(crate) fn repeated(
+        &mut self,
+        actor: Actor,
+        task: Option<TaskId>,
+        reason: Reason,
+        now: Timestamp,
+    ) {
         let fresh = Coalesced {
             actor,
             task,
@@ -84,7 +96,6 @@ impl Quotas {
         let counted = self.counted.entry((actor, reason)).or_insert(fresh);
         counted.count += 1;
         counted.last_at = now;
-        Writing::Counted
     }
 
     /// Takes at most `count_max` of what was counted together, oldest first. The rest stays for the next time.

@@ -11,11 +11,13 @@ use std::sync::Arc;
 
 use ambit_core::{
     Millis, TaskId, Timestamp, TokenId,
+    delegation::Part,
     json::Value,
     task::{Task, TaskState},
     token::{Grant, IssuedToken, KeyBinding, Reach, TokenEnd},
 };
 use ambit_identity::{Claimant, InstanceCaller, token::assertion::ProvedWorkload};
+use ambit_policy::PartProblem;
 
 use crate::{Claim, EngineError, Handle, Moment, TokenUse, desk::Desk, live::Live, moment::Chance};
 
@@ -71,6 +73,8 @@ pub struct TokenAsk {
     pub grant: Grant,
     /// The token that is exchanged for it.
     pub parent: Option<TokenId>,
+    /// What it shall carry of the task, as authorization details (RFC 9396); the whole when nothing is said.
+    pub details: Option<Value>,
 }
 
 /// Whether there shall be a refresh token beside an access token.
@@ -114,6 +118,15 @@ pub enum TokenStanding {
     Live(Box<IssuedToken>, Arc<Task>),
     /// It is worth nothing: unknown, over, spent, revoked, or its task has ended.
     Over,
+}
+
+/// What the access token is worth by which somebody comes.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Presented {
+    /// As much as its task; also when that has ended.
+    AsItsTask,
+    /// Nothing, though its task lives: it was given up, or was never issued. Another one can be had.
+    Nothing,
 }
 
 /// No token is issued.
@@ -161,6 +174,9 @@ pub enum TokenRefusal {
         /// The task's agent.
         agent: ambit_core::AgentName,
     },
+    /// What it should carry is no part of the task.
+    #[error(transparent)]
+    Details(#[from] PartProblem),
     /// The task takes no token that is bound to no key.
     #[error(
         "this task takes no token that is bound to no key; send a DPoP proof (RFC 9449), or ask its owner for `binding` in the template"
@@ -263,6 +279,21 @@ impl Handle {
         ended.await?
     }
 
+    /// Says what the access token is worth now by which `caller` comes. Without one, as much as the task.
+    pub fn presented(
+        &self,
+        caller: &InstanceCaller,
+        now: Timestamp,
+    ) -> Result<Presented, EngineError> {
+        let live = self.shared.read()?;
+        let task = live.state.instances.get(&caller.instance());
+        let acting = task.and_then(|it| live.acting(*it, now));
+        Ok(match acting {
+            Some(_) if !live.token_is_worth(caller) => Presented::Nothing,
+            Some(_) | None => Presented::AsItsTask,
+        })
+    }
+
     /// Says where a token stands now.
     pub fn token(&self, id: TokenId, now: Timestamp) -> Result<TokenStanding, EngineError> {
         let live = self.shared.read()?;
@@ -330,6 +361,14 @@ impl TokenGrant {
         &self.task
     }
 
+    /// Returns what the token carries of the task's authority, as authorization details (RFC 9396).
+    pub fn carried(&self) -> Arc<Value> {
+        match &self.access.part {
+            None => self.details.clone(),
+            Some(part) => Arc::new(ambit_policy::token_details(&self.details, part)),
+        }
+    }
+
     /// Returns the task's authority as authorization details (RFC 9396).
     pub const fn authorization_details(&self) -> &Arc<Value> {
         &self.details
@@ -364,6 +403,12 @@ impl Live {
         };
         let entry = self.state.token(id);
         entry.is_some_and(|it| it.token.task == claim.task && it.standing == TokenUse::Unspent)
+    }
+
+    /// Returns what the access token by which `caller` came carries of its task, when that is not the whole.
+    pub(crate) fn carried(&self, caller: &InstanceCaller) -> Option<Arc<Part>> {
+        let id = caller.token()?.token_id.parse::<TokenId>().ok()?;
+        self.state.token(id)?.token.part.clone()
     }
 
     fn token_standing(&self, id: TokenId, now: Timestamp) -> TokenStanding {

@@ -63,7 +63,7 @@ pub(crate) async fn answer<B>(
     };
     let opened = tokio::select! {
         biased;
-        () = passage.cancelled() => Err(io::ErrorKind::ConnectionAborted.into()),
+        _ = passage.cancelled() => Err(io::ErrorKind::ConnectionAborted.into()),
         opened = timeout(UPSTREAM_CONNECT_TIMEOUT, open(doors, (&host, port), act_by)) => {
             opened.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
         }
@@ -141,7 +141,7 @@ async fn tunnel(
         };
         tokio::select! {
             biased;
-            () = passage.cancelled() => Status::Unknown,
+            _ = passage.cancelled() => Status::Unknown,
             status = copying => status,
         }
     };

@@ -3,6 +3,7 @@
 use std::sync::{Arc, atomic::Ordering};
 
 use ambit_core::{Reason, estate::BearerTokens};
+use ambit_engine::Presented;
 use ambit_identity::{InstanceCaller, KeyBinding};
 use http::{Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
@@ -114,6 +115,12 @@ impl Gateway {
         };
         if caller.binding() == KeyBinding::Bearer && !self.takes_bearer() {
             return turn_away(&self.doors, &caller, tokens.too_weak(&door)).await;
+        }
+        // That the task has ended is told as the answer to the act; that the token was given up, as OAuth clients hear it.
+        let presented = self.doors.handle.presented(&caller, now);
+        if matches!(presented, Ok(Presented::Nothing)) {
+            let refusal = tokens.given_up(&door, caller.binding(), now);
+            return turn_away(&self.doors, &caller, refusal).await;
         }
         let request = Request::from_parts(head, body);
         let mut response = self.answer_at(door, request, &caller).await;

@@ -100,6 +100,21 @@ pub(crate) struct Leave {
     pub act_by: Timestamp,
     /// Tells the time.
     pub clock: Clock,
+    /// Whether the act went out.
+    pub departed: Departed,
+}
+
+/// Whether an act was handed to its connection, as whoever cuts it must know.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Departed(Arc<AtomicBool>);
+
+/// How far an act came.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum DepartedStanding {
+    /// Not one byte of it went out.
+    Not,
+    /// It was handed to its connection: nothing, something or all of it may have arrived.
+    Handed,
 }
 
 /// A notification about a request under way.
@@ -217,15 +232,27 @@ impl<'a> Call<'a> {
 }
 
 impl Leave {
-    /// Says whether the first byte may still go out.
+    /// Says whether the first byte may still go out. If so, it is taken to go out at once.
     ///
     /// # Errors
     /// [`UpstreamError::Late`].
     fn check(&self) -> Result<(), UpstreamError> {
         if (self.clock)().now < self.act_by {
+            self.departed.0.store(true, Ordering::Release);
             return Ok(());
         }
         Err(UpstreamError::Late)
+    }
+}
+
+impl Departed {
+    /// Says how far the act came.
+    pub(crate) fn standing(&self) -> DepartedStanding {
+        if self.0.load(Ordering::Acquire) {
+            DepartedStanding::Handed
+        } else {
+            DepartedStanding::Not
+        }
     }
 }
 

@@ -322,6 +322,24 @@ impl Denial {
         self.asked.task
     }
 
+    /// Names where it was asked for, when no decision could be made on it.
+    pub fn at(mut self, server: Option<&ServerName>, tool: Option<&ToolName>) -> Self {
+        self.asked.server = server.cloned();
+        self.asked.tool = tool.cloned();
+        self
+    }
+
+    /// Says that the sealed act, of so many bytes, is not kept beside the record. Its commitment stays.
+    pub fn without_copy(mut self, bytes: u64) -> Self {
+        if let Some(act) = &mut self.asked.act {
+            act.blob = None;
+        }
+        if let Seen::Act(facts) = &mut self.asked.facts {
+            facts.unkept_bytes = Some(bytes);
+        }
+        self
+    }
+
     /// Returns why not.
     pub const fn reason(&self) -> Reason {
         self.reason

@@ -120,6 +120,8 @@ pub enum SubjectToken {
     OfParent,
     /// A live one of another task: subject and actor were spliced.
     OfAnother,
+    /// A live one of the task that delegated, which carries less than the task.
+    Narrowed,
     /// It is worth nothing: unknown, over, revoked, or its task has ended.
     Over,
 }
@@ -355,6 +357,9 @@ impl DelegationFacts {
                 "of_another" => {
                     "the subject token is of another task than the one that delegated".to_owned()
                 }
+                "narrowed" => {
+                    "the subject token carries less than its task; show one of the whole".to_owned()
+                }
                 "over" => "the subject token is worth nothing any more".to_owned(),
                 _ => format!("it is for agent `{to}`"),
             }
@@ -440,6 +445,7 @@ impl SubjectToken {
             Self::None => NONE,
             Self::OfParent => "of_parent",
             Self::OfAnother => "of_another",
+            Self::Narrowed => "narrowed",
             Self::Over => "over",
         }
     }

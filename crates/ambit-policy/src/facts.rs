@@ -69,6 +69,8 @@ pub(crate) struct Facts {
     pub(crate) expires_at: Timestamp,
     /// The same act as if each task above had asked for it, the parent first.
     pub(crate) above: Vec<Self>,
+    /// How long the sealed act is when it was not kept. Nothing is decided by it.
+    pub(crate) unkept_bytes: Option<u64>,
 }
 
 /// The facts that are words.
@@ -149,6 +151,9 @@ impl Facts {
         if !self.broken.is_empty() {
             members.push(("broken", self.broken.iter().map(Broken::to_value).collect()));
         }
+        if let Some(bytes) = self.unkept_bytes {
+            members.push(("unkept_bytes", bytes.into()));
+        }
         if let Some(path) = &self.schema_path {
             members.push(("schema_path", path.as_str().into()));
         }
@@ -199,6 +204,10 @@ impl Facts {
                     .map(|it| Self::from_value(it).filter(|it| it.above.is_empty()))
                     .collect::<Option<_>>()?,
                 None => Vec::new(),
+            },
+            unkept_bytes: match value.get("unkept_bytes") {
+                Some(bytes) => Some(u64::try_from(bytes.as_integer()?).ok()?),
+                None => None,
             },
         };
         // Whatever was not understood is missing here: refuse it rather than pass over it.

@@ -79,6 +79,7 @@ fn of_node(request: &Request<'_>, node: &Node<'_>) -> Facts {
         fresh_approval: request.fresh_approval,
         expires_at: node.task.expires_at,
         above: Vec::new(),
+        unkept_bytes: None,
     }
 }
 
@@ -132,6 +133,7 @@ pub(crate) fn optimistic(
         fresh_approval: ApprovalId::from_bits(0),
         expires_at: Timestamp::from_millis(Timestamp::MILLIS_MAX),
         above: Vec::new(),
+        unkept_bytes: None,
     }
 }
 

@@ -19,6 +19,7 @@ mod explain;
 mod facts;
 mod gather;
 mod judge;
+mod narrowed;
 mod parameters;
 mod parts;
 mod people;
@@ -44,6 +45,7 @@ pub use crate::{
         DelegationStanding, SubjectToken, decide_delegation,
     },
     explain::explain,
+    narrowed::{token_details, token_part},
     parameters::{ParameterProblem, check_parameter, check_parameters},
     parts::{PartAsk, PartProblem, part_details},
     people::{PersonDecision, PersonPermit, PersonRequest, WeakBinding, decide_person},

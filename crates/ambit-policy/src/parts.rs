@@ -57,6 +57,14 @@ pub enum PartProblem {
         "the constraint on `{0}` is none that Ambit knows; write `equals`, `one_of`, `min`, `max`, `path_under`, `url_under`, `bytes_max` or `absent`"
     )]
     Constraint(String),
+    /// A member would narrow a token by more than tools and servers.
+    #[error(
+        "`{0}` can't narrow a token; name `type`, `server` and `actions` (or `datatypes`), or delegate a part of the task"
+    )]
+    NotOfToken(String),
+    /// It goes beyond the task.
+    #[error("{0}")]
+    Beyond(String),
     /// A thing is asked for twice.
     #[error("`{0}` stands in the part twice; write it once")]
     Twice(String),
@@ -388,5 +396,7 @@ fn number(value: &Value) -> Option<f64> {
     }
 }
 
+pub(crate) const TYPE: &str = "type";
+pub(crate) const SERVER: &str = "server";
 /// The most excesses that one denial names.
 const EXCESSES_MAX: usize = 16;

@@ -21,7 +21,7 @@ use crate::{
 /// The bounds of one task, compiled once: the template as it was when the task started and, when the
 /// estate has changed since, also as it is now. Both must allow, so a change can narrow a live task and
 /// never widens it.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct TaskScope {
     /// One bound when the estate in force is the task's own; else the task's own and the one in force.
     pub(crate) bounds: Vec<Bound>,
@@ -37,7 +37,7 @@ pub struct TaskScope {
 }
 
 /// One estate's view of the task's bounds.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Bound {
     pub(crate) estate: Arc<Estate>,
     agent: ambit_core::AgentName,
@@ -180,6 +180,14 @@ impl TaskScope {
             task: task.id,
             lineage: task.lineage,
         })
+    }
+
+    /// Returns the bounds of whoever comes with a token that carries `part` of the task alone.
+    #[must_use]
+    pub fn narrowed(&self, part: Arc<Part>) -> Self {
+        let mut narrowed = self.clone();
+        narrowed.parts.push(part);
+        narrowed
     }
 
     /// Says whether some call of the tool could be allowed or held: what `tools/list` shows.

@@ -18,5 +18,5 @@ pub use crate::{
     clock::TestClock,
     office::{delegating_office, office},
     torn_disk::{Fault, TornDisk},
-    world::{Opened, World},
+    world::{Opened, World, compile},
 };

@@ -99,6 +99,9 @@ struct Simulation {
     admitted: BTreeSet<DecisionId>,
     asked: BTreeMap<InstanceId, u64>,
     unwritten: u64,
+    /// The holds that somebody was told of. Who asks again is counted and not written.
+    held: BTreeSet<DecisionId>,
+    crashes: u64,
     refused_people: u64,
     steps: Vec<String>,
     tally: Tally,
@@ -133,6 +136,8 @@ impl Simulation {
             admitted: BTreeSet::new(),
             asked: BTreeMap::new(),
             unwritten: 0,
+            held: BTreeSet::new(),
+            crashes: 0,
             refused_people: 0,
             steps: Vec::new(),
             tally: Tally::default(),
@@ -168,6 +173,7 @@ impl Simulation {
             self.note("halt", "");
         }
         // All of it is memory of the process.
+        self.crashes += 1;
         self.running.clear();
         self.permits.clear();
         self.passages.clear();

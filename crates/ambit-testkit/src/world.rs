@@ -289,6 +289,11 @@ pub(crate) fn access_token(granted: &TokenGrant, now: Timestamp) -> Option<Acces
     verifier.verify(&text.ok()?, &issued.audience, now).ok()
 }
 
+/// Makes the policies of `estate`.
+pub fn compile(estate: Estate) -> Arc<PolicyBook> {
+    Arc::new(PolicyBook::compile(Arc::new(estate)).expect("an estate"))
+}
+
 impl<D> std::fmt::Debug for Opened<D> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("Opened")

@@ -1,4 +1,4 @@
-//! The Python environment of the judges: real clients and the git server.
+//! The Python environments of the judges.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -8,13 +8,30 @@ use super::{Stamp, read, wrap};
 use crate::failure::Failure;
 use crate::step;
 
-/// Installs the environment and wraps its programs.
-pub(super) fn install(manifests: &Path, place: &Path) -> Result<(), Failure> {
-    let directory = place.join("python");
+/// Installs the environments and wraps their programs.
+pub(super) fn install(judges: &Path, place: &Path) -> Result<(), Failure> {
+    let what = "real clients, the git server and schemathesis";
+    let programs = environment(&judges.join("python"), &place.join("python"), what)?;
+    // -B: what runs from the repository leaves no bytecode in it.
+    wrap(
+        place,
+        "python",
+        &[&programs.join("python"), Path::new("-B")],
+    )?;
+    for program in ["mcp-server-git", "schemathesis"] {
+        wrap(place, program, &[&programs.join(program)])?;
+    }
+    // What it needs and what the others need do not go together.
+    let programs = environment(&judges.join("tls"), &place.join("tls"), "sslyze")?;
+    wrap(place, "sslyze", &[&programs.join("sslyze")])
+}
+
+/// Installs what `manifests` list into `directory`, and returns where the programs are.
+fn environment(manifests: &Path, directory: &Path, what: &str) -> Result<PathBuf, Failure> {
     let requirements = manifests.join("requirements.txt");
     let constraints = manifests.join("constraints.txt");
     let text = format!("{}{}", read(&requirements)?, read(&constraints)?);
-    let stamp = Stamp::new(&directory, &text);
+    let stamp = Stamp::new(directory, &text);
     let programs = directory.join("bin");
     if !stamp.holds() {
         let python = find().ok_or_else(|| {
@@ -22,9 +39,9 @@ pub(super) fn install(manifests: &Path, place: &Path) -> Result<(), Failure> {
                 "the judges need Python 3.10 or newer with venv; install it".to_owned(),
             )
         })?;
-        println!("    pip: installing real clients and the git server");
+        println!("    pip: installing {what}");
         stamp.begin()?;
-        step::run(Command::new(python).args(["-m", "venv"]).arg(&directory))?;
+        step::run(Command::new(python).args(["-m", "venv"]).arg(directory))?;
         let mut pip = Command::new(programs.join("python"));
         pip.args([
             "-m",
@@ -40,13 +57,7 @@ pub(super) fn install(manifests: &Path, place: &Path) -> Result<(), Failure> {
         step::run(&mut pip)?;
         stamp.finish()?;
     }
-    // -B: what runs from the repository leaves no bytecode in it.
-    wrap(
-        place,
-        "python",
-        &[&programs.join("python"), Path::new("-B")],
-    )?;
-    wrap(place, "mcp-server-git", &[&programs.join("mcp-server-git")])
+    Ok(programs)
 }
 
 /// The first Python that is new enough and can make environments.

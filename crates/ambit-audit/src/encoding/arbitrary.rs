@@ -1,6 +1,6 @@
 //! Strategies that make any record at all.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use ambit_core::{
     AgentName, Digest, Label, Labels, Millis, Reason, ServerName, Timestamp, ToolName, TrustDomain,
@@ -84,7 +84,8 @@ fn issued() -> impl Strategy<Value = IssuedToken> {
         digest().prop_map(|certificate| KeyBinding::Mtls { certificate }),
         digest().prop_map(|thumbprint| KeyBinding::Dpop { thumbprint }),
     ];
-    let ids = (id(), id(), id(), option::of(id()));
+    let part = option::of(delegation().prop_map(|it| Arc::new(it.part)));
+    let ids = (id(), id(), id(), option::of(id()), part);
     let grant = select(Grant::ALL.to_vec());
     (ids, kind, text(), text(), binding, grant, time()).prop_map(
         |(ids, kind, client, audience, binding, grant, expires_at)| IssuedToken {
@@ -97,6 +98,7 @@ fn issued() -> impl Strategy<Value = IssuedToken> {
             binding,
             grant,
             parent: ids.3,
+            part: ids.4,
             expires_at,
         },
     )

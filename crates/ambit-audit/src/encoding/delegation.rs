@@ -133,7 +133,21 @@ pub(super) fn withdrawn(it: &mut Read) -> Result<Body, DecodeError> {
 }
 
 fn write_delegation(delegation: &Delegation) -> Value {
-    let part = &delegation.part;
+    let named = members()
+        .text("id", &delegation.id)
+        .text("parent", &delegation.parent)
+        .text("to", &delegation.to)
+        .maybe_text("spiffe_id", delegation.spiffe_id.as_ref());
+    with_part(named, &delegation.part)
+        .add("depth_left", u64::from(delegation.depth_left))
+        .text("authority", &delegation.authority)
+        .add("made_at", write::time(delegation.made_at))
+        .add("expires_at", write::time(delegation.expires_at))
+        .done()
+}
+
+/// Adds a part, without its constraints.
+pub(super) fn with_part<'a>(named: Written<'a>, part: &Part) -> Written<'a> {
     let tools = part.tools.iter().map(|((server, tool), grant)| {
         let calls_max = grant.calls_max.map(|it| u64::from(it).into());
         members()
@@ -143,26 +157,30 @@ fn write_delegation(delegation: &Delegation) -> Value {
             .maybe("calls_max", calls_max)
             .done()
     });
-    members()
-        .text("id", &delegation.id)
-        .text("parent", &delegation.parent)
-        .text("to", &delegation.to)
-        .maybe_text("spiffe_id", delegation.spiffe_id.as_ref())
-        .add(
-            "reads",
-            part.reads.iter().map(ServerName::as_str).collect::<Value>(),
-        )
+    let reads = part.reads.iter().map(ServerName::as_str);
+    named
+        .add("reads", reads.collect::<Value>())
         .add("tools", tools.collect::<Value>())
         .add("calls_max", u64::from(part.calls_max))
         .add("may_emit", write::labels(&part.may_emit))
-        .add("depth_left", u64::from(delegation.depth_left))
-        .text("authority", &delegation.authority)
-        .add("made_at", write::time(delegation.made_at))
-        .add("expires_at", write::time(delegation.expires_at))
-        .done()
 }
 
 fn read_delegation(it: &mut Read) -> Result<Delegation, DecodeError> {
+    Ok(Delegation {
+        id: it.text("id")?,
+        parent: it.text("parent")?,
+        to: it.text("to")?,
+        spiffe_id: it.maybe_text("spiffe_id")?,
+        part: read_part(it)?,
+        depth_left: depth(it, "depth_left")?,
+        authority: it.text("authority")?,
+        made_at: it.time("made_at")?,
+        expires_at: it.time("expires_at")?,
+    })
+}
+
+/// Reads what [`with_part`] added.
+pub(super) fn read_part(it: &mut Read) -> Result<Part, DecodeError> {
     let tools = it.take("tools")?;
     let tools = tools.as_array().ok_or(DecodeError::Invalid("tools"))?;
     let mut grants = BTreeMap::new();
@@ -178,22 +196,12 @@ fn read_delegation(it: &mut Read) -> Result<Delegation, DecodeError> {
         grants.insert(key, grant);
     }
     let reads: Vec<ServerName> = it.texts("reads")?;
-    Ok(Delegation {
-        id: it.text("id")?,
-        parent: it.text("parent")?,
-        to: it.text("to")?,
-        spiffe_id: it.maybe_text("spiffe_id")?,
-        part: Part {
-            reads: reads.into_iter().collect(),
-            tools: grants,
-            calls_max: u32::try_from(it.number("calls_max")?)
-                .map_err(|_| DecodeError::Invalid("calls_max"))?,
-            may_emit: read::labels(it, "may_emit")?,
-        },
-        depth_left: depth(it, "depth_left")?,
-        authority: it.text("authority")?,
-        made_at: it.time("made_at")?,
-        expires_at: it.time("expires_at")?,
+    Ok(Part {
+        reads: reads.into_iter().collect(),
+        tools: grants,
+        calls_max: u32::try_from(it.number("calls_max")?)
+            .map_err(|_| DecodeError::Invalid("calls_max"))?,
+        may_emit: read::labels(it, "may_emit")?,
     })
 }
 

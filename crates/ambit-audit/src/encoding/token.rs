@@ -1,5 +1,7 @@
 //! The kinds of records that tokens leave, both ways.
 
+use std::sync::Arc;
+
 use ambit_core::{
     TaskId, TokenId,
     record::Body,
@@ -8,6 +10,7 @@ use ambit_core::{
 
 use super::{
     DecodeError,
+    delegation::{read_part, with_part},
     read::Members as Read,
     write::{Members as Written, members, time},
 };
@@ -17,6 +20,7 @@ pub(super) fn write_issued(token: &IssuedToken) -> Written<'_> {
         TokenKind::Access => (ACCESS, None),
         TokenKind::Refresh { secret } => (REFRESH, Some(secret)),
     };
+    let part = token.part.clone();
     members()
         .text("token", &token.id)
         .text("family", &token.family)
@@ -29,6 +33,7 @@ pub(super) fn write_issued(token: &IssuedToken) -> Written<'_> {
         .maybe_text("key", token.binding.key().as_ref())
         .add("grant", token.grant.as_str())
         .maybe_text("parent", token.parent.as_ref())
+        .maybe("part", part.map(|it| with_part(members(), &it).done()))
         .add("expires_at", time(token.expires_at))
 }
 
@@ -70,6 +75,7 @@ pub(super) fn read_issued(it: &mut Read) -> Result<Body, DecodeError> {
         binding,
         grant: it.word("grant", Grant::ALL, Grant::as_str)?,
         parent: it.maybe_text("parent")?,
+        part: it.maybe_object("part", read_part)?.map(Arc::new),
         expires_at: it.time("expires_at")?,
     })))
 }

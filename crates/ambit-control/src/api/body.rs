@@ -3,8 +3,8 @@
 use ambit_core::json::{self, Value};
 use axum::{
     body::to_bytes,
-    extract::{FromRequest, Request},
-    http::{HeaderMap, HeaderValue, StatusCode, header},
+    extract::{FromRequest, FromRequestParts, Query, Request},
+    http::{HeaderMap, HeaderValue, StatusCode, header, request::Parts},
     response::{IntoResponse, Response},
 };
 use serde::de::DeserializeOwned;
@@ -22,6 +22,9 @@ pub(super) struct Json<T, const BYTES_MAX: usize = BODY_BYTES_MAX> {
     pub(super) asked: T,
     pub(super) value: Value,
 }
+
+/// What the query of a request says.
+pub(super) struct Asked<T>(pub(super) T);
 
 /// An answer in canonical JSON.
 pub(super) struct Answer(pub(super) Value);
@@ -55,6 +58,17 @@ impl<S: Send + Sync, T: DeserializeOwned, const BYTES_MAX: usize> FromRequest<S>
         let asked =
             serde_json::from_str(&value.to_canonical()).map_err(|it| refused(it.to_string()))?;
         Ok(Self { asked, value })
+    }
+}
+
+impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for Asked<T> {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
+        match Query::try_from_uri(&parts.uri) {
+            Ok(Query(asked)) => Ok(Self(asked)),
+            Err(error) => Err(Problem::invalid(crate::check::chain(&error))),
+        }
     }
 }
 

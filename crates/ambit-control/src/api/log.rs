@@ -6,13 +6,19 @@ use ambit_audit::{TilePath, decode, encode_bundle};
 use ambit_core::{DecisionId, TaskId, json::Value, record::Body};
 use ambit_engine::{Archive, ArchiveError};
 use axum::{
-    extract::{Path, Query, State},
+    extract::{Path, State},
     http::{StatusCode, header},
     response::{IntoResponse, Response},
 };
 use serde::Deserialize;
 
-use super::{Shared, body::Answer, caller::Onlooker, problem::Problem, tasks::parsed};
+use super::{
+    Shared,
+    body::{Answer, Asked},
+    caller::Onlooker,
+    problem::Problem,
+    tasks::parsed,
+};
 use crate::story::{self, Entry, Names};
 
 /// The most records in one answer.
@@ -77,7 +83,7 @@ pub(super) async fn tile_bytes(
 pub(super) async fn records(
     State(shared): State<Arc<Shared>>,
     Onlooker(inspection): Onlooker,
-    Query(asked): Query<RecordsAsk>,
+    Asked(asked): Asked<RecordsAsk>,
 ) -> Result<Answer, Problem> {
     let count = asked.count.unwrap_or(RECORDS_PER_ANSWER_MAX);
     if !(1..=RECORDS_PER_ANSWER_MAX).contains(&count) {

@@ -152,7 +152,9 @@ fn parameters(route: &Route) -> Vec<Value> {
 }
 
 fn answer(answer: &str) -> Value {
-    if answer.contains('/') {
+    if answer == "application/json" {
+        json!({ answer: { "schema": { "type": "object" } } })
+    } else if answer.contains('/') {
         json!({ answer: { "schema": { "type": "string" } } })
     } else {
         json!({ "application/json": { "schema": reference(answer) } })

@@ -5,19 +5,19 @@ use std::{collections::BTreeMap, sync::Arc};
 use ambit_core::{
     AgentName, TaskId, TemplateName, Timestamp,
     delegation::Lineage,
-    estate::Estate,
+    estate::{Client, Estate},
     json::Value,
     task::{Contained, End, Task, TaskState},
 };
 use ambit_engine::{Ender, Inspection, StartTask, Started, TaskSummary, Waits};
 use ambit_identity::{Issuance, JoinToken, ProvedKey};
-use axum::extract::{Path, Query, State};
+use axum::extract::{Path, State};
 use base64::{Engine, engine::general_purpose::STANDARD};
 use serde::Deserialize;
 
 use super::{
     Control, Shared,
-    body::{Answer, Json},
+    body::{Answer, Asked, Json},
     caller::{Instance, Onlooker, Person},
     problem::Problem,
 };
@@ -178,12 +178,16 @@ pub(super) fn proved_key(request: &str) -> Result<ProvedKey, Problem> {
 /// Refuses a task that no process could serve.
 fn may_wait(control: &Control, agent: &AgentName) -> Result<(), Problem> {
     let book = control.handle.book()?;
-    let registered = book.estate().agents.get(agent);
+    let estate = book.estate();
+    let registered = estate.agents.get(agent);
+    let by_key = |it: &Client| it.runs.as_ref() == Some(agent);
     if registered
         .is_some_and(|it| it.workloads.is_empty() && it.tokens.is_empty() && it.svids.is_empty())
+        && !estate.clients.values().any(by_key)
     {
         return Err(Problem::invalid(format!(
-            "nobody can prove to be agent `{agent}`; write a `[[workload]]`, a `[[token]]` or an `[[svid]]` into its file and apply the estate"
+            "nobody can prove to be agent `{agent}`; write a `[[workload]]`, a `[[token]]` or an `[[svid]]` into its file, or \
+             `runs` into a client's, and apply the estate"
         )));
     }
     Ok(())
@@ -274,7 +278,7 @@ pub(super) fn served_value<'a>(
 pub(super) async fn list(
     State(shared): State<Arc<Shared>>,
     Onlooker(inspection): Onlooker,
-    Query(asked): Query<ListAsk>,
+    Asked(asked): Asked<ListAsk>,
 ) -> Result<Answer, Problem> {
     let handle = shared.control.handle.clone();
     let told = |tasks: &[TaskSummary], inspection| {

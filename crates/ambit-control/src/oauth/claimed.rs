@@ -7,7 +7,7 @@ use ambit_identity::{Claimant, token::registration::identify_client};
 use super::{
     OAuthError, Server,
     client::{Client, Shown},
-    grants::{Asking, issue, refuse_narrower, ttl},
+    grants::{Asking, asked_details, issue, ttl},
 };
 use crate::{check::chain, foreign::ForeignTokenError};
 
@@ -18,7 +18,6 @@ pub(super) async fn jwt_bearer(
     asking: Asking<'_>,
 ) -> Result<TokenGrant, OAuthError> {
     let place = server.place(asking.form)?;
-    refuse_narrower(asking.form)?;
     match asking.client {
         Client::Unnamed | Client::Known { .. } => {}
         Client::Instance(_) | Client::Workload(_) => {
@@ -90,6 +89,7 @@ async fn claimed(
         refreshable: Refreshable::No,
         grant,
         parent: None,
+        details: asked_details(asking.form)?,
     };
     issue(server, TokenBy::Leave(leave), ask).await
 }

@@ -106,6 +106,9 @@ impl OAuthError {
         match error {
             TokenRefusal::OtherAudience(_) => Self::target(error.to_string()),
             TokenRefusal::Failed(error) => Self::from(error),
+            TokenRefusal::Details(error) => {
+                Self::new("invalid_authorization_details", error.to_string())
+            }
             TokenRefusal::NoBearer => Self::new("invalid_dpop_proof", error.to_string()),
             TokenRefusal::OtherAgent { .. } => Self::new("unauthorized_client", error.to_string()),
             TokenRefusal::NoTask

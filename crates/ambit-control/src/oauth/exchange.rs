@@ -13,7 +13,7 @@ use ambit_engine::{Delegate, ExchangeRefusal, Refreshable, Refusal, TokenAsk, To
 use super::{
     OAuthError, Server,
     client::Client,
-    grants::{Asking, refuse_narrower, ttl},
+    grants::{Asking, ttl},
     keyring::LiveToken,
 };
 
@@ -28,7 +28,12 @@ pub(super) async fn token_exchange(
     asking: Asking<'_>,
 ) -> Result<TokenGrant, OAuthError> {
     let form = asking.form;
-    refuse_narrower(form)?;
+    if form.get("authorization_details").is_some() {
+        return Err(OAuthError::new(
+            "invalid_authorization_details",
+            "the delegation says what the child may do; leave authorization_details out, or delegate a smaller part",
+        ));
+    }
     let place = server.place(form)?;
     let by = match asking.client {
         Client::Instance(caller) => Delegate::Instance(caller),
@@ -79,6 +84,7 @@ pub(super) async fn token_exchange(
         refreshable: Refreshable::Yes,
         grant: Grant::TokenExchange,
         parent: Some(subject.issued.id),
+        details: None,
     };
     let moment = (server.control.clock)();
     let shown = (delegation, &subject.token);

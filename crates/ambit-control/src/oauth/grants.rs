@@ -1,7 +1,8 @@
 //! The grants: each finds the live task that stands behind a request, or there is no token.
 
 use ambit_core::{
-    limits::ACCESS_TOKEN_TTL,
+    json::{self, Value},
+    limits::{ACCESS_TOKEN_TTL, PART_BYTES_MAX},
     token::{Grant, KeyBinding},
 };
 use ambit_engine::{RefreshAsk, Refreshable, TokenAsk, TokenBy, TokenGrant, TokenStanding};
@@ -52,7 +53,6 @@ async fn client_credentials(
     asking: Asking<'_>,
 ) -> Result<TokenGrant, OAuthError> {
     let place = server.place(asking.form)?;
-    refuse_narrower(asking.form)?;
     let client = asking.client.name()?;
     let by = match asking.client {
         Client::Instance(caller) => TokenBy::Instance(caller),
@@ -68,6 +68,7 @@ async fn client_credentials(
         refreshable: Refreshable::No,
         grant: Grant::ClientCredentials,
         parent: None,
+        details: asked_details(asking.form)?,
     };
     issue(server, by, ask).await
 }
@@ -113,6 +114,7 @@ async fn authorization_code(
         refreshable: Refreshable::Yes,
         grant: Grant::AuthorizationCode,
         parent: None,
+        details: asked_details(asking.form)?,
     };
     let granted = issue(server, TokenBy::Leave(redeemed.leave), ask).await?;
     locked(&server.oauth.codes).gave(code, granted.access().id);
@@ -121,6 +123,12 @@ async fn authorization_code(
 
 /// A client spends a refresh token (RFC 6749 §6): it gets another, and this one is worth nothing any more.
 async fn refresh_token(server: Server<'_>, asking: Asking<'_>) -> Result<TokenGrant, OAuthError> {
+    if asking.form.get("authorization_details").is_some() {
+        return Err(OAuthError::new(
+            "invalid_authorization_details",
+            "a refreshed token carries what the first one did; leave authorization_details out",
+        ));
+    }
     let audience = asking.form.get("resource");
     let audience = audience.map(|it| server.read_place(it)).transpose()?;
     let ask = RefreshAsk {
@@ -170,16 +178,16 @@ fn refuse_unknown(form: &Form) -> Result<(), OAuthError> {
     Ok(())
 }
 
-/// Refuses authorization details: a token carries its task's whole authority. Less is had by a delegation, more by
-/// another task.
-pub(super) fn refuse_narrower(form: &Form) -> Result<(), OAuthError> {
-    if form.get("authorization_details").is_none() {
-        return Ok(());
-    }
-    Err(OAuthError::new(
-        "invalid_authorization_details",
-        "a token carries its task's whole authority; leave authorization_details out, or delegate a part of the task",
-    ))
+/// Reads which part of its task a token shall carry (RFC 9396 §6.1); the whole when nothing is said.
+pub(super) fn asked_details(form: &Form) -> Result<Option<Value>, OAuthError> {
+    let Some(text) = form.get("authorization_details") else {
+        return Ok(None);
+    };
+    let read = json::parse_bounded(text.as_bytes(), PART_BYTES_MAX);
+    read.map(Some).map_err(|error| {
+        let what = format!("authorization_details can't be read: {error}");
+        OAuthError::new("invalid_authorization_details", what)
+    })
 }
 
 /// Says whether a refresh token, by its text, is worth something now.

@@ -100,7 +100,7 @@ impl Server<'_> {
             self.issuer,
             whole.as_ref().clone(),
         );
-        let details = self.read_place(&issued.audience)?.of(whole);
+        let details = self.read_place(&issued.audience)?.of(&granted.carried());
         let token = self.keyring()?.issuer.issue(
             &AccessGrant {
                 token_id: issued.id.to_string(),

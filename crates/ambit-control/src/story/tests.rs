@@ -154,7 +154,7 @@ fn a_trace_tells_the_task_and_what_nobody_knows_first() {
     task_00000000000000000000000001: answer-ticket by support-bot for ada\u{202e}: revoked
 
     Look at these first: nobody knows how they ended.
-      +   0.600s  #6     allowed tickets.refund (dec_0000000000000000000000000d), spending approval apr_00000000000000000000000004: outcome UNKNOWN: 80 bytes were sent, no whole answer came back
+      +   0.600s  #6     allowed tickets.refund (dec_0000000000000000000000000d), spending approval apr_00000000000000000000000004: outcome UNKNOWN: up to 80 bytes were sent, no whole answer came back
       +   0.800s  #8     allowed tickets.close_ticket (dec_0000000000000000000000000e): outcome not written: under way, or unknown
 
     began 1970-01-01T00:00:00.000Z
@@ -163,7 +163,7 @@ fn a_trace_tells_the_task_and_what_nobody_knows_first() {
       +   0.300s  #3     denied tickets.send_reply (dec_0000000000000000000000000b): argument_out_of_bounds, an argument lies outside the task's bounds
       +   0.400s  #4     held tickets.refund (dec_0000000000000000000000000c) until a person decides apr_00000000000000000000000004, at the latest 1970-01-01T00:15:00.000Z: approval_required, a person must approve this exact call first
       +   0.500s  #5     ada\u{202e} approved apr_00000000000000000000000004
-      +   0.600s  #6     allowed tickets.refund (dec_0000000000000000000000000d), spending approval apr_00000000000000000000000004: outcome UNKNOWN: 80 bytes were sent, no whole answer came back
+      +   0.600s  #6     allowed tickets.refund (dec_0000000000000000000000000d), spending approval apr_00000000000000000000000004: outcome UNKNOWN: up to 80 bytes were sent, no whole answer came back
       +   0.800s  #8     allowed tickets.close_ticket (dec_0000000000000000000000000e): outcome not written: under way, or unknown
       +   0.900s  #9     ada\u{202e} revoked agent support-bot (rev_00000000000000000000000005)
       +   1.000s  #10    revoked by ada\u{202e}
@@ -184,6 +184,37 @@ fn a_trace_tells_the_task_and_what_nobody_knows_first() {
         trace.to_value().get("state").and_then(Value::as_str),
         Some("revoked")
     );
+}
+
+#[test]
+fn a_trace_begins_with_its_task_whatever_was_revoked_and_lifted_before() {
+    let revoked = |number, target| Body::Revoked {
+        revocation: RevocationId::from_bits(number),
+        target,
+        reason: SEALED,
+        warrant: warrant(102),
+    };
+    let bot = || Target::Agent("support-bot".parse().unwrap());
+    let log = log(vec![
+        revoked(5, bot()),
+        revoked(6, Target::Person(ADA)),
+        Body::Reinstated {
+            target: bot(),
+            reason: SEALED,
+            warrant: warrant(103),
+        },
+        started(),
+        decided(10, "get_ticket", allow(&["customer"], None)),
+        revoked(7, Target::Server("tickets".parse().unwrap())),
+        revoked(8, bot()),
+    ]);
+    let of = |records: usize| {
+        let now = Timestamp::from_millis(2000);
+        trace(&log[..records], &names(), TASK, now).unwrap()
+    };
+    let told: Vec<_> = of(7).lines.iter().map(|it| it.index).collect();
+    assert_eq!((of(6).state, of(7).state), ("active", "revoked"));
+    assert_eq!(told, [3, 4, 5, 6]);
 }
 
 #[test]

@@ -126,7 +126,9 @@ impl<'a> Context<'a> {
             state: TaskState::Active,
             tasks: BTreeMap::new(),
         };
-        for entry in entries {
+        // What was revoked before it began was lifted before, too: it tells nothing of this task.
+        let began = |it: &&Entry| matches!(&it.record.body, Body::TaskStarted { task: it, .. } if it.id == task.id);
+        for entry in entries.iter().skip_while(|it| !began(it)) {
             context.learn(&entry.record.body, entry.record.at);
         }
         context

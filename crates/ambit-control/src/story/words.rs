@@ -90,8 +90,11 @@ pub(super) fn outcome(performed: &Performed) -> String {
         Status::Done => format!("done in {took}, {} bytes back", performed.received_bytes),
         Status::Failed => format!("the server said it failed, after {took}"),
         Status::NotSent => "nothing was sent".to_owned(),
+        Status::Unknown if performed.sent_bytes == 0 => {
+            "outcome UNKNOWN: nobody knows whether it was sent".to_owned()
+        }
         Status::Unknown => format!(
-            "outcome UNKNOWN: {} bytes were sent, no whole answer came back",
+            "outcome UNKNOWN: up to {} bytes were sent, no whole answer came back",
             performed.sent_bytes
         ),
     }

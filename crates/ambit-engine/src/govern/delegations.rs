@@ -9,7 +9,7 @@ mod step;
 use std::sync::Arc;
 
 use ambit_core::{
-    AgentName, DecisionId, DelegationId, Digest, Millis, SpiffeId, TaskId,
+    AgentName, DecisionId, DelegationId, Digest, Millis, Reason, SpiffeId, TaskId,
     act::Target,
     delegation::{Delegation, DelegationStep, Part},
     record::Body,
@@ -162,7 +162,10 @@ impl Handle {
                 Ok((child, under.unwrap_or_default()))
             })
             .await?;
-        let crossed = child.map(|it| self.shared.flights.cut(&Target::Task(it), now));
+        let over = |it| (Target::Task(it), Reason::TaskEnded);
+        let crossed = child
+            .map(over)
+            .map(|(it, why)| self.shared.flights.cut((&it, why), now));
         let crossed = crossed.unwrap_or_default();
         self.shared.flights.landed(&crossed).await;
         Ok(Withdrawal {

@@ -42,7 +42,8 @@ impl Handle {
         let take =
             move |desk: &mut Desk<'_>, asked: &mut Asked| write(desk, asked, target, &reason);
         let (revocation, ended) = self.govern(caller, moment, take).await?;
-        let crossed = self.shared.flights.cut(&wanted, (self.shared.clock)().now);
+        let over = (&wanted, reason_of(&wanted));
+        let crossed = self.shared.flights.cut(over, (self.shared.clock)().now);
         self.shared.flights.landed(&crossed).await;
         let took = (self.shared.clock)().now.since(asked_at);
         let report = RevocationReport {
@@ -95,6 +96,17 @@ fn write(
     })?;
     desk.keep_sealed(written.index(), None, &reason, text);
     Ok((revocation, ended))
+}
+
+/// Returns why what hung on `target` is cut.
+const fn reason_of(target: &Target) -> Reason {
+    match target {
+        Target::Task(_) => Reason::TaskEnded,
+        Target::Instance(_) => Reason::InstanceRevoked,
+        Target::Agent(_) => Reason::AgentRevoked,
+        Target::Person(_) => Reason::PersonRevoked,
+        Target::Server(_) => Reason::ServerRevoked,
+    }
 }
 
 /// Says whether nobody who could lift it would be left: no other administrator with a local user who is not revoked.

@@ -299,7 +299,8 @@ impl Handle {
 
     /// Cuts what the ended task has under way and waits until the doors have let go.
     async fn cut(&self, task: TaskId, now: Timestamp) {
-        let crossed = self.shared.flights.cut(&Target::Task(task), now);
+        let over = (&Target::Task(task), Reason::TaskEnded);
+        let crossed = self.shared.flights.cut(over, now);
         self.shared.flights.landed(&crossed).await;
     }
 }

@@ -2,7 +2,7 @@
 
 use ambit_audit::Space;
 use ambit_core::{
-    Millis, Timestamp,
+    Millis, Reason, Timestamp,
     act::Target,
     record::{Actor, Body},
     task::{End, TaskState},
@@ -34,7 +34,8 @@ impl Handle {
             Box::new(move |committed| committed.and(ended))
         });
         for task in ended.await?? {
-            self.shared.flights.cut(&Target::Task(task), now);
+            let over = (&Target::Task(task), Reason::TaskExpired);
+            self.shared.flights.cut(over, now);
         }
         Ok(())
     }

@@ -6,20 +6,22 @@ use ambit_audit::{Committed, Draft, Pending};
 use ambit_core::{
     ApprovalId, DecisionId, Digest, Reason, Timestamp,
     act::Act,
+    delegation::Part,
     json::Value,
     record::{Actor, Sealed},
     task::{Task, TaskState},
 };
 use ambit_identity::InstanceCaller;
 use ambit_policy::{
-    ApprovalState, Decision, Denial, Epochs, Hold, Node, Permit, PolicyBook, Request,
+    ApprovalState, Decision, Denial, Epochs, Hold, Node, Permit, PolicyBook, Request, TaskScope,
 };
 
 use super::{Answer, Held, Reply};
 use crate::{
-    Custody, Denied, EngineError,
+    Denied, EngineError,
     desk::Desk,
-    live::{Snapshot, TaskRuntime},
+    live::{Keeping, Snapshot, TaskRuntime},
+    sequencer::Shared,
 };
 
 /// What an agent asks, prepared once: the same bytes are decided, sealed and shown.
@@ -28,11 +30,13 @@ pub(super) struct Ask {
     pub(super) fresh_approval: ApprovalId,
     pub(super) caller: InstanceCaller,
     pub(super) runtime: Arc<TaskRuntime>,
+    /// What the caller's token carries of the task, when that is not the whole.
+    pub(super) part: Option<Arc<Part>>,
     pub(super) sealed: Sealed,
     pub(super) bytes: Vec<u8>,
     pub(super) asked_at: Timestamp,
-    /// Seals the act again when another estate came into force meanwhile.
-    pub(super) custody: Arc<dyn Custody>,
+    /// Seals the act again when another estate came into force meanwhile, and counts what is asked again.
+    pub(super) shared: Arc<Shared>,
     pub(super) second_nonce: [u8; 12],
     /// The estate whose pins and credentials the sealed form names.
     pub(super) sealed_under: Digest,
@@ -54,7 +58,7 @@ impl Ask {
         act: Act,
         at: Timestamp,
     ) -> Result<Decision, EngineError> {
-        let scope = self.runtime.scope(book)?;
+        let scope = self.scope(book)?;
         let mut scopes = Vec::new();
         for above in self.runtime.tasks_above() {
             scopes.push((above.task.clone(), above.scope(book)?));
@@ -87,6 +91,11 @@ impl Ask {
         }))
     }
 
+    /// Returns the bounds within which the caller acts.
+    fn scope(&self, book: &PolicyBook) -> Result<Arc<TaskScope>, EngineError> {
+        self.runtime.scope_of(book, self.part.as_ref())
+    }
+
     /// In its turn: decides again if anything that the answer depends upon changed, then writes it.
     pub(super) fn settle(
         mut self,
@@ -95,14 +104,21 @@ impl Ask {
         basis: Basis,
     ) -> Reply<Result<Answer, EngineError>> {
         let written = self.write(desk, answer, basis);
-        if let Ok(pending) = &written {
+        if let Ok(pending) = &written
+            && let Some(index) = pending.index()
+        {
             let bytes = std::mem::take(&mut self.bytes);
             let task = Some(self.runtime.task.id);
-            desk.keep_sealed(pending.index(), task, &self.sealed, bytes);
+            desk.keep_sealed(index, task, &self.sealed, bytes);
         }
         Box::new(move |committed| {
             // What was refused at the desk says why, also when nobody else wrote anything.
-            written?.settle(committed?.ok_or(EngineError::Busy)?)
+            let written = written?;
+            match (written, committed?) {
+                // What it repeats is durable since this batch at the latest.
+                (PendingAnswer::Again(held), _) => Ok(Answer::Held(held)),
+                (written, committed) => written.settle(committed.ok_or(EngineError::Busy)?),
+            }
         })
     }
 
@@ -113,11 +129,62 @@ impl Ask {
         basis: Basis,
     ) -> Result<PendingAnswer, EngineError> {
         let answer = self.once_more(desk, answer, basis)?;
+        let answer = match answer {
+            Drafted::Hold(hold) => match self.known(desk, hold.value()) {
+                Some(held) => return Ok(PendingAnswer::Again(held)),
+                None => self.room_to_hold(desk, hold)?,
+            },
+            Drafted::Allow(_) | Drafted::Deny(_) => answer,
+        };
         Ok(match answer {
             Drafted::Allow(permit) => PendingAnswer::Allow(desk.write_draft(permit)?),
             Drafted::Hold(hold) => PendingAnswer::Hold(desk.write_draft(hold)?),
             Drafted::Deny(denial) => PendingAnswer::Deny(desk.write_draft(denial)?),
         })
+    }
+
+    /// Returns what was told when the identical act was held: asking again writes nothing but a count.
+    fn known(&self, desk: &Desk<'_>, hold: &Hold) -> Option<Held> {
+        let pending = desk.live.state.approvals.get(&hold.approval())?;
+        let (actor, task) = (
+            Actor::Instance(self.caller.instance()),
+            self.runtime.task.id,
+        );
+        let mut quotas = self.shared.quotas();
+        quotas.repeated(actor, Some(task), pending.reason, desk.at());
+        Some(Held {
+            decision: pending.decision,
+            approval: pending.id,
+            expires_at: hold.expires_at(),
+            reason: pending.reason,
+        })
+    }
+
+    /// A person must see a held act whole. Whoever has had so much kept for people must come with a new task.
+    fn room_to_hold(&mut self, desk: &Desk<'_>, hold: Draft<Hold>) -> Result<Drafted, EngineError> {
+        match self.runtime.keep_held(self.bytes.len()) {
+            Keeping::Kept => Ok(Drafted::Hold(hold)),
+            Keeping::Full => {
+                self.sealed.blob = None;
+                let book = desk.live.book()?;
+                let (reason, action) = (Reason::BudgetExhausted, hold.value().act().action());
+                Drafted::new(self.deny(&book, action, reason, desk.at()))
+            }
+        }
+    }
+
+    /// Keeps no copy of a refused act once enough of those of its task are kept.
+    pub(super) fn kept(&mut self, answer: Decision) -> Decision {
+        match answer {
+            Decision::Deny(denial) => match self.runtime.keep_refused(self.bytes.len()) {
+                Keeping::Kept => Decision::Deny(denial),
+                Keeping::Full => {
+                    self.sealed.blob = None;
+                    Decision::Deny(denial.without_copy(self.bytes.len() as u64))
+                }
+            },
+            Decision::Allow(_) | Decision::Hold(_) => answer,
+        }
     }
 
     fn once_more(
@@ -143,7 +210,7 @@ impl Ask {
         };
         let charged = match &answer {
             Drafted::Allow(permit) => {
-                let scope = self.runtime.scope(&book)?;
+                let scope = self.scope(&book)?;
                 let permit = permit.value();
                 let mut charged =
                     ambit_policy::charge(task, &snapshot.usage, permit, &scope).is_ok();
@@ -165,7 +232,8 @@ impl Ask {
             Drafted::Hold(hold) => hold.value().act().clone(),
             Drafted::Deny(_) => return Ok(answer),
         };
-        Drafted::new(self.judge(&book, &snapshot, act, at)?)
+        let answer = self.judge(&book, &snapshot, act, at)?;
+        Drafted::new(self.kept(answer))
     }
 
     /// An approval names the pins and credentials of its estate: under another one, the act is another act.
@@ -174,9 +242,8 @@ impl Ask {
         let text = approved_form(task, book, act).to_canonical();
         let nonce = self.second_nonce;
         let wrapped = &self.runtime.wrapped_key;
-        let (sealed, bytes) = self
-            .custody
-            .seal(wrapped, task.id, text.as_bytes(), nonce)?;
+        let custody = &self.shared.custody;
+        let (sealed, bytes) = custody.seal(wrapped, task.id, text.as_bytes(), nonce)?;
         self.sealed = sealed;
         self.bytes = bytes;
         self.sealed_under = book.estate().digest;
@@ -231,14 +298,17 @@ enum PendingAnswer {
     Allow(Pending<Permit>),
     Hold(Pending<Hold>),
     Deny(Pending<Denial>),
+    /// The identical act is held already: there is no new record.
+    Again(Held),
 }
 
 impl PendingAnswer {
-    const fn index(&self) -> u64 {
+    const fn index(&self) -> Option<u64> {
         match self {
-            Self::Allow(it) => it.index(),
-            Self::Hold(it) => it.index(),
-            Self::Deny(it) => it.index(),
+            Self::Allow(it) => Some(it.index()),
+            Self::Hold(it) => Some(it.index()),
+            Self::Deny(it) => Some(it.index()),
+            Self::Again(_) => None,
         }
     }
 
@@ -263,6 +333,7 @@ impl PendingAnswer {
                     reason: denial.reason(),
                 })
             }
+            Self::Again(held) => Answer::Held(held),
         })
     }
 }

@@ -1,7 +1,7 @@
 //! Opening an engine: reading back what is so, and writing down what nobody knows any more.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{HashMap, HashSet, VecDeque},
     fmt,
     sync::{Arc, Mutex, OnceLock, RwLock},
 };
@@ -172,6 +172,7 @@ impl<D: Durable> Setup<D> {
             runtime: HashMap::new(),
             aliases: self.archive.directory()?.into_iter().collect(),
             loose: HashSet::new(),
+            former: VecDeque::new(),
         };
         if let Some(estate) = live.state.estate {
             let book = self.book(estate)?;

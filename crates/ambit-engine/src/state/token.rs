@@ -15,7 +15,7 @@ use super::{
 };
 
 /// A token of a live task.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct TokenEntry {
     /// The leaf that issued it.
     pub leaf: u64,

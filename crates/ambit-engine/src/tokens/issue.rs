@@ -1,8 +1,12 @@
 //! What is done with tokens at the desk.
 
+use std::sync::Arc;
+
 use ambit_core::{
     ClientName, Digest, TaskId, Timestamp, TokenId,
+    delegation::Part,
     estate::BearerTokens,
+    json::Value,
     limits::{
         ACCESS_TOKEN_TTL, REFRESH_FAMILIES_PER_TASK_MAX, REFRESH_TOKEN_TTL, TOKENS_PER_TASK_MAX,
     },
@@ -23,6 +27,7 @@ pub(crate) fn first(
 ) -> Result<TokenGrant, TokenRefusal> {
     let whole = desk.acting(task)?;
     estate_gives(desk, &whole, &ask.client, ask.binding)?;
+    let part = ask.details.map(|it| part(desk, task, &it)).transpose()?;
     room(desk, task, ask.refreshable)?;
     let at = desk.at();
     let id = chance.id(at);
@@ -36,6 +41,7 @@ pub(crate) fn first(
         binding: ask.binding,
         grant: ask.grant,
         parent: ask.parent,
+        part,
         expires_at: at.plus(ask.ttl.min(ACCESS_TOKEN_TTL)).min(whole.expires_at),
     };
     let refresh = match ask.refreshable {
@@ -221,6 +227,14 @@ fn estate_gives(
         BearerTokens::Taken => Ok(()),
         BearerTokens::Refused => Err(TokenRefusal::NoBearer),
     }
+}
+
+/// Reads which part of the task the token shall carry.
+fn part(desk: &Desk<'_>, task: TaskId, asked: &Value) -> Result<Arc<Part>, TokenRefusal> {
+    let runtime = desk.live.runtime.get(&task).ok_or(TokenRefusal::NoTask)?;
+    let scope = runtime.scope(&*desk.live.book()?)?;
+    let part = ambit_policy::token_part(asked, &*runtime.details()?, &scope)?;
+    Ok(Arc::new(part))
 }
 
 /// Refuses one more token where there are too many.

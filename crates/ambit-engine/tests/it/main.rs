@@ -15,6 +15,7 @@ mod attacks_on_delegation;
 mod claim;
 mod delegation;
 mod delegation_laws;
+mod floods;
 mod path;
 mod rebuild;
 mod reinstate;

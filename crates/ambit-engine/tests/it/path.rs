@@ -213,6 +213,31 @@ fn a_task_expires_by_the_log_s_time_and_a_backward_clock_does_not_lengthen_it() 
 }
 
 #[test]
+fn what_is_asked_after_the_end_is_told_of_its_task() {
+    let mut world = World::new(office(&[]), 1);
+    let (started, caller) = world.start();
+    world.clock.advance(Millis::from_seconds(3600));
+    tick(&mut world);
+    tick(&mut world);
+    assert_eq!(
+        ask(&mut world, &caller, "get_ticket", id("T-1")),
+        "deny task_expired"
+    );
+    let last = world
+        .records()
+        .into_iter()
+        .rev()
+        .find_map(|it| match it.body {
+            Body::Decided(it) => Some(it),
+            _ => None,
+        });
+    let last = last.unwrap();
+    assert_eq!(last.task, Some(started.task.id));
+    assert_eq!(last.server.unwrap().as_str(), "tickets");
+    assert_eq!(last.tool.unwrap().as_str(), "get_ticket");
+}
+
+#[test]
 fn completing_a_task_ends_it_for_its_instance() {
     let mut world = World::new(office(&[]), 1);
     let (started, caller) = world.start();

@@ -3,6 +3,7 @@
 use ambit_core::{
     DelegationId, Digest, Millis, Reason, TaskId,
     act::Target,
+    json,
     limits::{ACCESS_TOKEN_TTL, DELEGATION_DEPTH_MAX},
     record::{Answer, Body},
     task::Contained,
@@ -32,6 +33,7 @@ fn wanted(client: &InstanceCaller, binding: KeyBinding) -> TokenAsk {
         refreshable: Refreshable::Yes,
         grant: Grant::ClientCredentials,
         parent: None,
+        details: None,
     }
 }
 
@@ -44,8 +46,13 @@ fn key() -> KeyBinding {
 
 /// Returns an access token of the task that `caller` serves, when it gets one.
 pub(crate) fn token(world: &mut World, caller: &InstanceCaller) -> Option<AccessToken> {
+    token_of(world, caller, None)
+}
+
+fn token_of(world: &mut World, caller: &InstanceCaller, part: Option<&str>) -> Option<AccessToken> {
     let ask = TokenAsk {
         refreshable: Refreshable::No,
+        details: part.map(|it| json::parse(it.as_bytes()).unwrap()),
         ..wanted(caller, key())
     };
     let (handle, caller, moment) = (world.handle.clone(), caller.clone(), world.clock.moment());
@@ -196,6 +203,19 @@ fn asi03_a_spliced_subject_token_is_refused() {
     }
     // The right pair is still there to be made.
     scene.exchange(delegation).unwrap();
+    rebuilt_alike(&scene.world, 2);
+}
+
+/// ASI03: who holds a token of less can't vouch for more, though it is of the right task.
+#[test]
+fn asi03_a_narrowed_subject_token_is_refused() {
+    let mut scene = Scene::new(2);
+    let delegation = scene.given("helper", 0);
+    let clerk = scene.clerk.clone();
+    scene.subject = token_of(&mut scene.world, &clerk, Some(READ)).unwrap();
+    let before = scene.world.records().len();
+    assert_eq!(code(scene.exchange(delegation)), Reason::DelegateMismatch);
+    nothing_came_out(&scene.world, before);
     rebuilt_alike(&scene.world, 2);
 }
 

@@ -46,6 +46,7 @@ fn issue(
         refreshable,
         grant: Grant::ClientCredentials,
         parent: None,
+        details: None,
     };
     let (handle, caller, moment) = (world.handle.clone(), caller.clone(), world.clock.moment());
     world.run(async move {
@@ -243,6 +244,7 @@ fn asi03_issuing_races_a_revocation() {
             refreshable: Refreshable::No,
             grant: Grant::ClientCredentials,
             parent: None,
+            details: None,
         };
         let target = Target::Task(task);
         let by = caller.clone();

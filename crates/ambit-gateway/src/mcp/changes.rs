@@ -2,10 +2,15 @@
 //!
 //! They tell that the list of tools changed and that the task has ended; nothing of an upstream's.
 
+use std::time::Duration;
+
 use ambit_core::{Reason, TaskId, json::Value};
 use bytes::Bytes;
 use http::{Response, StatusCode};
-use tokio::{sync::mpsc, time::interval};
+use tokio::{
+    sync::mpsc,
+    time::{interval, sleep},
+};
 
 use super::{
     downstream::{Visit, note, reply},
@@ -129,9 +134,14 @@ async fn watch(visit: &Visit, sender: &mpsc::Sender<Bytes>, subscription: &Subsc
     let mut beat = interval(STREAM_HEARTBEAT);
     let mut news = visit.doors.shown.subscribe();
     let mut before = None;
+    let left = visit.caller.expires_at().since(visit.doors.now());
+    // When the proof is over is told by the clock; this only wakes the stream up to look at it in time.
+    let mut end = Box::pin(sleep(Duration::from_millis(left.as_millis())));
+    let mut waits = true;
     loop {
         tokio::select! {
             () = sender.closed() => return Over::Agent,
+            () = &mut end, if waits => waits = false,
             _ = beat.tick() => {}
             _ = news.changed() => {}
         }

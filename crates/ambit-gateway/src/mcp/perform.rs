@@ -22,7 +22,9 @@ use super::{
 };
 use crate::{
     doors::Doors,
-    upstream::{Call, Departure, Leave, Line, Notice, Upstream, UpstreamError},
+    upstream::{
+        Call, Departed, DepartedStanding, Departure, Leave, Line, Notice, Upstream, UpstreamError,
+    },
 };
 
 /// How an act ended, for the agent.
@@ -124,7 +126,9 @@ impl Errand<'_> {
         let leave = Leave {
             act_by: permit.value().act_by(),
             clock: Arc::clone(&doors.clock),
+            departed: Departed::default(),
         };
+        let departed = leave.departed.clone();
         // Only who waits for a cold server may come too late without being to blame.
         let spare = standing
             .is_none()
@@ -143,11 +147,11 @@ impl Errand<'_> {
         let began = doors.now();
         let sent = match ready {
             Ready::Failed(error) => Sent::failed(error, 0),
-            Ready::Withdrawn | Ready::TaskEnded => Sent::unsent(Said::Cut),
+            Ready::Withdrawn | Ready::TaskEnded => Sent::unsent(Said::Cut(Reason::TaskEnded)),
             Ready::Stands(upstream, line) => tokio::select! {
                 biased;
-                () = passage.cancelled() => Sent::cut(),
-                () = gone => Sent::cut(),
+                reason = passage.cancelled() => self.cut(reason, &departed),
+                () = gone => self.cut(Reason::TaskEnded, &departed),
                 sent = self.send(&upstream, Departure { line, leave }, &passage) => sent,
             },
         };
@@ -230,7 +234,8 @@ enum Said {
     Error(RpcError),
     Failed(Arc<UpstreamError>),
     Changed,
-    Cut,
+    /// The authority ended for this reason, or the agent withdrew the request.
+    Cut(Reason),
 }
 
 impl Prepared {
@@ -295,6 +300,13 @@ impl Prepared {
     }
 }
 
+impl Prepared {
+    /// Returns how many bytes of parameters go upstream.
+    fn bytes(&self) -> u64 {
+        self.params.iter().map(|it| it.1.len()).sum::<usize>() as u64
+    }
+}
+
 impl Sent {
     fn failed(error: Arc<UpstreamError>, sent_bytes: u64) -> Self {
         let status = error.status();
@@ -320,19 +332,22 @@ impl Sent {
             said,
         }
     }
-
-    /// Nobody knows how far it came.
-    const fn cut() -> Self {
-        Self {
-            status: Status::Unknown,
-            sent_bytes: 0,
-            received_bytes: 0,
-            said: Said::Cut,
-        }
-    }
 }
 
 impl Errand<'_> {
+    /// Says how far an act came that was cut. Once it was handed to its connection, all of it may have arrived.
+    fn cut(&self, reason: Reason, departed: &Departed) -> Sent {
+        match departed.standing() {
+            DepartedStanding::Not => Sent::unsent(Said::Cut(reason)),
+            DepartedStanding::Handed => Sent {
+                status: Status::Unknown,
+                sent_bytes: self.prepared.bytes(),
+                received_bytes: 0,
+                said: Said::Cut(reason),
+            },
+        }
+    }
+
     /// Sends the act once.
     async fn send(&self, upstream: &Upstream, departure: Departure, passage: &Passage) -> Sent {
         let (prepared, wishes) = (self.prepared, self.wishes);
@@ -348,7 +363,7 @@ impl Errand<'_> {
             .iter()
             .map(|(name, value)| (*name, value.as_str()))
             .collect();
-        let sent_bytes = prepared.params.iter().map(|it| it.1.len()).sum::<usize>() as u64;
+        let sent_bytes = prepared.bytes();
         if let Act::List { what, .. } = passage.act() {
             return Box::pin(listed(upstream, departure, (*what, wishes, server))).await;
         }
@@ -465,7 +480,7 @@ async fn record(
     let moment = (doors.clock)();
     let result = match &sent.said {
         Said::Result(text) => Some(text.as_bytes().to_vec()),
-        Said::Error(_) | Said::Failed(_) | Said::Changed | Said::Cut => None,
+        Said::Error(_) | Said::Failed(_) | Said::Changed | Said::Cut(_) => None,
     };
     let effect = Effect {
         status: sent.status,
@@ -489,7 +504,10 @@ async fn record(
             let reason = Reason::ToolChanged;
             Conclusion::Refused(Refusal::denied(Denied { decision, reason }))
         }
-        Said::Cut => Conclusion::Refused(Refusal::cut(decision)),
+        Said::Cut(reason) if sent.status == Status::NotSent => {
+            Conclusion::Refused(Refusal::denied(Denied { decision, reason }))
+        }
+        Said::Cut(reason) => Conclusion::Refused(Refusal::cut(decision, reason)),
     }
 }
 

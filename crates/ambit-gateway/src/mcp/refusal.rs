@@ -83,9 +83,8 @@ impl Refusal {
         }
     }
 
-    /// Returns the refusal when the authority ended while the act was under way.
-    pub(crate) fn cut(decision: DecisionId) -> Self {
-        let reason = Reason::TaskEnded;
+    /// Returns the refusal when the authority ended while the act was under way, for `reason`.
+    pub(crate) fn cut(decision: DecisionId, reason: Reason) -> Self {
         Self {
             standing: Standing::Unknown,
             ..Self::denied(Denied { decision, reason })

@@ -2,7 +2,7 @@
 //! (RFC 6750 §3, RFC 9449 §7.1 and §9).
 
 use ambit_core::{Timestamp, json::Value};
-use ambit_identity::dpop::ALGORITHMS;
+use ambit_identity::{KeyBinding, dpop::ALGORITHMS};
 use http::{HeaderName, HeaderValue, Response, StatusCode, header};
 
 use super::{Scheme, Tokens, Unidentified};
@@ -88,6 +88,16 @@ impl Tokens {
             response.headers_mut().insert(DPOP_NONCE.clone(), nonce);
         }
         response
+    }
+
+    /// Returns the answer to a token that was given up, or was never issued, though its task lives.
+    pub(crate) fn given_up(&self, door: &Door, by: KeyBinding, now: Timestamp) -> Response<Body> {
+        let scheme = match by {
+            KeyBinding::Dpop { .. } => Scheme::Dpop,
+            KeyBinding::Mtls { .. } | KeyBinding::Bearer => Scheme::Bearer,
+        };
+        let why = "this token was given up; get another one".to_owned();
+        self.refuse(door, &Unidentified::Token(scheme, why), now)
     }
 
     /// Returns the answer to a token that is good and grants too little: it is bound to no key, and the estate takes

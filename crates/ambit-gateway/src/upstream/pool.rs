@@ -254,6 +254,7 @@ mod tests {
             let leave = Leave {
                 act_by: Timestamp::from_millis(10),
                 clock: Arc::new(moment),
+                departed: crate::upstream::Departed::default(),
             };
             let departure = Some(Departure { line, leave });
             let answering = async {

@@ -463,6 +463,7 @@ mod tests {
             let leave = Leave {
                 act_by: ambit_core::Timestamp::from_millis(10),
                 clock: Arc::new(moment),
+                departed: crate::upstream::Departed::default(),
             };
             let letter = Letter {
                 text: String::new(),

@@ -5,6 +5,7 @@ use crate::{
     upstream::Behaviour,
 };
 use ambit_core::{
+    act::Target,
     json::Value,
     record::{Body, Verdict},
     task::End,
@@ -172,6 +173,68 @@ async fn the_end_of_the_task_cuts_the_call_and_closes_the_doors() {
         .post("/mcp", r#"{"jsonrpc":"2.0","id":1,"method":"tools/list"}"#)
         .await;
     assert_eq!(listed.gist(), "task_ended", "nothing was shown before");
+}
+
+/// Ends the authority of a call under way, and returns the code that its agent hears and the bytes on the record.
+async fn cut(end: impl AsyncFn(&Stand)) -> (String, u64) {
+    let stand = Stand::new(false).await;
+    stand.upstream.behave(Behaviour::Hang);
+    let calling = stand.call(READ.0, READ.1);
+    let ending = async {
+        while stand.upstream.seen("tools/call").is_empty() {
+            tokio::task::yield_now().await;
+        }
+        end(&stand).await;
+    };
+    let (came, ()) = tokio::join!(calling, ending);
+    assert_eq!(stand.outcomes(1), ["unknown"]);
+    let sent = stand
+        .world
+        .records()
+        .into_iter()
+        .find_map(|it| match it.body {
+            Body::Performed(it) => Some(it.sent_bytes),
+            _ => None,
+        });
+    (came.gist(), sent.unwrap())
+}
+
+async fn revoke(stand: &Stand, target: Target) {
+    let (ana, moment) = (stand.world.person("ana"), stand.world.clock.moment());
+    let reason = "found odd calls".to_owned();
+    let revoked = stand.world.handle.revoke(&ana, target, reason, moment);
+    revoked.await.unwrap();
+}
+
+#[tokio::test]
+async fn a_cut_call_says_what_cut_it_and_how_much_may_have_been_sent() {
+    let tickets = async |stand: &Stand| {
+        revoke(stand, Target::Server("tickets".parse().unwrap())).await;
+    };
+    let clerk = async |stand: &Stand| revoke(stand, Target::Agent("clerk".parse().unwrap())).await;
+    let task = async |stand: &Stand| revoke(stand, Target::Task(stand.task)).await;
+    let narrower = async |stand: &Stand| {
+        let book = stand.world.handle.book().unwrap();
+        let mut estate = ambit_core::estate::Estate::clone(book.estate());
+        for template in estate.templates.values_mut() {
+            template.reads.clear();
+        }
+        estate.digest = ambit_core::Digest::of(b"narrower");
+        let book = ambit_testkit::compile(estate);
+        let (ana, moment) = (stand.world.person("ana"), stand.world.clock.moment());
+        let applied = stand.world.handle.apply(&ana, book, Vec::new(), moment);
+        applied.await.unwrap();
+    };
+    // The arguments and the name of the tool.
+    let sent = (READ.1.len() + r#""get_ticket""#.len()) as u64;
+    for (came, code) in [
+        (cut(tickets).await, "server_revoked"),
+        (cut(clerk).await, "agent_revoked"),
+        (cut(task).await, "task_ended"),
+        (cut(narrower).await, "tool_not_granted"),
+    ] {
+        assert_eq!(came, (code.to_owned(), sent));
+    }
 }
 
 #[tokio::test]

@@ -16,8 +16,9 @@ use crate::jose::{Algorithm, Claims, JoseError, Profile, Typ, VerifyingKeys, Win
 pub const TYPE_JWT_BEARER: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
 /// The value of `client_assertion_type` for [`verify_jwt_spiffe`].
 pub const TYPE_JWT_SPIFFE: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-spiffe";
-/// The longest life of a client's own assertion.
-pub const ASSERTION_TTL_MAX: Millis = Millis::from_seconds(300);
+/// The longest life of a client's own assertion: an hour, which is what common libraries write. Each is good once, however
+/// long it lives.
+pub const ASSERTION_TTL_MAX: Millis = Millis::from_seconds(3600);
 
 /// The header of a client assertion.
 pub const PROFILE: Profile = Profile {

@@ -224,6 +224,7 @@ impl Simulation {
             refreshable: Refreshable::No,
             grant: Grant::ClientCredentials,
             parent: None,
+            details: None,
         }
     }
 

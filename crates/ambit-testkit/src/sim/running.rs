@@ -217,6 +217,10 @@ impl Simulation {
             }
             Answer::Held(held) => {
                 self.note("hold", held.approval);
+                // After a crash the first one told may be who asks again.
+                if !self.held.insert(held.decision) || self.crashes > 0 {
+                    self.unwritten += 1;
+                }
                 self.unproved
                     .push(Claim::Held(held.decision, held.approval));
                 self.approvals.push((held.approval, asking));

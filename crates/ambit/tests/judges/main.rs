@@ -15,6 +15,8 @@ mod clients;
 mod conformance;
 mod docs;
 mod log;
+mod oauth;
+mod ports;
 mod public;
 mod servers;
 mod workload;

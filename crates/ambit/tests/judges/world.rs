@@ -154,6 +154,18 @@ impl World {
         &self.public
     }
 
+    /// Writes the roots of the world's trust domain into a file, and returns its path.
+    pub(crate) fn roots(&self) -> PathBuf {
+        let keys = fs::read_to_string(self.path("state/keys/authority.pem")).unwrap();
+        let begin = "-----BEGIN CERTIFICATE-----";
+        let end = "-----END CERTIFICATE-----\n";
+        let blocks = keys.split(begin).skip(1);
+        let blocks = blocks.map(|it| format!("{begin}{}{end}", it.split(end).next().unwrap()));
+        let path = self.path("roots.pem");
+        fs::write(&path, blocks.collect::<String>()).unwrap();
+        path
+    }
+
     /// Returns what the server wrote to its standard error.
     pub(crate) fn complaints(&self) -> String {
         fs::read_to_string(self.path("server.err")).unwrap()

@@ -14,6 +14,7 @@ use ambit_core::{
         claim_rules::{ClaimRule, ClaimRules, Pattern, Wanted},
     },
     json::Value as Json,
+    limits::PART_TOOLS_MAX,
     record::Body as Fact,
 };
 use ambit_identity::{
@@ -198,7 +199,11 @@ fn issued(office: &Office) -> (String, String) {
 
 #[tokio::test]
 async fn a_declared_client_is_a_run_of_its_agent() {
-    let office = open();
+    // Nothing else can prove to be the clerk.
+    let office = Office::open_with(nothing(), |estate| {
+        declare(estate);
+        estate.agents.values_mut().for_each(|it| it.tokens.clear());
+    });
     let agent = Agent::new(9);
     let first = assertion(&office, 21, "desk", ISSUER);
     let got = by_key(&office, Some(&agent), &first).await;
@@ -448,4 +453,92 @@ async fn bearer_tokens_are_for_who_can_do_no_better() {
     ];
     let got = send(&office, None, &members).await;
     refused(&got, "invalid_dpop_proof", "tokens are bound to a key");
+}
+
+/// RFC 9396: a token carries the part of its task that was asked for; what is not understood is refused.
+#[tokio::test]
+async fn asi03_a_token_carries_the_part_that_was_asked_for() {
+    let office = open();
+    let agent = Agent::new(9);
+    start_waiting(&office).await;
+    let ask = async |details: &str| {
+        let assertion = assertion(&office, 21, "desk", ISSUER);
+        let members = [
+            ("grant_type", "client_credentials"),
+            ("client_assertion_type", BY_KEY),
+            ("client_assertion", assertion.as_str()),
+            ("resource", PLACE),
+            ("authorization_details", details),
+        ];
+        send(&office, Some(&agent), &members).await
+    };
+    let carried = |got: &Answered| {
+        assert_eq!(got.status, StatusCode::OK, "{:?}", got.value);
+        fits("TokenAnswer", &got.value);
+        got.value.get("authorization_details").unwrap().clone()
+    };
+    // Nothing said: the whole task.
+    let whole = carried(&ask("").await);
+    let own = whole.as_array().unwrap();
+    assert!(own.len() > 2, "{whole:?}");
+    assert_eq!(carried(&ask(&whole.to_canonical()).await), whole);
+    // Each of its objects, as it stands, beside what bounds the task as a whole.
+    for one in own.iter().skip(1) {
+        let part = Json::Array(vec![own[0].clone(), one.clone()]);
+        assert_eq!(carried(&ask(&part.to_canonical()).await), part);
+        let alone = Json::Array(vec![one.clone()]);
+        assert_eq!(carried(&ask(&alone.to_canonical()).await), part);
+    }
+    let object = |more: &str| format!(r#"[{{"type":"ambit_task","server":"tickets"{more}}}]"#);
+    let named = object(r#","actions":["close_ticket"]"#);
+    let part = carried(&ask(&named).await);
+    assert_eq!(part.as_array().unwrap().len(), 2, "{part:?}");
+    let mut narrowed = 0;
+    for entry in office.world.records() {
+        if let Fact::TokenIssued(it) = entry.body {
+            narrowed += usize::from(it.part.is_some());
+        }
+    }
+    assert!(narrowed > 3);
+
+    let refused_as = async |details: &str, part: &str| {
+        refused(&ask(details).await, "invalid_authorization_details", part);
+    };
+    let told = "a list of objects";
+    refused_as("{}", told).await;
+    refused_as("[1]", told).await;
+    refused_as(r#"[{"type":"payment"}]"#, told).await;
+    refused_as("[", "can't be read").await;
+    refused_as(
+        r#"[{"type":"ambit_task","type":"ambit_task"}]"#,
+        "can't be read",
+    )
+    .await;
+    refused_as("[]", "gives nothing").await;
+    refused_as(r#"[{"type":"ambit_task"}]"#, "gives nothing").await;
+    refused_as(&object(r#","actions":[]"#), "`actions`").await;
+    refused_as(
+        &object(r#","actions":["delete_ticket"]"#),
+        "was not given it",
+    )
+    .await;
+    refused_as(&named.replace("tickets", "mail"), "was not given it").await;
+    let more = [
+        r#""constraints":{"id":{"equals":"T-1"}}"#,
+        r#""calls_max":1"#,
+        r#""approval":"held""#,
+        r#""identifier":"x""#,
+        r#""privileges":["admin"]"#,
+    ];
+    for more in more {
+        let asked = object(&format!(r#","actions":["close_ticket"],{more}"#));
+        refused_as(&asked, "can't narrow a token").await;
+    }
+    let reads = object(r#","datatypes":["resources"]"#);
+    refused_as(&reads, "`datatypes`").await;
+    let many: Vec<_> = (0..=PART_TOOLS_MAX)
+        .map(|it| format!("\"t{it}\""))
+        .collect();
+    let long = object(&format!(r#","actions":[{}]"#, many.join(",")));
+    refused_as(&long, "at most").await;
 }

@@ -334,7 +334,7 @@ const REFUSED: [(&[(&str, &str)], &str, &str); 13] = [
     (
         &[SHOWN, KIND, GIVEN, ("authorization_details", "[]")],
         "invalid_authorization_details",
-        "delegate a part",
+        "delegate a smaller part",
     ),
     (
         &[SHOWN, KIND, GIVEN, ("scope", "all")],

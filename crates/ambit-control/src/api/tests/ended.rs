@@ -41,3 +41,17 @@ async fn tasks_that_ended_are_listed_page_by_page() {
         assert_eq!(office.ask(ANA, "GET", &path, "").await.0, status, "{count}");
     }
 }
+
+#[tokio::test]
+async fn a_query_that_can_not_be_read_is_a_problem() {
+    let office = Office::open();
+    for path in [
+        "/v1/tasks?count=x",
+        "/v1/log/records?from=-1",
+        "/v1/tasks?other=1",
+    ] {
+        let (status, answer) = office.ask(ANA, "GET", path, "").await;
+        assert_eq!(status, StatusCode::UNPROCESSABLE_ENTITY, "{answer:?}");
+        fits("Problem", &answer);
+    }
+}

@@ -202,7 +202,9 @@ fn of_subject(desk: &Desk<'_>, shown: Option<TokenId>, parent: TaskId) -> Subjec
     });
     match live {
         None => SubjectToken::Over,
-        Some(entry) if entry.token.task == parent => SubjectToken::OfParent,
-        Some(_) => SubjectToken::OfAnother,
+        Some(entry) if entry.token.task != parent => SubjectToken::OfAnother,
+        // Whoever holds a token of less can't vouch for more.
+        Some(entry) if entry.token.part.is_some() => SubjectToken::Narrowed,
+        Some(_) => SubjectToken::OfParent,
     }
 }

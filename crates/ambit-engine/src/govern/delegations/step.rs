@@ -121,7 +121,12 @@ impl Step {
             By::Instance(_) => None,
             By::Person(asked) => Some(asked.person(desk)?),
         };
-        let scope = parent.scope(&book)?;
+        // Who comes with a token that carries less delegates no more than that.
+        let carried = match &self.by {
+            By::Instance(run) => run.caller.as_ref().and_then(|it| desk.live.carried(it)),
+            By::Person(_) => None,
+        };
+        let scope = parent.scope_of(&book, carried.as_ref())?;
         let (task, at) = (&parent.task, desk.at());
         let state = &desk.live.state;
         let entry = state

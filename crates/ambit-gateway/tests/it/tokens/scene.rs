@@ -4,7 +4,7 @@ use ambit_core::{Millis, Timestamp, estate::Estate, token::Grant};
 use ambit_engine::{Refreshable, TokenAsk, TokenBy};
 use ambit_gateway::Peer;
 use ambit_identity::{InstanceCaller, KeyBinding, token::access::AccessGrant};
-use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 
 use super::{DOOR, READ};
 use crate::{
@@ -46,6 +46,7 @@ impl Scene {
             refreshable: Refreshable::No,
             grant: Grant::ClientCredentials,
             parent: None,
+            details: None,
         };
         let (by, moment) = (TokenBy::Instance(&stand.caller), stand.world.clock.moment());
         let issued = stand
@@ -59,6 +60,24 @@ impl Scene {
             stand,
             key: Prover::new(40),
         }
+    }
+
+    /// Takes a token of the stand's task that carries these authorization details alone.
+    pub(super) async fn narrowed(&mut self, details: &str) {
+        let ask = TokenAsk {
+            client: self.stand.caller.spiffe_id().to_string(),
+            audience: ONE.to_owned(),
+            binding: self.stand.caller.binding(),
+            ttl: Millis::from_seconds(300),
+            refreshable: Refreshable::No,
+            grant: Grant::ClientCredentials,
+            parent: None,
+            details: Some(ambit_core::json::parse(details.as_bytes()).unwrap()),
+        };
+        let world = &self.stand.world;
+        let (by, moment) = (TokenBy::Instance(&self.stand.caller), world.clock.moment());
+        let issued = world.handle.issue_token(by, ask, moment).await.unwrap();
+        self.token_id = issued.access().id.to_string();
     }
 
     pub(super) fn now(&self) -> Timestamp {
@@ -87,7 +106,8 @@ impl Scene {
         self.send_as("POST", peer, sent).await
     }
 
-    pub(super) async fn send_as(&self, method: &str, peer: Peer, sent: &Sent<'_>) -> Came {
+    /// Sends a request and returns the connection, of which nothing was read yet.
+    pub(super) async fn begin(&self, method: &str, peer: Peer, sent: &Sent<'_>) -> DuplexStream {
         let (mut client, door) = duplex(256 * 1024);
         let gateway = self.stand.gateway.clone();
         tokio::spawn(async move { gateway.serve_connection(door, peer).await });
@@ -105,6 +125,11 @@ impl Scene {
         }
         request.push_str(&format!("\r\n{}", sent.body));
         client.write_all(request.as_bytes()).await.unwrap();
+        client
+    }
+
+    pub(super) async fn send_as(&self, method: &str, peer: Peer, sent: &Sent<'_>) -> Came {
+        let mut client = self.begin(method, peer, sent).await;
         let mut answer = String::new();
         client.read_to_string(&mut answer).await.unwrap();
         let (head, body) = answer.split_once("\r\n\r\n").unwrap();

@@ -1,0 +1,113 @@
+//! OAuth clients of others get tokens, use them and give them up.
+
+use std::{fs, path::PathBuf, process::Command};
+
+use ambit_core::json::{self, Value};
+use ambit_identity::{
+    SvidKey,
+    jose::{KeyUse, SigningKey},
+};
+
+use super::world::{JUDGE, Upstream, World, judge, succeed, tool, tools};
+
+/// A world with a client that is a run of its agent, and what the client must know.
+pub(crate) struct Desk {
+    pub(crate) world: World,
+    ca: PathBuf,
+    resource: String,
+}
+
+impl Desk {
+    pub(crate) fn open() -> Self {
+        let world = World::start(
+            &[Upstream::stdio("everything", &["stdio"], "")],
+            "[tools.everything.echo]\n",
+        );
+        let template = world.path("estate/templates/judge.toml");
+        let text = fs::read_to_string(&template).unwrap();
+        fs::write(template, text.replace("\"required\"", "\"optional\"")).unwrap();
+        let client = format!(
+            "title = \"A judge\"\nowner = \"ada\"\nagents = [\"{JUDGE}\"]\nruns = \"{JUDGE}\"\njwks = '{}'\n",
+            Value::object([("keys", [key().public().to_value()].into_iter().collect())])
+                .to_canonical()
+        );
+        fs::create_dir_all(world.path("estate/clients")).unwrap();
+        fs::write(world.path("estate/clients/desk.toml"), client).unwrap();
+        world.done(&["apply", "../estate"]);
+        let start = ["task", "start", JUDGE, "--for", JUDGE];
+        let started = world.done(&[&start[..], &["--svid", "svid", "-o", "json"]].concat());
+        let started = json::parse(started.as_bytes()).unwrap();
+        let text = |name| started.get(name).and_then(Value::as_str).unwrap();
+        let port = text("gateway").rsplit(':').next().unwrap();
+        let resource = format!("https://localhost:{port}/s/everything/mcp");
+        world.done(&["task", "end", text("task")]);
+        let ca = world.roots();
+        Self {
+            world,
+            ca,
+            resource,
+        }
+    }
+
+    /// Starts a task for which the client may come, and runs `program` with what it must know.
+    fn run(&self, mut program: Command, library: &str) -> Value {
+        self.world
+            .done(&["task", "start", JUDGE, "--for", JUDGE, "--attested"]);
+        let asked = Value::object([
+            ("issuer", self.world.public().into()),
+            ("resource", self.resource.as_str().into()),
+            ("client_id", "desk".into()),
+            ("pem", pkcs8().to_pem().as_str().into()),
+            ("tool", "echo".into()),
+            ("arguments", Value::object([("message", "hello".into())])),
+            ("ca", self.ca.to_str().unwrap().into()),
+            ("library", library.into()),
+        ]);
+        let path = self.world.path("asked.json");
+        fs::write(&path, asked.to_canonical()).unwrap();
+        program.arg(path).env("NODE_EXTRA_CA_CERTS", &self.ca);
+        let told = succeed(&program.output().unwrap(), &["a client"]);
+        let told = json::parse(told.trim().as_bytes()).unwrap();
+        assert!(told.get("error").is_none(), "{told:?}");
+        told
+    }
+}
+
+fn pkcs8() -> SvidKey {
+    SvidKey::generate([77; 32]).unwrap()
+}
+
+fn key() -> SigningKey {
+    SigningKey::from_svid_key(&pkcs8(), KeyUse::Signature).unwrap()
+}
+
+fn check(told: &Value) {
+    let text = |name| told.get(name).and_then(Value::as_str).unwrap();
+    assert_eq!(text("token_type").to_lowercase(), "dpop", "{told:?}");
+    assert!(text("called").contains("Echo: hello"), "{told:?}");
+    let active = told.get("active").unwrap().to_canonical();
+    assert_eq!(active, "[true,false]");
+}
+
+#[test]
+fn oauth4webapi_gets_uses_and_gives_up_a_token() {
+    let desk = Desk::open();
+    let library = tools().join("npm/node_modules/oauth4webapi/build/index.js");
+    let mut node = Command::new(tool("node"));
+    node.arg(judge("oauth/client.mjs"));
+    let told = desk.run(node, library.to_str().unwrap());
+    check(&told);
+    let late = told.get("late").unwrap().to_canonical();
+    assert_eq!(late, r#"{"refused":"invalid_token"}"#);
+}
+
+#[test]
+fn authlib_gets_uses_and_gives_up_a_token() {
+    let desk = Desk::open();
+    let mut python = Command::new(tool("python"));
+    python.arg(judge("oauth/client.py"));
+    let told = desk.run(python, "");
+    check(&told);
+    assert_eq!(told.get("late"), Some(&Value::Integer(401)));
+    assert_eq!(told.get("revoked"), Some(&Value::Integer(200)));
+}
