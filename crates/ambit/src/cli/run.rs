@@ -86,7 +86,7 @@ pub(crate) async fn run(session: &Session, arguments: RunArguments) -> Result<u8
             template: arguments.task.unwrap_or_default(),
             delegation: arguments.delegation,
             agent: arguments.agent,
-            parameters: arguments.parameters.into_iter().collect(),
+            parameters: super::parameters(arguments.parameters)?,
         },
         containment: arguments.containment,
         mcp_config: arguments.mcp_config,

@@ -200,6 +200,7 @@ impl Server {
         let path = plan.search_path.as_ref();
         let protected = protected(&sockets.places);
         let sandbox = doors::sandbox(&plan.doors, path, plan.estate_directory, protected).await;
+        let sandbox = (sandbox, plan.doors.stdio_processes_max);
         let port = match &plan.public {
             Some(config) => Some((PublicPort::bind(config, &running, clock).await?, config)),
             None => None,

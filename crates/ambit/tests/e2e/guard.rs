@@ -81,7 +81,12 @@ fn a_command_can_not_reach_the_state_of_a_server_that_is_elsewhere() {
     let socket = root.join("people/control.sock").display().to_string();
     let mine = root.join("mine").display().to_string();
     let elsewhere = ["--control", &socket, "--state", &mine];
-    for path in ["../state", "../state/keys", "../link/state/db.sqlite", "../people"] {
+    for path in [
+        "../state",
+        "../state/keys",
+        "../link/state/db.sqlite",
+        "../people",
+    ] {
         for option in ["--workdir", "--readable", "--writable"] {
             let more = [&elsewhere[..], &[option, path]].concat();
             let output = world.run(&more, &["true"]).output().unwrap();
