@@ -78,8 +78,8 @@ pub struct Verified {
     pub first_at: Option<Timestamp>,
     /// The time of the last record.
     pub last_at: Option<Timestamp>,
-    /// How many permitted acts have no known outcome.
-    pub open_acts: u64,
+    /// The permits whose acts have no known outcome, oldest first, with their tasks.
+    pub open_acts: Vec<(DecisionId, TaskId)>,
 }
 
 /// A log was not found whole.
@@ -232,8 +232,10 @@ pub fn verify(
     }
     walk.edges()?;
     walk.root()?;
+    let mut open_acts: Vec<_> = walk.story.open.into_iter().collect();
+    open_acts.sort_unstable();
     Ok(Verified {
-        open_acts: walk.story.open.len() as u64,
+        open_acts,
         first_at: walk.story.first_at,
         last_at: walk.story.last_at,
         checkpoint,

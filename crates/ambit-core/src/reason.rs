@@ -199,7 +199,7 @@ impl Reason {
             Self::RoleMissing => "ask somebody who has the role, or have an administrator give it",
             Self::SamePerson => "ask another person to do it",
             Self::BindingTooWeak => {
-                "end the task that runs without containment, or use another local user"
+                "come by another proof: a token bound to a key, a sign-in, or another local user; see `change`"
             }
             Self::LastAdministrator => {
                 "have an estate applied that gives another local user the role of administrator, then revoke"

@@ -81,21 +81,29 @@ impl Handle {
     }
 }
 
+/// Returns a person's pseudonym, and makes one at the first sight of the person.
+pub(crate) fn pseudonym(
+    desk: &mut Desk<'_>,
+    chance: &mut Chance,
+    alias: &str,
+) -> Result<PersonId, Refusal> {
+    if let Some(person) = desk.live.person(alias) {
+        return Ok(person);
+    }
+    let person = chance.id(desk.at());
+    desk.write(Body::PersonKnown { person })?;
+    desk.attachments.push(Attachment::Directory {
+        person,
+        alias: alias.to_owned(),
+    });
+    desk.live.aliases.insert(person, alias.to_owned());
+    Ok(person)
+}
+
 impl Asked {
     /// Returns the person's pseudonym, and makes one at the first sight of the person.
     pub(crate) fn person(&mut self, desk: &mut Desk<'_>) -> Result<PersonId, Refusal> {
-        if let Some(person) = desk.live.person(self.caller.alias()) {
-            return Ok(person);
-        }
-        let person = self.chance.id(desk.at());
-        desk.write(Body::PersonKnown { person })?;
-        let alias = self.caller.alias().to_owned();
-        desk.attachments.push(Attachment::Directory {
-            person,
-            alias: alias.clone(),
-        });
-        desk.live.aliases.insert(person, alias);
-        Ok(person)
+        pseudonym(desk, &mut self.chance, self.caller.alias())
     }
 
     /// Decides on the person's act under the policies in force; a no is written down.

@@ -74,7 +74,7 @@ pub(crate) struct Facts {
 }
 
 /// The facts that are words.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub(crate) struct Words([Cow<'static, str>; WORDS.len()]);
 
 /// What the act touches.

@@ -1,13 +1,12 @@
 //! The second step of a decision: facts and policies to an answer, and nothing else.
 
 use ambit_core::{ApprovalId, Reason, Timestamp, limits::APPROVAL_PENDING_TTL};
-use cedar_policy::{Context, Entities, EntityUid, Request as CedarRequest, RestrictedExpression};
+use cedar_policy::{Context, Entities, EntityUid, Request as CedarRequest};
 
 use crate::{
     ApprovalState, PolicyBook,
-    entities::text,
     facts::{Facts, Resource},
-    rules::{Findings, RULES_NAMED_MAX, Reading, names},
+    rules::{Findings, RULES_NAMED_MAX, names},
     vocabulary::uid,
 };
 
@@ -96,20 +95,19 @@ pub(crate) fn judge_again(book: &PolicyBook, facts: &Facts) -> Judged {
     })
 }
 
-/// Returns the request as policies see it, and the server behind a tool. The time is left out when no policy reads
-/// it: Cedar parses a time anew at each use, at the price of several policies.
+/// Returns the request as policies see it, and the server behind a tool.
 pub(crate) fn cedar_request(
     book: &PolicyBook,
     facts: &Facts,
 ) -> Option<(CedarRequest, Option<EntityUid>)> {
-    whole_request(book, facts, book.acts.time)
+    request_with(book, facts, book.acts.contexts.of(facts)?)
 }
 
-/// Returns the request with or without the time.
-pub(crate) fn whole_request(
+/// Returns the request with this context.
+pub(crate) fn request_with(
     book: &PolicyBook,
     facts: &Facts,
-    time: Reading,
+    context: Context,
 ) -> Option<(CedarRequest, Option<EntityUid>)> {
     let vocabulary = &book.vocabulary;
     let (resource, server) = match &facts.resource {
@@ -124,37 +122,12 @@ pub(crate) fn whole_request(
         uid(&vocabulary.task, &facts.who.task.to_string()),
         uid(&vocabulary.action, facts.action.as_str()),
         resource,
-        context(facts, time)?,
+        context,
         // Built in code to fit the schema, which a test checks: a check at every act would double the cost.
         None,
     )
     .ok()?;
     Some((request, server))
-}
-
-fn context(facts: &Facts, time: Reading) -> Option<Context> {
-    let words = facts
-        .words
-        .iter()
-        .map(|(name, word)| (name.to_owned(), text(word)));
-    let sets = [
-        ("labels", &facts.labels),
-        ("charged", &facts.charged),
-        ("may_emit", &facts.may_emit),
-    ]
-    .map(|(name, labels)| {
-        let items = labels.iter().map(|it| text(it.as_str()));
-        (name.to_owned(), RestrictedExpression::new_set(items))
-    });
-    let calls_left = RestrictedExpression::new_long(facts.calls_left.into());
-    let now = (time == Reading::Read).then(|| {
-        let now = RestrictedExpression::new_datetime(facts.at.to_string());
-        ("now".to_owned(), now)
-    });
-    let numbers = [("calls_left".to_owned(), calls_left)]
-        .into_iter()
-        .chain(now);
-    Context::from_pairs(words.chain(sets).chain(numbers)).ok()
 }
 
 fn weigh(findings: &Findings<'_>, facts: &Facts) -> Judged {

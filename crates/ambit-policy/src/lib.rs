@@ -12,6 +12,7 @@ mod authority;
 mod bare;
 mod book;
 mod constraints;
+mod contexts;
 mod decision;
 mod delegation;
 mod entities;

@@ -15,6 +15,7 @@ use cedar_policy::{
 
 use crate::{
     PolicyProblem,
+    contexts::{Contexts, Reading, Readings},
     screen::{Slice, is_screen, mentions},
     vocabulary::{ActAction, Vocabulary, uid},
 };
@@ -46,18 +47,9 @@ pub(crate) struct ActRules {
     general: HashMap<ActAction, Slice>,
     /// Only forbids whose scope names one resource.
     special: HashMap<(ActAction, EntityUid), Slice>,
-    /// Whether any of them reads the time.
-    pub(crate) time: Reading,
+    /// What they see of an act.
+    pub(crate) contexts: Contexts,
     authorizer: Authorizer,
-}
-
-/// Whether policies read something.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) enum Reading {
-    /// Some may.
-    Read,
-    /// None does.
-    Unread,
 }
 
 /// What the rules said about one request.
@@ -89,13 +81,9 @@ impl ActRules {
             fixed: HashMap::new(),
             general: HashMap::new(),
             special: HashMap::new(),
-            time: Reading::Unread,
+            contexts: Contexts::new(readings(fixed.iter().chain(&tenant))),
             authorizer: Authorizer::new(),
         };
-        let mut all = fixed.iter().chain(&tenant);
-        if all.any(|(policy, _)| mentions(policy, "now")) {
-            sliced.time = Reading::Read;
-        }
         for (policy, rule) in fixed {
             for action in matching(&policy, &groups, vocabulary) {
                 let slices = match rule.lift {
@@ -279,6 +267,17 @@ fn add<K: Eq + Hash>(
     policy: &Policy,
 ) -> Result<(), PolicyProblem> {
     slices.entry(key).or_default().add(policy)
+}
+
+fn readings<'a>(policies: impl Iterator<Item = &'a (Policy, Rule)> + Clone) -> Readings {
+    let reading = |word| match policies.clone().any(|(it, _)| mentions(it, word)) {
+        true => Reading::Read,
+        false => Reading::Unread,
+    };
+    Readings {
+        time: reading("now"),
+        calls_left: reading("calls_left"),
+    }
 }
 
 fn matching(policy: &Policy, groups: &Entities, vocabulary: &Vocabulary) -> Vec<ActAction> {

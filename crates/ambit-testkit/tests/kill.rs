@@ -15,7 +15,7 @@ use ambit_testkit::{
 };
 
 /// How often the tests kill; `cargo xtask crash` kills more often.
-const KILLS: u64 = 8;
+const KILLS: u64 = 50;
 /// How often one directory is lived in.
 const LIVES: u64 = 4;
 

@@ -12,7 +12,7 @@ mod tasks;
 
 pub(crate) use self::tasks::segment;
 
-use std::{path::PathBuf, process::ExitCode};
+use std::{collections::BTreeMap, path::PathBuf, process::ExitCode};
 
 use clap::{Args, CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
@@ -290,6 +290,23 @@ pub(crate) fn parameter(text: &str) -> Result<(String, ambit_core::json::Value),
         Err(_) => value.into(),
     };
     Ok((name.to_owned(), value))
+}
+
+/// Returns the parameters by name.
+///
+/// # Errors
+/// One is given twice: which of the two was meant, nobody can tell.
+pub(crate) fn parameters(
+    given: Vec<(String, ambit_core::json::Value)>,
+) -> Result<BTreeMap<String, ambit_core::json::Value>, Problem> {
+    let mut parameters = BTreeMap::new();
+    for (name, value) in given {
+        let twice = Problem::Usage(format!("--param {name} is given twice; give it once"));
+        if parameters.insert(name, value).is_some() {
+            return Err(twice);
+        }
+    }
+    Ok(parameters)
 }
 
 #[cfg(test)]

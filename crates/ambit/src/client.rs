@@ -9,7 +9,10 @@ use http_body_util::{BodyExt, Full, Limited};
 use hyper_util::rt::TokioIo;
 use tokio::net::UnixStream;
 
-use crate::{config::places, problem::Exit};
+use crate::{
+    config::places::{self, Places},
+    problem::Exit,
+};
 
 /// The longest answer that is read, in bytes.
 const ANSWER_BYTES_MAX: usize = 64 * 1024 * 1024;
@@ -71,8 +74,8 @@ impl Client {
         Self { socket }
     }
 
-    /// Returns the places that the server's authority comes from. They must be out of a command's reach.
-    pub(crate) fn places(&self) -> Result<Vec<PathBuf>, ApiError> {
+    /// Returns where the server's power lies. It must be out of a command's reach.
+    pub(crate) fn places(&self) -> Result<Places, ApiError> {
         let unreachable = |source| ApiError::Unreachable {
             socket: self.socket.clone(),
             source,

@@ -13,7 +13,11 @@ mod rotate;
 mod server;
 mod workload;
 
-use std::path::PathBuf;
+use std::{
+    fs,
+    io::IsTerminal,
+    path::{Path, PathBuf},
+};
 
 use ambit_control::{
     check::{Checked, check, check_files},
@@ -29,7 +33,7 @@ pub(crate) use self::server::{Plan, ServeError, Server, When};
 use crate::{
     cli::Session,
     config::{DoorsConfig, OutboundConfig, PublicConfig, ServeConfig, StateDirectory, variable},
-    output::Tone,
+    output::{Tone, complain},
     problem::Problem,
     run::harden,
 };
@@ -64,6 +68,7 @@ pub(crate) async fn dev(session: &Session, arguments: &DevArguments) -> Result<(
             error,
         )
     })?;
+    begin_estate(&dir)?;
     let state = session.state()?;
     let plan = Plan {
         mark: state.mark(),
@@ -79,6 +84,32 @@ pub(crate) async fn dev(session: &Session, arguments: &DevArguments) -> Result<(
         search_path: session.environment.path.clone(),
     };
     until_told(session, plan).await
+}
+
+/// The estate that `ambit dev` begins with in an empty directory.
+const FIRST_ESTATE: &str = "\
+# The estate: what exists and what may be. Whoever runs `ambit dev` has every role, unless people are named here:
+#
+# [people.ada]
+# unix_uid = 1000
+# roles = [\"starter\", \"approver\", \"administrator\"]
+#
+# Agents are in agents/NAME.toml, servers in servers/NAME.toml, what a task may do in templates/NAME.toml.
+";
+
+/// Writes the first file of an estate into a directory that is empty.
+fn begin_estate(dir: &Path) -> Result<(), Problem> {
+    let failed = |error| Problem::io(format!("begin an estate in {}", dir.display()), error);
+    if fs::read_dir(dir).map_err(failed)?.next().is_some() {
+        return Ok(());
+    }
+    let path = dir.join("estate.toml");
+    fs::write(&path, FIRST_ESTATE).map_err(failed)?;
+    complain(&format!(
+        "ambit: wrote {}, an estate in which nothing is yet",
+        path.display()
+    ));
+    Ok(())
 }
 
 /// Serves as the configuration says.
@@ -198,5 +229,6 @@ fn log_to_standard_error() {
     let _ = tracing_subscriber::fmt()
         .with_env_filter(filter.unwrap_or_else(|| EnvFilter::new("warn")))
         .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
         .try_init();
 }

@@ -92,10 +92,11 @@ fn an_error_says_what_to_do_and_scripts_can_tell_it_apart() {
     };
     check(&["staus"], 2, &["unrecognized subcommand", "status"]);
     check(&["task", "start", "t"], 2, &["--for <AGENT>"]);
+    let both = ["--attested", "--join-token"];
     check(
-        &["task", "start", "t", "--for", "a"],
+        &[&["task", "start", "t", "--for", "a"][..], &both].concat(),
         2,
-        &["--svid <DIR>|--attested"],
+        &["cannot be used with"],
     );
     check(
         &["task", "start", "t", "--for", "a", "--param", "x"],

@@ -117,6 +117,13 @@ async fn person(control: &Control, caller: &PersonCaller, text: &str) -> Result<
         .handle
         .may_inspect(caller, (control.clock)())
         .await?;
-    let found = control.handle.person_id(&inspection, text)?;
-    found.ok_or_else(|| Problem::not_found(format!("person `{text}` who ever did anything")))
+    let found = control
+        .handle
+        .pseudonym(&inspection, text, (control.clock)())
+        .await?;
+    found.ok_or_else(|| {
+        Problem::not_found(format!(
+            "person `{text}` in the estate, nor one who ever did anything"
+        ))
+    })
 }

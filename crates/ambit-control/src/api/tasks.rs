@@ -187,7 +187,7 @@ fn may_wait(control: &Control, agent: &AgentName) -> Result<(), Problem> {
     {
         return Err(Problem::invalid(format!(
             "nobody can prove to be agent `{agent}`; write a `[[workload]]`, a `[[token]]` or an `[[svid]]` into its file, or \
-             `runs` into a client's, and apply the estate"
+             `runs` into a client's, and apply the estate; or say who becomes the instance (`--svid DIR`, `--join-token`)"
         )));
     }
     Ok(())

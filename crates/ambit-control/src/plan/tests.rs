@@ -48,7 +48,7 @@ fn the_first_version_says_all_that_there_is() {
       + answer-ticket: gains tickets.close_ticket (write, reversible), at most 1 call, where id equals parameter ticket
       + answer-ticket: gains tickets.get_ticket (read)
       + answer-ticket: gains tickets.list_tickets (read)
-      + answer-ticket: gains tickets.refund (send, irreversible), held until a person approves each call, at most 1 call, where amount_cents is from 1 to 5000 and ticket equals parameter ticket
+      + answer-ticket: gains tickets.refund (send, irreversible), held until a person approves each call, at most 3 calls, where amount_cents is from 1 to 5000 and ticket equals parameter ticket
     server mail
       + is new: http://127.0.0.1:8932/mcp without credential
     server tickets

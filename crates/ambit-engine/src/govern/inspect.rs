@@ -11,9 +11,10 @@ use ambit_core::{
 use ambit_identity::PersonCaller;
 use ambit_policy::Standing;
 
-use super::{Asked, TaskSummary, Touched, tasks::summary};
+use super::{Asked, TaskSummary, Touched, pseudonym, tasks::summary};
 use crate::{
-    Archive, EngineError, Handle, Moment, OpenAct, Refusal, desk::Desk, state::ended_tasks,
+    Archive, EngineError, Handle, Moment, OpenAct, Refusal, desk::Desk, moment::Chance,
+    state::ended_tasks,
 };
 
 /// Leave to look. Made only by [`Handle::may_inspect`].
@@ -141,6 +142,32 @@ impl Handle {
     /// Returns the pseudonym of the person with this alias.
     pub fn person_id(&self, _: &Inspection, alias: &str) -> Result<Option<PersonId>, EngineError> {
         Ok(self.shared.read()?.person(alias))
+    }
+
+    /// Returns the pseudonym of a person, made now when only the estate knows the person.
+    ///
+    /// # Errors
+    /// The log can't be written.
+    pub async fn pseudonym(
+        &self,
+        inspection: &Inspection,
+        alias: &str,
+        moment: Moment,
+    ) -> Result<Option<PersonId>, Refusal> {
+        if let Some(known) = self.person_id(inspection, alias)? {
+            return Ok(Some(known));
+        }
+        let alias = alias.to_owned();
+        let mut chance = Chance::new(moment.chance);
+        let made = self.turn(move |desk| {
+            let book = desk.live.book();
+            let is_named = book.map(|it| it.estate().people.contains_key(&alias));
+            let made = is_named
+                .map_err(Refusal::from)
+                .and_then(|it| it.then(|| pseudonym(desk, &mut chance, &alias)).transpose());
+            Box::new(move |committed| committed.map_err(Refusal::Failed).and(made))
+        });
+        made.await?
     }
 
     pub(crate) fn open(

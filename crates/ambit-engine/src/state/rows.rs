@@ -62,7 +62,9 @@ pub(super) enum RowKey {
 #[derive(Debug, thiserror::Error)]
 pub enum RowError {
     /// The row can't be read.
-    #[error("row `{key}` of table `{table}` can't be read: {what}; run `ambit log rebuild`")]
+    #[error(
+        "row `{key}` of table `{table}` can't be read: {what}; run `ambit log rebuild`, which says how to mend it"
+    )]
     Unreadable {
         /// Which table.
         table: &'static str,
@@ -73,7 +75,7 @@ pub enum RowError {
     },
     /// The tables say something else than the digest beside them.
     #[error(
-        "the tables are not the fold of the log (digest {found}, expected {expected}); run `ambit log rebuild`"
+        "the tables are not the fold of the log (digest {found}, expected {expected}); run `ambit log rebuild`, which says how to mend it"
     )]
     Digest {
         /// What the rows give.

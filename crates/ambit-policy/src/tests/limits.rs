@@ -20,7 +20,8 @@ use crate::{
     Decision, PartAsk, PartProblem, PolicyBook, Tried, TryOut, authorization_details,
     check_parameters,
     constraints::{BROKEN_MAX, QUOTE_MAX},
-    gather::asked::HOST_BYTES_MAX,
+    contexts::{CONTEXTS_MAX, Contexts, Readings, context},
+    gather::{asked::HOST_BYTES_MAX, gather},
     rules::RULES_NAMED_MAX,
     schemas::exceeds_maximum,
 };
@@ -312,4 +313,37 @@ fn a_part_ends_at_its_maxima() {
         assert_eq!(whole.to_canonical().len(), bytes);
         check(&whole, beyond);
     }
+}
+
+/// Contexts are kept up to their maximum, and a kept one says what a new one would.
+#[test]
+fn contexts_are_kept_up_to_their_maximum() {
+    let world = World::with(|_| {});
+    world.ask(|asked| {
+        let contexts = Contexts::new(Readings::NOTHING);
+        let mut facts = gather(&asked.request());
+        for number in 1..=CONTEXTS_MAX {
+            facts.labels = labels(&[&format!("label-{number}")]);
+            for _ in 0..2 {
+                let kept = contexts.of(&facts).unwrap();
+                let fresh = context(&facts, Readings::NOTHING).unwrap();
+                assert_eq!(
+                    kept.to_json_value().unwrap(),
+                    fresh.to_json_value().unwrap()
+                );
+            }
+            assert_eq!(contexts.count(), number);
+        }
+        facts.labels = labels(&["one-beyond"]);
+        contexts.of(&facts).unwrap();
+        assert_eq!(contexts.count(), 1);
+        // What differs from act to act is shown as it is, and nothing is kept.
+        let contexts = Contexts::new(Readings::EVERYTHING);
+        for left in [2, 1] {
+            facts.calls_left = left;
+            let context = contexts.of(&facts).unwrap().to_json_value().unwrap();
+            assert_eq!(context.get("calls_left").unwrap(), left);
+        }
+        assert_eq!(contexts.count(), 0);
+    });
 }

@@ -12,15 +12,23 @@ use cedar_policy::{Request as CedarRequest, Schema};
 
 use super::world::{EXPIRES, World, call, compile, json, labels, operation, server, told, tool};
 use crate::{
-    Decision, Offering, Standing, TaskScope, book::ACTS_SCHEMA, gather::gather,
-    judge::whole_request, rules::Reading,
+    Decision, Offering, Standing, TaskScope,
+    book::ACTS_SCHEMA,
+    contexts::{Readings, context},
+    gather::gather,
+    judge::request_with,
 };
 
 pub(super) fn check(name: &str, expected: &str, change: impl FnOnce(&mut World)) {
     let world = World::with(change);
     world.ask(|asked| {
         let facts = gather(&asked.request());
-        let (request, _) = whole_request(asked.book, &facts, Reading::Read).unwrap();
+        let (request, _) = request_with(
+            asked.book,
+            &facts,
+            context(&facts, Readings::EVERYTHING).unwrap(),
+        )
+        .unwrap();
         let schema = Schema::from_str(ACTS_SCHEMA).unwrap();
         let known = request.action().unwrap();
         CedarRequest::new(

@@ -59,6 +59,12 @@ fn a_tenant_policy_forbids_or_asks() {
     check("allow", &mine("principal.agent.risk == \"high\""), |_| {});
     check(
         "deny policy_forbids",
+        &mine("context.calls_left > 0"),
+        |_| {},
+    );
+    check("allow", &mine("context.calls_left < 0"), |_| {});
+    check(
+        "deny policy_forbids",
         &mine("context.labels.contains(\"web\")"),
         |it| {
             it.usage.labels = labels(&["web"]);

@@ -105,6 +105,12 @@ pub(crate) async fn apply(session: &Session, arguments: &EstateArguments) -> Res
 /// Does what the command says.
 pub(crate) async fn server(session: &Session, command: &ServerCommand) -> Result<(), Problem> {
     let ServerCommand::Inspect { name, out } = command;
+    if let Some(out) = out {
+        // Said before anybody is asked: an inspection is on the record.
+        let servers = out.join("servers");
+        std::fs::create_dir_all(&servers)
+            .map_err(|error| Problem::io(format!("create {}", servers.display()), error))?;
+    }
     let path = format!("/v1/servers/{}/inspect", segment(name));
     let answer = session.client()?.post(&path, &Value::object([])).await?;
     let file = |member| {

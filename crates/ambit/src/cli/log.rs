@@ -1,13 +1,14 @@
 //! `ambit log …`.
 
 mod offline;
+mod rebuild;
 
 use std::path::PathBuf;
 
 use ambit_core::json::Value;
 use clap::Subcommand;
 
-use self::offline::Asked;
+use self::{offline::Asked, rebuild::Tables};
 use super::{Session, tasks::segment};
 use crate::{
     output::{Column, Format, cell},
@@ -90,7 +91,14 @@ pub(crate) enum LogCommand {
     },
     /// Folds the whole log again and compares the tables, byte for byte
     #[command(after_help = "Example:\n  ambit log rebuild")]
-    Rebuild,
+    Rebuild {
+        /// Write the tables anew where they do not follow from the log; the server must be stopped
+        #[arg(long)]
+        write: bool,
+        /// The rollback mark, when the server keeps it elsewhere [default: mark in the state directory]
+        #[arg(long, value_name = "FILE", requires = "write")]
+        mark: Option<PathBuf>,
+    },
     /// Derives every decision again from its recorded facts and policies
     #[command(after_help = "Example:\n  ambit log replay")]
     Replay,
@@ -142,7 +150,13 @@ pub(crate) async fn log(session: &Session, command: LogCommand) -> Result<(), Pr
             };
             offline::check(session, asked)
         }
-        LogCommand::Rebuild => offline::rebuild(session),
+        LogCommand::Rebuild { write, mark } => {
+            let tables = match write {
+                true => Tables::Write { mark },
+                false => Tables::Compare,
+            };
+            rebuild::rebuild(session, &tables)
+        }
         LogCommand::Replay => offline::replay(session),
         LogCommand::Export { dir } => offline::write(session, &dir),
     }

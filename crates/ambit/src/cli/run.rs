@@ -65,7 +65,8 @@ pub(crate) struct RunArguments {
 pub(crate) async fn run(session: &Session, arguments: RunArguments) -> Result<u8, Problem> {
     let state = session.state()?;
     let client = session.client()?;
-    let of_ambit = [
+    let places = client.places()?;
+    let own = [
         Some(state.root().to_owned()),
         session.environment.runtime.clone(),
         session.control.clone(),
@@ -75,8 +76,8 @@ pub(crate) async fn run(session: &Session, arguments: RunArguments) -> Result<u8
         clock: &session.clock,
         environment: &session.environment,
         hidden: Hidden {
-            of_ambit: of_ambit.into_iter().flatten().collect(),
-            of_authority: client.places()?,
+            of_ambit: own.into_iter().flatten().chain(places.of_ambit).collect(),
+            of_authority: places.of_authority,
             home: session.environment.home.clone(),
         },
     };
@@ -85,7 +86,7 @@ pub(crate) async fn run(session: &Session, arguments: RunArguments) -> Result<u8
             template: arguments.task.unwrap_or_default(),
             delegation: arguments.delegation,
             agent: arguments.agent,
-            parameters: arguments.parameters.into_iter().collect(),
+            parameters: super::parameters(arguments.parameters)?,
         },
         containment: arguments.containment,
         mcp_config: arguments.mcp_config,

@@ -56,7 +56,7 @@ pub(crate) enum TaskCommand {
 
 The directory gets key.pem, svid.pem and bundle.pem: what the workload needs to speak to the gateway
 with mutual TLS. Whoever can read them acts in the task. `ambit run` needs no such files.")]
-    #[command(group = clap::ArgGroup::new("instance").required(true))]
+    #[command(group = clap::ArgGroup::new("instance").required(false))]
     Start {
         /// The template
         template: String,
@@ -69,7 +69,8 @@ with mutual TLS. Whoever can read them acts in the task. `ambit run` needs no su
         /// A new directory for the instance's key and certificates
         #[arg(long, value_name = "DIR", group = "instance")]
         svid: Option<PathBuf>,
-        /// Let the next process that the estate registers as this agent be the instance (SPIFFE Workload API)
+        /// Let whoever first proves to be this agent be the instance: a process that the estate registers (SPIFFE
+        /// Workload API), or a workload with a token that it trusts. So it is when none of the three is given
         #[arg(long, group = "instance")]
         attested: bool,
         /// Print a secret, once, with which whoever shows it at the public port becomes the instance
@@ -206,10 +207,10 @@ pub(crate) async fn task(session: &Session, command: TaskCommand) -> Result<(), 
             agent,
             parameters,
             svid,
-            attested,
-            join_token: _,
+            attested: _,
+            join_token,
         } => {
-            let parameters = parameters.into_iter().collect();
+            let parameters = super::parameters(parameters)?;
             let wanted = Wanted {
                 template,
                 agent: Some(agent),
@@ -218,9 +219,8 @@ pub(crate) async fn task(session: &Session, command: TaskCommand) -> Result<(), 
             };
             match svid {
                 Some(directory) => begin(session, &wanted, &directory).await,
-                None if attested => begin_attested(session, &wanted).await,
-                // One of the three is given: the parser sees to it.
-                None => begin_joined(session, &wanted).await,
+                None if join_token => begin_joined(session, &wanted).await,
+                None => begin_attested(session, &wanted).await,
             }
         }
         TaskCommand::List { all, limit } => list(session, all.then_some(limit)).await,

@@ -6,6 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use ambit_gateway::limits::STDIO_PROCESSES_MAX;
 use serde::Deserialize;
 
 use super::{
@@ -21,6 +22,9 @@ const FILE_BYTES_MAX: u64 = 256 * 1024;
 const GATEWAY_PORT: u16 = 7420;
 /// Where health and metrics are, unless the file says otherwise.
 const HEALTH_PORT: u16 = 7421;
+
+/// The most stdio servers that an operator may let run at once.
+const STDIO_PROCESSES_CEILING: usize = 1024;
 
 /// What `ambit serve` reads from `ambit.toml`.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq)]
@@ -74,6 +78,8 @@ pub(crate) struct DoorsConfig {
     pub(crate) bundle: Option<SocketAddr>,
     /// Runs stdio servers without a sandbox when bubblewrap is missing.
     pub(crate) danger_unsandboxed: bool,
+    /// How many stdio servers may run at once, over all tasks.
+    pub(crate) stdio_processes_max: usize,
 }
 
 impl Default for DoorsConfig {
@@ -88,6 +94,7 @@ impl Default for DoorsConfig {
             workload: None,
             bundle: None,
             danger_unsandboxed: false,
+            stdio_processes_max: STDIO_PROCESSES_MAX,
         }
     }
 }
@@ -154,6 +161,11 @@ impl ServeConfig {
                         a proxy in front of it to show it to others"
                     .to_owned(),
             );
+        }
+        if !(1..=STDIO_PROCESSES_CEILING).contains(&config.doors.stdio_processes_max) {
+            return Err(format!(
+                "doors.stdio_processes_max must be from 1 to {STDIO_PROCESSES_CEILING}"
+            ));
         }
         config.doors.gateway_url_at(config.doors.gateway)?;
         config.outbound.check()?;
@@ -223,6 +235,13 @@ mod tests {
             "trust_domain = \"a\"\n[public]\nlisten = \"0.0.0.0:9\"",
             Err("public.url is missing"),
         );
+        let processes =
+            |count| format!("trust_domain = \"a\"\n[doors]\nstdio_processes_max = {count}");
+        check(&processes(1), Ok(GATEWAY_PORT));
+        check(&processes(STDIO_PROCESSES_CEILING), Ok(GATEWAY_PORT));
+        for count in [0, STDIO_PROCESSES_CEILING + 1] {
+            check(&processes(count), Err("must be from 1 to 1024"));
+        }
         let provider = "[sign_in]\nissuer = \"https://id.example.org\"\nclient_id = \"ambit\"";
         check(
             &format!("trust_domain = \"a\"\n{provider}"),

@@ -325,19 +325,20 @@ impl<'a> Story<'a> {
 
     fn tell_call(&self, call: &Value) -> Result<(), Problem> {
         let shown = call.get("arguments").map(short).unwrap_or_default();
-        let code = call
-            .get("structured")
-            .map(|it| cell(it, "code"))
-            .unwrap_or_default();
+        let member = |name| call.get("structured").map(|it| cell(it, name));
+        let code = member("code").unwrap_or_default();
+        let is_cut = member("status").as_deref() == Some("unknown");
         let (tone, word) = match (call.get("is_error").and_then(Value::as_bool), code.as_str()) {
             (Some(true), "approval_required") => (Tone::Waiting, "held"),
+            (Some(true), _) if is_cut => (Tone::Bad, "cut"),
             (Some(true), _) => (Tone::Bad, "denied"),
             _ => (Tone::Good, "allowed"),
         };
         let why = if tone == Tone::Good {
             String::new()
         } else {
-            format!("  {code}")
+            let outcome = if is_cut { "  outcome unknown" } else { "" };
+            format!("  {code}{outcome}")
         };
         self.step(tone, word, &format!("{} {shown}{why}", cell(call, "tool")))
     }

@@ -94,7 +94,7 @@ pub(crate) async fn sandbox(
 /// access tokens name it, `public` what strangers get, and where.
 pub(crate) fn join(
     running: &Running,
-    sandbox: SandboxPolicy,
+    (sandbox, stdio_processes_max): (SandboxPolicy, usize),
     (address, gateway_url): (std::net::SocketAddr, Option<&PublicUrl>),
     (state, clock): (&StateDirectory, &Clock),
     (public, outbound): (Option<PublicSide<'_>>, Outbound),
@@ -126,6 +126,7 @@ pub(crate) fn join(
     let named = gateway_url.map(|it| it.host().to_owned());
     config.hosts = Hosts::new(named.into_iter().chain([address.ip().to_string()]));
     config.strangers_refused = strangers_refused;
+    config.stdio_processes_max = stdio_processes_max;
     // Tokens come from the public port: without it nobody has any.
     let by_token = gateway_url.zip(public.map(|(url, ..)| url));
     config.tokens = match by_token {

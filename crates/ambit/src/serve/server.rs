@@ -32,7 +32,7 @@ use crate::{
     clock::Clock,
     config::{
         ConfigError, DoorsConfig, OutboundConfig, PublicConfig, SignInConfig, StateDirectory,
-        places,
+        places::{self, Places},
     },
     output::complain,
 };
@@ -146,20 +146,22 @@ struct Sockets {
     workload: PathBuf,
     workloads: WorkloadSocket,
     /// What the authority comes from, with the sockets that lead to it.
-    places: Vec<PathBuf>,
+    places: Places,
 }
 
 impl Sockets {
     fn bind(
         state: &StateDirectory,
         doors: &DoorsConfig,
-        mut places: Vec<PathBuf>,
+        (mark, rules): (&Path, Vec<PathBuf>),
     ) -> Result<Self, ServeError> {
         let control = doors.control.clone();
         let control = control.unwrap_or_else(|| state.control_socket());
         let group = doors.control_group;
-        // Who reached the workload socket from inside a container would be taken for the agent that it is.
-        places.extend(doors.workload.clone());
+        let places = Places {
+            of_ambit: own_places(state, mark, &control, doors.workload.as_ref()),
+            of_authority: rules,
+        };
         places::write(&control, group, &places).map_err(|source| ServeError::Places {
             path: places::beside(&control),
             source,
@@ -192,11 +194,13 @@ impl Server {
         }
         let gateway = listen(plan.doors.gateway).await?;
         let health_door = listen(plan.doors.health).await?;
-        let sockets = Sockets::bind(&plan.state, &plan.doors, plan.places)?;
+        let places = (plan.mark.as_path(), plan.places);
+        let sockets = Sockets::bind(&plan.state, &plan.doors, places)?;
         let addresses = (local(&gateway)?, local(&health_door)?);
         let path = plan.search_path.as_ref();
-        let protected = protected(&plan.state, &plan.mark, &sockets.control, &sockets.places);
+        let protected = protected(&sockets.places);
         let sandbox = doors::sandbox(&plan.doors, path, plan.estate_directory, protected).await;
+        let sandbox = (sandbox, plan.doors.stdio_processes_max);
         let port = match &plan.public {
             Some(config) => Some((PublicPort::bind(config, &running, clock).await?, config)),
             None => None,
@@ -311,12 +315,13 @@ async fn put_in_force(running: &Running, checked: Checked, when: When) -> Result
     Ok(())
 }
 
-/// Returns what no stdio server may mount: whoever reads or writes it could be anybody.
-fn protected(
+/// Returns what is the server's own. Who reached the workload socket from inside a container would be taken for the
+/// agent that it is.
+fn own_places(
     state: &StateDirectory,
     mark: &Path,
     control: &Path,
-    places: &[PathBuf],
+    workload: Option<&PathBuf>,
 ) -> Vec<PathBuf> {
     let mut all = vec![
         state.root().to_owned(),
@@ -324,7 +329,14 @@ fn protected(
         control.to_owned(),
         places::beside(control),
     ];
-    for place in places {
+    all.extend(workload.cloned());
+    all
+}
+
+/// Returns what no stdio server may mount: whoever reads or writes it could be anybody.
+fn protected(places: &Places) -> Vec<PathBuf> {
+    let mut all = places.of_ambit.clone();
+    for place in &places.of_authority {
         if place.is_dir() {
             // Its other folders may be mounted into servers.
             all.extend(EstateFiles::places().map(|name| place.join(name)));

@@ -65,6 +65,38 @@ fn a_command_can_not_reach_its_own_rules() {
     check(output, 1, &["does not say where the server's estate is"]);
 }
 
+/// ASI05: whoever reads the keys could be anybody, also when the server is named by its socket alone.
+#[test]
+fn a_command_can_not_reach_the_state_of_a_server_that_is_elsewhere() {
+    let world = World::start_shared(None, |root| {
+        let (path, own) = (root.join("estate/estate.toml"), rustix::process::getuid());
+        let text = fs::read_to_string(&path).unwrap();
+        fs::write(path, format!("{text}unix_uid = {}\n", own.as_raw())).unwrap();
+    });
+    world.seal("notes-token", "a-token");
+    let root = world.directory.path();
+    fs::create_dir(root.join("mine")).unwrap();
+    fs::create_dir(root.join("link")).unwrap();
+    symlink(root.join("state"), root.join("link/state")).unwrap();
+    let socket = root.join("people/control.sock").display().to_string();
+    let mine = root.join("mine").display().to_string();
+    let elsewhere = ["--control", &socket, "--state", &mine];
+    for path in [
+        "../state",
+        "../state/keys",
+        "../link/state/db.sqlite",
+        "../people",
+    ] {
+        for option in ["--workdir", "--readable", "--writable"] {
+            let more = [&elsewhere[..], &[option, path]].concat();
+            let output = world.run(&more, &["true"]).output().unwrap();
+            check(output, 2, &["can't be shown to the command", "Ambit keeps"]);
+        }
+    }
+    let output = world.run(&elsewhere, &["true"]).output().unwrap();
+    check(output, 0, &[]);
+}
+
 #[test]
 fn a_changed_directory_is_told_before_it_is_in_force() {
     let mut world = World::start(None);

@@ -2,8 +2,9 @@
 
 use std::{
     fs,
-    io::{Read, Write},
+    io::{BufRead, BufReader, Read, Write},
     net::TcpStream,
+    process::{Command, Stdio},
 };
 
 use ambit_core::json::{self, Value};
@@ -98,7 +99,7 @@ fn a_task_is_started_looked_at_ended_and_explained() {
     }
     let taken = check(&world, &[&start[..], &["--svid", "svid"]].concat(), 2, &[]);
     assert!(taken.contains("name a new directory"), "{taken}");
-    check(&world, &start, 2, &["--svid <DIR>|--attested"]);
+    check(&world, &start, 2, &["nobody can prove", "`--svid DIR`"]);
     check(
         &world,
         &["task", "list"],
@@ -261,12 +262,86 @@ fn a_server_is_asked_for_its_tools() {
         estate.to_str().unwrap(),
     ];
     check(&world, &out, 0, &["notes.toml.proposed"]);
+    // What waits for its owner is no part of the estate, and no mistake in it either.
+    check(&world, &["check", estate.to_str().unwrap()], 0, &[]);
     check(
         &world,
         &["server", "inspect", "nope"],
         1,
         &["there is no server `nope`"],
     );
+}
+
+/// Somebody's laptop is stolen before they ever used Ambit.
+#[test]
+fn a_person_is_revoked_before_their_first_act() {
+    let world = World::start(None);
+    let revoke = |person| ["revoke", "person", person, "--reason", "laptop stolen"];
+    check(
+        &world,
+        &revoke("nobody"),
+        1,
+        &["there is no person `nobody` in the estate"],
+    );
+    check(&world, &revoke("ada"), 0, &["revoked"]);
+    let reinstate = ["reinstate", "person", "ada", "--reason", "it was found"];
+    check(&world, &reinstate, 0, &[]);
+}
+
+#[test]
+fn a_task_waits_for_its_agent_unless_told_otherwise() {
+    let world = World::start(None);
+    let start = ["task", "start", "look", "--for", "reader"];
+    let twice = ["--param", "a=1", "--param", "a=2"];
+    let more = [&start[..], &twice].concat();
+    check(&world, &more, 2, &["--param a is given twice"]);
+    let estate = with_free_template(&world);
+    let agent = world.directory.path().join("estate/agents/reader.toml");
+    let text = fs::read_to_string(&agent).unwrap();
+    let digest = ambit_core::Digest::of(b"a program");
+    let registered = format!(
+        "{text}\n[[workload]]\nuid = 4711\npath = \"/usr/bin/reader\"\nsha256 = \"{digest}\"\n"
+    );
+    fs::write(&agent, registered).unwrap();
+    check(&world, &["apply", &estate], 0, &[]);
+    let start = ["task", "start", "free", "--for", "reader"];
+    check(
+        &world,
+        &start,
+        0,
+        &["for the next process that is registered"],
+    );
+}
+
+#[test]
+fn an_empty_directory_becomes_an_estate() {
+    let directory = tempfile::tempdir().unwrap();
+    let (estate, state) = (
+        directory.path().join("estate"),
+        directory.path().join("state"),
+    );
+    fs::create_dir(&estate).unwrap();
+    let mut server = Command::new(env!("CARGO_BIN_EXE_ambit"))
+        .arg("--state")
+        .arg(&state)
+        .arg("dev")
+        .arg(&estate)
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut line = String::new();
+    BufReader::new(server.stdout.take().unwrap())
+        .read_line(&mut line)
+        .unwrap();
+    server.kill().unwrap();
+    server.wait().unwrap();
+    assert!(!line.is_empty(), "it serves");
+    let output = Command::new(env!("CARGO_BIN_EXE_ambit"))
+        .arg("check")
+        .arg(&estate)
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{output:?}");
 }
 
 #[test]

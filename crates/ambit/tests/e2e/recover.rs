@@ -157,3 +157,44 @@ fn a_lost_mark_stops_everything() {
         "{said}"
     );
 }
+
+/// The log is whole, so nothing is lost: whoever changed the tables does not give an agent its authority back.
+#[test]
+fn tables_that_were_changed_are_written_anew_from_the_log() {
+    let mut world = World::start(None);
+    let revoke = ["revoke", "agent", "reader", "--reason", "a trial"];
+    assert!(world.ambit(&revoke).status.success());
+    let rebuild = |world: &World, more: &[&str], code, part: &str| {
+        let output = world.ambit(&[&["log", "rebuild"], more].concat());
+        let said = text([output.stdout, output.stderr].concat());
+        assert_eq!(output.status.code(), Some(code), "{said}");
+        assert!(said.contains(part), "no `{part}` in: {said}");
+    };
+    world.stop();
+    let database = rusqlite::Connection::open(world.state().join("db.sqlite")).unwrap();
+    let changed = database.execute("DELETE FROM fold_revoked", []).unwrap();
+    assert_eq!(changed, 1);
+    drop(database);
+    let said = world.start_again().unwrap_err();
+    assert!(said.contains("run `ambit log rebuild`"), "{said}");
+    rebuild(&world, &[], 7, "ambit log rebuild --write");
+    rebuild(
+        &world,
+        &["--write", "--mark", "nowhere"],
+        7,
+        "no rollback mark",
+    );
+    rebuild(
+        &world,
+        &["--write"],
+        0,
+        "1 row does not follow from the log",
+    );
+    rebuild(&world, &["--write"], 0, "byte for byte");
+    world.start_again().unwrap();
+    rebuild(&world, &[], 0, "byte for byte");
+    // The agent stayed revoked: only who is can be reinstated.
+    let reinstate = ["reinstate", "agent", "reader", "--reason", "it was one"];
+    assert!(world.ambit(&reinstate).status.success());
+    assert!(!world.ambit(&reinstate).status.success());
+}

@@ -60,13 +60,8 @@ async fn strangers_decide_nothing_and_leave_no_trace() {
     let office = Office::open();
     let before = office.world.records().len();
     let public = routes().filter(|it| it.door == Door::Public);
-    // How people sign in and consent, and runs join, has tests of its own.
-    for route in public.filter(|it| {
-        !matches!(
-            it.asks,
-            Asks::WaitingTask | Asks::WhoItIs | Asks::Client | Asks::Person(_)
-        )
-    }) {
+    // What the others ask of whom is tried in `laws.rs`.
+    for route in public.filter(|it| it.asks == Asks::Nothing) {
         assert_eq!(
             (route.asks, route.method),
             (Asks::Nothing, "GET"),

@@ -1,14 +1,13 @@
-//! What needs no server: verifying, exporting and rebuilding a log from files.
+//! What needs no server: verifying, exporting and replaying a log from files.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
     fs, io,
     path::{Path, PathBuf},
 };
 
 use ambit_audit::{Checkpoint, Directory, TileSource, VerifierKey, export, verify};
 use ambit_core::json::Value;
-use ambit_engine::{Archive, RebuildError, TABLES};
+use ambit_engine::{RebuildError, TABLES};
 use ambit_store::{ArchiveTiles, Mark, SqliteArchive, open_to_read};
 
 use super::{super::tasks::counted, Session};
@@ -23,6 +22,9 @@ use crate::{
 const KEY_FILE: &str = "log.vkey";
 /// The longest known checkpoint that is read, in bytes.
 const CHECKPOINT_BYTES_MAX: u64 = 64 * 1024;
+
+/// How many acts without a known outcome are named to people; `-o json` names all.
+const OPEN_ACTS_SHOWN: usize = 20;
 
 /// What is verified, and against what.
 #[derive(Clone, Debug, Default)]
@@ -87,7 +89,7 @@ pub(crate) fn check(session: &Session, asked: Asked) -> Result<(), Problem> {
     told(session, &ArchiveTiles(&database(&state)?), &trusted)
 }
 
-fn marked(path: &Path, key: &VerifierKey) -> Result<Checkpoint, Problem> {
+pub(super) fn marked(path: &Path, key: &VerifierKey) -> Result<Checkpoint, Problem> {
     let mark = Mark::at(path).read(key);
     let mark = mark.map_err(|error| {
         let attempt = format!("compare the log with its rollback mark {}", path.display());
@@ -159,42 +161,6 @@ pub(crate) fn write(session: &Session, to: &Path) -> Result<(), Problem> {
     session.output.thing(&answer, &text)
 }
 
-/// Folds the whole log again and compares the tables.
-pub(crate) fn rebuild(session: &Session) -> Result<(), Problem> {
-    let archive = database(&session.state_of_a_server()?)?;
-    let rebuilt = ambit_engine::rebuild(&archive).map_err(unfounded)?;
-    let failed = |error| Problem::failed("read the log", error);
-    let mut differing = BTreeSet::new();
-    let mut rows = 0;
-    for (table, again) in &rebuilt.tables {
-        let kept: BTreeMap<_, _> = archive.rows(table).map_err(failed)?.into_iter().collect();
-        rows += kept.len();
-        let keys = kept.keys().chain(again.keys());
-        let keys = keys.filter(|key| kept.get(*key) != again.get(*key));
-        differing.extend(keys.map(|key| format!("{table}: {key}")));
-    }
-    for line in &differing {
-        session.output.line(line)?;
-    }
-    if !differing.is_empty() {
-        let count = differing.len();
-        return Err(Problem::CheckFailed(format!(
-            "{count} rows do not follow from the log"
-        )));
-    }
-    let answer = Value::object([
-        ("records", Value::from(rebuilt.records)),
-        ("rows", (rows as u64).into()),
-        ("digest", rebuilt.digest.to_string().into()),
-    ]);
-    let ok = session.output.paint(Tone::Good, "ok");
-    let text = format!(
-        "{ok} {} records give the same {rows} rows, byte for byte",
-        rebuilt.records
-    );
-    session.output.thing(&answer, &text)
-}
-
 /// Derives every decision again from the facts in its record and the policies that it names.
 pub(crate) fn replay(session: &Session) -> Result<(), Problem> {
     let archive = database(&session.state_of_a_server()?)?;
@@ -219,7 +185,7 @@ pub(crate) fn replay(session: &Session) -> Result<(), Problem> {
     session.output.thing(&answer, &text)
 }
 
-fn unfounded(error: RebuildError) -> Problem {
+pub(super) fn unfounded(error: RebuildError) -> Problem {
     Problem::failed("derive anything from the log", error)
 }
 
@@ -244,7 +210,15 @@ fn told(session: &Session, source: &impl TileSource, trusted: &Trusted) -> Resul
         ("root", verified.checkpoint.root.to_string().into()),
         ("first_at", time(verified.first_at)),
         ("last_at", time(verified.last_at)),
-        ("open_acts", verified.open_acts.into()),
+        ("open_acts", (verified.open_acts.len() as u64).into()),
+        (
+            "open",
+            verified
+                .open_acts
+                .iter()
+                .map(|(it, _)| it.to_string())
+                .collect(),
+        ),
         ("key", trusted.key.to_string().into()),
         ("key_from", trusted.key_from.as_str().into()),
         (
@@ -260,7 +234,7 @@ fn told(session: &Session, source: &impl TileSource, trusted: &Trusted) -> Resul
         verified.checkpoint.size,
         cell(&answer, "first_at"),
         cell(&answer, "last_at"),
-        counted(verified.open_acts as usize, "act"),
+        counted(verified.open_acts.len(), "act"),
         trusted.key_from,
     );
     let text = trusted.known.iter().fold(text, |text, known| {
@@ -269,10 +243,14 @@ fn told(session: &Session, source: &impl TileSource, trusted: &Trusted) -> Resul
             known.size
         )
     });
+    let open = verified.open_acts.iter().take(OPEN_ACTS_SHOWN);
+    let text = open.fold(text, |text, (decision, task)| {
+        format!("{text}\n   unknown: {decision} of {task}; ask its server, and see `ambit log why {decision}`")
+    });
     session.output.thing(&answer, &text)
 }
 
-fn database(state: &StateDirectory) -> Result<SqliteArchive, Problem> {
+pub(super) fn database(state: &StateDirectory) -> Result<SqliteArchive, Problem> {
     if !state.database().exists() {
         return Err(Problem::NotFound(format!(
             "the log in {} is gone; `ambit recover` opens a new one",
