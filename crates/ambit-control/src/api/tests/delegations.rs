@@ -278,8 +278,10 @@ const SHOWN: (&str, &str) = ("subject_token", "SUBJECT");
 const KIND: (&str, &str) = ("subject_token_type", ACCESS);
 const GIVEN: (&str, &str) = ("delegation", "MINE");
 
+type Fields = &'static [(&'static str, &'static str)];
+
 /// What is refused: the parameters, the standard's code, and what the description says.
-const REFUSED: [(&[(&str, &str)], &str, &str); 13] = [
+const REFUSED: [(Fields, &str, &str); 13] = [
     (&[KIND, GIVEN], "invalid_request", "subject_token"),
     (&[SHOWN, GIVEN], "invalid_request", "subject_token_type"),
     (&[SHOWN, KIND], "invalid_request", "`delegation` is missing"),
