@@ -47,6 +47,7 @@ use ambit_identity::{dpop::NonceKey, replay::ReplayCache, token::assertion::Clie
 
 #[cfg(test)]
 pub(crate) use self::consent::end_if_abandoned;
+pub(crate) use self::redirect::Redirect;
 pub(crate) use self::{
     authorize::authorize,
     consent::{decide, show},

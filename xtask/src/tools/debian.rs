@@ -1,4 +1,4 @@
-//! What comes from Debian packages: the sandbox, Go, and what npm and Python need to install.
+//! What comes from Debian packages: the sandbox, a browser, Go, and what npm and Python need to install.
 
 use std::path::Path;
 use std::process::Command;
@@ -22,6 +22,10 @@ const PACKAGES: &[Package] = &[
         is_there: || starts("bwrap", "--version"),
     },
     Package {
+        name: "chromium",
+        is_there: || starts("chromium", "--version"),
+    },
+    Package {
         name: "golang-go",
         is_there: || starts("go", "version"),
     },
@@ -32,6 +36,10 @@ const PACKAGES: &[Package] = &[
                 .join("src/golang.org/x/mod/sumdb/tlog")
                 .is_dir()
         },
+    },
+    Package {
+        name: "openssl",
+        is_there: || starts("openssl", "version"),
     },
     Package {
         name: "npm",

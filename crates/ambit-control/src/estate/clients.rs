@@ -7,7 +7,6 @@ use ambit_core::{
     estate::{Client, ClientKeys},
 };
 use ambit_identity::jose::{Algorithm, JwkSet, KeyUse, VerifyingKeys};
-use axum::http::Uri;
 
 use super::{
     Known,
@@ -16,13 +15,10 @@ use super::{
     issuers::{https, key_set},
     problem::Problems,
 };
+use crate::oauth::{REDIRECTS_MAX, Redirect};
 
 /// The most clients of an estate.
 pub const CLIENTS_MAX: usize = 256;
-/// The most addresses to which a client may have people sent back.
-const REDIRECTS_MAX: usize = 16;
-/// The longest of them, in bytes.
-const REDIRECT_BYTES_MAX: usize = 2048;
 
 /// Reads the clients by their names.
 pub(super) fn read(
@@ -136,44 +132,19 @@ fn redirects_of(field: &Field<'_>) -> Option<Vec<String>> {
     read.into_iter().collect()
 }
 
-/// Reads an address: `https`, plain `http` for this machine alone (RFC 8252 §7.3), or a scheme of the program's own with
-/// a domain in it (§7.1).
+/// Reads an address to which people may be sent back.
 fn redirect(field: &Field<'_>) -> Option<String> {
     let text = field.text()?;
-    let fits = text.len() <= REDIRECT_BYTES_MAX
-        && text.bytes().all(|it| it.is_ascii_graphic())
-        && !text.contains(['#', '*', '\\'])
-        && match text.split_once(':') {
-            Some(("https", _)) => web(text).is_some(),
-            Some(("http", _)) => web(text).is_some_and(|host| is_this_machine(&host)),
-            Some((scheme, rest)) => is_own_scheme(scheme) && rest.starts_with('/'),
-            None => false,
-        };
-    if !fits {
-        field.problem(format!(
-            "`{text}` is no address for people to come back to; write `https://HOST/PATH`, `http://127.0.0.1/PATH` or \
-             `com.example.app:/PATH`, without `#` or `*`"
-        ));
+    match Redirect::parse(text) {
+        Ok(_) => Some(text.to_owned()),
+        Err(what) => {
+            field.problem(format!(
+                "`{text}` is no address for people to come back to: it {what}; write `https://HOST/PATH`, \
+                 `http://127.0.0.1/PATH` or `com.example.app:/PATH`, without `#` or `*`"
+            ));
+            None
+        }
     }
-    fits.then(|| text.to_owned())
-}
-
-fn web(text: &str) -> Option<String> {
-    let uri = text.parse::<Uri>().ok()?;
-    let authority = uri.authority()?;
-    let bare = !authority.as_str().contains('@') && !authority.host().is_empty();
-    bare.then(|| authority.host().to_owned())
-}
-
-fn is_this_machine(host: &str) -> bool {
-    matches!(host, "127.0.0.1" | "[::1]" | "localhost")
-}
-
-fn is_own_scheme(scheme: &str) -> bool {
-    let plain = |it: u8| it.is_ascii_lowercase() || it.is_ascii_digit() || b"+-.".contains(&it);
-    scheme.starts_with(|it: char| it.is_ascii_lowercase())
-        && scheme.contains('.')
-        && scheme.bytes().all(plain)
 }
 
 fn is_true(field: &Field<'_>) -> Option<()> {
@@ -302,8 +273,8 @@ mod tests {
         check(&many(REDIRECTS_MAX), "");
         check(&many(REDIRECTS_MAX + 1), "at most 16");
         let long = |bytes: usize| format!("https://a.example/{}", "a".repeat(bytes - 18));
-        one(&long(REDIRECT_BYTES_MAX), "");
-        one(&long(REDIRECT_BYTES_MAX + 1), "come back to");
+        one(&long(crate::oauth::REDIRECT_BYTES_MAX), "");
+        one(&long(crate::oauth::REDIRECT_BYTES_MAX + 1), "come back to");
     }
 
     #[test]

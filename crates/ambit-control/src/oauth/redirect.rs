@@ -7,7 +7,7 @@ pub const REDIRECT_BYTES_MAX: usize = 2048;
 
 /// An address to which a person can be sent back.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub(super) struct Redirect {
+pub(crate) struct Redirect {
     /// As it is written.
     text: String,
     /// Its scheme, host and port as forms name them (CSP Level 3 `form-action`).
@@ -33,11 +33,13 @@ impl Redirect {
     ///
     /// # Errors
     /// What is wrong with it.
-    pub(super) fn parse(text: &str) -> Result<Self, &'static str> {
+    pub(crate) fn parse(text: &str) -> Result<Self, &'static str> {
         if text.is_empty() || text.len() > REDIRECT_BYTES_MAX {
             return Err("is empty or too long");
         }
-        if !text.bytes().all(|it| it.is_ascii_graphic()) || text.contains(['#', '\\', '"', '<']) {
+        if !text.bytes().all(|it| it.is_ascii_graphic())
+            || text.contains(['#', '*', '\\', '"', '<'])
+        {
             return Err("has a fragment, or characters that no address has");
         }
         let (scheme, rest) = text.split_once(':').ok_or("has no scheme")?;
@@ -81,7 +83,11 @@ impl Redirect {
             .bytes()
             .next()
             .is_some_and(|it| it.is_ascii_lowercase());
-        if !begins || !scheme.bytes().all(is_word) || !scheme.contains('.') || rest.is_empty() {
+        if !begins
+            || !scheme.bytes().all(is_word)
+            || !scheme.contains('.')
+            || !rest.starts_with('/')
+        {
             return Err("has a scheme that is neither https nor a domain's name reversed");
         }
         Ok(Self {
@@ -218,6 +224,8 @@ mod tests {
         check("myapp://cb", Err("neither https"));
         check("Com.Example.app:/cb", Err("neither https"));
         check("com.example.app:", Err("neither https"));
+        check("com.example.app:cb", Err("neither https"));
+        check("https://*.example/cb", Err("fragment"));
         check("https://user@app.example/", Err("unusual"));
         check("https://a;script-src.example/", Err("unusual"));
         check("https://app.example/#x", Err("fragment"));

@@ -4,7 +4,7 @@ use std::{cmp::Ordering, collections::BTreeSet};
 
 use ambit_core::{
     AgentName, Label, Labels,
-    estate::{Approver, Containment, Delegable, Estate, LeastBinding, Starters, Template},
+    estate::{Approver, Bound, Containment, Delegable, Estate, LeastBinding, Starters, Template},
 };
 
 use super::{
@@ -42,11 +42,13 @@ pub(crate) fn gives(estate: &Estate, template: &Template) -> Vec<String> {
     let tools = tools.values().map(Offered::describe);
     let reads = template.reads.iter();
     let reads = reads.map(|it| format!("resources and prompts of server {it}"));
+    let is_held = template.tools.values().any(|it| it.approval == Bound::Held);
     let bounds = [
         format!("at most {} calls in all", template.calls_max),
         emits(&template.may_emit),
-        approver(template.approver).to_owned(),
     ];
+    let held = is_held.then(|| format!("{} what is held", approver(template.approver)));
+    let bounds = bounds.into_iter().chain(held);
     let all = tools.chain(reads).chain(bounds);
     all.map(|it| crate::visible::visible(&it)).collect()
 }

@@ -13,6 +13,7 @@
 mod canary;
 mod clients;
 mod conformance;
+mod consent;
 mod docs;
 mod log;
 mod oauth;

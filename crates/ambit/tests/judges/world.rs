@@ -47,6 +47,16 @@ impl World {
         grants: &str,
         prepare: impl FnOnce(&Self),
     ) -> Self {
+        Self::start_configured("", upstreams, grants, prepare)
+    }
+
+    /// Does the same with more `settings` of the server.
+    pub(crate) fn start_configured(
+        settings: &str,
+        upstreams: &[Upstream],
+        grants: &str,
+        prepare: impl FnOnce(&Self),
+    ) -> Self {
         let directory = tempfile::Builder::new().prefix("ambit-").tempdir().unwrap();
         let root = directory.path();
         // The second person reaches the control socket, which is not in the state directory.
@@ -55,6 +65,7 @@ impl World {
             fs::create_dir(root.join(folder)).unwrap();
         }
         write_estate(&root.join("estate"), upstreams);
+        fs::write(root.join("settings.toml"), settings).unwrap();
         let (server, public) = spawn(root);
         let world = Self {
             directory,
@@ -301,16 +312,23 @@ fn shown_to_judges() -> Vec<PathBuf> {
     shown
 }
 
-/// As root two people share a server that `ambit serve` runs; otherwise there is one, with `ambit dev`.
+/// As root two people share a server that `ambit serve` runs; otherwise there is one, with `ambit dev` where there are no
+/// settings.
 fn spawn(root: &Path) -> (Child, String) {
     let mut command = Command::new(env!("CARGO_BIN_EXE_ambit"));
     command.arg("--state").arg(root.join("state"));
-    if is_root() {
+    let more = fs::read_to_string(root.join("settings.toml")).unwrap();
+    if is_root() || !more.is_empty() {
         let public = free_address();
+        let group = if is_root() {
+            format!("control_group = {SECOND_USER}\n")
+        } else {
+            String::new()
+        };
         let settings = format!(
             "trust_domain = \"judges.example\"\nestate = \"{}\"\n\n[doors]\ngateway = \"127.0.0.1:0\"\n\
-             health = \"127.0.0.1:0\"\ncontrol = \"{}\"\ncontrol_group = {SECOND_USER}\n\n\
-             [public]\nlisten = \"{public}\"\nurl = \"https://localhost:{}\"\n",
+             health = \"127.0.0.1:0\"\ncontrol = \"{}\"\n{group}\n\
+             [public]\nlisten = \"{public}\"\nurl = \"https://localhost:{}\"\n{more}",
             root.join("estate").display(),
             root.join("people/control.sock").display(),
             public.port(),
@@ -337,7 +355,7 @@ fn spawn(root: &Path) -> (Child, String) {
     assert!(told.contains("Ambit serves"), "{told}{complaints}");
     let public = told.rsplit_once("anybody").unwrap().1;
     let public = public.split_whitespace().next().unwrap().to_owned();
-    if is_root() {
+    if is_root() || !more.is_empty() {
         let socket = root.join("state/control.sock");
         let _ = fs::remove_file(&socket);
         std::os::unix::fs::symlink(root.join("people/control.sock"), socket).unwrap();
@@ -346,7 +364,7 @@ fn spawn(root: &Path) -> (Child, String) {
 }
 
 /// Returns an address of the loopback that nobody listens at.
-fn free_address() -> SocketAddr {
+pub(crate) fn free_address() -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     listener.local_addr().unwrap()
 }

@@ -100,6 +100,7 @@ fn says(page: &Page) {
         "answers tickets",
         "tickets.refund (write, reversible), held until a person approves each call",
         "at most 20 calls in all",
+        "another person must approve what is held",
         "for=\"p.ticket\"",
         "<option value=\"15m\">",
         "<dd>ana</dd>",

@@ -173,7 +173,7 @@ impl Scene<'_> {
                 .text(&visible(&agent.purpose))
                 .with(", owned by ")
                 .text(&agent.owner)
-                .with("</dd>\n<dt>Until it ends, it may use</dt>\n<dd><ul class=\"does\">\n");
+                .with("</dd>\n<dt>Until it ends, this and no more</dt>\n<dd><ul class=\"does\">\n");
         for line in plan::gives(self.estate, template) {
             body = body.with("<li>").text(&line).with("</li>\n");
         }

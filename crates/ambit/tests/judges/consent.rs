@@ -1,0 +1,249 @@
+//! Clients of others, with a person in front of a real browser: from nothing but a URL to a tool's answer.
+//!
+//! The provider at which the person signs in is another's, too. `judges/browser` has the drivers.
+
+use std::{
+    fs,
+    io::{BufRead, BufReader, Write},
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+};
+
+use ambit_core::json::{self, Value};
+
+use super::world::{
+    Beside, JUDGE, Upstream, World, free_address, judge, succeed, tool, tools, workspace,
+};
+
+/// Where Debian puts the browser.
+const CHROMIUM: &str = "/usr/bin/chromium";
+
+/// A world in which ada signs in at a provider, and clients from elsewhere come.
+struct Town {
+    world: World,
+    provider: String,
+    /// What a client's host shows, and its key.
+    certificate: PathBuf,
+    resource: String,
+    _keys: tempfile::TempDir,
+    _provider: Beside,
+}
+
+impl Town {
+    fn open() -> Self {
+        let keys = tempfile::tempdir().unwrap();
+        let certificate = keys.path().join("client.pem");
+        certify(keys.path());
+        let address = free_address();
+        let provider = format!("http://{address}");
+        let settings = format!(
+            "\n[sign_in]\nissuer = \"{provider}\"\nclient_id = \"ambit\"\n\n\
+             [outbound]\ninner_networks = [\"127.0.0.1/32\", \"::1/128\"]\nroots = \"{}\"\n",
+            certificate.display()
+        );
+        let mut beside = None;
+        let upstreams = [Upstream::stdio("everything", &["stdio"], "")];
+        let grants = "[tools.everything.echo]\narguments = { message = { equals_parameter = \"message\" } }\n";
+        let world = World::start_configured(&settings, &upstreams, grants, |world| {
+            let mut node = Command::new(tool("node"));
+            node.arg(judge("browser/provider.mjs")).arg(modules());
+            node.arg(address.port().to_string());
+            node.arg(format!("{}/sign-in/callback", world.public()));
+            let (running, said) = Beside::start(node);
+            assert!(said.starts_with("provider "), "{said}");
+            beside = Some(running);
+            declare(world, &provider);
+        });
+        let resource = format!("{}/s/everything/mcp", gateway(&world));
+        Self {
+            world,
+            provider,
+            certificate,
+            resource,
+            _keys: keys,
+            _provider: beside.unwrap(),
+        }
+    }
+
+    /// Has a client of `library` come, ends its task while it pauses, and returns what it says.
+    fn consent(&self, library: &str) -> Value {
+        let text = |path: &Path| Value::from(path.to_str().unwrap());
+        let asked = Value::object([
+            ("modules", text(&modules())),
+            ("library", library.into()),
+            ("python", text(&tool("python"))),
+            ("issuer", self.world.public().into()),
+            ("provider", self.provider.as_str().into()),
+            ("resource", self.resource.as_str().into()),
+            ("certificate", text(&self.certificate)),
+            ("key", text(&self.certificate.with_extension("key"))),
+            ("chromium", CHROMIUM.into()),
+            ("shots", text(&workspace().join("target/consent"))),
+            ("tool", "echo".into()),
+            ("arguments", Value::object([("message", "hello".into())])),
+        ]);
+        let path = self.world.path("asked.json");
+        fs::write(&path, asked.to_canonical()).unwrap();
+        let roots = self.world.path("work/svid/bundle.pem");
+        let mut node = Command::new(tool("node"));
+        node.arg(judge("browser/consent.mjs")).arg(path);
+        node.env("NODE_EXTRA_CA_CERTS", &roots)
+            .env("SSL_CERT_FILE", &roots);
+        let mut running = node
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut input = running.stdin.take().unwrap();
+        let mut last = String::new();
+        for line in BufReader::new(running.stdout.take().unwrap()).lines() {
+            last = line.unwrap();
+            if last.starts_with("{\"paused\"") {
+                let task = self.world.active_task();
+                let trace = self.world.done(&["log", "trace", &task]);
+                assert!(trace.contains("by consent"), "{trace}");
+                self.world.done(&["task", "end", &task]);
+                input.write_all(b"\n").unwrap();
+            }
+        }
+        let status = running.wait().unwrap();
+        assert!(status.success(), "{library}: {last}");
+        json::parse(last.as_bytes()).unwrap()
+    }
+}
+
+/// Writes ada's name at the provider, and a template for clients that come with nothing.
+fn declare(world: &World, provider: &str) {
+    let people = world.path("estate/estate.toml");
+    let text = fs::read_to_string(&people).unwrap();
+    let oidc = format!("oidc = {{ issuer = \"{provider}\", subject = \"ada\" }}\nroles");
+    let text = text.replacen("roles", &oidc, 1);
+    fs::write(people, format!("[tokens]\nbearer = true\n\n{text}")).unwrap();
+    let template = world.path(&format!("estate/templates/{JUDGE}.toml"));
+    let text = fs::read_to_string(&template).unwrap();
+    let text = text.replace(
+        "containment = \"required\"",
+        "containment = \"optional\"\nbinding = \"bearer\"\nbearer = \"acts\"",
+    );
+    let parameters = "\n[parameters.message]\ndescription = \"What may be said\"\ntype = \"text\"\nbytes_max = 100\n\n\
+         [parameters.count]\ndescription = \"How often\"\ntype = \"integer\"\nmin = 1\nmax = 9\n\n\
+         [parameters.loud]\ndescription = \"Whether loudly\"\ntype = \"boolean\"\n\n";
+    let other = text.replace("Judge Ambit", "Look at nothing");
+    fs::write(template, text + parameters).unwrap();
+    // A second one, so that there is something to pick from.
+    let other = other + "\n[tools.everything.echo]\n";
+    fs::write(world.path("estate/templates/other.toml"), other).unwrap();
+    let agent = world.path(&format!("estate/agents/{JUDGE}.toml"));
+    let text = fs::read_to_string(&agent).unwrap();
+    let templates = format!("[\"{JUDGE}\"]");
+    assert!(text.contains(&templates), "{text}");
+    let both = format!("[\"{JUDGE}\", \"other\"]");
+    fs::write(agent, text.replace(&templates, &both)).unwrap();
+}
+
+/// Makes a certificate for `localhost` that signs itself.
+fn certify(directory: &Path) {
+    let mut openssl = Command::new("openssl");
+    openssl.current_dir(directory).args([
+        "req",
+        "-x509",
+        "-newkey",
+        "ec",
+        "-pkeyopt",
+        "ec_paramgen_curve:P-256",
+        "-nodes",
+        "-days",
+        "2",
+        "-subj",
+        "/CN=localhost",
+        "-addext",
+        "subjectAltName=DNS:localhost",
+        "-addext",
+        "basicConstraints=critical,CA:FALSE",
+        "-keyout",
+        "client.key",
+        "-out",
+        "client.pem",
+    ]);
+    succeed(&openssl.output().unwrap(), &["openssl"]);
+}
+
+/// Returns how clients name the gateway.
+fn gateway(world: &World) -> String {
+    let start = [
+        "task", "start", JUDGE, "--for", JUDGE, "--svid", "svid", "-o", "json",
+    ];
+    let parameters = [
+        "--param",
+        "message=x",
+        "--param",
+        "count=1",
+        "--param",
+        "loud=true",
+    ];
+    let started = world.done(&[&start[..], &parameters].concat());
+    let started = json::parse(started.as_bytes()).unwrap();
+    let text = |name| started.get(name).and_then(Value::as_str).unwrap();
+    world.done(&["task", "end", text("task")]);
+    format!(
+        "https://localhost:{}",
+        text("gateway").rsplit(':').next().unwrap()
+    )
+}
+
+fn modules() -> PathBuf {
+    tools().join("npm/node_modules")
+}
+
+/// Checks that a client got a token of this kind, called the tool, and could do nothing once the task had ended.
+fn check(told: &Value, kind: &str, late: &[&str]) {
+    assert!(told.get("error").is_none(), "{told:?}");
+    let text = |name| told.get(name).and_then(Value::as_str).unwrap_or_default();
+    assert_eq!(text("token_type").to_lowercase(), kind, "{told:?}");
+    assert!(text("called").contains("Echo: hello"), "{told:?}");
+    assert!(late.iter().any(|it| text("late").contains(it)), "{told:?}");
+    assert!(!text("late").contains("Echo"), "{told:?}");
+    // Its document, from another address that sends one there: who follows it could be sent anywhere.
+    assert!(text("rogue").contains("the answer is 302"), "{told:?}");
+    for name in ["violations", "strangers"] {
+        assert_eq!(told.get(name).unwrap().to_canonical(), "[]", "{name}");
+    }
+}
+
+/// How a client hears that its task is over: its call is refused, or its token.
+const OVER: [&str; 5] = [
+    "task_ended",
+    "invalid_token",
+    "invalid_grant",
+    "Unauthorized",
+    "Error",
+];
+
+#[test]
+fn the_typescript_sdk_comes_by_a_browser() {
+    check(&Town::open().consent("sdk"), "bearer", &OVER);
+}
+
+#[test]
+fn the_python_sdk_comes_by_a_browser() {
+    check(&Town::open().consent("python"), "bearer", &OVER);
+}
+
+#[test]
+fn openid_client_comes_by_a_browser() {
+    check(
+        &Town::open().consent("openid-client"),
+        "dpop",
+        &["invalid_grant"],
+    );
+}
+
+#[test]
+fn oauth4webapi_comes_by_a_browser() {
+    let told = Town::open().consent("oauth4webapi");
+    check(&told, "dpop", &OVER);
+    assert_eq!(
+        told.get("again").and_then(Value::as_str),
+        Some("invalid_grant")
+    );
+}
