@@ -2,10 +2,12 @@
 
 mod archive;
 mod bundle;
+mod bundle_document;
 mod certificate;
 mod checkpoint;
 mod client_document;
 mod connect;
+mod details;
 mod estate;
 mod events;
 mod framing;
@@ -49,4 +51,6 @@ pub const TARGETS: &[Target] = &[
     proof::TARGET,
     key_set::TARGET,
     client_document::TARGET,
+    bundle_document::TARGET,
+    details::TARGET,
 ];

@@ -259,3 +259,6 @@ fn single<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Result<Option<&'a st
 static DPOP: HeaderName = HeaderName::from_static("dpop");
 /// How a token in a URL begins (RFC 6750 §2.3).
 const IN_QUERY: &str = "access_token=";
+
+#[cfg(test)]
+mod tests;

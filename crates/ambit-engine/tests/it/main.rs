@@ -21,4 +21,5 @@ mod rebuild;
 mod reinstate;
 mod support;
 mod token_exchange;
+mod token_laws;
 mod tokens;

@@ -33,20 +33,39 @@ fn key(seed: &[u8]) -> KeyBinding {
     }
 }
 
+/// Asks for a token of the whole task, for a client of one's own.
+pub(crate) fn asking() -> TokenAsk {
+    TokenAsk {
+        client: CLIENT.to_owned(),
+        audience: PLACE.to_owned(),
+        binding: key(b"own"),
+        ttl: ACCESS_TOKEN_TTL,
+        refreshable: Refreshable::No,
+        grant: Grant::ClientCredentials,
+        parent: None,
+        details: None,
+    }
+}
+
+/// Shows a refresh token, as whoever got it does.
+pub(crate) fn refreshing(text: &str) -> RefreshAsk {
+    RefreshAsk {
+        text: text.to_owned(),
+        client: CLIENT.to_owned(),
+        binding: key(b"own"),
+        ttl: ACCESS_TOKEN_TTL,
+        audience: None,
+    }
+}
+
 fn issue(
     world: &mut World,
     caller: &InstanceCaller,
     refreshable: Refreshable,
 ) -> Result<TokenGrant, TokenRefusal> {
     let ask = TokenAsk {
-        client: CLIENT.to_owned(),
-        audience: PLACE.to_owned(),
-        binding: key(b"own"),
-        ttl: ACCESS_TOKEN_TTL,
         refreshable,
-        grant: Grant::ClientCredentials,
-        parent: None,
-        details: None,
+        ..asking()
     };
     let (handle, caller, moment) = (world.handle.clone(), caller.clone(), world.clock.moment());
     world.run(async move {
@@ -57,13 +76,7 @@ fn issue(
 }
 
 fn refresh(world: &mut World, text: &str, change: impl FnOnce(&mut RefreshAsk)) -> String {
-    let mut ask = RefreshAsk {
-        text: text.to_owned(),
-        client: CLIENT.to_owned(),
-        binding: key(b"own"),
-        ttl: ACCESS_TOKEN_TTL,
-        audience: None,
-    };
+    let mut ask = refreshing(text);
     change(&mut ask);
     let (handle, moment) = (world.handle.clone(), world.clock.moment());
     match world.run(async move { handle.refresh_token(ask, moment).await }) {
@@ -236,16 +249,7 @@ fn asi03_issuing_races_a_revocation() {
         );
         let (issuing, moments) = (world.handle.clone(), [clock.moment(), clock.moment()]);
         let [one, two] = moments;
-        let ask = TokenAsk {
-            client: CLIENT.to_owned(),
-            audience: PLACE.to_owned(),
-            binding: key(b"own"),
-            ttl: ACCESS_TOKEN_TTL,
-            refreshable: Refreshable::No,
-            grant: Grant::ClientCredentials,
-            parent: None,
-            details: None,
-        };
+        let ask = asking();
         let target = Target::Task(task);
         let by = caller.clone();
         let got = world.run(async move {

@@ -111,3 +111,22 @@ fn authlib_gets_uses_and_gives_up_a_token() {
     assert_eq!(told.get("late"), Some(&Value::Integer(401)));
     assert_eq!(told.get("revoked"), Some(&Value::Integer(200)));
 }
+
+/// The suite of MCP finds in the metadata all that its clients need, where people can sign in.
+#[test]
+fn the_metadata_is_what_mcp_asks_of_an_authorization_server() {
+    let world = World::start_configured(SIGN_IN, &[], "", |_| ());
+    let mut suite = Command::new(tool("conformance"));
+    suite
+        .args(["authorization", "--url", world.public(), "--verbose"])
+        .args(["--scenario", "authorization-server-metadata-endpoint"])
+        .args(["--client-id", "desk"])
+        .current_dir(world.path("work"))
+        .env("NODE_EXTRA_CA_CERTS", world.roots());
+    let told = succeed(&suite.output().unwrap(), &["the suite"]);
+    assert!(told.contains("0 failed, 0 warnings"), "{told}");
+}
+
+/// A provider that nobody asks.
+pub(crate) const SIGN_IN: &str =
+    "\n[sign_in]\nissuer = \"https://id.judges.example\"\nclient_id = \"ambit\"\n";

@@ -1,0 +1,58 @@
+//! How many proofs are remembered.
+
+use ambit_core::{Millis, json::Value};
+use ambit_identity::{
+    SvidKey,
+    jose::{KeyUse, Signer, SigningKey},
+};
+
+use super::*;
+
+const NOW: Timestamp = Timestamp::from_millis(1_800_000_000_000);
+const URL: &str = "https://gate.example/mcp";
+
+fn proof(id: &str) -> dpop::Proof {
+    let key = SvidKey::generate([3; 32]).unwrap();
+    let key = SigningKey::from_svid_key(&key, KeyUse::Signature).unwrap();
+    let claims = Value::object([
+        ("jti", id.into()),
+        ("htm", "POST".into()),
+        ("htu", URL.into()),
+        ("iat", (NOW.as_millis() / 1000).into()),
+    ]);
+    let signer = Signer::with_embedded_key(Arc::new(key), "dpop+jwt");
+    let request = ProvedRequest {
+        method: "POST",
+        url: URL,
+        access_token: None,
+        nonces: None,
+        now: NOW,
+    };
+    dpop::verify(&signer.sign(&claims).unwrap(), &request).unwrap()
+}
+
+/// At the maximum the last proof is taken; one beyond, nobody's is until some are over.
+#[test]
+fn proofs_are_remembered_up_to_a_maximum() {
+    let tokens = Tokens::new(TokenConfig {
+        url: "https://gate.example".to_owned(),
+        issuer: "https://ambit.example".to_owned(),
+        trust_domain: "example.org".parse().unwrap(),
+        verifiers: Arc::new(|| None),
+        nonce_chance: [1; 32],
+    });
+    let others = ReplayOwner::Assertion { issuer: "others" };
+    let until = NOW.plus(Millis::from_seconds(60));
+    for count in 1..PROOFS_REMEMBERED_MAX {
+        let mut proofs = tokens.proofs.lock().unwrap();
+        let _first = proofs
+            .admit(others, &count.to_string(), until, NOW)
+            .unwrap();
+    }
+    let (last, beyond) = (proof("last"), proof("beyond"));
+    assert_eq!(tokens.spend(&last, NOW), Ok(()));
+    assert_eq!(tokens.spend(&beyond, NOW), Err(Unidentified::Busy));
+    let again = tokens.spend(&last, NOW);
+    assert!(matches!(again, Err(Unidentified::Proof(_))), "{again:?}");
+    assert_eq!(tokens.spend(&beyond, until), Ok(()));
+}
