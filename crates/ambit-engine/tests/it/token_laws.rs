@@ -10,7 +10,7 @@ use ambit_engine::{
 };
 use ambit_identity::InstanceCaller;
 use ambit_testkit::{World, office};
-use proptest::prelude::*;
+use proptest::{option, prelude::*, sample::select};
 
 use crate::tokens::{asking, refreshing};
 
@@ -20,8 +20,8 @@ enum Move {
     Start,
     Issue {
         task: usize,
-        refreshable: bool,
-        narrow: bool,
+        refreshable: Refreshable,
+        details: Option<&'static str>,
     },
     Refresh {
         text: usize,
@@ -45,8 +45,8 @@ enum Move {
 fn moves() -> impl Strategy<Value = Move> {
     prop_oneof![
         2 => Just(Move::Start),
-        6 => (0..4_usize, any::<bool>(), any::<bool>())
-            .prop_map(|(task, refreshable, narrow)| Move::Issue { task, refreshable, narrow }),
+        6 => (0..4_usize, select(vec![Refreshable::Yes, Refreshable::No]), option::of(Just(PART)))
+            .prop_map(|(task, refreshable, details)| Move::Issue { task, refreshable, details }),
         4 => (0..8_usize).prop_map(|text| Move::Refresh { text }),
         2 => (0..8_usize, any::<bool>()).prop_map(|(token, family)| Move::GiveUp { token, family }),
         1 => (0..4_usize).prop_map(|task| Move::End { task }),
@@ -79,8 +79,8 @@ impl Story {
             Move::Issue {
                 task,
                 refreshable,
-                narrow,
-            } => self.issue(*task, *refreshable, *narrow),
+                details,
+            } => self.issue(*task, *refreshable, *details),
             Move::Refresh { text } => self.refresh(*text),
             Move::GiveUp { token, family } => self.give_up(*token, *family),
             Move::End { task } => self.end(*task),
@@ -99,17 +99,13 @@ impl Story {
         }
     }
 
-    fn issue(&mut self, task: usize, refreshable: bool, narrow: bool) {
+    fn issue(&mut self, task: usize, refreshable: Refreshable, details: Option<&str>) {
         let Some((id, caller)) = self.tasks.get(task).cloned() else {
             return;
         };
         let ask = TokenAsk {
-            refreshable: if refreshable {
-                Refreshable::Yes
-            } else {
-                Refreshable::No
-            },
-            details: narrow.then(|| json::parse(PART.as_bytes()).expect("details")),
+            refreshable,
+            details: details.map(|it| json::parse(it.as_bytes()).expect("details")),
             ..asking()
         };
         let (handle, moment) = (self.world.handle.clone(), self.world.clock.moment());
@@ -119,7 +115,7 @@ impl Story {
         });
         assert!(got.is_err() || !self.ended.contains(&id), "{got:?}");
         if let Ok(granted) = &got {
-            assert_eq!(granted.access().part.is_some(), narrow);
+            assert_eq!(granted.access().part.is_some(), details.is_some());
         }
         self.keep(got);
     }
