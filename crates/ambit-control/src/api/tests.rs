@@ -6,6 +6,7 @@ mod consent_attacks;
 mod consent_limits;
 mod doors;
 mod ended;
+mod federation;
 mod laws;
 mod oauth;
 mod people;
