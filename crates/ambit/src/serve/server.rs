@@ -6,6 +6,7 @@ use std::{
     io,
     net::SocketAddr,
     path::{Path, PathBuf},
+    sync::Arc,
     time::Duration,
 };
 
@@ -19,7 +20,7 @@ use ambit_identity::{IdentityError, PeerCredentials, identify_person};
 use tokio::{net::TcpListener, sync::oneshot, task::JoinSet, time::timeout};
 
 use super::{
-    doors::{self, Outbound},
+    doors::{self, Here, Outbound},
     engine::{self, EngineStartError, Running, tick},
     federate::federate,
     listen::{ControlSocket, health},
@@ -31,7 +32,8 @@ use super::{
 use crate::{
     clock::Clock,
     config::{
-        ConfigError, DoorsConfig, OutboundConfig, PublicConfig, SignInConfig, StateDirectory,
+        ConfigError, DoorsConfig, IdentityConfig, OutboundConfig, PublicConfig, SignInConfig,
+        StateDirectory,
         places::{self, Places},
     },
     output::complain,
@@ -55,6 +57,8 @@ pub(crate) struct Plan {
     pub(crate) public: Option<PublicConfig>,
     /// Where people sign in there.
     pub(crate) sign_in: Option<SignInConfig>,
+    /// Where it takes an identity of its own from.
+    pub(crate) identity: Option<IdentityConfig>,
     /// How far it reaches itself.
     pub(crate) outbound: OutboundConfig,
     /// The estate to put in force.
@@ -134,6 +138,9 @@ pub(crate) enum ServeError {
     /// The public port has nothing to show.
     #[error("the public port has no certificate to show")]
     PublicFace(#[from] FaceError),
+    /// The gateway's certificate from files can't be used.
+    #[error("the gateway has no certificate to show")]
+    GatewayFace(#[source] FaceError),
     /// The gateway has no identity.
     #[error("the gateway could not get its SVID")]
     Svid(#[source] Box<dyn std::error::Error + Send + Sync>),
@@ -212,7 +219,16 @@ impl Server {
             .doors
             .gateway_url_at(addresses.0)
             .map_err(ServeError::PublicUrl)?;
-        let at = (addresses.0, url.as_ref());
+        let second = match &plan.identity {
+            Some(config) => Some((listen(config.listen).await?, config)),
+            None => None,
+        };
+        let at = Here {
+            address: addresses.0,
+            url: url.as_ref(),
+            doors: &plan.doors,
+            second: second.as_ref().map(|(_, config)| *config),
+        };
         let outbound = Outbound::new(&plan.outbound).map_err(ServeError::Roots)?;
         let place = (&plan.state, clock);
         let doors = doors::join(&running, sandbox, at, place, (public, outbound))?;
@@ -236,6 +252,11 @@ impl Server {
         tasks.spawn(health(health_door, operations_router(&doors.people)));
         tasks.spawn(sockets.people.serve(people_router(&doors.people)));
         let agents = doors.gateway;
+        if let (Some((listener, _)), Some(outer)) = (second, doors.outer) {
+            let (agents, faces) = (agents.clone(), Arc::clone(&outer.faces));
+            tasks.spawn(outer.follow());
+            tasks.spawn(async move { agents.serve_tls(listener, faces, pending()).await });
+        }
         tasks.spawn(async move { agents.serve_tls(gateway, doors.face, pending()).await });
         Ok(Self {
             gateway: addresses.0,
