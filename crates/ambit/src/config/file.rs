@@ -289,20 +289,24 @@ mod tests {
             Err("doors.gateway_url"),
         );
         check(
-            "trust_domain = \"a\"\n[doors]\ngateway_key = \"k\"",
-            Err("belong together"),
-        );
-        check(
-            "trust_domain = \"a\"\n[identity]\nworkload_api = \"/run/spire.sock\"\nlisten = \"127.0.0.1:0\"",
-            Err("unix:///"),
-        );
-        check(
-            "trust_domain = \"a\"\n[outbound]\ninner_networks = [\"10.0.0.1/8\"]",
-            Err("bits beyond its prefix"),
-        );
-        check(
             "trust_domain = \"a\"\n[doors]\ngateway = \"nowhere\"",
             Err("socket address"),
+        );
+    }
+    #[test]
+    fn each_part_is_checked() {
+        let check = |text: &str, part: &str| {
+            let error = ServeConfig::parse(&format!("trust_domain = \"a\"\n{text}")).unwrap_err();
+            assert!(error.contains(part), "{error}");
+        };
+        check("[doors]\ngateway_key = \"k\"", "belong together");
+        check(
+            "[identity]\nworkload_api = \"/run/spire.sock\"\nlisten = \"127.0.0.1:0\"",
+            "unix:///",
+        );
+        check(
+            "[outbound]\ninner_networks = [\"10.0.0.1/8\"]",
+            "bits beyond its prefix",
         );
     }
 }

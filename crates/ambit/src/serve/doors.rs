@@ -28,11 +28,8 @@ use hyper_util::service::TowerToHyperService;
 use rustls::{ClientConfig, RootCertStore};
 use rustls_pki_types::{CertificateDer, pem::PemObject};
 
-pub(crate) use self::face::draw_key;
-use self::{
-    face::{Faces, Shown, Web},
-    outer::OuterFace,
-};
+use self::face::{Faces, Shown, Web};
+pub(crate) use self::{face::draw_key, outer::OuterFace};
 use super::{body::Ending, engine::Running, federate, fetch::Fetcher, keys, server::ServeError};
 use crate::{
     clock::{Clock, chance},
@@ -99,6 +96,7 @@ pub(crate) async fn sandbox(
 }
 
 /// Where a server is.
+#[derive(Clone, Copy)]
 pub(crate) struct Here<'a> {
     /// Where agents reach the gateway.
     pub(crate) address: std::net::SocketAddr,
