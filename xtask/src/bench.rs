@@ -27,6 +27,8 @@ pub(crate) fn run(options: &[String]) -> Result<(), Failure> {
         "ambit",
         "--example",
         "bench",
+        "--bin",
+        "ambit",
     ];
     step::run(Command::new(cargo).current_dir(&root).args(scope))?;
     step::run(
@@ -47,7 +49,7 @@ usage: cargo xtask bench [--quick] [--only PARTS] [--dir DIRECTORY]
 
 Measures Ambit on this machine and holds the figures against their bars.
   --quick           fewer rounds, a shorter log, fewer tasks: under two minutes
-  --only PARTS      some of decision,append,engine,start,ladder,revoke
+  --only PARTS      some of decision,append,engine,start,ladder,revoke,svid
   --dir DIRECTORY   where files are made, on the disk to be measured [target/bench]
 
 What each figure means: docs/reference/performance.md. Run it on a quiet machine.";

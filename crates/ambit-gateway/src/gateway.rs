@@ -250,11 +250,11 @@ impl Gateway {
         }
     }
 
-    /// Accepts connections on `listener` until `stop` resolves; `face` is asked anew for each.
+    /// Accepts connections on `listener` until `stop` resolves; `face` is asked anew for each. Without one they are closed.
     pub async fn serve_tls(
         &self,
         listener: TcpListener,
-        face: Arc<dyn Fn() -> Face + Send + Sync>,
+        face: Arc<dyn Fn() -> Option<Face> + Send + Sync>,
         stop: impl Future<Output = ()>,
     ) {
         tokio::pin!(stop);
@@ -268,7 +268,12 @@ impl Gateway {
                 accepted = listener.accept() => accepted,
             };
             match accepted {
-                Ok((stream, peer)) => self.welcome(stream, peer, face(), seat),
+                Ok((stream, peer)) => match face() {
+                    Some(face) => self.welcome(stream, peer, face, seat),
+                    None => {
+                        tracing::warn!(%peer, "there is nothing to show; a connection was closed")
+                    }
+                },
                 Err(error) => {
                     // Out of descriptors, or the peer was gone already: go on, but not in a tight loop.
                     tracing::warn!(%error, "a connection could not be accepted");

@@ -20,6 +20,7 @@ mod federated;
 pub mod jose;
 pub mod key;
 pub mod mission;
+mod outer_svid;
 mod pem;
 mod person;
 pub mod replay;
@@ -46,6 +47,7 @@ pub use crate::{
     error::{IdentityError, SvidFlaw},
     federated::{FederatedBundles, ForeignSvid, UnknownSvid},
     key::{KeyError, ProvedKey, SvidKey},
+    outer_svid::{OuterSvid, OuterSvidError},
     person::{PeerCredentials, identify_person, identify_signed_in},
     tls::{Clients, TlsClock, TlsError, Trusted},
     token::{Beside, identify_token},

@@ -27,7 +27,7 @@ use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use zeroize::Zeroize;
 
 use crate::{
-    FederatedBundles, IdentityError, Svid, SvidKey, TrustBundle,
+    FederatedBundles, IdentityError, OuterSvid, Svid, SvidKey, TrustBundle,
     authority::WebIdentity,
     identify_instance,
     x509::{from_seconds, to_unix_time},
@@ -105,7 +105,6 @@ pub fn gateway_config(
     clients: Clients<'_>,
     clock: TlsClock,
 ) -> Result<ServerConfig, TlsError> {
-    let provider = Arc::new(aws_lc_rs::default_provider());
     let svid = Arc::new(certified_key(svid, key)?);
     let (web, without_svid) = match clients {
         Clients::WithSvid => (None, WithoutSvid::Refused),
@@ -115,11 +114,38 @@ pub fn gateway_config(
         trusted: trusted.into(),
         without_svid,
     };
+    server_config(verifier, Faces { svid, web }, clock)
+}
+
+/// Returns the configuration of the gateway where it is known by an SVID of another authority: it shows `svid`, whatever
+/// host it is asked for, and takes clients with an SVID.
+///
+/// # Errors
+/// [`TlsError::Configuration`] when the library refuses it.
+pub fn outer_config(
+    svid: &OuterSvid,
+    trusted: Trusted,
+    clock: TlsClock,
+) -> Result<ServerConfig, TlsError> {
+    let verifier = SvidVerifier {
+        trusted,
+        without_svid: WithoutSvid::Refused,
+    };
+    let (svid, web) = (svid.certified(), None);
+    server_config(verifier, Faces { svid, web }, clock)
+}
+
+fn server_config(
+    verifier: SvidVerifier,
+    faces: Faces,
+    clock: TlsClock,
+) -> Result<ServerConfig, TlsError> {
+    let provider = Arc::new(aws_lc_rs::default_provider());
     let mut config = ServerConfig::builder_with_details(provider, Arc::new(clock))
         .with_protocol_versions(&[&TLS13])
         .map_err(|source| TlsError::Configuration { source })?
         .with_client_cert_verifier(Arc::new(verifier))
-        .with_cert_resolver(Arc::new(Faces { svid, web }));
+        .with_cert_resolver(Arc::new(faces));
     config.alpn_protocols = vec![ALPN_HTTP_1_1.to_vec()];
     config.session_storage = Arc::new(NoServerSessionStorage {});
     config.send_tls13_tickets = 0;

@@ -1,6 +1,7 @@
 //! Where things are: the state directory, `ambit.toml`, and the few facts of the environment that Ambit reads.
 
 mod file;
+mod identity;
 mod outbound;
 pub(crate) mod places;
 mod public;
@@ -11,6 +12,7 @@ use std::{env, ffi::OsString, path::PathBuf};
 
 pub(crate) use self::{
     file::{DoorsConfig, ServeConfig},
+    identity::IdentityConfig,
     outbound::{Network, OutboundConfig},
     public::{PublicConfig, PublicUrl, Scheme},
     sign_in::SignInConfig,

@@ -52,6 +52,7 @@ pub(crate) async fn demo(session: &Session, _: &DemoArguments) -> Result<u8, Pro
         // It is over before anybody could follow a link.
         public: None,
         sign_in: None,
+        identity: None,
         outbound: OutboundConfig::default(),
         estate: Some((checked, When::Changed)),
         // The demo's estate is in no files.

@@ -77,6 +77,7 @@ pub(crate) async fn dev(session: &Session, arguments: &DevArguments) -> Result<(
         doors: DoorsConfig::anywhere(),
         public: Some(PublicConfig::anywhere()),
         sign_in: None,
+        identity: None,
         outbound: OutboundConfig::default(),
         estate: Some((checked_for_this_user(&dir)?, When::Changed)),
         places: vec![dir.clone()],
@@ -127,6 +128,8 @@ pub(crate) async fn serve(session: &Session, arguments: &ServeArguments) -> Resu
         public.and_then(|it| it.certificate.as_ref()),
         public.and_then(|it| it.key.as_ref()),
         config.outbound.roots.as_ref(),
+        config.doors.gateway_certificate.as_ref(),
+        config.doors.gateway_key.as_ref(),
     ];
     let places = places.into_iter().flatten().map(|path| {
         path.canonicalize()
@@ -146,6 +149,7 @@ pub(crate) async fn serve(session: &Session, arguments: &ServeArguments) -> Resu
         doors: config.doors,
         public: config.public,
         sign_in: config.sign_in,
+        identity: config.identity,
         outbound: config.outbound,
         estate: estate.map(|checked| (checked, When::NoneYet)),
         places,

@@ -7,6 +7,7 @@ mod consent_limits;
 mod delegations;
 mod doors;
 mod ended;
+mod federation;
 mod laws;
 mod oauth;
 mod people;

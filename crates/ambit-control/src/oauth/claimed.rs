@@ -2,7 +2,7 @@
 
 use ambit_core::token::Grant;
 use ambit_engine::{ClaimedTokens, Refreshable, TokenAsk, TokenBy, TokenGrant};
-use ambit_identity::{Claimant, token::registration::identify_client};
+use ambit_identity::{Claimant, ForeignSvid, token::registration::identify_client};
 
 use super::{
     OAuthError, Server,
@@ -20,10 +20,10 @@ pub(super) async fn jwt_bearer(
     let place = server.place(asking.form)?;
     match asking.client {
         Client::Unnamed | Client::Known { .. } => {}
-        Client::Instance(_) | Client::Workload(_) => {
+        Client::Instance(_) | Client::Workload(_) | Client::Foreign(_) => {
             return Err(OAuthError::new(
                 "unauthorized_client",
-                "an instance has its task already; it asks for a token with client_credentials",
+                "who proves itself by an SVID asks for a token with client_credentials",
             ));
         }
     }
@@ -56,6 +56,28 @@ pub(super) async fn by_key(
         (audience, Grant::ClientCredentials),
     )
     .await
+}
+
+/// A workload of a foreign trust domain asks for itself (RFC 6749 §4.4, draft-ietf-oauth-spiffe-client-auth).
+pub(super) async fn by_svid(
+    server: Server<'_>,
+    asking: Asking<'_>,
+    (svid, audience): (&ForeignSvid, String),
+) -> Result<TokenGrant, OAuthError> {
+    let book = server.control.handle.book()?;
+    let claimant = svid.claimant(book.estate()).map_err(|error| {
+        tracing::warn!(%error, "a foreign workload was refused");
+        // Registrations are for those who operate Ambit.
+        OAuthError::new(
+            "unauthorized_client",
+            format!(
+                "no agent is registered for {}; ask who runs Ambit, whose log names the nearest registration",
+                svid.spiffe_id()
+            ),
+        )
+    });
+    let asked = (audience, Grant::ClientCredentials);
+    claimed(server, asking, claimant?.1, asked).await
 }
 
 /// Claims the task that waits, or finds the one that was claimed before, and issues a token of it.

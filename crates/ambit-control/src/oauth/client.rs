@@ -2,7 +2,7 @@
 
 use ambit_core::{Digest, Timestamp, limits::CLIENT_BYTES_MAX};
 use ambit_identity::{
-    InstanceCaller,
+    ForeignSvid, InstanceCaller,
     jose::JoseError,
     replay::{ReplayError, ReplayOwner},
     token::{
@@ -21,6 +21,8 @@ pub(super) enum Client {
     Instance(InstanceCaller),
     /// A run of an agent, by a JWT-SVID.
     Workload(ProvedWorkload),
+    /// A workload of a foreign trust domain, by a JWT-SVID of that domain.
+    Foreign(ForeignSvid),
     /// A client of the estate, or one with a metadata document.
     Known {
         id: String,
@@ -45,6 +47,7 @@ impl Client {
         match self {
             Self::Instance(caller) => Some(caller.spiffe_id().to_string()),
             Self::Workload(proved) => Some(proved.spiffe_id().to_string()),
+            Self::Foreign(svid) => Some(svid.spiffe_id().to_string()),
             Self::Known { id, .. } => Some(id.clone()),
             Self::Unnamed => None,
         }
@@ -106,6 +109,16 @@ impl Server<'_> {
     }
 
     fn by_svid(&self, token: &str, now: Timestamp) -> Result<Client, OAuthError> {
+        let federated = self.control.federated();
+        let foreign = federated.identify_token(token, self.issuer, now);
+        if let Some((svid, proved)) = foreign.map_err(|error| refused(&error))? {
+            // Other authorities hand the same JWT-SVID out until half its life is over, and give it no identifier then.
+            if let Some(token_id) = proved.token_id() {
+                let until = proved.expires_at().plus(CLOCK_LEEWAY);
+                self.use_up(&svid.spiffe_id().to_string(), token_id, until, now)?;
+            }
+            return Ok(Client::Foreign(svid));
+        }
         let keys = self.keyring()?;
         let proved = assertion::verify_jwt_spiffe(token, &keys.svids, self.issuer, now);
         let proved = proved.map_err(|error| refused(&error))?;

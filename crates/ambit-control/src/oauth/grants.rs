@@ -9,7 +9,7 @@ use ambit_engine::{RefreshAsk, Refreshable, TokenAsk, TokenBy, TokenGrant, Token
 
 use super::{
     BEARER_TTL, OAuthError, Server,
-    claimed::{by_key, jwt_bearer},
+    claimed::{by_key, by_svid, jwt_bearer},
     client::Client,
     codes::Ends,
     consent,
@@ -57,6 +57,7 @@ async fn client_credentials(
     let by = match asking.client {
         Client::Instance(caller) => TokenBy::Instance(caller),
         Client::Workload(proved) => TokenBy::Workload(proved),
+        Client::Foreign(svid) => return by_svid(server, asking, (svid, place.url)).await,
         Client::Known { shown, .. } => return by_key(server, asking, (shown, place.url)).await,
         Client::Unnamed => return Err(OAuthError::request("prove who asks")),
     };

@@ -89,7 +89,7 @@ impl Server<'_> {
         let needs_none = match client {
             Client::Known { .. } => LOOSE_GRANTS.contains(&form.get("grant_type").unwrap_or("")),
             Client::Unnamed => true,
-            Client::Instance(_) | Client::Workload(_) => false,
+            Client::Instance(_) | Client::Workload(_) | Client::Foreign(_) => false,
         };
         let taken = self.control.handle.book()?.estate().bearer_tokens;
         if needs_none && taken == BearerTokens::Taken {

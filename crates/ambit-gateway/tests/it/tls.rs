@@ -185,7 +185,7 @@ async fn only_an_instance_of_the_trust_domain_is_served() {
             let _stop = stopped.await;
         };
         gateway
-            .serve_tls(listener, Arc::new(move || face.clone()), stop)
+            .serve_tls(listener, Arc::new(move || Some(face.clone())), stop)
             .await;
     });
     let answer = ask(runner.clone(), address, "/mcp").await.unwrap();
@@ -221,7 +221,7 @@ async fn who_knows_hosts_is_shown_a_host_and_needs_a_token() {
     let face = home.face_for("localhost");
     let serving = gateway.clone();
     tokio::spawn(async move {
-        let face = Arc::new(move || face.clone());
+        let face = Arc::new(move || Some(face.clone()));
         serving
             .serve_tls(listener, face, std::future::pending())
             .await;

@@ -26,6 +26,7 @@ mod relay;
 mod role;
 mod spread;
 mod start;
+mod svid;
 mod upstream;
 mod whole;
 
@@ -79,13 +80,14 @@ fn report(arguments: &[String]) -> Result<(), Failure> {
     machine::describe(&options)?;
     let sync = machine::measure_sync(&options)?;
     println!("\nF, one fdatasync after an append of 512 B: {sync} µs");
-    let parts: [(&str, Part); 6] = [
+    let parts: [(&str, Part); 7] = [
         ("decision", decision::report),
         ("append", append::report),
         ("engine", engine::report),
         ("start", start::report),
         ("ladder", ladder::report),
         ("revoke", cut::report),
+        ("svid", svid::report),
     ];
     for (name, part) in parts {
         if options.wants(name) {

@@ -83,4 +83,4 @@ pub(crate) fn number<T: std::str::FromStr>(arguments: &[String], name: &str) -> 
 }
 
 const USAGE: &str =
-    "options: --quick, --dir DIRECTORY, --only decision,append,engine,start,ladder,revoke";
+    "options: --quick, --dir DIRECTORY, --only decision,append,engine,start,ladder,revoke,svid";

@@ -55,7 +55,7 @@ pub(crate) fn gateway(arguments: &[String]) -> Result<(), Failure> {
         let port = listener.local_addr()?.port();
         let gateway = door(&whole);
         let serving = tokio::spawn(async move {
-            let face = Arc::new(move || face.clone());
+            let face = Arc::new(move || Some(face.clone()));
             gateway
                 .serve_tls(listener, face, std::future::pending())
                 .await;

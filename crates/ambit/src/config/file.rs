@@ -11,6 +11,7 @@ use serde::Deserialize;
 
 use super::{
     ConfigError,
+    identity::IdentityConfig,
     outbound::OutboundConfig,
     public::{PublicConfig, PublicUrl, Scheme},
     sign_in::SignInConfig,
@@ -50,6 +51,9 @@ pub(crate) struct ServeConfig {
     /// Where people sign in on the public port. Without it they come by the local socket alone.
     #[serde(default)]
     pub(crate) sign_in: Option<SignInConfig>,
+    /// Where Ambit takes an identity of its own from, as a workload of somebody else's trust domain.
+    #[serde(default)]
+    pub(crate) identity: Option<IdentityConfig>,
     /// How far Ambit itself reaches.
     #[serde(default)]
     pub(crate) outbound: OutboundConfig,
@@ -64,6 +68,10 @@ pub(crate) struct DoorsConfig {
     /// How clients with access tokens name the gateway, such as `https://gate.example.org:7420`. On loopback it may be
     /// left out.
     pub(crate) gateway_url: Option<String>,
+    /// Certificates for the host of `gateway_url` (PEM, leaf first). Without them the trust domain's own authority signs one.
+    pub(crate) gateway_certificate: Option<PathBuf>,
+    /// The key of that certificate (PEM).
+    pub(crate) gateway_key: Option<PathBuf>,
     /// Where health and metrics are; a loopback address.
     pub(crate) health: SocketAddr,
     /// The control socket, unless it is the state directory's.
@@ -88,6 +96,8 @@ impl Default for DoorsConfig {
         Self {
             gateway: SocketAddr::new(loopback, GATEWAY_PORT),
             gateway_url: None,
+            gateway_certificate: None,
+            gateway_key: None,
             health: SocketAddr::new(loopback, HEALTH_PORT),
             control: None,
             control_group: None,
@@ -168,6 +178,17 @@ impl ServeConfig {
             ));
         }
         config.doors.gateway_url_at(config.doors.gateway)?;
+        if config.doors.gateway_certificate.is_some() != config.doors.gateway_key.is_some() {
+            return Err(
+                "doors.gateway_certificate and doors.gateway_key belong together; write both, or none to have Ambit's own \
+                 authority sign a certificate"
+                    .to_owned(),
+            );
+        }
+        config
+            .identity
+            .as_ref()
+            .map_or(Ok(()), IdentityConfig::check)?;
         config.outbound.check()?;
         config.public.as_ref().map_or(Ok(()), PublicConfig::check)?;
         if config.sign_in.is_some() && config.public.is_none() {
@@ -268,12 +289,24 @@ mod tests {
             Err("doors.gateway_url"),
         );
         check(
-            "trust_domain = \"a\"\n[outbound]\ninner_networks = [\"10.0.0.1/8\"]",
-            Err("bits beyond its prefix"),
-        );
-        check(
             "trust_domain = \"a\"\n[doors]\ngateway = \"nowhere\"",
             Err("socket address"),
+        );
+    }
+    #[test]
+    fn each_part_is_checked() {
+        let check = |text: &str, part: &str| {
+            let error = ServeConfig::parse(&format!("trust_domain = \"a\"\n{text}")).unwrap_err();
+            assert!(error.contains(part), "{error}");
+        };
+        check("[doors]\ngateway_key = \"k\"", "belong together");
+        check(
+            "[identity]\nworkload_api = \"/run/spire.sock\"\nlisten = \"127.0.0.1:0\"",
+            "unix:///",
+        );
+        check(
+            "[outbound]\ninner_networks = [\"10.0.0.1/8\"]",
+            "bits beyond its prefix",
         );
     }
 }

@@ -1,5 +1,8 @@
 //! What joins the doors to the rest: credentials, sandboxes, listings, and who serves `/v1`.
 
+mod face;
+mod outer;
+
 use std::{
     fs,
     path::PathBuf,
@@ -13,15 +16,10 @@ use ambit_control::api::{
 };
 use ambit_control::federation::FederatedInForce;
 use ambit_control::people::{Provider, ProviderConfig, SignIns};
-use ambit_core::{Millis, Timestamp};
 use ambit_engine::Archive;
 use ambit_gateway::{
-    Answering, Face, Fallback, Federated, Gateway, GatewayConfig, Hosts, Links, SandboxPolicy,
-    Secrets, TokenConfig, Verifiers, inspect,
-};
-use ambit_identity::{
-    Clients, FederatedBundles, IssuingKeys, Svid, SvidKey, TlsClock, Trusted, WebIdentity,
-    WebIssuance, tls::gateway_config,
+    Answering, Fallback, Federated, Gateway, GatewayConfig, Hosts, Links, SandboxPolicy, Secrets,
+    TokenConfig, Verifiers, inspect,
 };
 use axum::Router;
 use http_body_util::BodyExt;
@@ -30,10 +28,15 @@ use hyper_util::service::TowerToHyperService;
 use rustls::{ClientConfig, RootCertStore};
 use rustls_pki_types::{CertificateDer, pem::PemObject};
 
+use self::face::{Faces, Shown, Web};
+pub(crate) use self::{face::draw_key, outer::OuterFace};
 use super::{body::Ending, engine::Running, federate, fetch::Fetcher, keys, server::ServeError};
 use crate::{
     clock::{Clock, chance},
-    config::{DoorsConfig, OutboundConfig, PublicConfig, PublicUrl, SignInConfig, StateDirectory},
+    config::{
+        DoorsConfig, IdentityConfig, OutboundConfig, PublicConfig, PublicUrl, SignInConfig,
+        StateDirectory,
+    },
     run::find_bubblewrap,
 };
 
@@ -60,7 +63,9 @@ pub(crate) struct Doors {
     /// The doors of people.
     pub(crate) people: api::Doors,
     /// What the gateway shows in handshakes.
-    pub(crate) face: Arc<dyn Fn() -> Face + Send + Sync>,
+    pub(crate) face: Faces,
+    /// What it shows at its second address, where it is known by the SVID that somebody else gave it.
+    pub(crate) outer: Option<OuterFace>,
 }
 
 impl Outbound {
@@ -90,17 +95,30 @@ pub(crate) async fn sandbox(
     }
 }
 
-/// Joins the doors of a running engine. `address` is where agents reach the gateway and `gateway_url` how those with
-/// access tokens name it, `public` what strangers get, and where.
+/// Where a server is.
+#[derive(Clone, Copy)]
+pub(crate) struct Here<'a> {
+    /// Where agents reach the gateway.
+    pub(crate) address: std::net::SocketAddr,
+    /// How those with access tokens name it.
+    pub(crate) url: Option<&'a PublicUrl>,
+    /// What else is said of its doors.
+    pub(crate) doors: &'a DoorsConfig,
+    /// Where agents reach it by another identity, and where it has that from.
+    pub(crate) second: Option<&'a IdentityConfig>,
+}
+
+/// Joins the doors of a running engine. `public` is what strangers get, and where.
 pub(crate) fn join(
     running: &Running,
     (sandbox, stdio_processes_max): (SandboxPolicy, usize),
-    (address, gateway_url): (std::net::SocketAddr, Option<&PublicUrl>),
+    here: Here<'_>,
     (state, clock): (&StateDirectory, &Clock),
     (public, outbound): (Option<PublicSide<'_>>, Outbound),
 ) -> Result<Doors, ServeError> {
     let secrets = secrets(Arc::clone(&running.archive), Arc::clone(&running.custody));
     let Outbound { tls, fetcher } = outbound;
+    let (address, gateway_url) = (here.address, here.url);
     let federation = federate::parts(state, &fetcher, clock);
     let strangers_refused = Arc::<AtomicU64>::default();
     let control = Control {
@@ -124,7 +142,12 @@ pub(crate) fn join(
     let people = api::Doors::new(control);
     let mut config = GatewayConfig::new(sandbox);
     let named = gateway_url.map(|it| it.host().to_owned());
-    config.hosts = Hosts::new(named.into_iter().chain([address.ip().to_string()]));
+    let addresses = [Some(address), here.second.map(|it| it.listen)];
+    let addresses = addresses
+        .into_iter()
+        .flatten()
+        .map(|it| it.ip().to_string());
+    config.hosts = Hosts::new(named.into_iter().chain(addresses));
     config.strangers_refused = strangers_refused;
     config.stdio_processes_max = stdio_processes_max;
     // Tokens come from the public port: without it nobody has any.
@@ -143,14 +166,19 @@ pub(crate) fn join(
         Arc::clone(&running.moments),
         secrets,
     );
+    let shown = Shown {
+        federated: Arc::clone(&federated),
+        web: Web::of(by_token.map(|(gateway, _)| gateway), here.doors),
+    };
+    let outer = here.second.map(|it| {
+        let trusted = (&running.keys, federated);
+        OuterFace::new(&it.workload_api, trusted, clock)
+    });
     Ok(Doors {
         gateway,
         people,
-        face: face(
-            running,
-            (federated, by_token.map(|(gateway, _)| gateway)),
-            clock,
-        )?,
+        face: face::face(running, shown, clock)?,
+        outer,
     })
 }
 
@@ -255,98 +283,6 @@ fn believed(federated: &FederatedInForce) -> Federated {
     Arc::new(move || federated.borrow().clone())
 }
 
-/// The gateway's face, and when another one is made.
-struct Current {
-    face: Face,
-    renew_at: Timestamp,
-    /// Of the issuing keys under which it was made.
-    sequence: u64,
-    /// The foreign trust domains whose workloads it takes.
-    federated: Arc<FederatedBundles>,
-}
-
-/// Returns what gives the gateway's face: made now, and again when half its life is over.
-fn face(
-    running: &Running,
-    (federated, by_token): (FederatedInForce, Option<&PublicUrl>),
-    clock: &Clock,
-) -> Result<Arc<dyn Fn() -> Face + Send + Sync>, ServeError> {
-    let (running, clock) = (running.clone(), clock.clone());
-    let host = by_token.map(|it| it.host().to_owned());
-    let trusted = federated.borrow().clone();
-    let current = Mutex::new(make_face(&running, trusted, host.as_deref(), &clock)?);
-    Ok(Arc::new(move || {
-        let mut current = current.lock().unwrap_or_else(PoisonError::into_inner);
-        let sequence = running.keys.borrow().bundle().sequence();
-        let trusted = federated.borrow().clone();
-        if clock.now() >= current.renew_at
-            || current.sequence != sequence
-            || !Arc::ptr_eq(&current.federated, &trusted)
-        {
-            match make_face(&running, trusted, host.as_deref(), &clock) {
-                Ok(fresh) => *current = fresh,
-                Err(error) => tracing::error!(%error, "the gateway's SVID could not be renewed"),
-            }
-        }
-        current.face.clone()
-    }))
-}
-
-fn make_face(
-    running: &Running,
-    federated: Arc<FederatedBundles>,
-    host: Option<&str>,
-    clock: &Clock,
-) -> Result<Current, ServeError> {
-    let keys = running.keys.borrow().clone();
-    let (key, svid) = gateway_svid(&keys, clock)?;
-    let time = clock.clone();
-    let tls_clock = TlsClock::new(move || time.now());
-    let web = match host {
-        Some(host) => Some(web_identity(&keys, host, clock)?),
-        None => None,
-    };
-    let clients = match &web {
-        Some(web) => Clients::AlsoWithout { web },
-        None => Clients::WithSvid,
-    };
-    let trusted = Trusted {
-        bundle: Arc::clone(keys.bundle()),
-        federated: Arc::clone(&federated),
-    };
-    let tls = gateway_config((&svid, &key), trusted, clients, tls_clock)
-        .map_err(|error| ServeError::Svid(error.into()))?;
-    let now = clock.now();
-    let half = Millis::new(svid.expires_at().since(now).as_millis() / 2);
-    let face = Face {
-        tls: Arc::new(tls),
-        bundle: Arc::clone(keys.bundle()),
-    };
-    Ok(Current {
-        face,
-        renew_at: now.plus(half),
-        sequence: keys.bundle().sequence(),
-        federated,
-    })
-}
-
-/// Returns the certificate by which clients with access tokens know the gateway. It lives as long as its SVID.
-fn web_identity(keys: &IssuingKeys, host: &str, clock: &Clock) -> Result<WebIdentity, ServeError> {
-    let failed = |error: Box<dyn std::error::Error + Send + Sync>| ServeError::Svid(error);
-    let now = clock.now();
-    let ask = WebIssuance {
-        key: &draw_key().map_err(failed)?,
-        host,
-        now,
-        expires_at: keys
-            .expires_at()
-            .min(now.plus(ambit_core::limits::SVID_TTL_MAX)),
-        chance: chance().map_err(|error| failed(error.into()))?,
-    };
-    keys.web_identity(&ask)
-        .map_err(|error| failed(error.into()))
-}
-
 /// Returns what it takes to accept access tokens of `issuer` at `gateway`.
 fn tokens(
     running: &Running,
@@ -378,26 +314,6 @@ fn tokens(
         verifiers,
         nonce_chance: chance().map_err(|error| ServeError::Svid(error.into()))?,
     })
-}
-
-fn gateway_svid(keys: &IssuingKeys, clock: &Clock) -> Result<(SvidKey, Svid), ServeError> {
-    let failed = |error: Box<dyn std::error::Error + Send + Sync>| ServeError::Svid(error);
-    let key = draw_key().map_err(failed)?;
-    let serial = chance().map_err(|error| failed(error.into()))?;
-    let now = clock.now();
-    let until = keys
-        .expires_at()
-        .min(now.plus(ambit_core::limits::SVID_TTL_MAX));
-    let svid = keys.gateway_svid(&key, now, until, serial);
-    Ok((key, svid.map_err(|error| failed(error.into()))?))
-}
-
-/// Draws a key. One draw in 2^32 is none, so a second one is enough.
-pub(super) fn draw_key() -> Result<SvidKey, Box<dyn std::error::Error + Send + Sync>> {
-    match SvidKey::generate(chance()?) {
-        Ok(key) => Ok(key),
-        Err(_) => Ok(SvidKey::generate(chance()?)?),
-    }
 }
 
 /// Returns what knows upstreams over https: by this machine's roots and by `more`, when there are any.

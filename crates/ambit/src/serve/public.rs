@@ -22,8 +22,8 @@ use tokio::{
 };
 use tokio_rustls::TlsAcceptor;
 
-pub(crate) use self::face::FaceError;
 use self::face::Faces;
+pub(crate) use self::face::{FILES_READ_EVERY, FaceError, read_identity};
 use super::{
     engine::Running,
     listen::ACCEPT_PAUSE,

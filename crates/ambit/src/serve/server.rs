@@ -6,6 +6,7 @@ use std::{
     io,
     net::SocketAddr,
     path::{Path, PathBuf},
+    sync::Arc,
     time::Duration,
 };
 
@@ -15,11 +16,12 @@ use ambit_control::{
     estate::EstateFiles,
 };
 use ambit_engine::Refusal;
+use ambit_gateway::Gateway;
 use ambit_identity::{IdentityError, PeerCredentials, identify_person};
 use tokio::{net::TcpListener, sync::oneshot, task::JoinSet, time::timeout};
 
 use super::{
-    doors::{self, Outbound},
+    doors::{self, Here, Outbound, OuterFace},
     engine::{self, EngineStartError, Running, tick},
     federate::federate,
     listen::{ControlSocket, health},
@@ -31,7 +33,8 @@ use super::{
 use crate::{
     clock::Clock,
     config::{
-        ConfigError, DoorsConfig, OutboundConfig, PublicConfig, SignInConfig, StateDirectory,
+        ConfigError, DoorsConfig, IdentityConfig, OutboundConfig, PublicConfig, SignInConfig,
+        StateDirectory,
         places::{self, Places},
     },
     output::complain,
@@ -55,6 +58,8 @@ pub(crate) struct Plan {
     pub(crate) public: Option<PublicConfig>,
     /// Where people sign in there.
     pub(crate) sign_in: Option<SignInConfig>,
+    /// Where it takes an identity of its own from.
+    pub(crate) identity: Option<IdentityConfig>,
     /// How far it reaches itself.
     pub(crate) outbound: OutboundConfig,
     /// The estate to put in force.
@@ -134,6 +139,9 @@ pub(crate) enum ServeError {
     /// The public port has nothing to show.
     #[error("the public port has no certificate to show")]
     PublicFace(#[from] FaceError),
+    /// The gateway's certificate from files can't be used.
+    #[error("the gateway has no certificate to show")]
+    GatewayFace(#[source] FaceError),
     /// The gateway has no identity.
     #[error("the gateway could not get its SVID")]
     Svid(#[source] Box<dyn std::error::Error + Send + Sync>),
@@ -180,6 +188,49 @@ impl Sockets {
     }
 }
 
+/// The ports that not every server has, bound but not yet served.
+struct Ports<'a> {
+    public: Option<(PublicPort, &'a PublicConfig)>,
+    bundle: Option<BundlePort>,
+    second: Option<TcpListener>,
+}
+
+impl<'a> Ports<'a> {
+    async fn bind(
+        (public, bundle, second): (
+            Option<&'a PublicConfig>,
+            Option<SocketAddr>,
+            Option<&IdentityConfig>,
+        ),
+        running: &Running,
+        clock: &Clock,
+    ) -> Result<Self, ServeError> {
+        let public = match public {
+            Some(config) => Some((PublicPort::bind(config, running, clock).await?, config)),
+            None => None,
+        };
+        let bundle = match bundle {
+            Some(address) => Some(BundlePort::bind(address, running, clock).await?),
+            None => None,
+        };
+        let second = match second {
+            Some(config) => Some(listen(config.listen).await?),
+            None => None,
+        };
+        Ok(Self {
+            public,
+            bundle,
+            second,
+        })
+    }
+}
+
+impl Ports<'_> {
+    fn bundle_address(&self) -> Result<Option<SocketAddr>, ServeError> {
+        self.bundle.as_ref().map(BundlePort::address).transpose()
+    }
+}
+
 impl Server {
     /// Opens the engine and the doors.
     pub(crate) async fn start(plan: Plan, clock: &Clock) -> Result<Self, ServeError> {
@@ -201,41 +252,45 @@ impl Server {
         let protected = protected(&sockets.places);
         let sandbox = doors::sandbox(&plan.doors, path, plan.estate_directory, protected).await;
         let sandbox = (sandbox, plan.doors.stdio_processes_max);
-        let port = match &plan.public {
-            Some(config) => Some((PublicPort::bind(config, &running, clock).await?, config)),
-            None => None,
-        };
+        let wanted = (
+            plan.public.as_ref(),
+            plan.doors.bundle,
+            plan.identity.as_ref(),
+        );
+        let ports = Ports::bind(wanted, &running, clock).await?;
         let sign_in = plan.sign_in.as_ref();
-        let public = port.as_ref();
+        let public = ports.public.as_ref();
         let public = public.map(|(port, config)| (port.url(), *config, sign_in));
         let url = plan
             .doors
             .gateway_url_at(addresses.0)
             .map_err(ServeError::PublicUrl)?;
-        let at = (addresses.0, url.as_ref());
+        let at = Here {
+            address: addresses.0,
+            url: url.as_ref(),
+            doors: &plan.doors,
+            second: plan.identity.as_ref(),
+        };
         let outbound = Outbound::new(&plan.outbound).map_err(ServeError::Roots)?;
         let place = (&plan.state, clock);
         let doors = doors::join(&running, sandbox, at, place, (public, outbound))?;
         let public = public.map(|(url, ..)| url.as_str().to_owned());
-        let bundles = match plan.doors.bundle {
-            Some(address) => Some(BundlePort::bind(address, &running, clock).await?),
-            None => None,
-        };
-        let bundle = bundles.as_ref().map(BundlePort::address).transpose()?;
+        let bundle = ports.bundle_address()?;
         let mut tasks = JoinSet::new();
-        if let Some(port) = bundles {
+        if let Some(port) = ports.bundle {
             tasks.spawn(port.serve(bundle_router(&doors.people)));
         }
-        if let Some((port, _)) = port {
+        if let Some((port, _)) = ports.public {
             tasks.spawn(port.serve(public_router(&doors.people)));
         }
-        tasks.spawn(tick(running));
-        tasks.spawn(rotate(doors.people.clone()));
-        tasks.spawn(federate(doors.people.clone()));
+        keep_going(&mut tasks, running, &doors.people);
         tasks.spawn(serve_workloads(doors.people.clone(), sockets.workloads));
         tasks.spawn(health(health_door, operations_router(&doors.people)));
         tasks.spawn(sockets.people.serve(people_router(&doors.people)));
         let agents = doors.gateway;
+        if let (Some(listener), Some(outer)) = (ports.second, doors.outer) {
+            serve_outer(&mut tasks, listener, (agents.clone(), outer));
+        }
         tasks.spawn(async move { agents.serve_tls(gateway, doors.face, pending()).await });
         Ok(Self {
             gateway: addresses.0,
@@ -367,6 +422,24 @@ pub(super) fn local(listener: &TcpListener) -> Result<SocketAddr, ServeError> {
 fn unbound(place: &Path) -> impl FnOnce(std::io::Error) -> ServeError {
     let place = place.display().to_string();
     |source| ServeError::Listen { place, source }
+}
+
+/// Spawns what goes on by itself.
+fn keep_going(tasks: &mut JoinSet<()>, running: Running, doors: &ambit_control::api::Doors) {
+    tasks.spawn(tick(running));
+    tasks.spawn(rotate(doors.clone()));
+    tasks.spawn(federate(doors.clone()));
+}
+
+/// Serves the gateway at its second address.
+fn serve_outer(
+    tasks: &mut JoinSet<()>,
+    listener: TcpListener,
+    (agents, outer): (Gateway, OuterFace),
+) {
+    let faces = Arc::clone(&outer.faces);
+    tasks.spawn(outer.follow());
+    tasks.spawn(async move { agents.serve_tls(listener, faces, pending()).await });
 }
 
 async fn serve_workloads(doors: ambit_control::api::Doors, workloads: WorkloadSocket) {

@@ -12,7 +12,7 @@ use ambit_core::json::{self, Value};
 
 use crate::world::World;
 
-const CALL: &str =
+pub(crate) const CALL: &str =
     r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"note","arguments":{}}}"#;
 
 /// How often something is tried that happens beside. Each try starts a program.
@@ -26,7 +26,7 @@ enum Profile {
 }
 
 /// Names this user, and lets tasks run without containment.
-fn prepare(root: &Path) {
+pub(crate) fn prepare(root: &Path) {
     let uid = rustix::process::getuid().as_raw();
     let roles = "roles = [\"starter\", \"administrator\", \"auditor\"]";
     let people = format!("[people.ada]\nunix_uid = {uid}\n{roles}\n");
@@ -37,7 +37,7 @@ fn prepare(root: &Path) {
 }
 
 /// Returns a port that nobody listens at just now.
-fn free_port() -> u16 {
+pub(crate) fn free_port() -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     listener.local_addr().unwrap().port()
 }
@@ -154,14 +154,14 @@ impl Ours {
     }
 }
 
-fn said(world: &World, words: &[&str]) -> Value {
+pub(crate) fn said(world: &World, words: &[&str]) -> Value {
     let output = world.ambit(&[&["-o", "json"], words].concat());
     let text = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
     assert!(output.status.success(), "{text}");
     json::parse(text.as_bytes()).unwrap()
 }
 
-fn text<'a>(value: &'a Value, member: &str) -> &'a str {
+pub(crate) fn text<'a>(value: &'a Value, member: &str) -> &'a str {
     value.get(member).and_then(Value::as_str).unwrap()
 }
 

@@ -9,6 +9,7 @@ mod containment;
 mod cores;
 mod federation;
 mod guard;
+mod identity;
 mod kill;
 mod life;
 mod people;

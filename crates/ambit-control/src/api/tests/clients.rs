@@ -30,7 +30,7 @@ use super::{
 };
 use crate::{foreign::Fetch, oauth::BEARER_TTL};
 
-const JWT_BEARER: &str = "urn:ietf:params:oauth:grant-type:jwt-bearer";
+pub(super) const JWT_BEARER: &str = "urn:ietf:params:oauth:grant-type:jwt-bearer";
 const BY_KEY: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
 const BUILDS: &str = "https://token.example.com";
 const MAIN: &str = "repo:example/books:ref:main";
@@ -90,7 +90,7 @@ fn declare(estate: &mut Estate) {
     estate.issuers.insert(name, issuer);
 }
 
-fn nothing() -> Fetch {
+pub(super) fn nothing() -> Fetch {
     Arc::new(|_| Box::pin(async { Err("it is down".to_owned()) }))
 }
 
@@ -133,7 +133,7 @@ fn workload_token(office: &Office, seed: u8, subject: &str) -> String {
 }
 
 /// Starts a task of the clerk that waits, and returns its name.
-async fn start_waiting(office: &Office) -> String {
+pub(super) async fn start_waiting(office: &Office) -> String {
     let body = start_body("T-1");
     let (before, after) = body.split_once(r#""csr":""#).unwrap();
     let (_, after) = after.split_once(r#"","#).unwrap();
@@ -143,7 +143,11 @@ async fn start_waiting(office: &Office) -> String {
     text(&answer, "task").to_owned()
 }
 
-async fn send(office: &Office, agent: Option<&Agent>, members: &[(&str, &str)]) -> Answered {
+pub(super) async fn send(
+    office: &Office,
+    agent: Option<&Agent>,
+    members: &[(&str, &str)],
+) -> Answered {
     let url = format!("{ISSUER}/oauth/token");
     let now = office.world.clock.now();
     let ask = async |nonce: Option<&str>| {
@@ -180,14 +184,14 @@ async fn by_token(office: &Office, agent: Option<&Agent>, token: &str, id: &str)
 
 /// Expects a refusal whose description has `part`.
 #[track_caller]
-fn refused(got: &Answered, error: &str, part: &str) {
+pub(super) fn refused(got: &Answered, error: &str, part: &str) {
     assert_eq!(got.error(), error, "{:?}", got.value);
     let told = text(&got.value, "error_description");
     assert!(told.contains(part), "`{part}` not in: {told}");
 }
 
 /// Returns client and task of the one token that the record at the end issued.
-fn issued(office: &Office) -> (String, String) {
+pub(super) fn issued(office: &Office) -> (String, String) {
     let mut found = None;
     for entry in office.world.records() {
         if let Fact::TokenIssued(it) = entry.body {

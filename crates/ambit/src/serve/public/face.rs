@@ -23,7 +23,7 @@ use crate::{
 };
 
 /// How often files are read again, and an SVID is made anew.
-const FILES_READ_EVERY: Millis = Millis::from_seconds(60);
+pub(crate) const FILES_READ_EVERY: Millis = Millis::from_seconds(60);
 
 /// Why the public port has no face.
 #[derive(Debug, thiserror::Error)]
@@ -44,7 +44,7 @@ pub(crate) enum FaceError {
     #[error(transparent)]
     Tls(#[from] TlsError),
     /// The certificate is over.
-    #[error("the certificate of the public port ended at {at}; renew it")]
+    #[error("the certificate ended at {at}; renew it")]
     Over {
         /// When it ended.
         at: Timestamp,
@@ -142,17 +142,27 @@ impl Source {
             Self::SpiffeId { keys } => return svid(&keys.borrow().clone(), now, time),
             Self::Own { keys, host } => own(&keys.borrow().clone(), host, now)?,
             Self::Files { certificate, key } => {
-                let identity = WebIdentity::from_pem(&text(certificate)?, &text(key)?)?;
+                let identity = read_identity(certificate, key, now)?;
                 (identity, now.plus(FILES_READ_EVERY))
             }
         };
-        let at = identity.expires_at();
-        if at <= now {
-            return Err(FaceError::Over { at });
-        }
         let tls = Arc::new(identity.config(time)?);
         Ok(Current { tls, renew_at })
     }
+}
+
+/// Reads a certificate that somebody else made, with its key.
+pub(crate) fn read_identity(
+    certificate: &Path,
+    key: &Path,
+    now: Timestamp,
+) -> Result<WebIdentity, FaceError> {
+    let identity = WebIdentity::from_pem(&text(certificate)?, &text(key)?)?;
+    let at = identity.expires_at();
+    if at <= now {
+        return Err(FaceError::Over { at });
+    }
+    Ok(identity)
 }
 
 /// Has the trust domain's authority sign; half of the certificate's life later it is time for another.

@@ -1,0 +1,134 @@
+//! Workloads of a foreign trust domain at the token endpoint.
+
+use ambit_core::{
+    Millis,
+    estate::{BundleSource, Estate, Federation, SvidRegistration, claim_rules::Wanted},
+};
+use ambit_identity::{IssuingKeys, PairChance, token::jwt_svid::JwtSvidIssuance};
+use axum::http::StatusCode;
+
+use super::{
+    clients::{JWT_BEARER, issued, nothing, refused, send, start_waiting},
+    doors::{Office, text},
+    oauth::{Agent, Answered, ISSUER, PLACE, SPIFFE},
+};
+use crate::federation::refresh_bundles;
+
+const BOOKS: &str = "spiffe://partner.example/ns/books";
+
+fn partner(chance: u8) -> IssuingKeys {
+    let chance = PairChance {
+        x509: [chance; 32],
+        jwt: [chance + 1; 32],
+    };
+    let began = ambit_testkit::TestClock::new(1).now();
+    IssuingKeys::create("partner.example".parse().unwrap(), chance, began).unwrap()
+}
+
+fn declare(estate: &mut Estate) {
+    let federation = Federation {
+        name: "partner".parse().unwrap(),
+        trust_domain: "partner.example".parse().unwrap(),
+        source: BundleSource::Given(partner(20).bundle().to_document()),
+    };
+    let registration = SvidRegistration {
+        federation: federation.name.clone(),
+        path: Wanted::OneOf(vec!["/ns/books".to_owned()]),
+    };
+    estate.agents.values_mut().next().unwrap().svids = vec![registration];
+    estate.federations = [(federation.name.clone(), federation)].into();
+}
+
+async fn open() -> Office {
+    let office = Office::open_with(nothing(), declare);
+    refresh_bundles(&office.doors).await;
+    office
+}
+
+fn svid(office: &Office, keys: &IssuingKeys, id: &str, audiences: &[&str], name: &str) -> String {
+    let now = office.world.clock.now();
+    let audiences: Vec<_> = audiences.iter().map(|it| (*it).to_owned()).collect();
+    let ask = JwtSvidIssuance {
+        spiffe_id: &id.parse().unwrap(),
+        audiences: &audiences,
+        token_id: name,
+        now,
+        expires_at: now.plus(Millis::from_seconds(300)),
+    };
+    keys.issue_jwt(&ask).unwrap()
+}
+
+async fn ask(office: &Office, agent: &Agent, svid: &str, client: Option<&str>) -> Answered {
+    let mut members = vec![
+        ("grant_type", "client_credentials"),
+        ("client_assertion_type", SPIFFE),
+        ("client_assertion", svid),
+        ("resource", PLACE),
+    ];
+    members.extend(client.map(|it| ("client_id", it)));
+    send(office, Some(agent), &members).await
+}
+
+#[tokio::test]
+async fn a_foreign_workload_gets_tokens_of_the_task_that_it_claims() {
+    let office = open().await;
+    let (agent, keys) = (Agent::new(9), partner(20));
+    let fresh = |name: &str| svid(&office, &keys, BOOKS, &[ISSUER], name);
+    let early = ask(&office, &agent, &fresh("1"), None).await;
+    refused(&early, "invalid_grant", "ambit task start");
+    let task = start_waiting(&office).await;
+    let got = ask(&office, &agent, &fresh("2"), Some(BOOKS)).await;
+    assert_eq!(got.status, StatusCode::OK, "{:?}", got.value);
+    assert_eq!(issued(&office), (BOOKS.to_owned(), task.clone()));
+    assert_eq!(text(&got.value, "token_type"), "DPoP");
+    // Its own words as a grant come to the same task.
+    let assertion = fresh("3");
+    let members = [
+        ("grant_type", JWT_BEARER),
+        ("assertion", assertion.as_str()),
+        ("resource", PLACE),
+    ];
+    let got = send(&office, Some(&agent), &members).await;
+    assert_eq!(got.status, StatusCode::OK, "{:?}", got.value);
+    assert_eq!(issued(&office).1, task);
+}
+
+#[tokio::test]
+async fn nhi_a_foreign_assertion_is_its_domains_for_us_alone_and_once() {
+    let office = open().await;
+    start_waiting(&office).await;
+    let (agent, keys) = (Agent::new(9), partner(20));
+    let of =
+        |keys: &IssuingKeys, id: &str, audiences: &[&str]| svid(&office, keys, id, audiences, "x");
+    let check = async |assertion: &str, client: Option<&str>, error: &str, part: &str| {
+        let got = ask(&office, &agent, assertion, client).await;
+        refused(&got, error, part);
+    };
+    let forged = of(&partner(30), BOOKS, &[ISSUER]);
+    check(
+        &forged,
+        None,
+        "invalid_client",
+        "client assertion is refused",
+    )
+    .await;
+    let elsewhere = of(&keys, BOOKS, &["https://other.example"]);
+    check(&elsewhere, None, "invalid_client", "audience").await;
+    let both = of(&keys, BOOKS, &[ISSUER, "https://other.example"]);
+    check(&both, None, "invalid_client", "alone").await;
+    let other = of(&keys, "spiffe://partner.example/ns/other", &[ISSUER]);
+    check(
+        &other,
+        None,
+        "unauthorized_client",
+        "no agent is registered",
+    )
+    .await;
+    let stolen = svid(&office, &keys, BOOKS, &[ISSUER], "y");
+    let name = "spiffe://partner.example/ns/other";
+    check(&stolen, Some(name), "invalid_client", "another client").await;
+    let good = svid(&office, &keys, BOOKS, &[ISSUER], "z");
+    let got = ask(&office, &agent, &good, None).await;
+    assert_eq!(got.status, StatusCode::OK, "{:?}", got.value);
+    check(&good, None, "invalid_client", "used before").await;
+}
