@@ -19,7 +19,9 @@ mod error;
 mod federated;
 pub mod jose;
 pub mod key;
+pub mod login;
 pub mod mission;
+pub mod passkey;
 mod pem;
 mod person;
 pub mod replay;
@@ -46,7 +48,7 @@ pub use crate::{
     error::{IdentityError, SvidFlaw},
     federated::{FederatedBundles, ForeignSvid, UnknownSvid},
     key::{KeyError, ProvedKey, SvidKey},
-    person::{PeerCredentials, identify_person, identify_signed_in},
+    person::{PeerCredentials, SignedIn, identify_passkey, identify_person, identify_signed_in},
     tls::{Clients, TlsClock, TlsError, Trusted},
     token::{Beside, identify_token},
     trust_bundle::{BUNDLE_BYTES_MAX, BUNDLE_ROOTS_MAX, BundleError, TrustBundle},

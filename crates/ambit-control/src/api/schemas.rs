@@ -1,5 +1,7 @@
 //! The shapes of requests and answers, as the OpenAPI document tells them. A test holds real answers against them.
 
+mod people;
+
 /// The shape of one object.
 pub(super) struct Schema {
     pub(super) name: &'static str,
@@ -40,8 +42,12 @@ const STANDINGS: Shape = Word(&["open", "spent", "withdrawn", "expired"]);
 const VERDICTS: Shape = Word(&["approved", "refused"]);
 const MARKS: Shape = Word(&["allowed", "held", "denied", "unknown", "given", "ended"]);
 
-/// Every shape.
-pub(super) const SCHEMAS: &[Schema] = &[
+/// Returns every shape.
+pub(super) fn schemas() -> impl Iterator<Item = &'static Schema> {
+    SCHEMAS.iter().chain(people::SCHEMAS)
+}
+
+const SCHEMAS: &[Schema] = &[
     Schema {
         name: "StartTask",
         members: &[
@@ -436,6 +442,7 @@ pub(super) const SCHEMAS: &[Schema] = &[
             Member("issuer", Text, Always),
             Member("token_endpoint", Text, Always),
             Member("jwks_uri", Text, Always),
+            Member("device_authorization_endpoint", Text, Maybe),
             Member("introspection_endpoint", Text, Always),
             Member("revocation_endpoint", Text, Always),
             Member("authorization_endpoint", Text, Maybe),
@@ -489,7 +496,12 @@ pub(super) const SCHEMAS: &[Schema] = &[
         members: &[
             Member(
                 "grant_type",
-                Word(&["client_credentials", "authorization_code", "refresh_token"]),
+                Word(&[
+                    "client_credentials",
+                    "authorization_code",
+                    "refresh_token",
+                    "urn:ietf:params:oauth:grant-type:device_code",
+                ]),
                 Always,
             ),
             Member("resource", Text, Maybe),
@@ -497,6 +509,7 @@ pub(super) const SCHEMAS: &[Schema] = &[
             Member("redirect_uri", Text, Maybe),
             Member("code_verifier", Text, Maybe),
             Member("refresh_token", Text, Maybe),
+            Member("device_code", Text, Maybe),
             Member("client_id", Text, Maybe),
             Member("client_assertion_type", Text, Maybe),
             Member("client_assertion", Text, Maybe),
@@ -508,7 +521,7 @@ pub(super) const SCHEMAS: &[Schema] = &[
             Member("access_token", Text, Always),
             Member("token_type", Word(&["DPoP", "Bearer"]), Always),
             Member("expires_in", Count, Always),
-            Member("authorization_details", Anything, Always),
+            Member("authorization_details", Anything, Maybe),
             Member("refresh_token", Text, Maybe),
         ],
     },

@@ -7,6 +7,7 @@ mod consent_limits;
 mod doors;
 mod ended;
 mod laws;
+mod logins;
 mod oauth;
 mod people;
 mod public;
