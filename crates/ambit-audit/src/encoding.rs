@@ -5,6 +5,7 @@
 
 mod claim;
 mod delegation;
+mod proof;
 mod read;
 mod token;
 mod write;
@@ -111,6 +112,12 @@ mod kind {
     pub(super) const CREDENTIAL_SEALED: &str = "credential.sealed";
     pub(super) const TOKEN_ISSUED: &str = "token.issued";
     pub(super) const TOKEN_REVOKED: &str = "token.revoked";
+    pub(super) const LOGIN_OPENED: &str = "login.opened";
+    pub(super) const LOGIN_ENDED: &str = "login.ended";
+    pub(super) const ENROLMENT_OFFERED: &str = "enrolment.offered";
+    pub(super) const PASSKEY_REGISTERED: &str = "passkey.registered";
+    pub(super) const PASSKEY_USED: &str = "passkey.used";
+    pub(super) const PASSKEY_REMOVED: &str = "passkey.removed";
     pub(super) const REFUSALS_COALESCED: &str = "refusals.coalesced";
     pub(super) const STATE_DIGEST: &str = "state.digest";
     pub(super) const DELEGATION_MADE: &str = "delegation.made";

@@ -454,6 +454,7 @@ impl Story {
             | Body::ServerInspected { .. }
             | Body::KeysRotated { .. }
             | Body::CredentialSealed { .. }
+            | Body::Proof(_)
             | Body::TokenIssued(_)
             | Body::TokenRevoked { .. }
             | Body::RefusalsCoalesced { .. }

@@ -12,6 +12,7 @@
 //! | `/oauth/token`, `/oauth/mtls/token` | RFC 6749, RFC 7523, RFC 8693, RFC 8705, RFC 8707, RFC 9396, RFC 9449 |
 //! | `/oauth/authorize`, `/oauth/consent` | RFC 6749 §4.1, RFC 7636, RFC 9207 |
 //! | `/oauth/par` | RFC 9126 |
+//! | `/oauth/device_authorization` | RFC 8628 |
 //! | `/oauth/introspect`, `/oauth/revoke` | RFC 7662, RFC 7009 |
 //!
 //! Whatever goes wrong is the JSON of RFC 6749 §5.2 with the standard's code and what to do next.
@@ -22,6 +23,8 @@ mod client;
 mod codes;
 mod consent;
 mod declared;
+mod device;
+mod device_codes;
 mod document;
 mod error;
 mod exchange;
@@ -42,8 +45,12 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use ambit_core::{AgentName, Millis};
-use ambit_identity::{dpop::NonceKey, replay::ReplayCache, token::assertion::ClientKeys};
+use ambit_core::{AgentName, Millis, Timestamp};
+use ambit_identity::{
+    dpop::NonceKey,
+    replay::{ReplayCache, ReplayError, ReplayOwner},
+    token::assertion::ClientKeys,
+};
 
 #[cfg(test)]
 pub(crate) use self::consent::end_if_abandoned;
@@ -51,6 +58,8 @@ pub(crate) use self::redirect::Redirect;
 pub(crate) use self::{
     authorize::authorize,
     consent::{decide, show},
+    device::{DEVICE_PAGE, device_authorization},
+    device_codes::{Claimed, DeviceCodes, WrongCode},
     introspect::{introspect, revoke},
     metadata::{authorization_server, jwks, openid_configuration},
     pushed::push,
@@ -62,6 +71,11 @@ use self::{
 pub use self::{
     codes::{CODE_TTL, CODES_MAX},
     consent::{CONSENT_FIELDS_MAX, CONSENT_TTL, CONSENTS_MAX, CONSENTS_PER_SESSION_MAX},
+    device::COMMAND_LINE,
+    device_codes::{
+        DEVICE_CODE_TTL, DEVICE_CODES_MAX, DEVICE_NAME_CHARACTERS_MAX, DEVICE_POLL_EVERY,
+        USER_CODE_CHARACTERS, WRONG_CODES_PER_PERSON_MAX,
+    },
     document::{
         CLIENT_DOCUMENT_BYTES_MAX, CLIENT_DOCUMENT_TTL, CLIENT_DOCUMENT_TTL_MAX,
         CLIENT_DOCUMENTS_MAX, CLIENT_FETCHES_MAX, CLIENT_NAME_MAX, ClientDocument, FetchDocument,
@@ -123,6 +137,7 @@ pub(crate) struct OAuth {
     client_keys: PublishedKeys,
     consents: Mutex<Consents>,
     documents: Documents,
+    devices: Mutex<DeviceCodes>,
 }
 
 /// The authorization server as one request sees it.
@@ -146,7 +161,36 @@ impl OAuth {
             client_keys: PublishedKeys::default(),
             consents: Mutex::new(Consents::default()),
             documents: Documents::new(),
+            devices: Mutex::new(DeviceCodes::default()),
         }
+    }
+
+    /// Returns the command lines that wait for a person.
+    pub(crate) fn devices(&self) -> MutexGuard<'_, DeviceCodes> {
+        locked(&self.devices)
+    }
+
+    /// Returns the key of the nonces that proofs want.
+    pub(crate) const fn nonces(&self) -> &NonceKey {
+        &self.nonces
+    }
+
+    /// Returns the nonce that the next proof wants.
+    pub(crate) fn nonce(&self, now: Timestamp) -> String {
+        self.nonces.nonce(now)
+    }
+
+    /// Uses an identifier of a proof up.
+    pub(crate) fn admit(
+        &self,
+        owner: ReplayOwner<'_>,
+        token_id: &str,
+        until: Timestamp,
+        now: Timestamp,
+    ) -> Result<(), ReplayError> {
+        locked(&self.used)
+            .admit(owner, token_id, until, now)
+            .map(|_first| ())
     }
 }
 

@@ -3,6 +3,7 @@
 //! Everything here is derived from records and the erasable directory of names. An act whose outcome nobody
 //! knows comes first, because somebody must look.
 
+mod proofs;
 mod trace;
 mod why;
 mod words;
@@ -126,6 +127,7 @@ impl Concerns {
             | Body::TokenRevoked { .. }
             | Body::ServerInspected { .. }
             | Body::CredentialSealed { .. }
+            | Body::Proof(_)
             | Body::RefusalsCoalesced { .. }
             | Body::StateDigest { .. } => concerns_task(body, self.task),
         }
@@ -172,6 +174,7 @@ fn concerns_task(body: &Body, task: TaskId) -> bool {
         | Body::DelegationMade { .. }
         | Body::DelegationSpent { .. }
         | Body::DelegationWithdrawn { .. }
+        | Body::Proof(_)
         | Body::StateDigest { .. } => false,
     }
 }

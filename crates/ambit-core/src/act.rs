@@ -1,8 +1,8 @@
 //! Acts: what an agent or a person wants done, in the one form in which it is decided, shown, digested and forwarded.
 
 use crate::{
-    AgentName, ApprovalId, Digest, InstanceId, PersonId, ServerName, TaskId, TemplateName,
-    ToolName, estate::Mode, json::Value, record::KeyStep,
+    AgentName, ApprovalId, Digest, InstanceId, LoginId, PasskeyId, PersonId, ServerName, TaskId,
+    TemplateName, ToolName, estate::Mode, json::Value, record::KeyStep,
 };
 
 /// What an agent wants done at a server.
@@ -116,6 +116,23 @@ pub enum Governance {
     RotateKeys {
         /// Which.
         step: KeyStep,
+    },
+    /// Let a command line act in the person's name for a while.
+    OpenLogin,
+    /// End a login before its time.
+    EndLogin {
+        /// Which.
+        login: LoginId,
+    },
+    /// Let a person register a passkey.
+    OfferEnrolment {
+        /// By the estate's alias.
+        alias: String,
+    },
+    /// Take a passkey from a person.
+    RemovePasskey {
+        /// Which.
+        passkey: PasskeyId,
     },
     /// Read tasks, approvals, the log.
     Inspect,
@@ -257,6 +274,10 @@ impl Governance {
             Self::SealCredential { .. } => "seal_credential",
             Self::InspectServer { .. } => "inspect_server",
             Self::RotateKeys { .. } => "rotate_keys",
+            Self::OpenLogin => "open_login",
+            Self::EndLogin { .. } => "end_login",
+            Self::OfferEnrolment { .. } => "offer_enrolment",
+            Self::RemovePasskey { .. } => "remove_passkey",
             Self::Inspect => "inspect",
         }
     }

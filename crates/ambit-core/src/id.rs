@@ -43,6 +43,10 @@ pub type RevocationId = Id<kind::Revocation>;
 pub type DelegationId = Id<kind::Delegation>;
 /// Names one token that was issued under a task.
 pub type TokenId = Id<kind::Token>;
+/// Names one login of a command line.
+pub type LoginId = Id<kind::Login>;
+/// Names one passkey of a person.
+pub type PasskeyId = Id<kind::Passkey>;
 
 /// The kinds of things that have identifiers.
 pub mod kind {
@@ -72,6 +76,12 @@ pub mod kind {
     /// A token.
     #[derive(Debug)]
     pub enum Token {}
+    /// A login.
+    #[derive(Debug)]
+    pub enum Login {}
+    /// A passkey.
+    #[derive(Debug)]
+    pub enum Passkey {}
 
     impl Kind for Task {
         const PREFIX: &'static str = "task";
@@ -97,6 +107,12 @@ pub mod kind {
 
     impl Kind for Token {
         const PREFIX: &'static str = "tok";
+    }
+    impl Kind for Login {
+        const PREFIX: &'static str = "login";
+    }
+    impl Kind for Passkey {
+        const PREFIX: &'static str = "pk";
     }
 }
 

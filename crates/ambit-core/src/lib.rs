@@ -15,6 +15,7 @@ pub mod json;
 pub mod label;
 pub mod limits;
 pub mod name;
+pub mod proof;
 pub mod reason;
 pub mod record;
 pub mod route;
@@ -26,7 +27,8 @@ pub mod token;
 pub use crate::{
     digest::Digest,
     id::{
-        ApprovalId, DecisionId, DelegationId, InstanceId, PersonId, RevocationId, TaskId, TokenId,
+        ApprovalId, DecisionId, DelegationId, InstanceId, LoginId, PasskeyId, PersonId,
+        RevocationId, TaskId, TokenId,
     },
     label::{Label, Labels},
     name::{AgentName, ClientName, FederationName, IssuerName, ServerName, TemplateName, ToolName},

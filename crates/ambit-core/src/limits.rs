@@ -42,6 +42,18 @@ pub const TOKENS_PER_TASK_MAX: usize = 64;
 pub const REFRESH_FAMILIES_PER_TASK_MAX: usize = 8;
 /// How many spent refresh tokens of one family are remembered, so that showing one again ends the family.
 pub const SPENT_PER_FAMILY_MAX: usize = 8;
+/// How long a login of a command line lasts, whatever is done with it.
+pub const LOGIN_TTL: Millis = Millis::from_seconds(8 * 3600);
+/// How many logins one person has at once; one more ends the oldest.
+pub const LOGINS_PER_PERSON_MAX: usize = 8;
+/// How many passkeys one person has.
+pub const PASSKEYS_PER_PERSON_MAX: usize = 8;
+/// How long the link of an enrolment is good.
+pub const ENROLMENT_TTL: Millis = Millis::from_seconds(15 * 60);
+/// The longest identifier of a passkey that its authenticator chooses, in bytes (WebAuthn Level 3 §4).
+pub const CREDENTIAL_ID_BYTES_MAX: usize = 1023;
+/// The longest public key of a passkey, in bytes.
+pub const PASSKEY_KEY_BYTES_MAX: usize = 1024;
 /// The longest name of a client of the authorization server, in bytes.
 pub const CLIENT_BYTES_MAX: usize = 2048;
 /// The most parameters of a template.

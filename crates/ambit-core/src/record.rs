@@ -10,6 +10,7 @@ use crate::{
     claim::ClaimProof,
     delegation::Delegation,
     json::Value,
+    proof::ProofFact,
     task::{End, Task},
     token::{IssuedToken, Reach, TokenEnd},
 };
@@ -222,6 +223,8 @@ pub enum Body {
         /// The client that gave it up, or that showed it again.
         client: String,
     },
+    /// What a person proves who they are with changed.
+    Proof(Box<ProofFact>),
     /// Refusals of one caller that came too fast to be written one by one.
     RefusalsCoalesced {
         /// Whose.
@@ -429,6 +432,7 @@ impl Body {
             | Self::ServerInspected { warrant, .. }
             | Self::CredentialSealed { warrant, .. } => Some(warrant),
             Self::KeysRotated { warrant, .. } => warrant.as_ref(),
+            Self::Proof(fact) => (**fact).warrant(),
             Self::DelegationMade { .. }
             | Self::DelegationSpent { .. }
             | Self::DelegationWithdrawn { .. }
@@ -478,6 +482,7 @@ impl Body {
             | Self::ToolSeen { .. }
             | Self::TokenIssued(_)
             | Self::TokenRevoked { .. }
+            | Self::Proof(_)
             | Self::CredentialSealed { .. }
             | Self::RefusalsCoalesced { .. }
             | Self::StateDigest { .. } => None,

@@ -4,6 +4,7 @@ use ambit_audit::{Attachment, Batch, Committed, Draft, Pending, Space};
 use ambit_core::{
     TaskId, Timestamp,
     limits::BATCH_RECORDS_MAX,
+    proof::ProofFact,
     record::{Body, Recordable, Sealed},
     task::Contained,
 };
@@ -117,6 +118,13 @@ const fn may_use_reserve(body: &Body) -> bool {
         | Body::RevocationEffective { .. }
         | Body::RefusalsCoalesced { .. }
         | Body::StateDigest { .. } => true,
+        Body::Proof(fact) => match **fact {
+            ProofFact::LoginEnded { .. } | ProofFact::PasskeyRemoved { .. } => true,
+            ProofFact::LoginOpened { .. }
+            | ProofFact::EnrolmentOffered { .. }
+            | ProofFact::PasskeyRegistered { .. }
+            | ProofFact::PasskeyUsed { .. } => false,
+        },
         Body::EstateApplied { .. }
         | Body::TaskStarted { .. }
         | Body::InstanceCertified { .. }
@@ -172,6 +180,7 @@ impl Live {
             | Body::ServerInspected { .. }
             | Body::KeysRotated { .. }
             | Body::CredentialSealed { .. }
+            | Body::Proof(_)
             | Body::TokenIssued(_)
             | Body::TokenRevoked { .. }
             | Body::RefusalsCoalesced { .. }

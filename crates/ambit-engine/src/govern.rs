@@ -6,6 +6,8 @@ mod consent;
 mod delegations;
 mod inspect;
 mod keys;
+mod logins;
+mod passkeys;
 mod reinstate;
 mod revoke;
 mod tasks;
@@ -32,6 +34,8 @@ pub use self::{
     },
     inspect::{Inspection, ServerInspection},
     keys::{KeyLeave, KeyRotation},
+    logins::{LoginAsk, LoginGrant, NoLogin},
+    passkeys::{Enrolled, NewPasskey, NoPasskey, OfferedEnrolment},
     reinstate::Reinstatement,
     revoke::RevocationReport,
     tasks::{Applied, Ender, StartTask, Started, TaskSummary},

@@ -31,9 +31,10 @@ pub use crate::{
     error::{Denied, EngineError, Refusal},
     govern::{
         Applied, ApprovalSummary, Claim, Counts, Delegate, DelegateTask, DelegationSummary,
-        Delegator, Ender, ExchangeRefusal, Inspection, KeyLeave, KeyRotation, NotInstance,
-        Reinstatement, RevocationReport, ServerInspection, StartTask, Started, TaskSummary,
-        WAITING_PER_AGENT_MAX, Waits, Withdrawal,
+        Delegator, Ender, Enrolled, ExchangeRefusal, Inspection, KeyLeave, KeyRotation, LoginAsk,
+        LoginGrant, NewPasskey, NoLogin, NoPasskey, NotInstance, OfferedEnrolment, Reinstatement,
+        RevocationReport, ServerInspection, StartTask, Started, TaskSummary, WAITING_PER_AGENT_MAX,
+        Waits, Withdrawal,
     },
     handle::{Answer, Handle, Held, Offer, Offers},
     live::{HELD_KEPT_BYTES_MAX, REFUSED_KEPT_BYTES_MAX},
@@ -41,8 +42,8 @@ pub use crate::{
     rebuild::{RebuildError, Rebuilt, ReplayReport, rebuild, replay_all},
     sequencer::{CompileEstate, STATE_DIGEST_EVERY_RECORDS, Sequencer, Setup, SetupError, Step},
     state::{
-        Approval, ApprovalStanding, DelegationEntry, FoldError, OpenAct, RowError, State, TABLES,
-        TaskEntry, TokenEntry, TokenUse,
+        Approval, ApprovalStanding, DelegationEntry, FoldError, LoginEntry, OpenAct, PasskeyEntry,
+        RowError, State, TABLES, TaskEntry, TokenEntry, TokenUse,
     },
     tokens::{
         ClaimedTokens, ClientLeave, Presented, RefreshAsk, Refreshable, TokenAsk, TokenBy,

@@ -10,14 +10,15 @@ mod approval;
 mod delegation;
 mod digest;
 mod fold;
+mod proof;
 mod rows;
 mod token;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use ambit_core::{
-    AgentName, ApprovalId, DecisionId, DelegationId, Digest, InstanceId, PersonId, ServerName,
-    TaskId, Timestamp, TokenId, ToolName,
+    AgentName, ApprovalId, DecisionId, DelegationId, Digest, InstanceId, LoginId, PasskeyId,
+    PersonId, ServerName, TaskId, Timestamp, TokenId, ToolName,
     act::Target,
     claim::ClaimStanding,
     limits::TASKS_LIVE_MAX,
@@ -30,10 +31,11 @@ pub use self::{
     approval::{Approval, ApprovalStanding},
     delegation::DelegationEntry,
     fold::FoldError,
+    proof::{LoginEntry, PasskeyEntry},
     rows::{RowError, TABLES},
     token::{TokenEntry, TokenUse},
 };
-pub(crate) use self::{digest::SetDigest, rows::ended_tasks};
+pub(crate) use self::{digest::SetDigest, proof::EnrolmentEntry, rows::ended_tasks};
 
 /// What is so after the records so far. Ended tasks leave it; their rows stay in the store.
 #[derive(Debug)]
@@ -64,6 +66,9 @@ pub struct State {
     pub(crate) reinstated: BTreeMap<Target, u64>,
     pub(crate) seen: BTreeMap<(ServerName, ToolName), Digest>,
     pub(crate) people: BTreeSet<PersonId>,
+    pub(crate) logins: BTreeMap<LoginId, LoginEntry>,
+    pub(crate) passkeys: BTreeMap<PasskeyId, PasskeyEntry>,
+    pub(crate) enrolments: BTreeMap<PersonId, EnrolmentEntry>,
     pub(crate) epochs: NarrowingEpochs,
     /// Over the rows that may still change.
     pub(crate) digest: SetDigest,
@@ -155,6 +160,9 @@ impl State {
             reinstated: BTreeMap::new(),
             seen: BTreeMap::new(),
             people: BTreeSet::new(),
+            logins: BTreeMap::new(),
+            passkeys: BTreeMap::new(),
+            enrolments: BTreeMap::new(),
             epochs: NarrowingEpochs {
                 estate: 0,
                 tasks: HashMap::new(),

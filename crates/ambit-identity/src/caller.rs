@@ -40,8 +40,9 @@ pub struct TokenClaim {
 /// A person whom the estate names, proved by the operating system's word on a local socket or by a
 /// sign-in at the provider that the organisation trusts.
 ///
-/// Made only by [`identify_person`](crate::identify_person) and
-/// [`identify_signed_in`](crate::identify_signed_in). What the person may do is asked of the estate
+/// Made only by [`identify_person`](crate::identify_person),
+/// [`identify_signed_in`](crate::identify_signed_in), [`identify_passkey`](crate::identify_passkey) and
+/// [`ProvedLogin::identify`](crate::login::ProvedLogin::identify). What the person may do is asked of the estate
 /// in force on every decision, not of this.
 ///
 /// ```compile_fail,E0451

@@ -1,11 +1,15 @@
 //! DPoP proofs (RFC 9449): the holder of a key signs the request that it makes.
 
+mod maker;
 mod nonce;
 
 use ambit_core::{Digest, Millis, Timestamp};
 use fluent_uri::Uri;
 
-pub use self::nonce::{NONCE_SLOT, NonceAge, NonceKey};
+pub use self::{
+    maker::{MadeRequest, ProofMaker},
+    nonce::{NONCE_SLOT, NonceAge, NonceKey},
+};
 use crate::{
     jose::{Algorithm, Claims, JoseError, Profile, Typ, VerifyingKey, base64url, jws, missing},
     token::TOKEN_ID_BYTES_MAX,

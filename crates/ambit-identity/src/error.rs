@@ -132,6 +132,20 @@ pub enum IdentityError {
         /// Its name for whoever signed in.
         subject: String,
     },
+    /// The person who holds the passkey is not in the estate.
+    #[error(
+        "the passkey {passkey} is of somebody who is nobody in the estate; ask an administrator"
+    )]
+    UnknownHolder {
+        /// Which.
+        passkey: ambit_core::PasskeyId,
+    },
+    /// The login was opened by a proof that is no longer the person's.
+    #[error("{login} was opened by a proof that is no longer good; run `ambit login`")]
+    StaleLogin {
+        /// Which.
+        login: ambit_core::LoginId,
+    },
     /// Several people of the estate have it.
     #[error(
         "whoever signed in is {} in the estate; leave the `oidc` with one of them",

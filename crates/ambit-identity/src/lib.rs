@@ -19,8 +19,10 @@ mod error;
 mod federated;
 pub mod jose;
 pub mod key;
+pub mod login;
 pub mod mission;
 mod outer_svid;
+pub mod passkey;
 mod pem;
 mod person;
 pub mod replay;
@@ -48,7 +50,7 @@ pub use crate::{
     federated::{FederatedBundles, ForeignSvid, UnknownSvid},
     key::{KeyError, ProvedKey, SvidKey},
     outer_svid::{OuterSvid, OuterSvidError},
-    person::{PeerCredentials, identify_person, identify_signed_in},
+    person::{PeerCredentials, SignedIn, identify_passkey, identify_person, identify_signed_in},
     tls::{Clients, TlsClock, TlsError, Trusted},
     token::{Beside, identify_token},
     trust_bundle::{BUNDLE_BYTES_MAX, BUNDLE_ROOTS_MAX, BundleError, TrustBundle},

@@ -4,7 +4,19 @@ use std::collections::BTreeMap;
 
 use ambit_core::estate::Person;
 
-use crate::{Carrier, IdentityError, PersonCaller, PersonProof, token::id_token::SignIn};
+use crate::{
+    Carrier, IdentityError, PersonCaller, PersonProof, passkey::PasskeySignIn,
+    token::id_token::SignIn,
+};
+
+/// How somebody signed in, in a browser.
+#[derive(Clone, Debug)]
+pub enum SignedIn {
+    /// The organisation's provider said so.
+    Provider(SignIn),
+    /// By a passkey of this server.
+    Passkey(PasskeySignIn),
+}
 
 /// What the kernel says of the process at the other end of a Unix socket (`SO_PEERCRED`).
 ///
@@ -84,4 +96,26 @@ pub fn identify_signed_in(
             aliases: several.iter().map(|it| (*it).clone()).collect(),
         }),
     }
+}
+
+/// Identifies the person of the estate who holds the passkey with which somebody signed in.
+///
+/// `holder` is whose passkey it is by the live state, by alias.
+///
+/// # Errors
+/// [`IdentityError::UnknownHolder`] when the estate does not have that person.
+pub fn identify_passkey(
+    sign_in: &PasskeySignIn,
+    holder: &str,
+    carrier: Carrier,
+    people: &BTreeMap<String, Person>,
+) -> Result<PersonCaller, IdentityError> {
+    let passkey = sign_in.passkey();
+    if !people.contains_key(holder) {
+        return Err(IdentityError::UnknownHolder { passkey });
+    }
+    Ok(PersonCaller {
+        alias: holder.to_owned(),
+        proof: PersonProof::SignIn { carrier },
+    })
 }

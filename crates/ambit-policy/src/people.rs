@@ -392,6 +392,10 @@ const fn touched_task(act: &Governance) -> Option<TaskId> {
         | Governance::SealCredential { .. }
         | Governance::InspectServer { .. }
         | Governance::RotateKeys { .. }
+        | Governance::OpenLogin
+        | Governance::EndLogin { .. }
+        | Governance::OfferEnrolment { .. }
+        | Governance::RemovePasskey { .. }
         | Governance::Inspect => None,
     }
 }

@@ -5,6 +5,7 @@ mod authority;
 mod delegations;
 pub(crate) mod estate;
 mod log;
+mod login;
 mod run;
 mod secrets;
 mod status;
@@ -21,6 +22,7 @@ use crate::{
     client::Client,
     clock::Clock,
     config::{Environment, StateDirectory},
+    login::{Login, LoginError},
     output::{Format, Output, complain},
     problem::{Exit, Problem},
     run::{InnerArguments, RunError},
@@ -66,6 +68,15 @@ pub(crate) struct Common {
         hide_env_values = true
     )]
     control: Option<PathBuf>,
+    /// The public URL of a server elsewhere, at which `ambit login` was run [default: that of the login]
+    #[arg(
+        long,
+        global = true,
+        value_name = "URL",
+        env = "AMBIT_SERVER",
+        hide_env_values = true
+    )]
+    server: Option<String>,
     /// How to print
     #[arg(
         short,
@@ -146,6 +157,11 @@ enum Work {
     /// Opens a new log after a rollback or a loss, and ends all authority of the old one
     #[command(after_help = "Example:\n  ambit recover --reason 'restored from backup of 3 May'")]
     Recover(crate::serve::RecoverArguments),
+    /// Lets this command line act as you at a server elsewhere: you say yes in a browser, on any device
+    Login(login::LoginArguments),
+    /// Ends the login of this command line
+    #[command(after_help = "Example:\n  ambit logout")]
+    Logout,
     /// Says how the server is
     #[command(after_help = "Example:\n  ambit status -o json")]
     Status,
@@ -170,6 +186,8 @@ pub(crate) struct Session {
     pub(crate) state: Option<PathBuf>,
     /// The control socket that was named, if any.
     pub(crate) control: Option<PathBuf>,
+    /// The public URL of a server elsewhere, if one was named.
+    pub(crate) server: Option<String>,
 }
 
 impl Session {
@@ -185,8 +203,20 @@ impl Session {
         Ok(self.state()?.of_a_server()?)
     }
 
-    /// Returns a client of the server.
+    /// Returns a client of the server: of the one that was named, else of the one at which this user logged in, else of
+    /// the one on this machine.
     pub(crate) fn client(&self) -> Result<Client, Problem> {
+        let local_is_named = self.control.is_some() || self.state.is_some();
+        if self.server.is_some() || !local_is_named {
+            let stored = Login::read(&self.environment.own_directory()?)?;
+            let stored =
+                stored.filter(|it| self.server.as_ref().is_none_or(|url| url == it.server()));
+            match (stored, &self.server) {
+                (Some(login), _) => return Ok(Client::by_login(login, self.clock.clone())?),
+                (None, Some(url)) => return Err(LoginError::None(url.clone()).into()),
+                (None, None) => {}
+            }
+        }
         match &self.control {
             Some(socket) => Ok(Client::new(socket.clone())),
             None => Ok(Client::new(self.state()?.control_socket())),
@@ -209,6 +239,7 @@ pub(crate) fn main() -> ExitCode {
         environment,
         state: common.state,
         control: common.control,
+        server: common.server,
     };
     match dispatch(&session, command) {
         Ok(code) => ExitCode::from(code),
@@ -259,6 +290,8 @@ impl Session {
             Work::Authority(command) => done(authority::authority(self, &command).await),
             Work::Log(command) => done(log::log(self, command).await),
             Work::Recover(arguments) => done(crate::serve::recover(self, &arguments).await),
+            Work::Login(arguments) => done(login::login(self, &arguments).await),
+            Work::Logout => done(login::logout(self).await),
             Work::Status => done(status::status(self).await),
         }
     }

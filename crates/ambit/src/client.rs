@@ -1,16 +1,21 @@
-//! The client of the control API, over the server's Unix socket.
+//! The client of the control API: over the server's Unix socket, or with a login over its public port.
 
-use std::path::PathBuf;
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use ambit_core::json::{JsonError, Value, parse_bounded};
 use bytes::Bytes;
-use http::{Method, Request, header};
+use http::{Method, Request, StatusCode, header};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper_util::rt::TokioIo;
 use tokio::net::UnixStream;
 
 use crate::{
+    clock::Clock,
     config::places::{self, Places},
+    login::{Channel, ChannelError, Login, LoginError, Sent},
     problem::Exit,
 };
 
@@ -19,8 +24,16 @@ const ANSWER_BYTES_MAX: usize = 64 * 1024 * 1024;
 
 /// A door to one server's control API.
 #[derive(Clone, Debug)]
-pub(crate) struct Client {
-    socket: PathBuf,
+pub(crate) struct Client(Way);
+
+/// How the server is reached.
+#[derive(Clone, Debug)]
+enum Way {
+    Socket(PathBuf),
+    Public {
+        channel: Arc<Channel>,
+        login: Box<Login>,
+    },
 }
 
 /// Why the control API gave no answer, or which one it gave.
@@ -50,6 +63,14 @@ pub(crate) enum ApiError {
         #[source]
         source: std::io::Error,
     },
+    /// What needs a server on this machine was asked of one elsewhere.
+    #[error(
+        "this needs a server on this machine, and you are logged in at {0}; name the local one with --state DIR"
+    )]
+    Elsewhere(String),
+    /// The server elsewhere can't be reached.
+    #[error(transparent)]
+    Channel(#[from] ChannelError),
     /// The connection broke.
     #[error("the Ambit server broke the connection; look at its log and try again")]
     Broken(#[source] Box<dyn std::error::Error + Send + Sync>),
@@ -71,18 +92,34 @@ pub(crate) enum ApiError {
 impl Client {
     /// Returns a client of the server whose control socket is at `socket`.
     pub(crate) fn new(socket: PathBuf) -> Self {
-        Self { socket }
+        Self(Way::Socket(socket))
+    }
+
+    /// Returns a client of the server at which `login` is good.
+    pub(crate) fn by_login(login: Login, clock: Clock) -> Result<Self, LoginError> {
+        let maker = login.maker()?;
+        let channel = Channel::new(login.server(), maker, login.roots(), clock)?;
+        Ok(Self(Way::Public {
+            channel: Arc::new(channel),
+            login: Box::new(login),
+        }))
     }
 
     /// Returns where the server's power lies. It must be out of a command's reach.
     pub(crate) fn places(&self) -> Result<Places, ApiError> {
+        let socket = match &self.0 {
+            Way::Socket(socket) => socket,
+            Way::Public { login, .. } => {
+                return Err(ApiError::Elsewhere(login.server().to_owned()));
+            }
+        };
         let unreachable = |source| ApiError::Unreachable {
-            socket: self.socket.clone(),
+            socket: socket.clone(),
             source,
         };
-        std::os::unix::net::UnixStream::connect(&self.socket).map_err(unreachable)?;
-        places::read(&self.socket).map_err(|source| ApiError::Places {
-            path: places::beside(&self.socket),
+        std::os::unix::net::UnixStream::connect(socket).map_err(unreachable)?;
+        places::read(socket).map_err(|source| ApiError::Places {
+            path: places::beside(socket),
             source,
         })
     }
@@ -110,30 +147,22 @@ impl Client {
         path: &str,
         body: Option<&Value>,
     ) -> Result<Bytes, ApiError> {
-        let stream =
-            UnixStream::connect(&self.socket)
-                .await
-                .map_err(|source| ApiError::Unreachable {
-                    socket: self.socket.clone(),
-                    source,
-                })?;
-        let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
-            .await
-            .map_err(broken)?;
-        let driving = tokio::spawn(connection);
-        let text = body.map(Value::to_canonical).unwrap_or_default();
-        let request = Request::builder()
-            .method(method)
-            .uri(path)
-            .header(header::HOST, "ambit")
-            .header(header::CONTENT_TYPE, "application/json")
-            .body(Full::new(Bytes::from(text)))
-            .map_err(broken)?;
-        let response = sender.send_request(request).await.map_err(broken)?;
-        let status = response.status();
-        let body = Limited::new(response.into_body(), ANSWER_BYTES_MAX);
-        let bytes = body.collect().await.map_err(ApiError::Broken)?.to_bytes();
-        driving.abort();
+        let (status, bytes) = match &self.0 {
+            Way::Socket(socket) => by_socket(socket, method, path, body).await?,
+            Way::Public { channel, login } => {
+                let text = body.map(|it| (Bytes::from(it.to_canonical()), "application/json"));
+                let came = channel
+                    .send(Sent {
+                        method,
+                        path,
+                        login: Some(login.text()),
+                        body: text,
+                        bytes_max: ANSWER_BYTES_MAX,
+                    })
+                    .await?;
+                (came.status, came.body)
+            }
+        };
         if status.is_success() {
             return Ok(bytes);
         }
@@ -148,11 +177,44 @@ impl Client {
     }
 }
 
+async fn by_socket(
+    socket: &Path,
+    method: Method,
+    path: &str,
+    body: Option<&Value>,
+) -> Result<(StatusCode, Bytes), ApiError> {
+    let stream = UnixStream::connect(socket)
+        .await
+        .map_err(|source| ApiError::Unreachable {
+            socket: socket.to_owned(),
+            source,
+        })?;
+    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
+        .await
+        .map_err(broken)?;
+    let driving = tokio::spawn(connection);
+    let text = body.map(Value::to_canonical).unwrap_or_default();
+    let request = Request::builder()
+        .method(method)
+        .uri(path)
+        .header(header::HOST, "ambit")
+        .header(header::CONTENT_TYPE, "application/json")
+        .body(Full::new(Bytes::from(text)))
+        .map_err(broken)?;
+    let response = sender.send_request(request).await.map_err(broken)?;
+    let status = response.status();
+    let body = Limited::new(response.into_body(), ANSWER_BYTES_MAX);
+    let bytes = body.collect().await.map_err(ApiError::Broken)?.to_bytes();
+    driving.abort();
+    Ok((status, bytes))
+}
+
 impl ApiError {
     /// Returns the exit code.
     pub(crate) fn exit(&self) -> Exit {
         match self {
-            Self::Unreachable { .. } | Self::Broken(_) => Exit::Unreachable,
+            Self::Unreachable { .. } | Self::Broken(_) | Self::Channel(_) => Exit::Unreachable,
+            Self::Elsewhere(_) => Exit::Usage,
             Self::Form(_) | Self::Places { .. } => Exit::Failure,
             Self::Refused { status, problem } => {
                 match (problem.get("code").and_then(Value::as_str), status) {

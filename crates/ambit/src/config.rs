@@ -106,11 +106,19 @@ impl Environment {
 
     /// Returns the state directory: `given`, `AMBIT_STATE`, or a place of the user's own.
     pub(crate) fn state_directory(&self, given: Option<PathBuf>) -> Result<PathBuf, ConfigError> {
+        match given.or_else(|| self.state.clone()) {
+            Some(named) => Ok(named),
+            None => self.own_directory(),
+        }
+    }
+}
+
+impl Environment {
+    /// Returns where this user's own things are, whatever server is named: a login among them.
+    pub(crate) fn own_directory(&self) -> Result<PathBuf, ConfigError> {
         let of_home = || self.home.as_ref().map(|home| home.join(".local/state"));
-        given
-            .or_else(|| self.state.clone())
-            .or_else(|| Some(self.state_home.clone().or_else(of_home)?.join("ambit")))
-            .ok_or(ConfigError::NoState)
+        let place = self.state_home.clone().or_else(of_home);
+        Ok(place.ok_or(ConfigError::NoState)?.join("ambit"))
     }
 }
 

@@ -5,6 +5,7 @@ mod client;
 mod clock;
 mod config;
 mod demo;
+mod login;
 mod output;
 mod problem;
 mod run;

@@ -3,7 +3,8 @@
 use ambit_core::json::Value;
 
 use crate::{
-    client::ApiError, clock::NoChance, config::ConfigError, run::RunError, serve::ServeError,
+    client::ApiError, clock::NoChance, config::ConfigError, login::LoginError, run::RunError,
+    serve::ServeError,
 };
 
 /// The exit codes, as `ambit --help` documents them.
@@ -42,6 +43,9 @@ pub(crate) enum Problem {
     /// The server refused or doesn't answer.
     #[error(transparent)]
     Api(#[from] ApiError),
+    /// There is no login to use.
+    #[error(transparent)]
+    Login(#[from] LoginError),
     /// The runner could not run the command.
     #[error(transparent)]
     Run(#[from] RunError),
@@ -99,6 +103,7 @@ impl Problem {
         match self {
             Self::Usage(_) => Exit::Usage,
             Self::Api(error) => error.exit(),
+            Self::Login(error) => error.exit(),
             Self::Run(error) => error.exit(),
             Self::Serve(ServeError::Estate(_) | ServeError::Person(_)) => Exit::CheckFailed,
             Self::CheckFailed(_) => Exit::CheckFailed,

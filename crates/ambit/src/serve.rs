@@ -27,6 +27,7 @@ use ambit_core::{estate::PersonRole, json::Value};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
+pub(crate) use self::doors::upstream_tls;
 use self::engine::lines;
 pub(crate) use self::recover::{RecoverArguments, recover};
 pub(crate) use self::server::{Plan, ServeError, Server, When};

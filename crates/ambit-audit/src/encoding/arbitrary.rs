@@ -10,6 +10,7 @@ use ambit_core::{
     estate::{Bound, ToolGrant},
     id::Id,
     json::{INTEGER_MAX, Value},
+    proof::{Enrolment, Login, LoginBy, Passkey, PasskeyAlgorithm, PasskeyKept, ProofFact},
     record::{
         Actor, Answer, Body, Decided, KeyStep, Mandate, Performed, Record, Sealed, Status, Verdict,
         Warrant,
@@ -54,7 +55,69 @@ fn body() -> impl Strategy<Value = Body> {
         observed(),
         tokens(),
         delegations(),
+        proofs().prop_map(|it| Body::Proof(Box::new(it))),
     ]
+}
+
+fn proofs() -> impl Strategy<Value = ProofFact> {
+    prop_oneof![
+        (login(), warrant()).prop_map(|(login, warrant)| ProofFact::LoginOpened { login, warrant }),
+        (id(), option::of(warrant()))
+            .prop_map(|(login, warrant)| ProofFact::LoginEnded { login, warrant }),
+        (id(), digest(), time(), warrant()).prop_map(|(person, secret, expires_at, warrant)| {
+            ProofFact::EnrolmentOffered {
+                enrolment: Enrolment {
+                    person,
+                    secret,
+                    expires_at,
+                },
+                warrant,
+            }
+        }),
+        (passkey(), digest())
+            .prop_map(|(passkey, enrolment)| ProofFact::PasskeyRegistered { passkey, enrolment }),
+        (id(), any::<u32>()).prop_map(|(passkey, sign_count)| ProofFact::PasskeyUsed {
+            passkey,
+            sign_count
+        }),
+        (id(), warrant())
+            .prop_map(|(passkey, warrant)| ProofFact::PasskeyRemoved { passkey, warrant }),
+    ]
+}
+
+fn login() -> impl Strategy<Value = Login> {
+    let by = prop_oneof![
+        digest().prop_map(|subject| LoginBy::Provider { subject }),
+        id().prop_map(|passkey| LoginBy::Passkey { passkey }),
+    ];
+    (id(), id(), digest(), digest(), by, time()).prop_map(
+        |(id, person, key, secret, by, expires_at)| Login {
+            id,
+            person,
+            key,
+            secret,
+            by,
+            expires_at,
+        },
+    )
+}
+
+fn passkey() -> impl Strategy<Value = Passkey> {
+    let how = (
+        select(PasskeyAlgorithm::ALL.to_vec()),
+        select(PasskeyKept::ALL.to_vec()),
+    );
+    (id(), id(), text(), text(), any::<u32>(), how).prop_map(
+        |(id, person, credential, public_key, sign_count, how)| Passkey {
+            id,
+            person,
+            credential,
+            algorithm: how.0,
+            public_key,
+            sign_count,
+            kept: how.1,
+        },
+    )
 }
 
 fn tokens() -> impl Strategy<Value = Body> {

@@ -72,6 +72,7 @@ pub(super) fn write(body: &Body) -> (&'static str, Written<'_>) {
         | Body::ToolSeen { .. }
         | Body::TokenIssued(_)
         | Body::TokenRevoked { .. }
+        | Body::Proof(_)
         | Body::CredentialSealed { .. }
         | Body::RefusalsCoalesced { .. }
         | Body::StateDigest { .. } => ("", members()),

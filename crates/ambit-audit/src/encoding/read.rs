@@ -13,7 +13,7 @@ use ambit_core::{
     task::{Contained, End, Task},
 };
 
-use super::{DecodeError, VERSION, delegation, kind, token};
+use super::{DecodeError, VERSION, delegation, kind, proof, token};
 
 /// Reads the object of a record.
 pub(super) fn record(value: Value) -> Result<Record, DecodeError> {
@@ -134,7 +134,7 @@ fn governance(kind: &str, it: &mut Members) -> Result<Body, DecodeError> {
         kind::DELEGATION_WITHDRAWN => delegation::withdrawn(it)?,
         kind::TOKEN_ISSUED => token::read_issued(it)?,
         kind::TOKEN_REVOKED => token::read_revoked(it)?,
-        unknown => return Err(DecodeError::Kind(unknown.chars().take(64).collect())),
+        _ => return proof::read(kind, it),
     })
 }
 
@@ -218,7 +218,7 @@ pub(super) fn task(it: &mut Members) -> Result<Task, DecodeError> {
     })
 }
 
-fn warrant(it: &mut Members) -> Result<Warrant, DecodeError> {
+pub(super) fn warrant(it: &mut Members) -> Result<Warrant, DecodeError> {
     Ok(Warrant {
         decision: it.text("decision")?,
         by: it.text("by")?,

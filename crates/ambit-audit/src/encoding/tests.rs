@@ -45,16 +45,17 @@ fn the_golden_leaves_are_still_read() {
     assert_eq!(kinds.len(), KINDS, "a kind has no golden leaf: {kinds:?}");
 }
 
-const GOLDEN: [&str; 6] = [
+const GOLDEN: [&str; 7] = [
     include_str!("../../tests/golden/v1.jsonl"),
     include_str!("../../tests/golden/v1-reinstatement.jsonl"),
     include_str!("../../tests/golden/v1-keys.jsonl"),
     include_str!("../../tests/golden/v1-claim.jsonl"),
     include_str!("../../tests/golden/v1-delegation.jsonl"),
     include_str!("../../tests/golden/v1-token.jsonl"),
+    include_str!("../../tests/golden/v1-proof.jsonl"),
 ];
 
-const KINDS: usize = 26;
+const KINDS: usize = 32;
 
 #[test]
 fn what_this_version_does_not_know_is_refused() {

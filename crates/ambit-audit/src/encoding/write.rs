@@ -3,14 +3,14 @@
 use std::collections::BTreeMap;
 
 use ambit_core::{
-    Digest, Labels, Timestamp,
+    DecisionId, Digest, Labels, RevocationId, Timestamp,
     act::Target,
     json::Value,
     record::{Actor, Answer, Body, Decided, KeyStep, Performed, Sealed, Warrant},
     task::Task,
 };
 
-use super::{VERSION, claim, delegation, kind, token};
+use super::{VERSION, claim, delegation, kind, proof, token};
 
 /// Returns the canonical text of the record of `body`: what stands before the time, and what stands behind it.
 pub(super) fn around_time(body: &Body) -> (String, String) {
@@ -71,6 +71,7 @@ fn body(body: &Body) -> (&'static str, Members<'_>) {
         Body::DelegationMade { .. }
         | Body::DelegationSpent { .. }
         | Body::DelegationWithdrawn { .. } => delegation::write(body),
+        Body::Proof(it) => proof::write(it),
         Body::TokenIssued(it) => (kind::TOKEN_ISSUED, token::write_issued(it)),
         Body::TokenRevoked {
             token,
@@ -152,6 +153,7 @@ fn tasks(body: &Body) -> (&'static str, Members<'_>) {
         | Body::DelegationMade { .. }
         | Body::DelegationSpent { .. }
         | Body::DelegationWithdrawn { .. }
+        | Body::Proof(_)
         | Body::TokenIssued(_)
         | Body::TokenRevoked { .. } => self::body(body),
     }
@@ -201,10 +203,7 @@ fn revocations(body: &Body) -> (&'static str, Members<'_>) {
             took,
         } => (
             kind::REVOCATION_EFFECTIVE,
-            members()
-                .text("revocation", revocation)
-                .add("crossed", texts(crossed))
-                .add("took_ms", took.as_millis()),
+            effective(revocation, crossed, took.as_millis()),
         ),
         Body::LogOpened { .. }
         | Body::PersonKnown { .. }
@@ -226,9 +225,17 @@ fn revocations(body: &Body) -> (&'static str, Members<'_>) {
         | Body::DelegationMade { .. }
         | Body::DelegationSpent { .. }
         | Body::DelegationWithdrawn { .. }
+        | Body::Proof(_)
         | Body::TokenIssued(_)
         | Body::TokenRevoked { .. } => self::body(body),
     }
+}
+
+fn effective(revocation: &RevocationId, crossed: &[DecisionId], took_ms: u64) -> Members<'static> {
+    members()
+        .text("revocation", revocation)
+        .add("crossed", texts(crossed))
+        .add("took_ms", took_ms)
 }
 
 /// The kinds that Ambit's own observations leave.
@@ -285,6 +292,7 @@ fn observations(body: &Body) -> (&'static str, Members<'_>) {
         | Body::DelegationMade { .. }
         | Body::DelegationSpent { .. }
         | Body::DelegationWithdrawn { .. }
+        | Body::Proof(_)
         | Body::TokenIssued(_)
         | Body::TokenRevoked { .. } => self::body(body),
     }
@@ -383,7 +391,7 @@ pub(super) fn task(task: &Task) -> Value {
         .done()
 }
 
-fn warrant(warrant: &Warrant) -> Value {
+pub(super) fn warrant(warrant: &Warrant) -> Value {
     members()
         .text("decision", &warrant.decision)
         .text("by", &warrant.by)

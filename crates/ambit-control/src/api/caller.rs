@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use ambit_core::estate::Estate;
 use ambit_engine::{EngineError, Inspection};
-use ambit_identity::{InstanceCaller, PeerCredentials, PersonCaller, identify_person};
+use ambit_identity::{
+    InstanceCaller, PeerCredentials, PersonCaller, identify_person, login::ProvedLogin,
+};
 use axum::{
     extract::FromRequestParts,
     http::{StatusCode, request::Parts},
@@ -21,13 +23,23 @@ pub(super) struct Onlooker(pub(super) Inspection);
 /// A run of an agent.
 pub(crate) struct Instance(pub(crate) InstanceCaller);
 
-/// The other end of the socket, before it is anybody.
-pub(super) struct Peer(PeerCredentials);
+/// Who asks, before it is anybody of an estate.
+pub(super) enum Peer {
+    /// The other end of the local socket.
+    Local(PeerCredentials),
+    /// A command line with a login.
+    Login(Box<ProvedLogin>),
+}
 
 impl Peer {
     /// Identifies the person among those of `estate`.
     pub(super) fn identify(&self, estate: &Estate) -> Result<PersonCaller, Problem> {
-        identify_person(self.0, &estate.people).map_err(|error| not_identified(error.to_string()))
+        let people = &estate.people;
+        let found = match self {
+            Self::Local(peer) => identify_person(*peer, people),
+            Self::Login(login) => login.identify(people),
+        };
+        found.map_err(|error| not_identified(error.to_string()))
     }
 }
 
@@ -35,9 +47,15 @@ impl FromRequestParts<Arc<Shared>> for Peer {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, _: &Arc<Shared>) -> Result<Self, Problem> {
-        let peer = parts.extensions.get::<PeerCredentials>().copied();
-        peer.map(Self)
-            .ok_or_else(|| not_identified("use the local control socket"))
+        let login = parts.extensions.get::<ProvedLogin>().cloned();
+        let local = parts.extensions.get::<PeerCredentials>().copied();
+        match (login, local) {
+            (Some(login), None) => Ok(Self::Login(Box::new(login))),
+            (None, Some(peer)) => Ok(Self::Local(peer)),
+            (None, None) | (Some(_), Some(_)) => {
+                Err(not_identified("use the local control socket, or a login"))
+            }
+        }
     }
 }
 

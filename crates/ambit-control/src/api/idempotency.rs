@@ -9,8 +9,8 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use ambit_core::{Digest, Millis, Timestamp};
-use ambit_identity::PeerCredentials;
+use ambit_core::{Digest, Millis, PersonId, Timestamp};
+use ambit_identity::{PeerCredentials, login::ProvedLogin};
 use axum::{
     body::{Body, Bytes, to_bytes},
     extract::{Request, State},
@@ -21,7 +21,7 @@ use axum::{
 
 use super::{ESTATE_BODY_BYTES_MAX, Shared, problem::Problem};
 
-/// How many answers are kept for each local user.
+/// How many answers are kept for each local user, and for each person with logins.
 pub const IDEMPOTENCY_KEPT_MAX: usize = 256;
 /// The longest answer that is kept, in bytes. That a longer one was given is remembered, and the act not repeated.
 pub const IDEMPOTENCY_ANSWER_BYTES_MAX: usize = 64 * 1024;
@@ -31,10 +31,18 @@ pub const IDEMPOTENCY_KEY_AHEAD_MAX: Millis = Millis::from_seconds(60);
 /// The newest answers.
 pub(super) struct Idempotency {
     began: Timestamp,
-    users: Mutex<BTreeMap<u32, User>>,
+    users: Mutex<BTreeMap<Sender, User>>,
 }
 
-/// What one local user sent.
+/// Who sent a request, as far as it proves to be the same one that it was before: a new login of a person is no new
+/// sender.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+enum Sender {
+    Local { unix_uid: u32 },
+    Person(PersonId),
+}
+
+/// What one sender sent.
 struct User {
     /// Keys made before are not known any more, or not yet.
     horizon: Timestamp,
@@ -44,7 +52,7 @@ struct User {
 /// The place where the answer of one request will be kept.
 struct Place<'a> {
     all: &'a Idempotency,
-    uid: u32,
+    sender: Sender,
     /// Taken when the answer is there.
     key: Option<Key>,
 }
@@ -98,8 +106,7 @@ async fn once_with_key(
     request: Request,
     next: Next,
 ) -> Result<Response, Problem> {
-    let peer = request.extensions().get::<PeerCredentials>().copied();
-    let (Some(key), Some(peer)) = (Key::of(request.headers())?, peer) else {
+    let (Some(key), Some(sender)) = (Key::of(request.headers())?, Sender::of(&request)) else {
         return Ok(next.run(request).await);
     };
     let (parts, body) = request.into_parts();
@@ -111,7 +118,7 @@ async fn once_with_key(
     let path = parts.uri.path().as_bytes();
     let digest = Digest::of_parts(&[path, b"\n", &body]);
     let now = (shared.control.clock)().now;
-    let place = match shared.idempotency.turn(key, peer.uid, digest, now)? {
+    let place = match shared.idempotency.turn(key, sender, digest, now)? {
         Turn::New(place) => place,
         Turn::Done(answer) => return Ok(json(answer)),
     };
@@ -148,7 +155,7 @@ impl Idempotency {
     fn turn(
         &self,
         key: Key,
-        uid: u32,
+        sender: Sender,
         request: Digest,
         now: Timestamp,
     ) -> Result<Turn<'_>, Problem> {
@@ -158,7 +165,7 @@ impl Idempotency {
             ));
         }
         let mut users = self.users.lock().unwrap_or_else(PoisonError::into_inner);
-        let user = users.entry(uid).or_insert_with(|| User {
+        let user = users.entry(sender).or_insert_with(|| User {
             horizon: self.began,
             kept: VecDeque::new(),
         });
@@ -176,7 +183,7 @@ impl Idempotency {
         });
         Ok(Turn::New(Place {
             all: self,
-            uid,
+            sender,
             key: Some(key),
         }))
     }
@@ -236,6 +243,15 @@ impl Kept {
     }
 }
 
+impl Sender {
+    fn of(request: &Request) -> Option<Self> {
+        let login = request.extensions().get::<ProvedLogin>();
+        let local = request.extensions().get::<PeerCredentials>();
+        let person = login.map(|it| Self::Person(it.login().person));
+        person.or(local.map(|it| Self::Local { unix_uid: it.uid }))
+    }
+}
+
 impl Key {
     /// Reads the header, when there is one.
     fn of(headers: &HeaderMap) -> Result<Option<Self>, Problem> {
@@ -291,7 +307,7 @@ impl Place<'_> {
             .users
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
-        let all = users.get_mut(&self.uid).into_iter();
+        let all = users.get_mut(&self.sender).into_iter();
         if let Some(found) = all
             .flat_map(|it| it.kept.iter_mut())
             .find(|it| it.key == key)
@@ -310,10 +326,10 @@ impl Place<'_> {
             .users
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
-        if let Some(user) = users.get_mut(&self.uid) {
+        if let Some(user) = users.get_mut(&self.sender) {
             user.kept.retain(|it| it.key != key);
             if user.kept.is_empty() && user.horizon <= self.all.began {
-                users.remove(&self.uid);
+                users.remove(&self.sender);
             }
         }
     }

@@ -202,9 +202,9 @@ fn reference(name: &str) -> Value {
 }
 
 const IDEMPOTENCY_KEY: &str = "A UUID of version 7 (RFC 9562). The same request with the same key is done once and \
-gets the same answer. The server remembers the newest keys of each local user, since it started; an older key is refused \
+gets the same answer. The server remembers the newest keys of each local user and of each person with a login, since it started; an older key is refused \
 (`idempotency_key_too_old`), so that neither a restart nor forgetting repeats an act.";
 
-const DESCRIPTION: &str = "People are identified on the local socket by the operating system, instances by their \
-X509-SVID. Every route asks for a decision, which is recorded. Bodies are JSON with one reading: duplicate and \
+const DESCRIPTION: &str = "People are identified on the local socket by the operating system, on the public port by a \
+login that is bound to a key (RFC 9449), instances by their X509-SVID. Every route asks for a decision, which is recorded. Bodies are JSON with one reading: duplicate and \
 unknown keys are refused.";

@@ -2,9 +2,13 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use ambit_core::{Timestamp, estate::PersonRole};
+use ambit_core::{
+    Timestamp,
+    estate::{Person, PersonRole},
+    proof::Login,
+};
 use ambit_identity::{
-    Carrier, PersonCaller, identify_signed_in,
+    Carrier, PersonCaller, SignedIn as How, identify_passkey, identify_signed_in,
     sign_in::{Flow, FlowError},
 };
 use axum::{
@@ -34,7 +38,7 @@ pub(crate) struct SignedIn {
 }
 
 /// Parameters, each once.
-struct Fields(BTreeMap<String, String>);
+pub(super) struct Fields(BTreeMap<String, String>);
 
 /// Shows who is signed in.
 pub(super) async fn account(State(shared): State<Arc<Shared>>, headers: HeaderMap) -> Response {
@@ -87,6 +91,32 @@ pub(super) async fn sign_out(
         .unwrap_or_else(|error| refused(&error))
 }
 
+/// Ends a login of whoever is signed in.
+pub(super) async fn end_login(
+    State(shared): State<Arc<Shared>>,
+    headers: HeaderMap,
+    body: Body,
+) -> Response {
+    end_login_or(&shared, &headers, body)
+        .await
+        .unwrap_or_else(|error| refused(&error))
+}
+
+async fn end_login_or(
+    shared: &Shared,
+    headers: &HeaderMap,
+    body: Body,
+) -> Result<Response, SignInError> {
+    let SignedIn { session, caller } = signed_in(shared, headers)?;
+    let fields = Fields::read(headers, body).await?;
+    check_form(headers, &session, fields.get("csrf").unwrap_or_default())?;
+    let id = fields.get("login").and_then(|it| it.parse().ok());
+    let id = id.ok_or(SignInError::Request("name the login with the button"))?;
+    let moment = (shared.control.clock)();
+    shared.control.handle.end_login(&caller, id, moment).await?;
+    see_other(HOME)
+}
+
 async fn begin_or(shared: &Shared, query: &str) -> Result<Response, SignInError> {
     let provider = provider(shared)?;
     let fields = Fields::parse(query.as_bytes())?;
@@ -118,13 +148,16 @@ async fn end(shared: &Shared, headers: &HeaderMap, query: &str) -> Result<Respon
     let sign_in = provider.redeem(code, &flow, moment.now).await?;
     // Only people of the estate get a session, so that strangers at the provider take no room.
     let book = shared.control.handle.book()?;
-    identify_signed_in(&sign_in, Carrier::Browser, &book.estate().people)?;
+    let how = How::Provider(sign_in);
+    let caller = identify(shared, &how, &book.estate().people)?;
     let opened = (shared.control.clock)();
     // A session that was there before ends: who signs in anew may be somebody else.
     if let Ok(before) = cookie(headers, &Cookie::Session.name(provider)) {
         shared.sessions.close(before);
     }
-    let secret = shared.sessions.open(sign_in, opened.chance, opened.now)?;
+    let secret = shared
+        .sessions
+        .open((how, caller.alias()), opened.chance, opened.now)?;
     let mut response = see_other(flow.return_to())?;
     let age = SESSION_TTL.as_millis() / 1000;
     set_cookie(&mut response, provider, Cookie::Session, &secret, age);
@@ -152,8 +185,27 @@ pub(crate) fn signed_in(shared: &Shared, headers: &HeaderMap) -> Result<SignedIn
     let (_, session) = session_of(shared, provider, headers)?;
     let book = shared.control.handle.book()?;
     let people = &book.estate().people;
-    let caller = identify_signed_in(session.sign_in(), Carrier::Browser, people)?;
+    let caller = identify(shared, session.sign_in(), people)?;
     Ok(SignedIn { session, caller })
+}
+
+fn identify(
+    shared: &Shared,
+    how: &How,
+    people: &BTreeMap<String, Person>,
+) -> Result<PersonCaller, SignInError> {
+    match how {
+        How::Provider(sign_in) => Ok(identify_signed_in(sign_in, Carrier::Browser, people)?),
+        How::Passkey(sign_in) => {
+            let holder = shared.control.handle.passkey_holder(sign_in.passkey())?;
+            Ok(identify_passkey(
+                sign_in,
+                &holder,
+                Carrier::Browser,
+                people,
+            )?)
+        }
+    }
 }
 
 /// Refuses a form that is not of this session, or that a page of another site sent (Fetch Metadata).
@@ -266,7 +318,7 @@ pub(crate) fn see_other(url: &str) -> Result<Response, SignInError> {
 }
 
 impl Fields {
-    async fn read(headers: &HeaderMap, body: Body) -> Result<Self, SignInError> {
+    pub(super) async fn read(headers: &HeaderMap, body: Body) -> Result<Self, SignInError> {
         let kind = headers.get(header::CONTENT_TYPE);
         if kind.is_none_or(|it| it.as_bytes() != b"application/x-www-form-urlencoded") {
             return Err(SignInError::Request("send the form as a browser does"));
@@ -276,7 +328,7 @@ impl Fields {
         Self::parse(&bytes)
     }
 
-    fn parse(bytes: &[u8]) -> Result<Self, SignInError> {
+    pub(super) fn parse(bytes: &[u8]) -> Result<Self, SignInError> {
         let mut found = BTreeMap::new();
         for (name, value) in form_urlencoded::parse(bytes) {
             if found.len() >= FIELDS_MAX {
@@ -294,7 +346,7 @@ impl Fields {
         Ok(Self(found))
     }
 
-    fn get(&self, name: &str) -> Option<&str> {
+    pub(super) fn get(&self, name: &str) -> Option<&str> {
         self.0.get(name).map(String::as_str)
     }
 }
@@ -313,7 +365,7 @@ fn account_page(shared: &Shared, session: &Session, caller: &PersonCaller) -> Re
     let mut body = Html::ours("<section>\n<dl>\n<dt>Signed in as</dt>\n<dd>")
         .text(caller.alias())
         .with("</dd>\n<dt>By the word of</dt>\n<dd>")
-        .text(session.sign_in().issuer())
+        .text(&by_whose_word(session.sign_in()))
         .with("</dd>\n<dt>Until</dt>\n<dd>")
         .text(&session.expires_at().to_string())
         .with("</dd>\n<dt>The estate lets you</dt>\n");
@@ -327,7 +379,44 @@ fn account_page(shared: &Shared, session: &Session, caller: &PersonCaller) -> Re
         .with("</dl>\n<form method=\"post\" action=\"/sign-out\">\n<input type=\"hidden\" name=\"csrf\" value=\"")
         .text(&session.csrf())
         .with("\">\n<button type=\"submit\" class=\"no\">Sign out</button>\n</form>\n</section>\n");
-    page(StatusCode::OK, "Account", &body)
+    let now = (shared.control.clock)().now;
+    match shared.control.handle.own_logins(caller, now) {
+        Ok(logins) => page(
+            StatusCode::OK,
+            "Account",
+            &with_logins(body, session, &logins),
+        ),
+        Err(error) => refused(&error.into()),
+    }
+}
+
+/// Lists what acts as the person besides this browser.
+fn with_logins(mut body: Html, session: &Session, logins: &[Login]) -> Html {
+    if logins.is_empty() {
+        return body;
+    }
+    body = body.with("<h2>Command lines that act as you</h2>\n");
+    for login in logins {
+        let id = login.id.to_string();
+        body = body
+            .with("<section>\n<dl>\n<dt>Login</dt>\n<dd><code>")
+            .text(&id)
+            .with("</code></dd>\n<dt>Until</dt>\n<dd>")
+            .text(&login.expires_at.to_string())
+            .with("</dd>\n</dl>\n<form method=\"post\" action=\"/account/logins/end\">\n<input type=\"hidden\" name=\"csrf\" value=\"")
+            .text(&session.csrf())
+            .with("\">\n<input type=\"hidden\" name=\"login\" value=\"")
+            .text(&id)
+            .with("\">\n<button type=\"submit\" class=\"no\">End it</button>\n</form>\n</section>\n");
+    }
+    body
+}
+
+fn by_whose_word(how: &How) -> String {
+    match how {
+        How::Provider(sign_in) => sign_in.issuer().to_owned(),
+        How::Passkey(sign_in) => format!("your passkey {}", sign_in.passkey()),
+    }
 }
 
 const fn may(role: PersonRole) -> &'static str {
@@ -346,7 +435,10 @@ pub(crate) fn refused(error: &SignInError) -> Response {
         SignInError::Nowhere => StatusCode::NOT_FOUND,
         SignInError::Request(_) | SignInError::Flow(_) => StatusCode::BAD_REQUEST,
         SignInError::Session(_) => StatusCode::UNAUTHORIZED,
-        SignInError::Identity(_) | SignInError::Declined { .. } => StatusCode::FORBIDDEN,
+        SignInError::Identity(_)
+        | SignInError::Declined { .. }
+        | SignInError::Passkey(_)
+        | SignInError::Refused(_) => StatusCode::FORBIDDEN,
         SignInError::Wrong { .. } | SignInError::Token(_) => StatusCode::BAD_GATEWAY,
         SignInError::Unreachable { .. } | SignInError::Full(_) | SignInError::Engine(_) => {
             StatusCode::SERVICE_UNAVAILABLE

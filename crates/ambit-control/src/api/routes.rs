@@ -11,11 +11,11 @@ use axum::{
     routing::{MethodRouter, get, post},
 };
 
-use crate::oauth;
+use crate::{oauth, people::SignIns};
 
 use super::{
-    Shared, authority, delegations, idempotency::once, join, operations, pages, people, presence,
-    problem::Problem, published, tasks,
+    Shared, authority, delegations, device, idempotency::once, join, logins::by_login, operations,
+    pages, people, presence, problem::Problem, published, tasks,
 };
 
 /// One route.
@@ -42,7 +42,7 @@ pub struct Route {
 /// Behind which door a route is.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Door {
-    /// People, on the local socket.
+    /// People: on the local socket, and on the public port with a login.
     People,
     /// Runs of agents, over mutual TLS.
     Instance,
@@ -264,6 +264,39 @@ const OTHERS: &[Route] = &[
         handler: || post(people::sign_out),
     },
     Route {
+        name: "device_page",
+        door: Door::Public,
+        method: "GET",
+        path: "/device",
+        asks: Asks::WhoItIs,
+        summary: "Shows whose the code of a command line is, to whoever is signed in (RFC 8628).",
+        request: None,
+        answer: "text/html",
+        handler: || get(device::show),
+    },
+    Route {
+        name: "answer_device",
+        door: Door::Public,
+        method: "POST",
+        path: "/device",
+        asks: Asks::Person("open_login"),
+        summary: "Lets a command line act in the name of whoever is signed in, or does not.",
+        request: None,
+        answer: "text/html",
+        handler: || post(device::answer),
+    },
+    Route {
+        name: "end_own_login",
+        door: Door::Public,
+        method: "POST",
+        path: "/account/logins/end",
+        asks: Asks::Person("end_login"),
+        summary: "Ends a login of whoever is signed in.",
+        request: None,
+        answer: "text/html",
+        handler: || post(people::end_login),
+    },
+    Route {
         name: "oauth_metadata",
         door: Door::Public,
         method: "GET",
@@ -352,6 +385,17 @@ const OTHERS: &[Route] = &[
         handler: || post(oauth::decide),
     },
     Route {
+        name: "oauth_device",
+        door: Door::Public,
+        method: "POST",
+        path: "/oauth/device_authorization",
+        asks: Asks::Client,
+        summary: "Lets Ambit's own command line wait for a person's yes (RFC 8628).",
+        request: Some("DeviceRequest"),
+        answer: "DeviceAnswer",
+        handler: || post(oauth::device_authorization),
+    },
+    Route {
         name: "oauth_introspect",
         door: Door::Public,
         method: "POST",
@@ -387,6 +431,11 @@ const OTHERS: &[Route] = &[
 ];
 
 impl Route {
+    /// Says whether it is reached through `door`. The routes of people are on the public port too, for logins.
+    fn is_behind(&self, door: Door) -> bool {
+        self.door == door || (door == Door::Public && self.door == Door::People)
+    }
+
     /// Says whether it honours an `Idempotency-Key`: every act of a person does.
     pub(super) fn takes_a_key(&self) -> bool {
         self.door == Door::People && self.method == "POST" && self.asks != Asks::Person("inspect")
@@ -395,21 +444,30 @@ impl Route {
 
 /// Returns the router of one door.
 pub(super) fn router(door: Door, shared: Arc<Shared>) -> Router {
-    let here = routes().filter(|it| it.door == door);
-    router_of(here, shared)
+    // Where nobody signs in, nobody has a login either.
+    let has_logins = !matches!(shared.control().sign_ins, SignIns::Nowhere);
+    let here = routes().filter(|it| it.is_behind(door) && (it.door == door || has_logins));
+    router_of(door, here, shared)
 }
 
 /// Returns the router of the bundle alone, for a port that is known by its SPIFFE ID.
 pub(super) fn bundle_router(shared: Arc<Shared>) -> Router {
     let here = routes().filter(|it| it.name == "spiffe_bundle");
-    router_of(here, shared)
+    router_of(Door::Public, here, shared)
 }
 
-fn router_of(here: impl Iterator<Item = &'static Route>, shared: Arc<Shared>) -> Router {
+fn router_of(
+    door: Door,
+    here: impl Iterator<Item = &'static Route>,
+    shared: Arc<Shared>,
+) -> Router {
     let router = here.fold(Router::new(), |router, it| {
         let mut methods = (it.handler)();
         if it.takes_a_key() {
             methods = methods.layer(from_fn_with_state(Arc::clone(&shared), once));
+        }
+        if door == Door::Public && it.door == Door::People {
+            methods = methods.layer(from_fn_with_state(Arc::clone(&shared), by_login));
         }
         router.route(it.path, methods)
     });

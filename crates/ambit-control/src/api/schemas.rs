@@ -1,6 +1,7 @@
 //! The shapes of requests and answers, as the OpenAPI document tells them. A test holds real answers against them.
 
 mod oauth;
+mod people;
 
 /// The shape of one object.
 pub(super) struct Schema {
@@ -44,7 +45,8 @@ const MARKS: Shape = Word(&["allowed", "held", "denied", "unknown", "given", "en
 
 /// Returns every shape.
 pub(super) fn schemas() -> impl Iterator<Item = &'static Schema> {
-    SCHEMAS.iter().chain(oauth::SCHEMAS)
+    let all = SCHEMAS.iter().chain(oauth::SCHEMAS);
+    all.chain(people::SCHEMAS)
 }
 
 /// The shapes of the control API.

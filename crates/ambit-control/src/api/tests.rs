@@ -9,6 +9,7 @@ mod doors;
 mod ended;
 mod federation;
 mod laws;
+mod logins;
 mod oauth;
 mod people;
 mod public;

@@ -10,7 +10,13 @@ use axum::{
     response::{IntoResponse, Response},
 };
 
-use super::{OAuthError, Server, authorize::AUTHORIZE, exchange::TOKEN_EXCHANGE, form::JWT_BEARER};
+use super::{
+    OAuthError, Server,
+    authorize::AUTHORIZE,
+    device::{DEVICE_AUTHORIZATION, DEVICE_GRANT},
+    exchange::TOKEN_EXCHANGE,
+    form::JWT_BEARER,
+};
 use crate::{api::Shared, people::SignIns};
 
 pub(super) const TOKEN: &str = "/oauth/token";
@@ -70,6 +76,7 @@ fn by_consent(server: Server<'_>) -> Vec<(&'static str, Value)> {
                 true.into(),
             ),
             ("client_id_metadata_document_supported", true.into()),
+            ("device_authorization_endpoint", at(DEVICE_AUTHORIZATION)),
         ],
     }
 }
@@ -78,7 +85,7 @@ fn by_consent(server: Server<'_>) -> Vec<(&'static str, Value)> {
 fn grants(server: Server<'_>) -> Value {
     let people = match &server.control.sign_ins {
         SignIns::Nowhere => [].as_slice(),
-        SignIns::At(_) => &["authorization_code"],
+        SignIns::At(_) => &["authorization_code", DEVICE_GRANT],
     };
     [
         "client_credentials",

@@ -1,6 +1,6 @@
 //! The key that a token is bound to: proved with the request that asks for it.
 
-use ambit_core::{Timestamp, estate::BearerTokens, token::KeyBinding};
+use ambit_core::{Digest, Timestamp, estate::BearerTokens, token::KeyBinding};
 use ambit_identity::{
     InstanceCaller,
     dpop::{self, Proof, ProofError, ProvedRequest},
@@ -65,11 +65,17 @@ impl Server<'_> {
                 None => self.loose(client, form, now),
             };
         };
+        let thumbprint = self.proved_key(proof, now)?;
+        Ok(KeyBinding::Dpop { thumbprint })
+    }
+
+    /// Uses the proof up and returns the thumbprint of its key.
+    pub(super) fn proved_key(&self, proof: &Proof, now: Timestamp) -> Result<Digest, OAuthError> {
         let thumbprint = proof.thumbprint();
         let owner = ReplayOwner::Proof { thumbprint };
         let until = proof.remember_until();
         match locked(&self.oauth.used).admit(owner, proof.token_id(), until, now) {
-            Ok(_first) => Ok(KeyBinding::Dpop { thumbprint }),
+            Ok(_first) => Ok(thumbprint),
             Err(error @ ReplayError::Full) => Err(OAuthError::unavailable(error.to_string())),
             Err(error @ (ReplayError::Replayed | ReplayError::Over)) => {
                 let refused = OAuthError::new("invalid_dpop_proof", error.to_string());

@@ -20,6 +20,7 @@ use axum::{
 
 use super::{
     OAuthError, Server,
+    device::DEVICE_GRANT,
     error::{json, put_nonce},
     exchange::ACCESS_TOKEN,
     form::Form,
@@ -74,6 +75,9 @@ async fn granted(
     };
     // Before anything is used up: who lacks a nonce comes again with the same assertion.
     let proof = server.proof(&head.headers, &url, now)?;
+    if by_certificate.is_none() && form.get("grant_type") == Some(DEVICE_GRANT) {
+        return server.device_token(&form, proof.as_ref(), now);
+    }
     let client = server
         .client(&head.headers, &form, by_certificate, now)
         .await?;

@@ -6,7 +6,7 @@ use ambit_core::{
     Millis, Timestamp,
     json::{Value, parse_bounded},
 };
-use ambit_engine::EngineError;
+use ambit_engine::{EngineError, NoPasskey, Refusal};
 use ambit_identity::{
     IdentityError,
     jose::{JoseError, JwkSet},
@@ -123,6 +123,12 @@ pub enum SignInError {
     /// Whoever signed in is nobody here.
     #[error(transparent)]
     Identity(#[from] IdentityError),
+    /// The passkey is not of anybody, or does not hold.
+    #[error(transparent)]
+    Passkey(#[from] NoPasskey),
+    /// What the person asked for was not done.
+    #[error(transparent)]
+    Refused(Refusal),
     /// Nobody is signed in.
     #[error(transparent)]
     Session(#[from] NoSession),
@@ -364,6 +370,17 @@ impl SignInError {
     pub fn declined(error: &str) -> Self {
         Self::Declined {
             error: shortened(error),
+        }
+    }
+}
+
+impl From<Refusal> for SignInError {
+    fn from(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::Failed(error) => Self::Engine(error),
+            refusal @ (Refusal::Denied { .. } | Refusal::NotFound(_) | Refusal::Invalid(_)) => {
+                Self::Refused(refusal)
+            }
         }
     }
 }

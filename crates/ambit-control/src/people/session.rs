@@ -6,7 +6,7 @@ use std::{
 };
 
 use ambit_core::{Digest, Millis, Timestamp};
-use ambit_identity::{jose::base64url, token::id_token::SignIn};
+use ambit_identity::{SignedIn, jose::base64url};
 
 /// How long a session lasts, whatever is done in it.
 pub const SESSION_TTL: Millis = Millis::from_seconds(3600);
@@ -22,7 +22,8 @@ pub struct Sessions(Mutex<BTreeMap<Digest, Session>>);
 /// Somebody signed in, in one browser.
 #[derive(Clone, Debug)]
 pub struct Session {
-    sign_in: SignIn,
+    sign_in: SignedIn,
+    person: String,
     csrf: Digest,
     expires_at: Timestamp,
 }
@@ -38,23 +39,20 @@ pub struct NoSession;
 pub struct SessionsFull;
 
 impl Sessions {
-    /// Opens a session with fresh random bytes and returns its secret, 43 characters.
+    /// Opens a session of `person`, by alias, with fresh random bytes and returns its secret, 43 characters.
     ///
     /// # Errors
     /// [`SessionsFull`].
     pub fn open(
         &self,
-        sign_in: SignIn,
+        (sign_in, person): (SignedIn, &str),
         chance: [u8; 32],
         now: Timestamp,
     ) -> Result<String, SessionsFull> {
         let secret = base64url::encode(chance);
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         all.retain(|_, it| now < it.expires_at);
-        let of_person = |it: &Session| {
-            it.sign_in.issuer() == sign_in.issuer() && it.sign_in.subject() == sign_in.subject()
-        };
-        let own = all.iter().filter(|(_, it)| of_person(it));
+        let own = all.iter().filter(|(_, it)| it.person == person);
         let own: Vec<_> = own.map(|(key, it)| (it.expires_at, *key)).collect();
         if own.len() >= SESSIONS_PER_PERSON_MAX
             && let Some((_, oldest)) = own.iter().min()
@@ -66,6 +64,7 @@ impl Sessions {
         }
         let session = Session {
             sign_in,
+            person: person.to_owned(),
             csrf: Digest::of_parts(&[b"ambit csrf v1\0", secret.as_bytes()]),
             expires_at: now.plus(SESSION_TTL),
         };
@@ -91,8 +90,8 @@ impl Sessions {
 }
 
 impl Session {
-    /// Returns who signed in.
-    pub const fn sign_in(&self) -> &SignIn {
+    /// Returns how somebody signed in.
+    pub const fn sign_in(&self) -> &SignedIn {
         &self.sign_in
     }
 

@@ -289,6 +289,7 @@ impl<'a> Context<'a> {
             | Body::ServerInspected { .. }
             | Body::KeysRotated { .. }
             | Body::CredentialSealed { .. }
+            | Body::Proof(_)
             | Body::StateDigest { .. } => return None,
         };
         (task == Some(self.task.id)).then_some(mark)

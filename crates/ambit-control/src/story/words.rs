@@ -150,6 +150,7 @@ pub(super) fn body(body: &Body, names: &Names) -> String {
             (*certificate, *sequence),
             warrant.as_ref().map(|it| names.person(it.by)),
         ),
+        Body::Proof(fact) => super::proofs::fact(fact, names),
         Body::TokenIssued(token) => issued(token),
         Body::TokenRevoked {
             token,
@@ -238,6 +239,7 @@ fn governance(body: &Body, names: &Names) -> String {
         | Body::DelegationMade { .. }
         | Body::DelegationSpent { .. }
         | Body::DelegationWithdrawn { .. }
+        | Body::Proof(_)
         | Body::TokenIssued(_)
         | Body::TokenRevoked { .. }
         | Body::RefusalsCoalesced { .. }

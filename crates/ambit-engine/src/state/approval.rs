@@ -2,7 +2,7 @@
 
 use ambit_core::{
     ApprovalId, DecisionId, Digest, PersonId, Reason, ServerName, TaskId, Timestamp, ToolName,
-    record::Sealed,
+    record::{Answer, Decided, Sealed},
 };
 
 /// A request for a human's yes to one exact act, and what became of it.
@@ -66,6 +66,35 @@ pub enum ApprovalStanding {
         /// The decision that spent it.
         decision: DecisionId,
     },
+}
+
+impl Approval {
+    /// Returns the approval that `decided` asked for at `leaf`.
+    pub(super) fn requested(
+        id: ApprovalId,
+        leaf: u64,
+        at: Timestamp,
+        decided: &Decided,
+        standing: ApprovalStanding,
+    ) -> Option<Self> {
+        let Answer::Hold { reason, .. } = decided.answer else {
+            return None;
+        };
+        Some(Self {
+            id,
+            leaf,
+            task: decided.task?,
+            decision: decided.decision,
+            act: decided.act?,
+            action: decided.action.clone(),
+            server: decided.server.clone(),
+            tool: decided.tool.clone(),
+            pin: decided.pin,
+            reason,
+            requested_at: at,
+            standing,
+        })
+    }
 }
 
 impl Approval {

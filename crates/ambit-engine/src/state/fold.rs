@@ -104,6 +104,7 @@ impl State {
                 self.epochs.servers.insert(server.clone(), index);
                 self.touch(RowKey::Seen(key.0, key.1));
             }
+            Body::Proof(fact) => self.prove((index, record.at), fact)?,
             Body::TokenIssued(token) => self.issue((index, record.at), token)?,
             Body::TokenRevoked { token, reach, .. } => self.revoke_token(index, *token, *reach)?,
             Body::InstanceCertified { .. }
@@ -431,6 +432,7 @@ impl State {
                 self.epochs.people.insert(*id, index);
                 self.revoked.insert(target.clone());
                 self.void(index, *id);
+                self.drop_proofs(*id);
             }
             Target::Server(name) => {
                 self.epochs.servers.insert(name.clone(), index);

@@ -5,6 +5,7 @@
 mod claim;
 mod delegation;
 mod open;
+mod proof;
 mod row;
 mod token;
 
@@ -12,12 +13,12 @@ use std::collections::BTreeMap;
 
 use ambit_audit::RowChange;
 use ambit_core::{
-    ApprovalId, DecisionId, DelegationId, Digest, PersonId, ServerName, TaskId, Timestamp, TokenId,
-    ToolName,
+    ApprovalId, DecisionId, DelegationId, Digest, LoginId, PasskeyId, PersonId, ServerName, TaskId,
+    Timestamp, TokenId, ToolName,
     act::Target,
     claim::ClaimStanding,
     json::Value,
-    record::{Body, Decided, Status},
+    record::{Body, Status},
     task::{End, TaskState, Usage},
 };
 
@@ -42,6 +43,9 @@ pub const TABLES: &[&str] = &[
     "open_acts",
     "revoked",
     "tools_seen",
+    "logins",
+    "passkeys",
+    "enrolments",
 ];
 
 /// Names one row of the fold.
@@ -56,6 +60,9 @@ pub(super) enum RowKey {
     Open(DecisionId),
     Revoked(Target),
     Seen(ServerName, ToolName),
+    Login(LoginId),
+    Passkey(PasskeyId),
+    Enrolment(PersonId),
 }
 
 /// A row of the store is not what this binary writes.
@@ -200,6 +207,10 @@ impl State {
                 Some(bytes(&revoked_row(self.reinstated.get(target).copied()))),
                 Finality::Live,
             ),
+            RowKey::Login(_) | RowKey::Passkey(_) | RowKey::Enrolment(_) => {
+                let (table, name, row) = self.proof_row(key);
+                (table, name, row.map(|it| bytes(&it)), Finality::Live)
+            }
             RowKey::Seen(server, tool) => {
                 let seen = self.seen.get(&(server.clone(), tool.clone()));
                 let row = seen.map(|it| bytes(&it.to_string().into()));
@@ -267,7 +278,7 @@ enum Finality {
 
 type Reader = fn(&mut State, &Row<'_>) -> Result<RowKey, RowError>;
 
-const READERS: [(&str, Reader); 9] = [
+const READERS: [(&str, Reader); 12] = [
     ("log", read_log),
     ("people", read_person),
     ("tasks", read_task),
@@ -277,6 +288,9 @@ const READERS: [(&str, Reader); 9] = [
     ("open_acts", read_open),
     ("revoked", read_revoked),
     ("tools_seen", read_seen),
+    ("logins", proof::read_login),
+    ("passkeys", proof::read_passkey),
+    ("enrolments", proof::read_enrolment),
 ];
 
 fn read_log(state: &mut State, row: &Row<'_>) -> Result<RowKey, RowError> {
@@ -479,35 +493,6 @@ fn read_seen(state: &mut State, row: &Row<'_>) -> Result<RowKey, RowError> {
     let seen = seen.ok_or_else(|| row.wrong("its digest"))?;
     state.seen.insert((server.clone(), tool.clone()), seen);
     Ok(RowKey::Seen(server, tool))
-}
-
-impl Approval {
-    /// Returns the approval that `decided` asked for at `leaf`.
-    pub(super) fn requested(
-        id: ApprovalId,
-        leaf: u64,
-        at: Timestamp,
-        decided: &Decided,
-        standing: ApprovalStanding,
-    ) -> Option<Self> {
-        let ambit_core::record::Answer::Hold { reason, .. } = decided.answer else {
-            return None;
-        };
-        Some(Self {
-            id,
-            leaf,
-            task: decided.task?,
-            decision: decided.decision,
-            act: decided.act?,
-            action: decided.action.clone(),
-            server: decided.server.clone(),
-            tool: decided.tool.clone(),
-            pin: decided.pin,
-            reason,
-            requested_at: at,
-            standing,
-        })
-    }
 }
 
 fn task_row(entry: &TaskEntry) -> Value {

@@ -16,6 +16,7 @@ mod claim;
 mod delegation;
 mod delegation_laws;
 mod floods;
+mod passkeys;
 mod path;
 mod rebuild;
 mod reinstate;

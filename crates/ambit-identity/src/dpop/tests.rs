@@ -202,3 +202,37 @@ fn nonces_are_fresh_for_two_slots() {
         Err("at most 128"),
     );
 }
+
+#[test]
+fn what_is_made_here_is_taken_here() {
+    let key = crate::SvidKey::generate([3; 32]).unwrap();
+    let maker = ProofMaker::new(&key).unwrap();
+    let made = MadeRequest {
+        method: "POST",
+        url: URL,
+        access_token: Some("a.b"),
+        nonce: None,
+        token_id: "1",
+        now: NOW,
+    };
+    let proof = maker.prove(&made).unwrap();
+    let wanted = ProvedRequest {
+        access_token: Some("a.b"),
+        ..REQUEST
+    };
+    let proved = verify(&proof, &wanted).unwrap();
+    assert_eq!(proved.thumbprint(), maker.thumbprint());
+    check(&proof, &REQUEST, Err("`ath`"));
+    let nonces = NonceKey::new(&[1; 32]);
+    let nonce = nonces.nonce(NOW);
+    let with = maker.prove(&MadeRequest {
+        nonce: Some(&nonce),
+        ..made
+    });
+    let wanted = ProvedRequest {
+        nonces: Some(&nonces),
+        ..wanted
+    };
+    check(&with.unwrap(), &wanted, Ok(()));
+    assert!(matches!(verify(&proof, &wanted), Err(ProofError::Nonce)));
+}

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use ambit_core::{
-    DecisionId, Digest, PersonId, TaskId, Timestamp,
+    DecisionId, Digest, LoginId, PasskeyId, PersonId, TaskId, Timestamp,
     act::{Governance, Target},
     estate::{Approver, Containment, PersonRole, Starters},
     record::{Body, Recordable},
@@ -121,6 +121,16 @@ fn acts() -> Vec<Governance> {
         Governance::RotateKeys {
             step: ambit_core::record::KeyStep::Replace,
         },
+        Governance::OpenLogin,
+        Governance::EndLogin {
+            login: LoginId::from_bits(1),
+        },
+        Governance::OfferEnrolment {
+            alias: "ben".to_owned(),
+        },
+        Governance::RemovePasskey {
+            passkey: PasskeyId::from_bits(1),
+        },
         Governance::Inspect,
     ]
 }
@@ -153,6 +163,10 @@ fn roles_by_acts() {
     seal_credential: - - - - allow
      inspect_server: - - - - allow
         rotate_keys: - - - - allow
+         open_login: allow allow allow allow allow
+          end_login: - - allow - -
+    offer_enrolment: - - - - allow
+     remove_passkey: - - - - allow
             inspect: allow allow allow allow allow
     UncontainedAgentOnSameUser
          start_task: binding_too_weak binding_too_weak binding_too_weak binding_too_weak binding_too_weak
@@ -164,6 +178,10 @@ fn roles_by_acts() {
     seal_credential: binding_too_weak binding_too_weak binding_too_weak binding_too_weak binding_too_weak
      inspect_server: binding_too_weak binding_too_weak binding_too_weak binding_too_weak binding_too_weak
         rotate_keys: binding_too_weak binding_too_weak binding_too_weak binding_too_weak binding_too_weak
+         open_login: binding_too_weak binding_too_weak binding_too_weak binding_too_weak binding_too_weak
+          end_login: - - allow - -
+    offer_enrolment: binding_too_weak binding_too_weak binding_too_weak binding_too_weak binding_too_weak
+     remove_passkey: - - - - allow
             inspect: allow allow allow allow allow
     ");
 }

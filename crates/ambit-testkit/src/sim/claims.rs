@@ -96,6 +96,7 @@ pub(super) fn claims(body: &Body) -> Option<String> {
         | Body::KeysRotated { .. }
         | Body::PersonKnown { .. }
         | Body::CredentialSealed { .. }
+        | Body::Proof(_)
         | Body::TokenRevoked { .. }
         | Body::RefusalsCoalesced { .. }
         | Body::StateDigest { .. } => return None,

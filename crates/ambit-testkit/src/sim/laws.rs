@@ -158,6 +158,7 @@ impl Laws {
             | Body::ServerInspected { .. }
             | Body::KeysRotated { .. }
             | Body::CredentialSealed { .. }
+            | Body::Proof(_)
             | Body::StateDigest { .. } => {}
         }
         Ok(())

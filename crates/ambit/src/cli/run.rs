@@ -70,6 +70,8 @@ pub(crate) async fn run(session: &Session, arguments: RunArguments) -> Result<u8
         Some(state.root().to_owned()),
         session.environment.runtime.clone(),
         session.control.clone(),
+        // A login there would let the command act as the person.
+        session.environment.own_directory().ok(),
     ];
     let runner = Runner {
         client: &client,

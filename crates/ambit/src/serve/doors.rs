@@ -317,7 +317,7 @@ fn tokens(
 }
 
 /// Returns what knows upstreams over https: by this machine's roots and by `more`, when there are any.
-fn upstream_tls(more: Vec<CertificateDer<'static>>) -> Option<Arc<ClientConfig>> {
+pub(crate) fn upstream_tls(more: Vec<CertificateDer<'static>>) -> Option<Arc<ClientConfig>> {
     let text = ROOTS.iter().find_map(|path| fs::read(path).ok());
     if text.is_none() && more.is_empty() {
         return None;

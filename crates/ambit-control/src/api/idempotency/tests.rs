@@ -1,5 +1,9 @@
 use super::*;
 
+const fn local(unix_uid: u32) -> Sender {
+    Sender::Local { unix_uid }
+}
+
 const BEGAN: Timestamp = Timestamp::from_millis(1_800_000_000_000);
 
 /// Returns a key that was made `millis` after the server began, and its text.
@@ -24,7 +28,14 @@ fn code(turn: Result<Turn<'_>, Problem>) -> String {
 #[test]
 fn the_same_request_is_done_once() {
     let all = Idempotency::new(BEGAN);
-    let ask = |uid, text| all.turn(key(5, 1), uid, request(text), BEGAN.plus(Millis::new(9)));
+    let ask = |uid, text| {
+        all.turn(
+            key(5, 1),
+            local(uid),
+            request(text),
+            BEGAN.plus(Millis::new(9)),
+        )
+    };
     let Turn::New(place) = ask(1, "one").unwrap() else {
         panic!("the first is new");
     };
@@ -48,7 +59,7 @@ fn neither_a_restart_nor_forgetting_repeats_an_act() {
     let ask = |made: u64, number| {
         all.turn(
             key(made, number),
-            1,
+            local(1),
             request("r"),
             BEGAN.plus(Millis::new(5000)),
         )
@@ -63,7 +74,7 @@ fn neither_a_restart_nor_forgetting_repeats_an_act() {
         ..key(0, 0)
     };
     assert_eq!(
-        code(all.turn(before, 1, request("r"), BEGAN)),
+        code(all.turn(before, local(1), request("r"), BEGAN)),
         "idempotency_key_too_old"
     );
     for number in 0..IDEMPOTENCY_KEPT_MAX as u64 {
@@ -83,13 +94,16 @@ fn neither_a_restart_nor_forgetting_repeats_an_act() {
     );
     assert_eq!(code(ask(11, 1)), "done: yes");
     // Others remember for themselves.
-    assert_eq!(code(all.turn(key(10, 0), 2, request("r"), BEGAN)), "new");
+    assert_eq!(
+        code(all.turn(key(10, 0), local(2), request("r"), BEGAN)),
+        "new"
+    );
 }
 
 #[test]
 fn there_is_no_room_for_more_than_can_be_kept() {
     let all = Idempotency::new(BEGAN);
-    let ask = |number| all.turn(key(number, number), 1, request("r"), BEGAN);
+    let ask = |number| all.turn(key(number, number), local(1), request("r"), BEGAN);
     let places: Vec<_> = (0..IDEMPOTENCY_KEPT_MAX as u64)
         .map(|it| ask(it).ok())
         .collect();
@@ -102,7 +116,7 @@ fn there_is_no_room_for_more_than_can_be_kept() {
 fn an_answer_that_is_too_long_is_not_given_again() {
     let all = Idempotency::new(BEGAN);
     let check = |number, bytes: usize, wanted: &str| {
-        let ask = || all.turn(key(1, number), 1, request("r"), BEGAN);
+        let ask = || all.turn(key(1, number), local(1), request("r"), BEGAN);
         let Turn::New(place) = ask().unwrap() else {
             panic!("new");
         };
@@ -135,7 +149,7 @@ fn a_key_says_when_it_was_made() {
     }
     let all = Idempotency::new(BEGAN);
     let ahead = IDEMPOTENCY_KEY_AHEAD_MAX.as_millis();
-    let ask = |millis| code(all.turn(key(millis, 1), 1, request("r"), BEGAN));
+    let ask = |millis| code(all.turn(key(millis, 1), local(1), request("r"), BEGAN));
     assert_eq!(ask(ahead), "new");
     assert_eq!(ask(ahead + 1), "invalid");
 }

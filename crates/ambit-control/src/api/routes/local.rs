@@ -1,10 +1,10 @@
-//! The routes for people, on the local socket.
+//! The routes for people: on the local socket, and on the public port with a login.
 
 use axum::routing::{get, post};
 
 use super::{Asks, Door, Route};
 use crate::api::{
-    approvals, authority, delegations, estate, log, revocations, secrets, status, tasks,
+    approvals, authority, delegations, estate, log, logins, revocations, secrets, status, tasks,
 };
 
 /// The routes for people.
@@ -217,6 +217,17 @@ pub(super) const ROUTES: &[Route] = &[
         request: Some("RotateKeys"),
         answer: "Authority",
         handler: || post(authority::rotate),
+    },
+    Route {
+        name: "end_login",
+        door: Door::People,
+        method: "POST",
+        path: "/v1/logins/{login}/end",
+        asks: Asks::Person("end_login"),
+        summary: "Ends a login of a command line: one's own, or anybody's.",
+        request: None,
+        answer: "EndedLogin",
+        handler: || post(logins::end),
     },
     Route {
         name: "checkpoint",

@@ -208,6 +208,7 @@ pub(super) fn well_formed(route: &Route) -> (String, String) {
     let path = route
         .path
         .replace("{task}", &id("task"))
+        .replace("{login}", &id("login"))
         .replace("{approval}", &id("apr"))
         .replace("{decision}", &id("dec"))
         .replace("{delegation}", &id("dlg"))

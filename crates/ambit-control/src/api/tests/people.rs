@@ -5,12 +5,20 @@ use std::{
     sync::{Arc, Mutex},
 };
 
-use ambit_core::{Digest, Millis, json, json::Value as Json};
+use ambit_core::{
+    Digest, Millis, PersonId, Timestamp,
+    act::Target,
+    estate::{Estate, PersonRole},
+    json,
+    json::Value as Json,
+    record::Body as Fact,
+};
 use ambit_identity::{
-    SvidKey,
+    SignedIn, SvidKey,
     jose::{KeyUse, Signer, SigningKey, base64url},
     sign_in::FLOW_TTL_MAX,
 };
+use ambit_policy::PolicyBook;
 use axum::{
     body::Body,
     http::{HeaderMap, Request, StatusCode, header},
@@ -149,7 +157,102 @@ impl Page {
 }
 
 impl SignInDesk {
-    fn open() -> Self {
+    pub(super) fn now(&self) -> Timestamp {
+        self.office.world.clock.now()
+    }
+
+    pub(super) fn later(&self, span: Millis) {
+        self.office.world.clock.advance(span);
+    }
+
+    /// Signs ana in and returns her browser's cookie.
+    pub(super) async fn session(&self) -> String {
+        self.sign_in().await.cookie("session")
+    }
+
+    pub(super) async fn csrf(&self, session: &str) -> String {
+        let account = self.get("/account", session).await.body;
+        let csrf = account.split_once("name=\"csrf\" value=\"").unwrap().1;
+        csrf.split_once('"').unwrap().0.to_owned()
+    }
+
+    async fn post(&self, path: &str, cookie: &str, site: &str, form: &[(&str, &str)]) -> Page {
+        let form = form_urlencoded::Serializer::new(String::new())
+            .extend_pairs(form)
+            .finish();
+        let request = Request::post(path)
+            .header(header::COOKIE, cookie)
+            .header(header::CONTENT_TYPE, "application/x-www-form-urlencoded")
+            .header("sec-fetch-site", site);
+        self.send(request.body(Body::from(form)).unwrap()).await
+    }
+
+    /// Answers the command line of `code` with the form that the session was shown.
+    pub(super) async fn answer(&self, session: &str, code: &str, answer: &str) -> Page {
+        let csrf = self.csrf(session).await;
+        self.post_device(session, &csrf, "same-origin", (code, answer))
+            .await
+    }
+
+    pub(super) async fn post_device(
+        &self,
+        session: &str,
+        csrf: &str,
+        site: &str,
+        (code, answer): (&str, &str),
+    ) -> Page {
+        let form = [("csrf", csrf), ("user_code", code), ("answer", answer)];
+        self.post("/device", session, site, &form).await
+    }
+
+    pub(super) async fn end_login(&self, session: &str, login: &str, csrf: Option<&str>) -> Page {
+        let own = self.csrf(session).await;
+        let form = [("csrf", csrf.unwrap_or(&own)), ("login", login)];
+        self.post("/account/logins/end", session, "same-origin", &form)
+            .await
+    }
+
+    pub(super) fn estate(&self) -> Estate {
+        let book = self.office.world.handle.book().unwrap();
+        book.estate().as_ref().clone()
+    }
+
+    /// Puts an estate in force, as ana.
+    pub(super) async fn apply(&self, mut estate: Estate) {
+        let world = &self.office.world;
+        estate.digest = Digest::of(b"another");
+        let book = Arc::new(PolicyBook::compile(Arc::new(estate)).unwrap());
+        let (ana, moment) = (world.person("ana"), world.clock.moment());
+        let applied = world.handle.apply(&ana, book, Vec::new(), moment).await;
+        applied.unwrap();
+    }
+
+    /// Returns the pseudonym of ana, who applied the estate.
+    pub(super) fn ana(&self) -> PersonId {
+        let records = self.office.world.records();
+        let mut known = records.iter().filter_map(|it| {
+            let Fact::EstateApplied { warrant, .. } = &it.body else {
+                return None;
+            };
+            Some(warrant.by)
+        });
+        known.next().unwrap()
+    }
+
+    /// Has ben, who may do so now, ban ana.
+    pub(super) async fn ban_ana(&self) {
+        let mut estate = self.estate();
+        let ben = estate.people.get_mut("ben").unwrap();
+        ben.roles = PersonRole::ALL.into();
+        self.apply(estate).await;
+        let world = &self.office.world;
+        let (ben, moment) = (world.person("ben"), world.clock.moment());
+        let target = Target::Person(self.ana());
+        let banned = world.handle.revoke(&ben, target, "test".to_owned(), moment);
+        banned.await.unwrap();
+    }
+
+    pub(super) fn open() -> Self {
         Self::open_with(Office::open(), |it| it)
     }
 
@@ -474,7 +577,11 @@ async fn so_many_sessions_are_held_and_no_more() {
         let token = Signer::new(Arc::clone(&openid.key), None).sign(&claims);
         let sign_in = issuer.verify(&token.unwrap(), &flow, now).unwrap();
         let chance = Digest::of(&number.to_be_bytes());
-        sessions.open(sign_in, *chance.as_bytes(), now)
+        sessions.open(
+            (SignedIn::Provider(sign_in), &number.to_string()),
+            *chance.as_bytes(),
+            now,
+        )
     };
     for number in 0..SESSIONS_MAX {
         open(number, now).unwrap();

@@ -1,0 +1,195 @@
+//! The page on which a person lets a command line act in their name, or does not (RFC 8628 §3.3).
+
+use std::sync::Arc;
+
+use ambit_core::limits::LOGIN_TTL;
+use ambit_engine::{LoginAsk, Refusal};
+use axum::{
+    body::Body,
+    extract::{RawQuery, State},
+    http::{HeaderMap, StatusCode},
+    response::Response,
+};
+
+use super::{
+    Shared,
+    people::{Fields, SignedIn, check_form, refused, see_other, signed_in},
+};
+use crate::{
+    oauth::{Claimed, DEVICE_PAGE, WrongCode},
+    people::{
+        Session, SignInError,
+        page::{Html, page},
+    },
+};
+
+/// `GET /device`: asks for the code, or shows whose it is.
+pub(super) async fn show(
+    State(shared): State<Arc<Shared>>,
+    headers: HeaderMap,
+    RawQuery(query): RawQuery,
+) -> Response {
+    let query = query.unwrap_or_default();
+    shown(&shared, &headers, &query).unwrap_or_else(|error| refused(&error))
+}
+
+/// `POST /device`: the person answers.
+pub(super) async fn answer(
+    State(shared): State<Arc<Shared>>,
+    headers: HeaderMap,
+    body: Body,
+) -> Response {
+    answered(&shared, &headers, body)
+        .await
+        .unwrap_or_else(|error| refused(&error))
+}
+
+fn shown(shared: &Shared, headers: &HeaderMap, query: &str) -> Result<Response, SignInError> {
+    let fields = Fields::parse(query.as_bytes())?;
+    let typed = fields.get("user_code").unwrap_or_default();
+    let SignedIn { session, caller } = match signed_in(shared, headers) {
+        Ok(found) => found,
+        Err(SignInError::Session(_)) => return sign_in_first(typed),
+        Err(error) => return Err(error),
+    };
+    if typed.is_empty() {
+        return Ok(code_page(StatusCode::OK, "", None));
+    }
+    let now = (shared.control.clock)().now;
+    let found = shared.oauth().devices().look(caller.alias(), typed, now);
+    Ok(match found {
+        Ok(claimed) => confirm_page(&session, caller.alias(), &claimed),
+        Err(why) => wrong_code(typed, why),
+    })
+}
+
+/// Sends whoever is not signed in to do that, and back here.
+fn sign_in_first(typed: &str) -> Result<Response, SignInError> {
+    let mut back = DEVICE_PAGE.to_owned();
+    if !typed.is_empty() {
+        let code = form_urlencoded::Serializer::new(String::new())
+            .append_pair("user_code", typed)
+            .finish();
+        back = format!("{back}?{code}");
+    }
+    let query = form_urlencoded::Serializer::new(String::new())
+        .append_pair("to", &back)
+        .finish();
+    see_other(&format!("/sign-in?{query}"))
+}
+
+async fn answered(
+    shared: &Shared,
+    headers: &HeaderMap,
+    body: Body,
+) -> Result<Response, SignInError> {
+    let SignedIn { session, caller } = signed_in(shared, headers)?;
+    let fields = Fields::read(headers, body).await?;
+    check_form(headers, &session, fields.get("csrf").unwrap_or_default())?;
+    let code = fields.get("user_code").unwrap_or_default();
+    let now = (shared.control.clock)().now;
+    let found = shared.oauth().devices().look(caller.alias(), code, now);
+    let claimed = match found {
+        Ok(claimed) => claimed,
+        Err(why) => return Ok(wrong_code(code, why)),
+    };
+    match fields.get("answer") {
+        Some("no") => {
+            let refused = shared.oauth().devices().refuse(&claimed.user_code, now);
+            return Ok(match refused {
+                Ok(()) => said(
+                    "Refused",
+                    "The command line gets nothing. If you did not run `ambit login`, somebody may have tried to act as you: tell who operates this server.",
+                ),
+                Err(why) => wrong_code(code, why),
+            });
+        }
+        Some("yes") => {}
+        Some(_) | None => return Err(SignInError::Request("say yes or no with the buttons")),
+    }
+    if let Err(why) = shared.oauth().devices().take(&claimed.user_code, now) {
+        return Ok(wrong_code(code, why));
+    }
+    let ask = LoginAsk {
+        key: claimed.key,
+        sign_in: session.sign_in().clone(),
+    };
+    let moment = (shared.control.clock)();
+    let opened = shared.control.handle.open_login(&caller, ask, moment).await;
+    let (grant, refusal) = match opened {
+        Ok(grant) => (Some(grant), None),
+        Err(refusal) => (None, Some(refusal)),
+    };
+    shared.oauth().devices().settle(&claimed.user_code, grant);
+    match refusal {
+        None => Ok(said(
+            "Logged in",
+            "The command line acts as you now. Go back to the terminal; you can close this page. Your account's page lists this login and ends it.",
+        )),
+        Some(Refusal::Failed(error)) => Err(error.into()),
+        Some(refusal) => Ok(not_let(&refusal)),
+    }
+}
+
+fn code_page(status: StatusCode, typed: &str, wrong: Option<&str>) -> Response {
+    let mut body = Html::ours(
+        "<p>A command line shows a code after <code>ambit login</code>. Type it here to let that command line act as \
+         you.</p>\n<form method=\"get\" action=\"/device\">\n<label for=\"code\">Code</label>\n",
+    );
+    if let Some(wrong) = wrong {
+        body = body
+            .with("<p class=\"bad\" id=\"wrong\" role=\"alert\">")
+            .text(wrong)
+            .with("</p>\n");
+    }
+    body = body
+        .with("<input id=\"code\" name=\"user_code\" required maxlength=\"16\" autocomplete=\"off\" autocapitalize=\"characters\" spellcheck=\"false\"")
+        .with(if wrong.is_some() { " aria-invalid=\"true\" aria-describedby=\"wrong\"" } else { "" })
+        .with(" value=\"")
+        .text(typed)
+        .with("\">\n<button type=\"submit\">Go on</button>\n</form>\n");
+    page(status, "Log a command line in", &body)
+}
+
+fn wrong_code(typed: &str, why: WrongCode) -> Response {
+    let status = match why {
+        WrongCode::Unknown => StatusCode::NOT_FOUND,
+        WrongCode::TooMany => StatusCode::TOO_MANY_REQUESTS,
+    };
+    code_page(status, typed, Some(&why.to_string()))
+}
+
+fn confirm_page(session: &Session, alias: &str, claimed: &Claimed) -> Response {
+    let hours = LOGIN_TTL.as_millis() / 3_600_000;
+    let body = Html::ours("<p>A command line asks to act as <strong>")
+        .text(alias)
+        .with("</strong> for ")
+        .text(&hours.to_string())
+        .with(" hours: whatever you may do here, it may.</p>\n<section>\n<dl>\n<dt>Its code</dt>\n<dd class=\"code\"><code>")
+        .text(&claimed.user_code)
+        .with("</code></dd>\n<dt>It calls itself, and nobody checked that</dt>\n<dd>")
+        .text(&claimed.device)
+        .with("</dd>\n</dl>\n</section>\n<p class=\"warn\">Go on only if you ran <code>ambit login</code> yourself a moment ago and your own terminal \
+             shows this very code. Did somebody send you this link or the code? Then say no: they would act as you.</p>\n\
+             <form method=\"post\" action=\"/device\">\n<input type=\"hidden\" name=\"csrf\" value=\"")
+        .text(&session.csrf())
+        .with("\">\n<input type=\"hidden\" name=\"user_code\" value=\"")
+        .text(&claimed.user_code)
+        .with("\">\n<div class=\"row\">\n<button type=\"submit\" name=\"answer\" value=\"yes\">Let it act as me</button>\n\
+             <button type=\"submit\" name=\"answer\" value=\"no\" class=\"no\">No</button>\n</div>\n</form>\n");
+    page(StatusCode::OK, "Log a command line in", &body)
+}
+
+fn said(title: &'static str, what: &str) -> Response {
+    let body = Html::ours("<p role=\"status\">")
+        .text(what)
+        .with("</p>\n<p><a class=\"act\" href=\"/account\">Account</a></p>\n");
+    page(StatusCode::OK, title, &body)
+}
+
+fn not_let(refusal: &Refusal) -> Response {
+    let body = Html::ours("<p role=\"alert\">")
+        .text(&refusal.to_string())
+        .with("</p>\n");
+    page(StatusCode::FORBIDDEN, "Not logged in", &body)
+}
