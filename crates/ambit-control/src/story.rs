@@ -113,6 +113,7 @@ impl Concerns {
             | Body::InstanceCertified { .. }
             | Body::TaskWaits { .. }
             | Body::TaskClaimed { .. }
+            | Body::TaskAttended { .. }
             | Body::Decided(_)
             | Body::Performed(_)
             | Body::ApprovalDecided { .. }
@@ -152,6 +153,7 @@ fn concerns_task(body: &Body, task: TaskId) -> bool {
         Body::InstanceCertified { task: it, .. }
         | Body::TaskWaits { task: it, .. }
         | Body::TaskClaimed { task: it, .. }
+        | Body::TaskAttended { task: it, .. }
         | Body::TaskEnded { task: it, .. }
         | Body::TokenRevoked { task: it, .. }
         | Body::ApprovalDecided { task: it, .. } => *it == task,

@@ -82,6 +82,11 @@ pub enum Body {
         /// issuer and subject has the same.
         workload: Digest,
     },
+    /// A runner attends a task: its end is the task's end, also when it ends while Ambit is away.
+    TaskAttended {
+        /// Which task.
+        task: TaskId,
+    },
     /// A task ended, and everything issued under it.
     TaskEnded {
         /// Which task.
@@ -437,6 +442,7 @@ impl Body {
             | Self::InstanceCertified { .. }
             | Self::TaskWaits { .. }
             | Self::TaskClaimed { .. }
+            | Self::TaskAttended { .. }
             | Self::TaskEnded { .. }
             | Self::Decided(_)
             | Self::Performed(_)
@@ -465,6 +471,7 @@ impl Body {
             | Self::InstanceCertified { .. }
             | Self::TaskWaits { .. }
             | Self::TaskClaimed { .. }
+            | Self::TaskAttended { .. }
             | Self::TaskEnded { .. }
             | Self::Decided(_)
             | Self::Performed(_)

@@ -122,6 +122,7 @@ const fn may_use_reserve(body: &Body) -> bool {
         | Body::InstanceCertified { .. }
         | Body::TaskWaits { .. }
         | Body::TaskClaimed { .. }
+        | Body::TaskAttended { .. }
         | Body::DelegationMade { .. }
         | Body::DelegationSpent { .. }
         | Body::Decided(_)
@@ -160,6 +161,7 @@ impl Live {
             | Body::InstanceCertified { .. }
             | Body::TaskWaits { .. }
             | Body::TaskClaimed { .. }
+            | Body::TaskAttended { .. }
             | Body::DelegationMade { .. }
             | Body::DelegationSpent { .. }
             | Body::Decided(_)

@@ -1,6 +1,7 @@
 //! The engine as the doors of people see it. The same path: decide, record, act.
 
 mod approve;
+mod attend;
 mod claim;
 mod consent;
 mod delegations;

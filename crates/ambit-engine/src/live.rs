@@ -50,6 +50,8 @@ pub(crate) struct Live {
     /// Whose instances were those that the fold has forgotten, the newest last, so that what they still ask is told of
     /// their task.
     pub(crate) former: VecDeque<(InstanceId, TaskId)>,
+    /// The tasks whose runners were there when Ambit ended and have not come back, and how long they are waited for.
+    pub(crate) absent: HashMap<TaskId, Timestamp>,
 }
 
 /// What a live task needs to act, beyond the fold.

@@ -156,6 +156,7 @@ fn observed() -> impl Strategy<Value = Body> {
                 workload,
             }
         }),
+        id().prop_map(|task| Body::TaskAttended { task }),
         (server(), warrant())
             .prop_map(|(server, warrant)| Body::ServerInspected { server, warrant }),
         (

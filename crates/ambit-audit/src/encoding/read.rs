@@ -58,6 +58,9 @@ fn body(kind: &str, it: &mut Members) -> Result<Body, DecodeError> {
             proof: it.word("proof", ClaimProof::ALL, ClaimProof::as_str)?,
             workload: it.text("workload")?,
         },
+        kind::TASK_ATTENDED => Body::TaskAttended {
+            task: it.text("task")?,
+        },
         kind::TASK_ENDED => Body::TaskEnded {
             task: it.text("task")?,
             end: it.word("end", End::ALL, End::as_str)?,

@@ -49,12 +49,13 @@ const GOLDEN: [&str; 6] = [
     include_str!("../../tests/golden/v1.jsonl"),
     include_str!("../../tests/golden/v1-reinstatement.jsonl"),
     include_str!("../../tests/golden/v1-keys.jsonl"),
+    include_str!("../../tests/golden/v1-attended.jsonl"),
     include_str!("../../tests/golden/v1-claim.jsonl"),
     include_str!("../../tests/golden/v1-delegation.jsonl"),
     include_str!("../../tests/golden/v1-token.jsonl"),
 ];
 
-const KINDS: usize = 26;
+const KINDS: usize = 27;
 
 #[test]
 fn what_this_version_does_not_know_is_refused() {

@@ -55,6 +55,7 @@ fn body(body: &Body) -> (&'static str, Members<'_>) {
             proof,
             workload,
         } => claim::claimed(task, *proof, workload),
+        Body::TaskAttended { task } => (kind::TASK_ATTENDED, members().text("task", task)),
         Body::TaskStarted { .. }
         | Body::InstanceCertified { .. }
         | Body::TaskEnded { .. }
@@ -149,6 +150,7 @@ fn tasks(body: &Body) -> (&'static str, Members<'_>) {
         | Body::RefusalsCoalesced { .. }
         | Body::TaskWaits { .. }
         | Body::TaskClaimed { .. }
+        | Body::TaskAttended { .. }
         | Body::DelegationMade { .. }
         | Body::DelegationSpent { .. }
         | Body::DelegationWithdrawn { .. }
@@ -223,6 +225,7 @@ fn revocations(body: &Body) -> (&'static str, Members<'_>) {
         | Body::RefusalsCoalesced { .. }
         | Body::TaskWaits { .. }
         | Body::TaskClaimed { .. }
+        | Body::TaskAttended { .. }
         | Body::DelegationMade { .. }
         | Body::DelegationSpent { .. }
         | Body::DelegationWithdrawn { .. }
@@ -282,6 +285,7 @@ fn observations(body: &Body) -> (&'static str, Members<'_>) {
         | Body::RevocationEffective { .. }
         | Body::TaskWaits { .. }
         | Body::TaskClaimed { .. }
+        | Body::TaskAttended { .. }
         | Body::DelegationMade { .. }
         | Body::DelegationSpent { .. }
         | Body::DelegationWithdrawn { .. }

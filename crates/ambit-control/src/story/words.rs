@@ -124,6 +124,9 @@ pub(super) fn body(body: &Body, names: &Names) -> String {
         Body::TaskClaimed {
             proof, workload, ..
         } => format!("claimed by {} {workload}", claimed_by(*proof)),
+        Body::TaskAttended { .. } => {
+            "its runner is there, and the task ends with that".to_owned()
+        }
         Body::TaskEnded { end, by, .. } => {
             format!("{} by {}", end.as_str(), names.actor(*by))
         }
@@ -230,6 +233,7 @@ fn governance(body: &Body, names: &Names) -> String {
         | Body::InstanceCertified { .. }
         | Body::TaskWaits { .. }
         | Body::TaskClaimed { .. }
+        | Body::TaskAttended { .. }
         | Body::TaskEnded { .. }
         | Body::Decided(_)
         | Body::Performed(_)

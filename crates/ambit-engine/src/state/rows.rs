@@ -300,7 +300,7 @@ fn read_task(state: &mut State, row: &Row<'_>) -> Result<RowKey, RowError> {
     let id = entry.task.id;
     state.instances.insert(entry.task.instance, id);
     match entry.claim {
-        ClaimStanding::Closed => {}
+        ClaimStanding::Closed | ClaimStanding::Attended => {}
         ClaimStanding::Waiting { .. } => {
             state.waiting.insert(entry.leaf, id);
         }

@@ -12,6 +12,7 @@
 mod approvals;
 mod attacks;
 mod attacks_on_delegation;
+mod attend;
 mod claim;
 mod delegation;
 mod delegation_laws;

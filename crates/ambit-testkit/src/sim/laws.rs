@@ -143,6 +143,7 @@ impl Laws {
             Body::InstanceCertified { task, .. } => self.under(*task, "a certificate")?,
             Body::TokenIssued(token) => self.under(token.task, "a token")?,
             Body::TokenRevoked { task, .. } => self.under(*task, "a token's end")?,
+            Body::TaskAttended { task } => self.live(*task, record.at, "a runner")?,
             Body::TaskWaits { task, .. } => {
                 self.live(*task, record.at, "an offer")?;
                 ensure(self.waiting.insert(*task), || format!("{task} waits twice"))?;
