@@ -135,6 +135,8 @@ pub enum Body {
         task: TaskId,
         /// Yes or no.
         verdict: Verdict,
+        /// The sealed reason, when the person gave one.
+        reason: Option<Sealed>,
         /// Who may say so.
         warrant: Warrant,
     },
@@ -373,6 +375,8 @@ pub struct Performed {
     pub labels: Labels,
     /// The sealed result, when it is kept.
     pub result: Option<Sealed>,
+    /// Why it did not end well, in Ambit's own words: no secret, and nothing that the upstream wrote.
+    pub failure: Option<String>,
 }
 
 /// How an act ended.

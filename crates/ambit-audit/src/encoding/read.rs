@@ -79,6 +79,7 @@ fn governance(kind: &str, it: &mut Members) -> Result<Body, DecodeError> {
             approval: it.text("approval")?,
             task: it.text("task")?,
             verdict: it.word("verdict", VERDICTS, Verdict::as_str)?,
+            reason: it.maybe_object("reason", sealed)?,
             warrant: it.object("warrant", warrant)?,
         },
         kind::REVOKED => Body::Revoked {
@@ -197,6 +198,7 @@ fn performed(it: &mut Members) -> Result<Performed, DecodeError> {
         received_bytes: it.number("received_bytes")?,
         labels: labels(it, "labels")?,
         result: it.maybe_object("result", sealed)?,
+        failure: it.maybe_text("failure")?,
     })
 }
 

@@ -45,7 +45,7 @@ fn the_golden_leaves_are_still_read() {
     assert_eq!(kinds.len(), KINDS, "a kind has no golden leaf: {kinds:?}");
 }
 
-const GOLDEN: [&str; 6] = [
+const GOLDEN: [&str; 8] = [
     include_str!("../../tests/golden/v1.jsonl"),
     include_str!("../../tests/golden/v1-reinstatement.jsonl"),
     include_str!("../../tests/golden/v1-keys.jsonl"),
@@ -53,6 +53,7 @@ const GOLDEN: [&str; 6] = [
     include_str!("../../tests/golden/v1-claim.jsonl"),
     include_str!("../../tests/golden/v1-delegation.jsonl"),
     include_str!("../../tests/golden/v1-token.jsonl"),
+    include_str!("../../tests/golden/v1-words.jsonl"),
 ];
 
 const KINDS: usize = 27;

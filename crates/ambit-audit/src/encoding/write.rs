@@ -126,6 +126,7 @@ fn tasks(body: &Body) -> (&'static str, Members<'_>) {
             approval,
             task,
             verdict,
+            reason,
             warrant,
         } => (
             kind::APPROVAL_DECIDED,
@@ -133,6 +134,7 @@ fn tasks(body: &Body) -> (&'static str, Members<'_>) {
                 .text("approval", approval)
                 .text("task", task)
                 .add("verdict", verdict.as_str())
+                .maybe("reason", reason.as_ref().map(sealed))
                 .add("warrant", self::warrant(warrant)),
         ),
         Body::LogOpened { .. }
@@ -368,6 +370,7 @@ fn performed(performed: &Performed) -> Members<'_> {
         .add("received_bytes", performed.received_bytes)
         .add("labels", labels(&performed.labels))
         .maybe("result", performed.result.as_ref().map(sealed))
+        .maybe_text("failure", performed.failure.as_ref())
 }
 
 pub(super) fn task(task: &Task) -> Value {

@@ -1,6 +1,8 @@
 //! Runners: a task that a runner attends ends with it, also when that ends while Ambit is away.
 
-use ambit_core::{InstanceId, TaskId, Timestamp, claim::ClaimStanding, record::Body, task::TaskState};
+use ambit_core::{
+    InstanceId, TaskId, Timestamp, claim::ClaimStanding, record::Body, task::TaskState,
+};
 use ambit_identity::InstanceCaller;
 
 use crate::{EngineError, Handle, TaskEntry, desk::Desk};
@@ -24,7 +26,10 @@ impl Handle {
 fn attend(desk: &mut Desk<'_>, instance: InstanceId) -> Result<TaskId, EngineError> {
     let at = desk.at();
     let state = &desk.live.state;
-    let entry = state.instances.get(&instance).and_then(|it| state.task(*it));
+    let entry = state
+        .instances
+        .get(&instance)
+        .and_then(|it| state.task(*it));
     let active = |it: &&TaskEntry| is_active(it, at);
     let entry = entry.filter(active).ok_or(EngineError::NoTask)?;
     let task = entry.task.id;
@@ -33,7 +38,8 @@ fn attend(desk: &mut Desk<'_>, instance: InstanceId) -> Result<TaskId, EngineErr
             desk.write(Body::TaskAttended { task })?;
         }
         // Who claimed a task is no runner of it: that its process is there is looked at otherwise.
-        ClaimStanding::Attended | ClaimStanding::Waiting { .. } | ClaimStanding::Claimed { .. } => {}
+        ClaimStanding::Attended | ClaimStanding::Waiting { .. } | ClaimStanding::Claimed { .. } => {
+        }
     }
     desk.live.absent.remove(&task);
     Ok(task)

@@ -325,6 +325,7 @@ pub(crate) fn unknown(act: &crate::OpenAct) -> Performed {
         received_bytes: 0,
         labels: Labels::none(),
         result: None,
+        failure: None,
     }
 }
 

@@ -51,7 +51,11 @@ fn asi10_a_runner_that_ended_while_ambit_was_away_takes_its_task_along() {
     world.clock.advance(Millis::new(1));
     tick(&mut world);
     assert_eq!(read(&mut world, &attended), "deny task_ended");
-    assert_eq!(read(&mut world, &alone), "allow", "nobody attended this one");
+    assert_eq!(
+        read(&mut world, &alone),
+        "allow",
+        "nobody attended this one"
+    );
     let ended = world.records().into_iter().find_map(|it| match it.body {
         Body::TaskEnded { end, by, .. } => Some((end, by)),
         _ => None,
@@ -62,7 +66,9 @@ fn asi10_a_runner_that_ended_while_ambit_was_away_takes_its_task_along() {
 #[test]
 fn a_task_goes_on_with_a_runner_that_comes_back() {
     let (mut world, attended, _) = killed();
-    world.clock.advance(Millis::new(RUNNER_RETURN_MAX.as_millis() - 1));
+    world
+        .clock
+        .advance(Millis::new(RUNNER_RETURN_MAX.as_millis() - 1));
     tick(&mut world);
     attend(&mut world, &attended);
     world.clock.advance(RUNNER_RETURN_MAX);

@@ -22,3 +22,4 @@ mod rebuild;
 mod reinstate;
 mod support;
 mod tokens;
+mod words;

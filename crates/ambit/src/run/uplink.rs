@@ -170,10 +170,7 @@ impl Uplink {
         let connected = timeout(CONNECT_TIMEOUT, connecting).await;
         connected
             .unwrap_or_else(|_| Err(late()))
-            .map_err(|source| UplinkError::Connect {
-                address,
-                source,
-            })
+            .map_err(|source| UplinkError::Connect { address, source })
     }
 }
 

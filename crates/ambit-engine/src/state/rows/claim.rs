@@ -26,9 +26,10 @@ pub(super) fn read(row: &Row<'_>, value: &Value) -> Result<ClaimStanding, RowErr
     let (join_token, workload) = (digest("join_token")?, digest("workload")?);
     if let Some(attended) = value.get("attended") {
         let alone = value.get("waits").is_none() && join_token.is_none() && workload.is_none();
-        return match attended {
-            Value::Bool(true) if alone => Ok(ClaimStanding::Attended),
-            _ => Err(row.wrong("its runner")),
+        return if alone && *attended == Value::Bool(true) {
+            Ok(ClaimStanding::Attended)
+        } else {
+            Err(row.wrong("its runner"))
         };
     }
     match (value.get("waits"), join_token, workload) {
