@@ -98,6 +98,7 @@ mod kind {
     pub(super) const INSTANCE_CERTIFIED: &str = "instance.certified";
     pub(super) const TASK_WAITS: &str = "task.waits";
     pub(super) const TASK_CLAIMED: &str = "task.claimed";
+    pub(super) const TASK_ATTENDED: &str = "task.attended";
     pub(super) const TASK_ENDED: &str = "task.ended";
     pub(super) const DECIDED: &str = "decision";
     pub(super) const PERFORMED: &str = "outcome";

@@ -441,6 +441,7 @@ impl Story {
             | Body::InstanceCertified { .. }
             | Body::TaskWaits { .. }
             | Body::TaskClaimed { .. }
+            | Body::TaskAttended { .. }
             | Body::TaskEnded { .. }
             | Body::DelegationMade { .. }
             | Body::DelegationSpent { .. }

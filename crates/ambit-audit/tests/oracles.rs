@@ -138,6 +138,7 @@ fn body(index: u64) -> Body {
             received_bytes: 1,
             labels: ambit_core::Labels::none(),
             result: None,
+            failure: None,
         })),
     }
 }

@@ -14,7 +14,7 @@ use ambit_core::{
     DecisionId, PersonId, TaskId,
     act::Target,
     json::Value,
-    record::{Actor, Body, Record},
+    record::{Actor, Body, Record, Sealed, Warrant},
 };
 
 pub use self::{
@@ -34,17 +34,37 @@ pub struct Entry {
 
 /// Who the pseudonyms are, as far as the directory still knows.
 #[derive(Clone, Debug, Default)]
-pub struct Names(BTreeMap<PersonId, String>);
+pub struct Names {
+    people: BTreeMap<PersonId, String>,
+    /// Why people did what they did, by the record that names it.
+    reasons: BTreeMap<DecisionId, String>,
+}
 
 impl Names {
     /// Takes what the directory knows.
     pub fn new(known: impl IntoIterator<Item = (PersonId, String)>) -> Self {
-        Self(known.into_iter().collect())
+        Self {
+            people: known.into_iter().collect(),
+            reasons: BTreeMap::new(),
+        }
+    }
+
+    /// Takes the words that people gave with what these decisions permitted.
+    #[must_use]
+    pub fn with_reasons(mut self, known: impl IntoIterator<Item = (DecisionId, String)>) -> Self {
+        self.reasons.extend(known);
+        self
+    }
+
+    /// Returns why a person did it, as the end of a sentence; nothing when nobody said or the words were erased.
+    fn reason(&self, warrant: &Warrant) -> String {
+        let reason = self.reasons.get(&warrant.decision);
+        reason.map_or_else(String::new, |it| format!(": \"{it}\""))
     }
 
     /// Returns the person's alias, or the pseudonym when the name was erased.
     pub fn person(&self, person: PersonId) -> String {
-        self.0
+        self.people
             .get(&person)
             .cloned()
             .unwrap_or_else(|| person.to_string())
@@ -114,6 +134,7 @@ impl Concerns {
             | Body::InstanceCertified { .. }
             | Body::TaskWaits { .. }
             | Body::TaskClaimed { .. }
+            | Body::TaskAttended { .. }
             | Body::Decided(_)
             | Body::Performed(_)
             | Body::ApprovalDecided { .. }
@@ -154,6 +175,7 @@ fn concerns_task(body: &Body, task: TaskId) -> bool {
         Body::InstanceCertified { task: it, .. }
         | Body::TaskWaits { task: it, .. }
         | Body::TaskClaimed { task: it, .. }
+        | Body::TaskAttended { task: it, .. }
         | Body::TaskEnded { task: it, .. }
         | Body::TokenRevoked { task: it, .. }
         | Body::ApprovalDecided { task: it, .. } => *it == task,
@@ -190,6 +212,18 @@ pub fn concerns_decision(body: &Body, decision: DecisionId) -> bool {
         warrant.or_else(|| body.mandate().map(|it| it.decision))
     };
     named == Some(decision)
+}
+
+/// Returns the words of a person that stand sealed beside a record, and the decision behind it.
+pub fn sealed_reason(body: &Body) -> Option<(DecisionId, Sealed)> {
+    let reason = if let Body::Revoked { reason, .. } | Body::Reinstated { reason, .. } = body {
+        Some(*reason)
+    } else if let Body::ApprovalDecided { reason, .. } = body {
+        *reason
+    } else {
+        None
+    };
+    Some((body.warrant()?.decision, reason?))
 }
 
 /// Returns one record whole, as indented JSON with nothing hidden.

@@ -20,6 +20,8 @@ pub enum ClaimProof {
 pub enum ClaimStanding {
     /// Nobody can: whoever started it certifies its instance.
     Closed,
+    /// Nobody can, and a runner attends it: the runner's end is the task's end.
+    Attended,
     /// The first who proves to be a run of its agent gets it.
     Waiting {
         /// The digest of the join token, when only who shows that gets it.

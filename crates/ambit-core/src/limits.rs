@@ -72,6 +72,8 @@ pub const SEQUENCER_QUEUE_MAX: usize = 4096;
 pub const BATCH_RECORDS_MAX: usize = 1024;
 /// How many acts of one task may be under way at once.
 pub const ACTS_IN_FLIGHT_PER_TASK_MAX: usize = 256;
+/// How long after its start Ambit waits for a runner that attended a task before; then the task ends.
+pub const RUNNER_RETURN_MAX: Millis = Millis::from_seconds(10);
 /// How far the clock may jump forward between two records before the log refuses it.
 pub const CLOCK_JUMP_MAX: Millis = Millis::from_seconds(24 * 3600);
 /// The most hops between a task that a person started and one that was delegated from it.

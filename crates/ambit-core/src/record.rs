@@ -83,6 +83,11 @@ pub enum Body {
         /// issuer and subject has the same.
         workload: Digest,
     },
+    /// A runner attends a task: its end is the task's end, also when it ends while Ambit is away.
+    TaskAttended {
+        /// Which task.
+        task: TaskId,
+    },
     /// A task ended, and everything issued under it.
     TaskEnded {
         /// Which task.
@@ -131,6 +136,8 @@ pub enum Body {
         task: TaskId,
         /// Yes or no.
         verdict: Verdict,
+        /// The sealed reason, when the person gave one.
+        reason: Option<Sealed>,
         /// Who may say so.
         warrant: Warrant,
     },
@@ -371,6 +378,8 @@ pub struct Performed {
     pub labels: Labels,
     /// The sealed result, when it is kept.
     pub result: Option<Sealed>,
+    /// Why it did not end well, in Ambit's own words: no secret, and nothing that the upstream wrote.
+    pub failure: Option<String>,
 }
 
 /// How an act ended.
@@ -441,6 +450,7 @@ impl Body {
             | Self::InstanceCertified { .. }
             | Self::TaskWaits { .. }
             | Self::TaskClaimed { .. }
+            | Self::TaskAttended { .. }
             | Self::TaskEnded { .. }
             | Self::Decided(_)
             | Self::Performed(_)
@@ -469,6 +479,7 @@ impl Body {
             | Self::InstanceCertified { .. }
             | Self::TaskWaits { .. }
             | Self::TaskClaimed { .. }
+            | Self::TaskAttended { .. }
             | Self::TaskEnded { .. }
             | Self::Decided(_)
             | Self::Performed(_)

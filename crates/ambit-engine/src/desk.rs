@@ -130,6 +130,7 @@ const fn may_use_reserve(body: &Body) -> bool {
         | Body::InstanceCertified { .. }
         | Body::TaskWaits { .. }
         | Body::TaskClaimed { .. }
+        | Body::TaskAttended { .. }
         | Body::DelegationMade { .. }
         | Body::DelegationSpent { .. }
         | Body::Decided(_)
@@ -168,6 +169,7 @@ impl Live {
             | Body::InstanceCertified { .. }
             | Body::TaskWaits { .. }
             | Body::TaskClaimed { .. }
+            | Body::TaskAttended { .. }
             | Body::DelegationMade { .. }
             | Body::DelegationSpent { .. }
             | Body::Decided(_)

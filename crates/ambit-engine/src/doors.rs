@@ -50,6 +50,8 @@ pub struct Effect {
     pub labels: Labels,
     /// The result, to be sealed beside the log.
     pub result: Option<Vec<u8>>,
+    /// Why it did not end well, in Ambit's own words: no secret, and nothing that the upstream wrote.
+    pub failure: Option<String>,
 }
 
 impl Passage {

@@ -1,6 +1,7 @@
 //! The engine as the doors of people see it. The same path: decide, record, act.
 
 mod approve;
+mod attend;
 mod claim;
 mod consent;
 mod delegations;
@@ -17,7 +18,7 @@ use std::{collections::BTreeSet, sync::Arc};
 
 use ambit_audit::Attachment;
 use ambit_core::{
-    DecisionId, Digest, PersonId, Reason, Timestamp,
+    DecisionId, PersonId, Reason, TaskId, Timestamp,
     act::{Governance, Target},
     estate::{PersonRole, Template},
     limits::REASON_BYTES_MAX,
@@ -221,18 +222,44 @@ impl Asked {
         self.shared.quotas().refused(actor, None, reason, at)
     }
 
-    /// Seals a person's words: they may name people, so the log holds only a salted commitment, and the text,
-    /// which is returned, is to be kept beside it.
-    pub(crate) fn seal_reason(&mut self, reason: &str) -> (Sealed, Vec<u8>) {
-        let salt: [u8; 32] = self.chance.draw();
-        let bytes = [salt.as_slice(), reason.as_bytes()].concat();
-        let id = Digest::of(&bytes);
-        let sealed = Sealed {
-            commitment: id,
-            blob: Some(id),
-        };
-        (sealed, bytes)
+    /// Seals a person's words under a key of their own: they may name people, and to destroy the key erases them.
+    pub(crate) fn seal_reason(&mut self, reason: &str) -> Result<SealedReason, Refusal> {
+        let key = reason_key(self.decision);
+        let custody = &self.shared.custody;
+        let wrapped = custody.new_task_key(key, self.chance.draw())?;
+        let (sealed, bytes) = custody.seal(&wrapped, key, reason.as_bytes(), self.chance.draw())?;
+        Ok(SealedReason {
+            sealed,
+            bytes,
+            key,
+            wrapped,
+        })
     }
+}
+
+/// A person's words, sealed, to be kept with the record that names them.
+pub(crate) struct SealedReason {
+    pub(crate) sealed: Sealed,
+    bytes: Vec<u8>,
+    key: TaskId,
+    wrapped: Vec<u8>,
+}
+
+impl SealedReason {
+    /// Keeps the words and their key beside the record at `leaf`.
+    pub(crate) fn keep(self, desk: &mut Desk<'_>, leaf: u64) {
+        desk.attachments.push(Attachment::TaskKey {
+            task: self.key,
+            wrapped: self.wrapped,
+        });
+        desk.keep_sealed(leaf, Some(self.key), &self.sealed, self.bytes);
+    }
+}
+
+/// Returns under which name the key of a person's words is kept: that of the decision behind them. Names are drawn by
+/// chance, so that no task has it.
+pub(crate) const fn reason_key(decision: DecisionId) -> TaskId {
+    TaskId::from_bits(decision.bits())
 }
 
 impl Touched<'_> {

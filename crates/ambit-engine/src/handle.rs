@@ -248,6 +248,7 @@ impl Handle {
             received_bytes: effect.received_bytes,
             labels: effect.labels,
             result,
+            failure: effect.failure,
         };
         let draft = Draft::new(Body::Performed(Box::new(performed)))?;
         let written = self.turn(move |desk| {
@@ -581,6 +582,7 @@ fn not_sent(decision: DecisionId, task: TaskId) -> Performed {
         received_bytes: 0,
         labels: ambit_core::Labels::none(),
         result: None,
+        failure: None,
     }
 }
 

@@ -50,6 +50,8 @@ pub(crate) struct Live {
     /// Whose instances were those that the fold has forgotten, the newest last, so that what they still ask is told of
     /// their task.
     pub(crate) former: VecDeque<(InstanceId, TaskId)>,
+    /// The tasks whose runners were there when Ambit ended and have not come back, and how long they are waited for.
+    pub(crate) absent: HashMap<TaskId, Timestamp>,
 }
 
 /// What a live task needs to act, beyond the fold.
@@ -144,7 +146,15 @@ impl TaskRuntime {
             None => {
                 let template = estate.templates.get(&self.task.template);
                 let template = template.ok_or(EngineError::EstateMissing(estate.digest))?;
-                ambit_policy::authorization_details(template, estate, &self.task.parameters)
+                let parameters = &self.task.parameters;
+                let details = ambit_policy::authorization_details(template, estate, parameters);
+                let digest = Digest::of(details.to_canonical().as_bytes());
+                if digest == self.task.authority {
+                    details
+                } else {
+                    // It started before the second form.
+                    ambit_policy::authorization_details_in_first_form(template, estate, parameters)
+                }
             }
         };
         Ok(self.details.get_or_init(|| Arc::new(details)).clone())

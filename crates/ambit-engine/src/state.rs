@@ -35,7 +35,11 @@ pub use self::{
     rows::{RowError, TABLES},
     token::{TokenEntry, TokenUse},
 };
-pub(crate) use self::{digest::SetDigest, proof::EnrolmentEntry, rows::ended_tasks};
+pub(crate) use self::{
+    digest::SetDigest,
+    proof::EnrolmentEntry,
+    rows::ended::{ended_approval, ended_approvals, ended_task, ended_tasks},
+};
 
 /// What is so after the records so far. Ended tasks leave it; their rows stay in the store.
 #[derive(Debug)]

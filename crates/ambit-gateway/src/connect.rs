@@ -181,6 +181,7 @@ async fn record(
         received_bytes: counted.received,
         labels: Labels::none(),
         result: None,
+        failure: None,
     };
     if let Err(error) = doors.handle.performed(passage, effect, moment).await {
         tracing::error!(%error, "the end of a tunnel could not be recorded");

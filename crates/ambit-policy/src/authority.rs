@@ -5,7 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use ambit_core::{
     AgentName, ServerName, ToolName,
     estate::{
-        Bound, Constraint, Containment, Delegable, Estate, Mode, Prefix, Template, ToolGrant,
+        Approver, BearerTokens, Bound, Constraint, Containment, Delegable, Estate, LeastBinding,
+        Mode, Prefix, Template, ToolGrant,
     },
     json::Value,
 };
@@ -26,7 +27,35 @@ pub fn authorization_details(
     estate: &Estate,
     task_parameters: &BTreeMap<String, Value>,
 ) -> Value {
-    let mut details = vec![whole(template)];
+    details(template, estate, task_parameters, Form::Second)
+}
+
+/// Returns the bounds in the first form, which did not name who approves and how an agent must prove itself: tasks that
+/// started under it have its digest.
+pub fn authorization_details_in_first_form(
+    template: &Template,
+    estate: &Estate,
+    task_parameters: &BTreeMap<String, Value>,
+) -> Value {
+    details(template, estate, task_parameters, Form::First)
+}
+
+/// How much of a template the first object names.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Form {
+    /// Neither who approves nor how an agent proves itself.
+    First,
+    /// Those, too.
+    Second,
+}
+
+fn details(
+    template: &Template,
+    estate: &Estate,
+    task_parameters: &BTreeMap<String, Value>,
+    form: Form,
+) -> Value {
+    let mut details = vec![whole(template, estate, form)];
     for server in &template.reads {
         details.push(reads(template, estate, server));
     }
@@ -36,7 +65,7 @@ pub fn authorization_details(
     Value::Array(details)
 }
 
-fn whole(template: &Template) -> Value {
+fn whole(template: &Template, estate: &Estate, form: Form) -> Value {
     let containment = match template.containment {
         Containment::Required => "required",
         Containment::Optional => "optional",
@@ -51,6 +80,10 @@ fn whole(template: &Template) -> Value {
         ("may_emit", labels_to_value(&template.may_emit)),
         ("containment", containment.into()),
     ];
+    if form == Form::Second {
+        members.push(("form", 2u64.into()));
+        members.extend(demands(template, estate));
+    }
     if let Delegable::To { agents, depth_max } = &template.delegation {
         let delegation = [
             ("agents", agents.iter().map(AgentName::as_str).collect()),
@@ -59,6 +92,29 @@ fn whole(template: &Template) -> Value {
         members.push(("delegation", Value::object(delegation)));
     }
     Value::object(members)
+}
+
+/// Returns what the template asks of approvers and of the agent's proof.
+fn demands(template: &Template, estate: &Estate) -> [(&'static str, Value); 3] {
+    let approver = match template.approver {
+        Approver::Anyone => "anyone",
+        Approver::AnotherPerson => "another_person",
+    };
+    let binding = match template.binding {
+        LeastBinding::Mtls => "mtls",
+        LeastBinding::Dpop => "dpop",
+        LeastBinding::BearerToRead | LeastBinding::BearerToAct => "bearer",
+    };
+    let bearer = match (estate.bearer_tokens, template.binding) {
+        (BearerTokens::Refused, _) | (_, LeastBinding::Mtls | LeastBinding::Dpop) => "nothing",
+        (BearerTokens::Taken, LeastBinding::BearerToRead) => "reads",
+        (BearerTokens::Taken, LeastBinding::BearerToAct) => "acts",
+    };
+    [
+        ("approver", approver.into()),
+        ("binding", binding.into()),
+        ("bearer", bearer.into()),
+    ]
 }
 
 fn reads(template: &Template, estate: &Estate, server: &ServerName) -> Value {

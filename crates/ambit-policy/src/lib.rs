@@ -36,7 +36,9 @@ mod try_out;
 mod vocabulary;
 
 pub use crate::{
-    authority::{AUTHORIZATION_DETAIL_TYPE, authorization_details},
+    authority::{
+        AUTHORIZATION_DETAIL_TYPE, authorization_details, authorization_details_in_first_form,
+    },
     bare::Bare,
     book::PolicyBook,
     constraints::{path_is_under, url_is_under},

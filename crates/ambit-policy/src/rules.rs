@@ -81,7 +81,7 @@ impl ActRules {
             fixed: HashMap::new(),
             general: HashMap::new(),
             special: HashMap::new(),
-            contexts: Contexts::new(readings(fixed.iter().chain(&tenant))),
+            contexts: Contexts::new(readings([&fixed, &tenant])),
             authorizer: Authorizer::new(),
         };
         for (policy, rule) in fixed {
@@ -269,8 +269,8 @@ fn add<K: Eq + Hash>(
     slices.entry(key).or_default().add(policy)
 }
 
-fn readings<'a>(policies: impl Iterator<Item = &'a (Policy, Rule)> + Clone) -> Readings {
-    let reading = |word| match policies.clone().any(|(it, _)| mentions(it, word)) {
+fn readings(policies: [&[(Policy, Rule)]; 2]) -> Readings {
+    let reading = |word| match policies.iter().copied().flatten().any(|(it, _)| mentions(it, word)) {
         true => Reading::Read,
         false => Reading::Unread,
     };

@@ -8,6 +8,7 @@ mod door;
 mod handover;
 mod harden;
 mod inner;
+mod presence;
 mod signals;
 mod start;
 mod surroundings;
@@ -26,8 +27,6 @@ use std::{
     },
 };
 
-use http_body_util::BodyExt;
-use hyper::body::Incoming;
 use tokio::net::TcpListener;
 
 pub(crate) use self::{
@@ -41,6 +40,7 @@ use self::{
     contained::{Container, Inside},
     door::Door,
     handover::Report,
+    presence::Watched,
     signals::Signals,
     surroundings::Surroundings,
     uncontained::Uncontained,
@@ -214,7 +214,13 @@ impl Runner<'_> {
         let uplink = Uplink::new(started.gateway, Arc::clone(&started.tls));
         let presence = uplink.ask(http::Method::GET, "/v1/presence").await?;
         let over = Arc::new(AtomicBool::new(false));
-        let watching = tokio::spawn(watch(presence.into_body(), run.voice, Arc::clone(&over)));
+        let watched = Watched {
+            uplink: uplink.clone(),
+            client: self.client.clone(),
+            voice: run.voice,
+            over: Arc::clone(&over),
+        };
+        let watching = tokio::spawn(watched.watch(presence.into_body()));
         self.announce(run, &started, view.is_some());
         let report = match (&bubblewrap, &view) {
             (Some(bubblewrap), Some(view)) => {
@@ -306,14 +312,6 @@ async fn run_uncontained(run: &Run, directory: &Path, uplink: Uplink) -> Result<
     };
     serving.abort();
     report
-}
-
-/// Holds the presence, by which the server knows that the runner is there. Its end is the task's end.
-async fn watch(mut presence: Incoming, voice: Voice, over: Arc<AtomicBool>) {
-    while let Some(Ok(_)) = presence.frame().await {}
-    if voice == Voice::Spoken && !over.load(Ordering::Relaxed) {
-        complain("ambit: the task has ended; what the command asks for now is refused");
-    }
 }
 
 fn port_of(listener: &TcpListener) -> Result<u16, RunError> {

@@ -170,14 +170,15 @@ fn issued() -> impl Strategy<Value = IssuedToken> {
 fn governed() -> impl Strategy<Value = Body> {
     let verdict = select(vec![Verdict::Approved, Verdict::Refused]);
     prop_oneof![
-        (id(), id(), verdict, warrant()).prop_map(|(approval, task, verdict, warrant)| {
-            Body::ApprovalDecided {
+        (id(), id(), verdict, option::of(sealed()), warrant()).prop_map(
+            |(approval, task, verdict, reason, warrant)| Body::ApprovalDecided {
                 approval,
                 task,
                 verdict,
+                reason,
                 warrant,
             }
-        }),
+        ),
         (id(), target(), sealed(), warrant()).prop_map(|(revocation, target, reason, warrant)| {
             Body::Revoked {
                 revocation,
@@ -219,6 +220,7 @@ fn observed() -> impl Strategy<Value = Body> {
                 workload,
             }
         }),
+        id().prop_map(|task| Body::TaskAttended { task }),
         (server(), warrant())
             .prop_map(|(server, warrant)| Body::ServerInspected { server, warrant }),
         (
@@ -306,8 +308,10 @@ fn answer() -> impl Strategy<Value = Answer> {
 fn performed() -> impl Strategy<Value = Performed> {
     let numbers = (span(), number(), number());
     let status = select(Status::ALL.to_vec());
-    (id(), id(), status, numbers, labels(), option::of(sealed())).prop_map(
-        |(decision, task, status, numbers, labels, result)| Performed {
+    let failure = option::of("[a-z :]{1,20}");
+    let kept = (option::of(sealed()), failure);
+    (id(), id(), status, numbers, labels(), kept).prop_map(
+        |(decision, task, status, numbers, labels, (result, failure))| Performed {
             decision,
             task,
             status,
@@ -316,6 +320,7 @@ fn performed() -> impl Strategy<Value = Performed> {
             received_bytes: numbers.2,
             labels,
             result,
+            failure,
         },
     )
 }

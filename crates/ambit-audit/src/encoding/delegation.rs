@@ -59,6 +59,7 @@ pub(super) fn write(body: &Body) -> (&'static str, Written<'_>) {
         | Body::InstanceCertified { .. }
         | Body::TaskWaits { .. }
         | Body::TaskClaimed { .. }
+        | Body::TaskAttended { .. }
         | Body::TaskEnded { .. }
         | Body::Decided(_)
         | Body::Performed(_)

@@ -58,6 +58,9 @@ fn body(kind: &str, it: &mut Members) -> Result<Body, DecodeError> {
             proof: it.word("proof", ClaimProof::ALL, ClaimProof::as_str)?,
             workload: it.text("workload")?,
         },
+        kind::TASK_ATTENDED => Body::TaskAttended {
+            task: it.text("task")?,
+        },
         kind::TASK_ENDED => Body::TaskEnded {
             task: it.text("task")?,
             end: it.word("end", End::ALL, End::as_str)?,
@@ -76,6 +79,7 @@ fn governance(kind: &str, it: &mut Members) -> Result<Body, DecodeError> {
             approval: it.text("approval")?,
             task: it.text("task")?,
             verdict: it.word("verdict", VERDICTS, Verdict::as_str)?,
+            reason: it.maybe_object("reason", sealed)?,
             warrant: it.object("warrant", warrant)?,
         },
         kind::REVOKED => Body::Revoked {
@@ -194,6 +198,7 @@ fn performed(it: &mut Members) -> Result<Performed, DecodeError> {
         received_bytes: it.number("received_bytes")?,
         labels: labels(it, "labels")?,
         result: it.maybe_object("result", sealed)?,
+        failure: it.maybe_text("failure")?,
     })
 }
 

@@ -45,14 +45,16 @@ fn the_golden_leaves_are_still_read() {
     assert_eq!(kinds.len(), KINDS, "a kind has no golden leaf: {kinds:?}");
 }
 
-const GOLDEN: [&str; 7] = [
+const GOLDEN: [&str; 9] = [
     include_str!("../../tests/golden/v1.jsonl"),
     include_str!("../../tests/golden/v1-reinstatement.jsonl"),
     include_str!("../../tests/golden/v1-keys.jsonl"),
+    include_str!("../../tests/golden/v1-attended.jsonl"),
     include_str!("../../tests/golden/v1-claim.jsonl"),
     include_str!("../../tests/golden/v1-delegation.jsonl"),
     include_str!("../../tests/golden/v1-token.jsonl"),
     include_str!("../../tests/golden/v1-proof.jsonl"),
+    include_str!("../../tests/golden/v1-words.jsonl"),
 ];
 
 const KINDS: usize = 32;

@@ -55,6 +55,7 @@ fn body(body: &Body) -> (&'static str, Members<'_>) {
             proof,
             workload,
         } => claim::claimed(task, *proof, workload),
+        Body::TaskAttended { task } => (kind::TASK_ATTENDED, members().text("task", task)),
         Body::TaskStarted { .. }
         | Body::InstanceCertified { .. }
         | Body::TaskEnded { .. }
@@ -126,6 +127,7 @@ fn tasks(body: &Body) -> (&'static str, Members<'_>) {
             approval,
             task,
             verdict,
+            reason,
             warrant,
         } => (
             kind::APPROVAL_DECIDED,
@@ -133,6 +135,7 @@ fn tasks(body: &Body) -> (&'static str, Members<'_>) {
                 .text("approval", approval)
                 .text("task", task)
                 .add("verdict", verdict.as_str())
+                .maybe("reason", reason.as_ref().map(sealed))
                 .add("warrant", self::warrant(warrant)),
         ),
         Body::LogOpened { .. }
@@ -150,6 +153,7 @@ fn tasks(body: &Body) -> (&'static str, Members<'_>) {
         | Body::RefusalsCoalesced { .. }
         | Body::TaskWaits { .. }
         | Body::TaskClaimed { .. }
+        | Body::TaskAttended { .. }
         | Body::DelegationMade { .. }
         | Body::DelegationSpent { .. }
         | Body::DelegationWithdrawn { .. }
@@ -222,6 +226,7 @@ fn revocations(body: &Body) -> (&'static str, Members<'_>) {
         | Body::RefusalsCoalesced { .. }
         | Body::TaskWaits { .. }
         | Body::TaskClaimed { .. }
+        | Body::TaskAttended { .. }
         | Body::DelegationMade { .. }
         | Body::DelegationSpent { .. }
         | Body::DelegationWithdrawn { .. }
@@ -289,6 +294,7 @@ fn observations(body: &Body) -> (&'static str, Members<'_>) {
         | Body::RevocationEffective { .. }
         | Body::TaskWaits { .. }
         | Body::TaskClaimed { .. }
+        | Body::TaskAttended { .. }
         | Body::DelegationMade { .. }
         | Body::DelegationSpent { .. }
         | Body::DelegationWithdrawn { .. }
@@ -372,6 +378,7 @@ fn performed(performed: &Performed) -> Members<'_> {
         .add("received_bytes", performed.received_bytes)
         .add("labels", labels(&performed.labels))
         .maybe("result", performed.result.as_ref().map(sealed))
+        .maybe_text("failure", performed.failure.as_ref())
 }
 
 pub(super) fn task(task: &Task) -> Value {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use ambit_core::{ApprovalId, Timestamp, json::Value, record::Verdict};
 use ambit_engine::{ApprovalStanding, ApprovalSummary, Counts, Inspection};
-use axum::extract::{Path, State};
+use axum::extract::{Path, Query, State};
 use serde::Deserialize;
 
 use super::{
@@ -20,6 +20,17 @@ use crate::visible::visible_json;
 #[serde(deny_unknown_fields)]
 pub(super) struct DecideAsk {
     verdict: VerdictWord,
+    reason: Option<String>,
+}
+
+/// The most approvals of ended tasks in one answer.
+pub(super) const APPROVALS_PER_ANSWER_MAX: usize = 256;
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ListAsk {
+    #[serde(default)]
+    ended: bool,
 }
 
 #[derive(Clone, Copy, Deserialize)]
@@ -32,8 +43,18 @@ enum VerdictWord {
 pub(super) async fn list(
     State(shared): State<Arc<Shared>>,
     Onlooker(inspection): Onlooker,
+    Query(asked): Query<ListAsk>,
 ) -> Result<Answer, Problem> {
-    let approvals = shared.control.handle.approvals(&inspection)?;
+    let handle = &shared.control.handle;
+    let mut approvals = Vec::new();
+    if asked.ended {
+        approvals = handle.ended_approvals(&inspection, APPROVALS_PER_ANSWER_MAX)?;
+        approvals.reverse();
+    }
+    // A task that ended a moment ago is in both.
+    let live = handle.approvals(&inspection)?;
+    approvals.retain(|it| live.iter().all(|live| live.approval.id != it.approval.id));
+    approvals.extend(live);
     let approvals: Result<Vec<Value>, Problem> = approvals
         .iter()
         .map(|it| whole(&shared.control, &inspection, it))
@@ -67,10 +88,18 @@ pub(super) async fn decide(
         VerdictWord::Refused => Verdict::Refused,
     };
     let id: ApprovalId = parsed(&id)?;
-    let decided = control
-        .handle
-        .decide_approval(&caller, id, verdict, (control.clock)())
-        .await?;
+    let (handle, moment) = (&control.handle, (control.clock)());
+    let decided = match (verdict, asked.reason) {
+        (Verdict::Refused, Some(reason)) => {
+            handle.refuse_approval(&caller, id, reason, moment).await?
+        }
+        (Verdict::Approved, Some(_)) => {
+            return Err(Problem::invalid("only a no takes a `reason`; leave it out"));
+        }
+        (Verdict::Approved | Verdict::Refused, None) => {
+            handle.decide_approval(&caller, id, verdict, moment).await?
+        }
+    };
     Ok(Answer(Value::object([
         ("approval", decided.approval.id.to_string().into()),
         ("task", decided.approval.task.to_string().into()),
@@ -99,6 +128,7 @@ fn whole(
         ("action", approval.action.as_str().into()),
         ("reason", approval.reason.code().into()),
         ("requested_at", approval.requested_at.to_string().into()),
+        ("digest", approval.act.commitment.to_string().into()),
     ];
     if let Some(task) = &task {
         members.push(("agent", task.agent.as_str().into()));

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use ambit_audit::{TilePath, decode, encode_bundle};
 use ambit_core::{DecisionId, TaskId, json::Value, record::Body};
-use ambit_engine::{Archive, ArchiveError};
+use ambit_engine::{Archive, ArchiveError, Inspection};
 use axum::{
     extract::{Path, State},
     http::{StatusCode, header},
@@ -97,6 +97,7 @@ pub(super) async fn records(
     let names = names(&archive).await?;
     let size = read(archive, |it| it.size()).await?;
     let entries = entries(from, &leaves)?;
+    let names = names.with_reasons(reasons(&shared, &inspection, &entries)?);
     Ok(Answer(Value::object([
         ("size", size.into()),
         (
@@ -124,6 +125,7 @@ pub(super) async fn trace(
             move |it: &Body| matches!(it, Body::TaskStarted { task, .. } if task.id == root);
         entries.splice(0..0, sifted(archive, start).await?);
     }
+    let names = names.with_reasons(reasons(&shared, &inspection, &entries)?);
     let now = (shared.control.clock)().now;
     let told = story::trace(&entries, &names, task, now);
     let told = told.ok_or_else(|| Problem::not_found(format!("task {task} in the log")))?;
@@ -139,6 +141,7 @@ pub(super) async fn why(
     let archive = shared.control.handle.archive(&inspection);
     let names = names(&archive).await?;
     let entries = sifted(archive, move |it| story::concerns_decision(it, decision)).await?;
+    let names = names.with_reasons(reasons(&shared, &inspection, &entries)?);
     let told = story::why(&entries, &names, decision, ambit_policy::explain);
     let told = told.ok_or_else(|| Problem::not_found(format!("decision {decision} in the log")))?;
     Ok(with_text(told.to_value(), told.to_string()))
@@ -167,6 +170,24 @@ async fn names(archive: &Arc<dyn Archive>) -> Result<Names, Problem> {
     Ok(Names::new(
         read(archive.clone(), |it| it.directory()).await?,
     ))
+}
+
+/// Opens the words that people gave with what stands in `entries`.
+fn reasons(
+    shared: &Shared,
+    inspection: &Inspection,
+    entries: &[Entry],
+) -> Result<Vec<(DecisionId, String)>, Problem> {
+    let mut opened = Vec::new();
+    for entry in entries {
+        let Some((decision, sealed)) = story::sealed_reason(&entry.record.body) else {
+            continue;
+        };
+        let handle = &shared.control.handle;
+        let words = handle.reason(inspection, (entry.index, decision), &sealed)?;
+        opened.extend(words.map(|it| (decision, it)));
+    }
+    Ok(opened)
 }
 
 /// Goes through the whole log and keeps what a story needs.

@@ -135,6 +135,9 @@ fn parameters(route: &Route) -> Vec<Value> {
         });
         found.push(json!({ "name": "count", "in": "query", "schema": count }));
     }
+    if route.name == "list_approvals" {
+        found.push(json!({ "name": "ended", "in": "query", "schema": { "type": "boolean" } }));
+    }
     if route.name == "list_tasks" {
         let count =
             json!({ "type": "integer", "minimum": 1, "maximum": super::TASKS_PER_ANSWER_MAX });

@@ -50,11 +50,8 @@ pub(super) async fn presence(
     Instance(caller): Instance,
 ) -> Result<Response, Problem> {
     let control = &shared.control;
-    let task = control
-        .handle
-        .offers(&caller, (control.clock)().now)?
-        .task
-        .id;
+    // Durable before the runner hears of it: a start of Ambit then knows for whom it waits.
+    let task = control.handle.attend(&caller).await?;
     let presence = Presences::enter(&shared, caller.instance(), task)?;
     let mut beat = interval(HEARTBEAT_EVERY);
     beat.set_missed_tick_behavior(MissedTickBehavior::Delay);

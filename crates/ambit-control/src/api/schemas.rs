@@ -225,6 +225,7 @@ const SCHEMAS: &[Schema] = &[
             Member("action", Text, Always),
             Member("reason", Text, Always),
             Member("requested_at", Time, Always),
+            Member("digest", Text, Always),
             Member("agent", Text, Maybe),
             Member("template", Text, Maybe),
             Member("subject", Text, Maybe),
@@ -239,7 +240,10 @@ const SCHEMAS: &[Schema] = &[
     },
     Schema {
         name: "DecideApproval",
-        members: &[Member("verdict", VERDICTS, Always)],
+        members: &[
+            Member("verdict", VERDICTS, Always),
+            Member("reason", Text, Maybe),
+        ],
     },
     Schema {
         name: "DecidedApproval",

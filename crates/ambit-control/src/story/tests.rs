@@ -86,6 +86,7 @@ fn performed(decision: u128, status: Status) -> Body {
         received_bytes: 900,
         labels: Labels::none(),
         result: None,
+        failure: None,
     }))
 }
 
@@ -118,6 +119,7 @@ fn a_day() -> Vec<Entry> {
             approval: APPROVAL,
             task: TASK,
             verdict: Verdict::Approved,
+            reason: None,
             warrant: warrant(101),
         },
         decided(13, "refund", allow(&[], Some(APPROVAL))),

@@ -255,6 +255,7 @@ impl<'a> Context<'a> {
             Body::InstanceCertified { task, .. }
             | Body::TaskWaits { task, .. }
             | Body::TaskClaimed { task, .. }
+            | Body::TaskAttended { task, .. }
             | Body::ApprovalDecided { task, .. } => (Some(*task), Mark::Given),
             Body::TaskEnded { task, .. } if self.is_above(*task) => return Some(Mark::Ended),
             Body::TaskEnded { task, .. } => (Some(*task), Mark::Ended),

@@ -85,6 +85,12 @@ pub(super) fn said(decided: &Decided, reason: Reason) -> &'static str {
 
 /// Says how an act ended.
 pub(super) fn outcome(performed: &Performed) -> String {
+    let why = performed.failure.as_ref();
+    let why = why.map_or_else(String::new, |it| format!(" ({it})"));
+    ended(performed) + &why
+}
+
+fn ended(performed: &Performed) -> String {
     let took = performed.took;
     match performed.status {
         Status::Done => format!("done in {took}, {} bytes back", performed.received_bytes),
@@ -124,6 +130,7 @@ pub(super) fn body(body: &Body, names: &Names) -> String {
         Body::TaskClaimed {
             proof, workload, ..
         } => format!("claimed by {} {workload}", claimed_by(*proof)),
+        Body::TaskAttended { .. } => "its runner is there, and the task ends with that".to_owned(),
         Body::TaskEnded { end, by, .. } => {
             format!("{} by {}", end.as_str(), names.actor(*by))
         }
@@ -183,9 +190,10 @@ fn governance(body: &Body, names: &Names) -> String {
             warrant,
             ..
         } => format!(
-            "{} {} {approval}",
+            "{} {} {approval}{}",
             names.person(warrant.by),
-            verdict.as_str()
+            verdict.as_str(),
+            names.reason(warrant)
         ),
         Body::Revoked {
             revocation,
@@ -193,16 +201,18 @@ fn governance(body: &Body, names: &Names) -> String {
             warrant,
             ..
         } => format!(
-            "{} revoked {} ({revocation})",
+            "{} revoked {} ({revocation}){}",
             names.person(warrant.by),
-            names.target(target)
+            names.target(target),
+            names.reason(warrant)
         ),
         Body::Reinstated {
             target, warrant, ..
         } => format!(
-            "{} reinstated {} for what begins from here on",
+            "{} reinstated {} for what begins from here on{}",
             names.person(warrant.by),
-            names.target(target)
+            names.target(target),
+            names.reason(warrant)
         ),
         Body::RevocationCarried {
             revocation,
@@ -231,6 +241,7 @@ fn governance(body: &Body, names: &Names) -> String {
         | Body::InstanceCertified { .. }
         | Body::TaskWaits { .. }
         | Body::TaskClaimed { .. }
+        | Body::TaskAttended { .. }
         | Body::TaskEnded { .. }
         | Body::Decided(_)
         | Body::Performed(_)

@@ -9,8 +9,12 @@ use ambit_core::{
 };
 use ambit_identity::PersonCaller;
 
-use super::{Asked, Touched, tasks::touched};
-use crate::{Approval, ApprovalStanding, Handle, Inspection, Moment, Refusal, desk::Desk};
+use super::{Asked, Touched, check_reason, tasks::touched};
+use crate::{
+    Approval, ApprovalStanding, EngineError, Handle, Inspection, Moment, Refusal,
+    desk::Desk,
+    state::{ended_approval, ended_approvals},
+};
 
 /// An approval, as people see it.
 #[derive(Clone, Debug)]
@@ -43,11 +47,43 @@ impl Handle {
         verdict: Verdict,
         moment: Moment,
     ) -> Result<ApprovalSummary, Refusal> {
-        let take =
-            move |desk: &mut Desk<'_>, asked: &mut Asked| decide(desk, asked, approval, verdict);
+        let take = move |desk: &mut Desk<'_>, asked: &mut Asked| {
+            decide(desk, asked, (approval, verdict), None)
+        };
         let approval = self.govern(caller, moment, take).await?;
         let now = (self.shared.clock)().now;
         Ok(self.approval_summary(approval, now))
+    }
+
+    /// Says no to a held act, and why: people read it in the record.
+    pub async fn refuse_approval(
+        &self,
+        caller: &PersonCaller,
+        approval: ApprovalId,
+        reason: String,
+        moment: Moment,
+    ) -> Result<ApprovalSummary, Refusal> {
+        check_reason("refusal", &reason)?;
+        let take = move |desk: &mut Desk<'_>, asked: &mut Asked| {
+            decide(desk, asked, (approval, Verdict::Refused), Some(&reason))
+        };
+        let approval = self.govern(caller, moment, take).await?;
+        let now = (self.shared.clock)().now;
+        Ok(self.approval_summary(approval, now))
+    }
+
+    /// Returns at most `count` approvals whose tasks have ended, the newest first. They are read from the store.
+    pub fn ended_approvals(
+        &self,
+        _: &Inspection,
+        count: usize,
+    ) -> Result<Vec<ApprovalSummary>, EngineError> {
+        let now = (self.shared.clock)().now;
+        let ended = ended_approvals(self.shared.archive.as_ref(), count)?;
+        Ok(ended
+            .into_iter()
+            .map(|it| self.approval_summary(it, now))
+            .collect())
     }
 
     /// Returns the approvals of live tasks, oldest first.
@@ -60,11 +96,16 @@ impl Handle {
             .collect())
     }
 
-    /// Returns one approval of a live task.
+    /// Returns one approval, also when its task has ended.
     pub fn approval(&self, _: &Inspection, id: ApprovalId) -> Result<ApprovalSummary, Refusal> {
         let now = (self.shared.clock)().now;
         let approval = self.shared.read()?.state.approvals.get(&id).cloned();
-        let approval = approval.ok_or_else(|| Refusal::not_found(id))?;
+        let approval = match approval {
+            Some(approval) => approval,
+            None => ended_approval(self.shared.archive.as_ref(), id)
+                .map_err(EngineError::from)?
+                .ok_or_else(|| Refusal::not_found(id))?,
+        };
         Ok(self.approval_summary(approval, now))
     }
 
@@ -102,8 +143,8 @@ impl Handle {
 fn decide(
     desk: &mut Desk<'_>,
     asked: &mut Asked,
-    approval: ApprovalId,
-    verdict: Verdict,
+    (approval, verdict): (ApprovalId, Verdict),
+    reason: Option<&str>,
 ) -> Result<Approval, Refusal> {
     let entry = desk.live.state.approvals.get(&approval).cloned();
     let entry = entry.ok_or_else(|| Refusal::not_found(approval))?;
@@ -153,12 +194,17 @@ fn decide(
     if ended {
         return Err(invalid(approval, Reason::TaskEnded.for_agent()));
     }
-    desk.write(Body::ApprovalDecided {
+    let reason = reason.map(|it| asked.seal_reason(it)).transpose()?;
+    let written = desk.write(Body::ApprovalDecided {
         approval,
         task: entry.task,
         verdict,
+        reason: reason.as_ref().map(|it| it.sealed),
         warrant,
     })?;
+    if let Some(reason) = reason {
+        reason.keep(desk, written.index());
+    }
     Ok(desk
         .live
         .state

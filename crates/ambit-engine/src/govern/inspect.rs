@@ -3,19 +3,25 @@
 use std::sync::Arc;
 
 use ambit_core::{
-    PersonId, Reason, ServerName, TaskId,
+    DecisionId, PersonId, Reason, ServerName, TaskId,
     act::{Governance, Target},
+    json::{self, Value},
     record::{Body, Sealed},
     task::TaskState,
 };
 use ambit_identity::PersonCaller;
 use ambit_policy::Standing;
 
-use super::{Asked, TaskSummary, Touched, pseudonym, tasks::summary};
+use super::{Asked, TaskSummary, Touched, pseudonym, reason_key, tasks::summary};
 use crate::{
-    Archive, EngineError, Handle, Moment, OpenAct, Refusal, desk::Desk, moment::Chance,
-    state::ended_tasks,
+    Archive, EngineError, Handle, Moment, OpenAct, Refusal,
+    desk::Desk,
+    moment::Chance,
+    state::{ended_task, ended_tasks},
 };
+
+/// How long the salt was that stood before a person's words that were not encrypted yet.
+const REASON_SALT_BYTES: usize = 32;
 
 /// Leave to look. Made only by [`Handle::may_inspect`].
 #[derive(Debug)]
@@ -102,12 +108,26 @@ impl Handle {
         Ok(ended.iter().map(|it| summary(it, None, now)).collect())
     }
 
-    /// Returns one task that is live, or ended since Ambit started.
+    /// Returns one task, live or ended. The parameters of one that ended before Ambit started are opened from beside the log.
     pub fn task(&self, _: &Inspection, id: TaskId) -> Result<Option<TaskSummary>, EngineError> {
         let now = (self.shared.clock)().now;
-        let live = self.shared.read()?;
-        let whole = live.runtime.get(&id).map(|it| it.task.as_ref());
-        Ok(live.state.task(id).map(|it| summary(it, whole, now)))
+        {
+            let live = self.shared.read()?;
+            let whole = live.runtime.get(&id).map(|it| it.task.as_ref());
+            if let Some(entry) = live.state.task(id) {
+                return Ok(Some(summary(entry, whole, now)));
+            }
+        }
+        let Some(entry) = ended_task(self.shared.archive.as_ref(), id)? else {
+            return Ok(None);
+        };
+        let words = self.open((entry.leaf, id), &entry.parameters)?;
+        let words = words.and_then(|it| json::parse(&it).ok());
+        let mut summary = summary(&entry, None, now);
+        if let Some(parameters) = words.as_ref().and_then(Value::as_object) {
+            summary.parameters = parameters.clone();
+        }
+        Ok(Some(summary))
     }
 
     /// Returns the acts whose end nobody knows, or is not written yet.
@@ -128,6 +148,25 @@ impl Handle {
         sealed: &Sealed,
     ) -> Result<Option<Vec<u8>>, EngineError> {
         self.open((leaf, task), sealed)
+    }
+
+    /// Returns the words that a person gave with the act that `decision` permitted, from beside `leaf`; `None` when they were
+    /// erased, or never kept.
+    pub fn reason(
+        &self,
+        _: &Inspection,
+        (leaf, decision): (u64, DecisionId),
+        sealed: &Sealed,
+    ) -> Result<Option<String>, EngineError> {
+        let words = match sealed.blob {
+            // As it was before they were encrypted: the salt, and then the words.
+            Some(id) if id == sealed.commitment => {
+                let blob = self.shared.archive.blob(leaf, id)?;
+                blob.map(|it| it.get(REASON_SALT_BYTES..).unwrap_or_default().to_vec())
+            }
+            _ => self.open((leaf, reason_key(decision)), sealed)?,
+        };
+        Ok(words.map(|it| String::from_utf8_lossy(&it).into_owned()))
     }
 
     /// Returns who a pseudonym is, when the directory still knows.

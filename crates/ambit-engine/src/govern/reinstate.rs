@@ -64,12 +64,12 @@ fn write(
     if desk.live.state.standing(&target) != Standing::Revoked {
         return Err(Refusal::Invalid(format!("{target} is not revoked")));
     }
-    let (reason, text) = asked.seal_reason(reason);
+    let reason = asked.seal_reason(reason)?;
     let written = desk.write(Body::Reinstated {
         target: target.clone(),
-        reason,
+        reason: reason.sealed,
         warrant: permit.warrant(),
     })?;
-    desk.keep_sealed(written.index(), None, &reason, text);
+    reason.keep(desk, written.index());
     Ok(Reinstatement { target })
 }

@@ -87,14 +87,14 @@ fn write(
     }
     let revocation = asked.chance.id(desk.at());
     let ended = desk.live.state.tasks_under(&target);
-    let (reason, text) = asked.seal_reason(reason);
+    let reason = asked.seal_reason(reason)?;
     let written = desk.write(Body::Revoked {
         revocation,
         target,
-        reason,
+        reason: reason.sealed,
         warrant: permit.warrant(),
     })?;
-    desk.keep_sealed(written.index(), None, &reason, text);
+    reason.keep(desk, written.index());
     Ok((revocation, ended))
 }
 

@@ -8,6 +8,7 @@ use ambit_core::{
     task::{End, TaskState},
 };
 
+use super::attend::deserted;
 use crate::{EngineError, Handle, Moment, desk::Desk, sequencer::unknown};
 
 /// How long a permitted act may be neither under way nor ended before it is unknown: longer than a permit lives.
@@ -33,9 +34,12 @@ impl Handle {
             let ended = sweep(desk, now, |decision| flights.is_listed(decision), counted);
             Box::new(move |committed| committed.and(ended))
         });
-        for task in ended.await?? {
-            let over = (&Target::Task(task), Reason::TaskExpired);
-            self.shared.flights.cut(over, now);
+        for (task, end) in ended.await?? {
+            let reason = match end {
+                End::Expired => Reason::TaskExpired,
+                End::Completed | End::Cancelled | End::Revoked => Reason::TaskEnded,
+            };
+            self.shared.flights.cut((&Target::Task(task), reason), now);
         }
         Ok(())
     }
@@ -46,7 +50,7 @@ fn sweep(
     now: Timestamp,
     is_under_way: impl Fn(ambit_core::DecisionId) -> bool,
     counted: Vec<crate::quota::Coalesced>,
-) -> Result<Vec<ambit_core::TaskId>, EngineError> {
+) -> Result<Vec<(ambit_core::TaskId, End)>, EngineError> {
     for it in counted {
         desk.write(Body::RefusalsCoalesced {
             actor: it.actor,
@@ -60,8 +64,12 @@ fn sweep(
     let at = desk.at();
     let over = |it: &&crate::TaskEntry| it.state == TaskState::Active && it.task.expires_at <= at;
     let expired = desk.live.state.tasks().filter(over).map(|it| it.task.id);
-    let expired: Vec<_> = expired.take(desk.room() / 2).collect();
-    for task in &expired {
+    let expired = expired.map(|it| (it, End::Expired));
+    let mut ended: Vec<_> = expired.take(desk.room() / 2).collect();
+    let room = desk.room() / 4;
+    let deserted = deserted(desk, room);
+    ended.extend(deserted.into_iter().map(|it| (it, End::Cancelled)));
+    for (task, end) in &ended {
         // What is below one that ended just now has ended with it.
         let state = desk.live.state.task(*task).map(|it| it.state);
         if state != Some(TaskState::Active) {
@@ -69,7 +77,7 @@ fn sweep(
         }
         desk.write(Body::TaskEnded {
             task: *task,
-            end: End::Expired,
+            end: *end,
             by: Actor::Ambit,
         })?;
     }
@@ -88,5 +96,5 @@ fn sweep(
         desk.write(Body::Performed(Box::new(unknown(&act))))?;
     }
     desk.live.forget(now);
-    Ok(expired)
+    Ok(ended)
 }

@@ -10,8 +10,9 @@ use ambit_audit::{Attachment, Durable, Log, LogError, LogKey, Resume, ResumeErro
 use ambit_core::{
     Digest, Labels, Millis, Timestamp, TrustDomain,
     act::Target,
+    claim::ClaimStanding,
     json,
-    limits::{BATCH_RECORDS_MAX, SEQUENCER_QUEUE_MAX},
+    limits::{BATCH_RECORDS_MAX, RUNNER_RETURN_MAX, SEQUENCER_QUEUE_MAX},
     record::{Body, Performed, Status},
     task::{Contained, Task, TaskState},
 };
@@ -173,6 +174,7 @@ impl<D: Durable> Setup<D> {
             aliases: self.archive.directory()?.into_iter().collect(),
             loose: HashSet::new(),
             former: VecDeque::new(),
+            absent: HashMap::new(),
         };
         if let Some(estate) = live.state.estate {
             let book = self.book(estate)?;
@@ -187,6 +189,10 @@ impl<D: Durable> Setup<D> {
         for entry in acting {
             if entry.task.contained == Contained::None {
                 live.loose.insert(entry.task.subject);
+            }
+            if entry.claim == ClaimStanding::Attended {
+                let until = now.plus(RUNNER_RETURN_MAX);
+                live.absent.insert(entry.task.id, until);
             }
             let version = entry.task.estate;
             let book = match live.books.get(&version) {
@@ -319,6 +325,7 @@ pub(crate) fn unknown(act: &crate::OpenAct) -> Performed {
         received_bytes: 0,
         labels: Labels::none(),
         result: None,
+        failure: None,
     }
 }
 

@@ -74,6 +74,7 @@ impl State {
             } => self.start(index, task, *parameters)?,
             Body::TaskWaits { task, join_token } => self.wait(index, *task, *join_token)?,
             Body::TaskClaimed { task, workload, .. } => self.claim(index, *task, *workload)?,
+            Body::TaskAttended { task } => self.attend(index, *task)?,
             Body::TaskEnded { task, end, .. } => {
                 self.expect_active(index, *task)?;
                 self.end(index, *task, *end);
@@ -207,6 +208,17 @@ impl State {
         }
         entry.claim = ClaimStanding::Waiting { join_token };
         self.waiting.insert(entry.leaf, id);
+        self.touch(RowKey::Task(id));
+        Ok(())
+    }
+
+    fn attend(&mut self, index: u64, id: ambit_core::TaskId) -> Result<(), FoldError> {
+        self.expect_active(index, id)?;
+        let entry = self.tasks.get_mut(&id).ok_or_else(|| missing(index, &id))?;
+        if entry.claim != ClaimStanding::Closed {
+            return Err(inconsistent(index, "a runner attends what nobody claims"));
+        }
+        entry.claim = ClaimStanding::Attended;
         self.touch(RowKey::Task(id));
         Ok(())
     }

@@ -3,7 +3,9 @@
 //! A row holds what changes and the index of the leaf that holds the rest: nothing is encoded twice.
 
 mod claim;
+
 mod delegation;
+pub(super) mod ended;
 mod open;
 mod proof;
 mod row;
@@ -314,7 +316,7 @@ fn read_task(state: &mut State, row: &Row<'_>) -> Result<RowKey, RowError> {
     let id = entry.task.id;
     state.instances.insert(entry.task.instance, id);
     match entry.claim {
-        ClaimStanding::Closed => {}
+        ClaimStanding::Closed | ClaimStanding::Attended => {}
         ClaimStanding::Waiting { .. } => {
             state.waiting.insert(entry.leaf, id);
         }
@@ -327,27 +329,6 @@ fn read_task(state: &mut State, row: &Row<'_>) -> Result<RowKey, RowError> {
     }
     state.tasks.insert(id, entry);
     Ok(RowKey::Task(id))
-}
-
-/// Returns at most `count` tasks that have ended, the newest that started before `before` first.
-pub(crate) fn ended_tasks(
-    archive: &dyn Archive,
-    before: Option<TaskId>,
-    count: usize,
-) -> Result<Vec<TaskEntry>, RowError> {
-    let table = "tasks_ended";
-    // Every key is ASCII, and comes before this.
-    let before = before.map_or_else(|| "~".to_owned(), |it| it.to_string());
-    let rows = archive.rows_before(table, &before, count)?;
-    let read = |(key, value): &(String, Vec<u8>)| {
-        task_entry(&Row {
-            archive,
-            table,
-            key,
-            value,
-        })
-    };
-    rows.iter().map(read).collect()
 }
 
 fn task_entry(row: &Row<'_>) -> Result<TaskEntry, RowError> {
@@ -404,40 +385,8 @@ fn task_entry(row: &Row<'_>) -> Result<TaskEntry, RowError> {
 }
 
 fn read_approval(state: &mut State, row: &Row<'_>) -> Result<RowKey, RowError> {
-    let value = row.json()?;
-    let leaf = row.number(&value, "leaf")?;
-    let record = row.record(leaf)?;
-    let Body::Decided(decided) = record.body else {
-        return Err(row.wrong("its leaf is no decision"));
-    };
-    let id: ApprovalId = row.key.parse().map_err(|_| row.wrong("its key"))?;
-    let until = || row.number(&value, "until").map(Timestamp::from_millis);
-    let by = || {
-        row.text(&value, "by")?
-            .parse()
-            .map_err(|_| row.wrong("`by`"))
-    };
-    let standing = match row.text(&value, "standing")? {
-        "pending" => ApprovalStanding::Pending { until: until()? },
-        "approved" => ApprovalStanding::Approved {
-            by: by()?,
-            until: until()?,
-        },
-        "refused" => ApprovalStanding::Refused { by: by()? },
-        "void" => ApprovalStanding::Void {
-            by: by()?,
-            until: until()?,
-        },
-        "spent" => {
-            let decision = row.text(&value, "decision")?.parse();
-            ApprovalStanding::Spent {
-                decision: decision.map_err(|_| row.wrong("`decision`"))?,
-            }
-        }
-        _ => return Err(row.wrong("`standing`")),
-    };
-    let approval = Approval::requested(id, leaf, record.at, &decided, standing);
-    let approval = approval.ok_or_else(|| row.wrong("its leaf holds nothing"))?;
+    let approval = ended::approval_entry(row)?;
+    let id = approval.id;
     state
         .approvals_of
         .entry(approval.task)

@@ -505,6 +505,7 @@ fn labels_found_in_a_result_are_durable_at_once() {
         received_bytes: 1,
         labels: Labels::new(["payroll".parse().unwrap()]).unwrap(),
         result: None,
+        failure: None,
     };
     world
         .run(async move { handle.performed(passage, effect, moment).await })

@@ -282,6 +282,7 @@ fn asi07_labels_are_not_laundered_through_a_child() {
             received_bytes: 1,
             labels: Labels::new(["payroll".parse().unwrap()]).unwrap(),
             result: None,
+            failure: None,
         };
         let (handle, moment) = (world.handle.clone(), world.clock.moment());
         world

@@ -385,6 +385,7 @@ fn labels_go_down_at_the_start_and_up_at_each_reply() {
         received_bytes: 1,
         labels: ambit_core::Labels::new(["payroll".parse().unwrap()]).unwrap(),
         result: None,
+        failure: None,
     };
     let (handle, moment) = (world.handle.clone(), world.clock.moment());
     world

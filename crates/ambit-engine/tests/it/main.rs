@@ -12,6 +12,7 @@
 mod approvals;
 mod attacks;
 mod attacks_on_delegation;
+mod attend;
 mod claim;
 mod delegation;
 mod delegation_laws;
@@ -24,3 +25,4 @@ mod support;
 mod token_exchange;
 mod token_laws;
 mod tokens;
+mod words;

@@ -2,6 +2,7 @@
 
 use ambit_core::{
     ApprovalId, Labels, Millis, PersonId,
+    act::Target,
     estate::{Estate, PersonRole},
     json::Value,
     record::{Status, Verdict},
@@ -70,6 +71,7 @@ pub(crate) fn done(world: &mut World, passage: Passage) {
         received_bytes: 20,
         labels: Labels::none(),
         result: Some(b"{}".to_vec()),
+        failure: None,
     };
     world
         .run(async move { handle.performed(passage, effect, moment).await })
@@ -102,6 +104,19 @@ pub(crate) fn verdict(
             .decide_approval(&person, approval, verdict, moment)
             .await
     })
+}
+
+/// Revokes `target` as `alias`, with these words.
+pub(crate) fn revoke_as(world: &mut World, alias: &str, target: Target, words: &str) {
+    let (handle, person, moment) = (
+        world.handle.clone(),
+        world.person(alias),
+        world.clock.moment(),
+    );
+    let words = words.to_owned();
+    world
+        .run(async move { handle.revoke(&person, target, words, moment).await })
+        .expect("revoked");
 }
 
 /// Returns the person's pseudonym: the person looks, and so is known.

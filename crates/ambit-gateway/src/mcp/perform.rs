@@ -489,6 +489,7 @@ async fn record(
         received_bytes: sent.received_bytes,
         labels: Labels::none(),
         result,
+        failure: failure(&sent.said),
     };
     if let Err(error) = doors.handle.performed(passage, effect, moment).await {
         return broken(&error);
@@ -508,6 +509,16 @@ async fn record(
             Conclusion::Refused(Refusal::denied(Denied { decision, reason }))
         }
         Said::Cut(reason) => Conclusion::Refused(Refusal::cut(decision, reason)),
+    }
+}
+
+/// Returns why an act did not end well, for the record.
+fn failure(said: &Said) -> Option<String> {
+    match said {
+        Said::Failed(error) => Some(error.for_record()),
+        Said::Changed => Some(Reason::ToolChanged.code().to_owned()),
+        Said::Cut(reason) => Some(format!("{reason}: {}", reason.for_agent())),
+        Said::Result(_) | Said::Error(_) => None,
     }
 }
 

@@ -109,6 +109,15 @@ impl UpstreamError {
         }
     }
 
+    /// Returns the code and what people need to mend it. Nothing that the upstream wrote is in it.
+    pub(crate) fn for_record(&self) -> String {
+        // A process says why on its own standard error, which is shown to its owner alone.
+        if let Self::Start(_) = self {
+            return format!("{}: {}", self.code(), self.for_agent());
+        }
+        format!("{}: {self}", self.code())
+    }
+
     /// Returns one clause for the agent: no address, no text of the upstream's.
     pub(crate) const fn for_agent(&self) -> &'static str {
         match self {

@@ -175,6 +175,59 @@ async fn the_end_of_the_task_cuts_the_call_and_closes_the_doors() {
     assert_eq!(listed.gist(), "task_ended", "nothing was shown before");
 }
 
+#[tokio::test]
+async fn a_person_s_no_reaches_the_model() {
+    let stand = Stand::new(false).await;
+    let refund = ("refund", r#"{"cents":100,"id":"T-1"}"#);
+    let held = stand.call(refund.0, refund.1).await;
+    assert_eq!(held.gist(), "approval_required");
+    let text = held.value().to_canonical();
+    let (_, rest) = text.split_once("apr_").unwrap();
+    let approval: String = "apr_".chars().chain(rest.chars().take(26)).collect();
+    let (ben, moment) = (stand.world.person("ben"), stand.world.clock.moment());
+    let no = stand.world.handle.refuse_approval(
+        &ben,
+        approval.parse().unwrap(),
+        "wrong customer".to_owned(),
+        moment,
+    );
+    no.await.unwrap();
+    let refused = stand.call(refund.0, refund.1).await;
+    assert_eq!(refused.status, 200);
+    assert_eq!(refused.gist(), "approval_refused");
+    assert!(
+        refused.text.contains("\"isError\":true"),
+        "{}",
+        refused.text
+    );
+    assert!(stand.upstream.seen("tools/call").is_empty());
+}
+
+#[tokio::test]
+async fn an_act_that_failed_says_why_on_the_record() {
+    let stand = Stand::new(false).await;
+    stand.upstream.behave(Behaviour::Hang);
+    let (came, ()) = tokio::join!(stand.call(READ.0, READ.1), async {
+        while stand.upstream.seen("tools/call").is_empty() {
+            tokio::task::yield_now().await;
+        }
+        revoke(&stand, Target::Server("tickets".parse().unwrap())).await;
+    });
+    assert_eq!(came.gist(), "server_revoked");
+    let failure = stand
+        .world
+        .records()
+        .into_iter()
+        .find_map(|it| match it.body {
+            Body::Performed(it) => it.failure,
+            _ => None,
+        });
+    assert_eq!(
+        failure.as_deref(),
+        Some("server_revoked: this server was revoked")
+    );
+}
+
 /// Ends the authority of a call under way, and returns the code that its agent hears and the bytes on the record.
 async fn cut(end: impl AsyncFn(&Stand)) -> (String, u64) {
     let stand = Stand::new(false).await;

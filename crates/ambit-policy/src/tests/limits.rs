@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use ambit_core::{
     AgentName, Digest, Timestamp,
     act::Act,
-    estate::{ArgumentPath, Constraint, Mode, ParameterKind},
+    estate::{Approver, ArgumentPath, BearerTokens, Constraint, LeastBinding, Mode, ParameterKind},
     json::Value,
     limits::{
         ARGUMENTS_BYTES_MAX, LABELS_MAX, LEAF_BYTES_MAX, PARAMETER_BYTES_MAX, PART_BYTES_MAX,
@@ -18,7 +18,7 @@ use ambit_core::{
 use super::world::{World, call, compile, json, labels, operation, server, told, tool};
 use crate::{
     Decision, PartAsk, PartProblem, PolicyBook, Tried, TryOut, authorization_details,
-    check_parameters,
+    authorization_details_in_first_form, check_parameters,
     constraints::{BROKEN_MAX, QUOTE_MAX},
     contexts::{CONTEXTS_MAX, Contexts, Readings, context},
     gather::{asked::HOST_BYTES_MAX, gather},
@@ -231,7 +231,31 @@ fn authorization_details_are_whole_and_always_the_same() {
     let estate = world.own.clone();
     let task = world.task();
     let details = authorization_details(world.template(), &estate, &task.parameters);
-    insta::assert_snapshot!(details.to_canonical(), @r#"[{"calls_max":10,"containment":"required","may_emit":["customer"],"purpose":"Answer one ticket.","template":"answer","ttl_seconds":1000,"type":"ambit_task","version":1},{"actions":["look"],"datatypes":["tools","resources","prompts"],"mode":"read","server":"staging","type":"ambit_task"},{"actions":["get_ticket"],"datatypes":["tools","resources","prompts"],"mode":"read","server":"tickets","type":"ambit_task"},{"actions":["close_ticket"],"approval":"free","constraints":{"id":{"equals":1042}},"mode":"write","server":"tickets","type":"ambit_task"},{"actions":["refund"],"approval":"held","calls_max":2,"constraints":{"amount":{"max":50,"min":1}},"mode":"execute","server":"tickets","type":"ambit_task"}]"#);
+    let first = authorization_details_in_first_form(world.template(), &estate, &task.parameters);
+    insta::assert_snapshot!(first.to_canonical(), @r#"[{"calls_max":10,"containment":"required","may_emit":["customer"],"purpose":"Answer one ticket.","template":"answer","ttl_seconds":1000,"type":"ambit_task","version":1},{"actions":["look"],"datatypes":["tools","resources","prompts"],"mode":"read","server":"staging","type":"ambit_task"},{"actions":["get_ticket"],"datatypes":["tools","resources","prompts"],"mode":"read","server":"tickets","type":"ambit_task"},{"actions":["close_ticket"],"approval":"free","constraints":{"id":{"equals":1042}},"mode":"write","server":"tickets","type":"ambit_task"},{"actions":["refund"],"approval":"held","calls_max":2,"constraints":{"amount":{"max":50,"min":1}},"mode":"execute","server":"tickets","type":"ambit_task"}]"#);
+    let demands = |approver, binding, bearer| {
+        let (mut world, mut estate) = (World::new(), estate.clone());
+        estate.bearer_tokens = bearer;
+        world.template().approver = approver;
+        world.template().binding = binding;
+        let details = authorization_details(world.template(), &estate, &task.parameters);
+        let whole = details.as_array().unwrap()[0].clone();
+        ["approver", "binding", "bearer"]
+            .map(|it| whole.get(it).unwrap().as_str().unwrap().to_owned())
+    };
+    let (taken, refused) = (BearerTokens::Taken, BearerTokens::Refused);
+    assert_eq!(
+        demands(Approver::Anyone, LeastBinding::Mtls, taken),
+        ["anyone", "mtls", "nothing"]
+    );
+    assert_eq!(
+        demands(Approver::AnotherPerson, LeastBinding::BearerToAct, taken),
+        ["another_person", "bearer", "acts"]
+    );
+    assert_eq!(
+        demands(Approver::Anyone, LeastBinding::BearerToRead, refused),
+        ["anyone", "bearer", "nothing"]
+    );
     let mut other = task.parameters;
     other.insert("ticket".to_owned(), Value::Integer(1));
     let changed = authorization_details(world.template(), &estate, &other);

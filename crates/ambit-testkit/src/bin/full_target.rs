@@ -186,6 +186,7 @@ impl<'a> Scene<'a> {
             // A label found only in the result is durable on return.
             labels: Labels::new(["customer".parse().unwrap()]).unwrap(),
             result: Some(vec![b'x'; 60_000]),
+            failure: None,
         };
         let (handle, moment) = (self.engine.handle.clone(), self.site.moment());
         self.run(handle.performed(passage, effect, moment)).unwrap();

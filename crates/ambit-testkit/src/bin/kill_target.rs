@@ -162,6 +162,7 @@ impl Worker {
                     received_bytes: 20,
                     labels: Labels::new("customer".parse().ok()).expect("few labels"),
                     result: Some(b"{}".to_vec()),
+                    failure: None,
                 };
                 let moment = self.site.moment();
                 wait(self.handle.performed(passage, effect, moment)).expect("written");

@@ -213,6 +213,7 @@ impl Simulation {
             received_bytes: bytes as u64,
             labels: Labels::new(labels.parse().ok()).expect("few labels"),
             result: (bytes > 0).then(|| vec![b'x'; bytes]),
+            failure: None,
         };
         self.note("perform", format_args!("{decision} {labels}"));
         let moment = self.machine.clock.moment();

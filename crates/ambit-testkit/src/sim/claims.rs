@@ -90,6 +90,7 @@ pub(super) fn claims(body: &Body) -> Option<String> {
         Body::LogOpened { .. }
         | Body::TaskWaits { .. }
         | Body::TaskClaimed { .. }
+        | Body::TaskAttended { .. }
         | Body::RevocationCarried { .. }
         | Body::ToolSeen { .. }
         | Body::ServerInspected { .. }

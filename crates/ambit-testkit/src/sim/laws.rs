@@ -117,6 +117,7 @@ impl Laws {
                 task,
                 verdict,
                 warrant,
+                ..
             } => self.answered(record.at, (*approval, *task), *verdict, warrant.by)?,
             Body::Revoked {
                 revocation, target, ..
@@ -143,6 +144,9 @@ impl Laws {
             Body::InstanceCertified { task, .. } => self.under(*task, "a certificate")?,
             Body::TokenIssued(token) => self.under(token.task, "a token")?,
             Body::TokenRevoked { task, .. } => self.under(*task, "a token's end")?,
+            Body::TaskAttended { task } => {
+                self.live(*task, record.at, "a runner")?;
+            }
             Body::TaskWaits { task, .. } => {
                 self.live(*task, record.at, "an offer")?;
                 ensure(self.waiting.insert(*task), || format!("{task} waits twice"))?;

@@ -153,6 +153,7 @@ fn outcome(decision: DecisionId, prepared: &Prepared) -> Body {
         received_bytes: 100,
         labels: Labels::none(),
         result: None,
+        failure: None,
     }))
 }
 

@@ -130,6 +130,7 @@ async fn call(
         received_bytes: 100,
         labels: Labels::none(),
         result: Some(crate::upstream::RESULT.into()),
+        failure: None,
     };
     Ok(handle.performed(passage, effect, clock()).await?)
 }

@@ -23,8 +23,8 @@ const COLUMNS: [Column; 6] = [
         member: "agent",
     },
     Column {
-        heading: "TOOL",
-        member: "tool",
+        heading: "WHAT",
+        member: "what",
     },
     Column {
         heading: "TASK",
@@ -36,12 +36,19 @@ const COLUMNS: [Column; 6] = [
     },
 ];
 
+/// How much of the arguments a list shows.
+const GIST_CHARACTERS_MAX: usize = 60;
+
 /// What to do with approvals.
 #[derive(Debug, Subcommand)]
 pub(crate) enum ApprovalsCommand {
     /// Lists what waits for a person
-    #[command(after_help = "Example:\n  ambit approvals list")]
-    List,
+    #[command(after_help = "Examples:\n  ambit approvals list\n  ambit approvals list --all")]
+    List {
+        /// Those that wait no longer, too, also of tasks that have ended
+        #[arg(long)]
+        all: bool,
+    },
     /// Shows the exact action, whole; hidden characters are made visible
     #[command(after_help = "Example:\n  ambit approvals show apr_01…")]
     Show {
@@ -55,10 +62,15 @@ pub(crate) enum ApprovalsCommand {
         approval: String,
     },
     /// Says no to this action
-    #[command(after_help = "Example:\n  ambit approvals deny apr_01…")]
+    #[command(
+        after_help = "Examples:\n  ambit approvals deny apr_01…\n  ambit approvals deny apr_01… --reason \"wrong customer\""
+    )]
     Deny {
         /// Which
         approval: String,
+        /// Why; kept encrypted beside the record, for people
+        #[arg(long, value_name = "TEXT")]
+        reason: Option<String>,
     },
 }
 
@@ -66,30 +78,69 @@ pub(crate) enum ApprovalsCommand {
 pub(crate) async fn approvals(session: &Session, command: ApprovalsCommand) -> Result<(), Problem> {
     let client = session.client()?;
     match command {
-        ApprovalsCommand::List => {
-            let answer = client.get("/v1/approvals").await?;
+        ApprovalsCommand::List { all } => {
+            let path = if all {
+                "/v1/approvals?ended=true"
+            } else {
+                "/v1/approvals"
+            };
+            let answer = client.get(path).await?;
             let found = answer
                 .get("approvals")
                 .unwrap_or(&answer)
                 .as_array()
                 .unwrap_or_default();
+            let waits =
+                |it: &&Value| all || it.get("state").and_then(Value::as_str) == Some("pending");
+            let found: Vec<_> = found.iter().filter(waits).map(with_gist).collect();
             session
                 .output
-                .rows(&COLUMNS, found, "Nothing waits for a person.")
+                .rows(&COLUMNS, &found, "Nothing waits for a person.")
         }
         ApprovalsCommand::Show { approval } => {
             let path = format!("/v1/approvals/{}", segment(&approval));
             let answer = client.get(&path).await?;
             session.output.thing(&answer, &shown(&answer))
         }
-        ApprovalsCommand::Approve { approval } => decide(session, &approval, "approved").await,
-        ApprovalsCommand::Deny { approval } => decide(session, &approval, "refused").await,
+        ApprovalsCommand::Approve { approval } => {
+            decide(session, &approval, ("approved", None)).await
+        }
+        ApprovalsCommand::Deny { approval, reason } => {
+            decide(session, &approval, ("refused", reason)).await
+        }
     }
 }
 
-async fn decide(session: &Session, approval: &str, verdict: &str) -> Result<(), Problem> {
+/// Adds what is asked for, in short: server, tool, and the beginning of the arguments.
+fn with_gist(approval: &Value) -> Value {
+    let text = |name| approval.get(name).and_then(Value::as_str);
+    let name = match (text("server"), text("tool")) {
+        (Some(server), Some(tool)) => format!("{server}.{tool}"),
+        (Some(server), None) => format!("{} {server}", text("action").unwrap_or_default()),
+        (None, _) => text("action").unwrap_or_default().to_owned(),
+    };
+    let arguments = approval.get("act").and_then(|it| it.get("act"));
+    let arguments = arguments.and_then(|it| it.get("arguments"));
+    let whole = arguments.map(Value::to_canonical).unwrap_or_default();
+    let mut gist: String = whole.chars().take(GIST_CHARACTERS_MAX).collect();
+    if gist.len() < whole.len() {
+        gist.push('…');
+    }
+    let what = format!("{name} {gist}");
+    let mut members = approval.as_object().cloned().unwrap_or_default();
+    members.insert("what".to_owned(), what.trim_end().into());
+    Value::Object(members)
+}
+
+async fn decide(
+    session: &Session,
+    approval: &str,
+    (verdict, reason): (&str, Option<String>),
+) -> Result<(), Problem> {
     let path = format!("/v1/approvals/{}/decide", segment(approval));
-    let body = Value::object([("verdict", Value::from(verdict))]);
+    let reason = reason.map(|it| ("reason", it.into()));
+    let verdict_word = [("verdict", Value::from(verdict))];
+    let body = Value::object(verdict_word.into_iter().chain(reason));
     let answer = session.client()?.post(&path, &body).await?;
     let tone = if verdict == "approved" {
         Tone::Good
@@ -114,9 +165,17 @@ fn shown(answer: &Value) -> String {
         ("template", "template"),
         ("agent", "agent"),
         ("for", "subject"),
+        ("why", "reason"),
+        ("decision", "decision"),
+        ("asked", "requested_at"),
         ("expires", "expires_at"),
+        ("decided by", "by"),
+        ("spent by", "spent_by"),
+        ("digest", "digest"),
     ] {
-        text.push_str(&format!("{label:9} {}\n", cell(answer, member)));
+        if answer.get(member).is_some() {
+            text.push_str(&format!("{label:10} {}\n", cell(answer, member)));
+        }
     }
     match answer.get("act") {
         Some(act) => text.push_str(&format!("\nThe exact action:\n{}\n", pretty(act))),

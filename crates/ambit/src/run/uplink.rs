@@ -27,7 +27,8 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// The way to the gateway of one instance. It holds the instance's key, so it stays outside.
 #[derive(Clone)]
 pub(crate) struct Uplink {
-    address: SocketAddr,
+    /// A server that was started anew may have another one.
+    address: Arc<Mutex<SocketAddr>>,
     tls: TlsConnector,
     idle: Arc<Mutex<Vec<SendRequest<Body>>>>,
 }
@@ -60,7 +61,7 @@ impl Uplink {
     /// SVID and accepts only the gateway's.
     pub(crate) fn new(address: SocketAddr, config: Arc<ClientConfig>) -> Self {
         Self {
-            address,
+            address: Arc::new(Mutex::new(address)),
             tls: TlsConnector::from(config),
             idle: Arc::default(),
         }
@@ -98,7 +99,7 @@ impl Uplink {
         let request = Request::builder()
             .method(method)
             .uri(path)
-            .header(header::HOST, self.address.to_string())
+            .header(header::HOST, self.host())
             .body(nothing())?;
         let response = self.send(request).await?;
         if response.status().is_success() {
@@ -128,7 +129,16 @@ impl Uplink {
 
     /// Returns the authority that requests carry in `Host`.
     pub(crate) fn host(&self) -> String {
-        self.address.to_string()
+        self.address().to_string()
+    }
+
+    /// Goes to the gateway at `address` from now on.
+    pub(crate) fn move_to(&self, address: SocketAddr) {
+        *self.address.lock().unwrap_or_else(PoisonError::into_inner) = address;
+    }
+
+    fn address(&self) -> SocketAddr {
+        *self.address.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn take_idle(&self) -> Option<SendRequest<Body>> {
@@ -148,8 +158,9 @@ impl Uplink {
     }
 
     async fn secure(&self) -> Result<TlsStream<TcpStream>, UplinkError> {
+        let address = self.address();
         let connecting = async {
-            let stream = TcpStream::connect(self.address).await?;
+            let stream = TcpStream::connect(address).await?;
             stream.set_nodelay(true)?;
             // The gateway is told by its SPIFFE ID; the name only fills a field of TLS.
             let name = ambit_identity::tls::server_name();
@@ -159,16 +170,13 @@ impl Uplink {
         let connected = timeout(CONNECT_TIMEOUT, connecting).await;
         connected
             .unwrap_or_else(|_| Err(late()))
-            .map_err(|source| UplinkError::Connect {
-                address: self.address,
-                source,
-            })
+            .map_err(|source| UplinkError::Connect { address, source })
     }
 }
 
 impl fmt::Debug for Uplink {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Uplink({})", self.address)
+        write!(f, "Uplink({})", self.address())
     }
 }
 

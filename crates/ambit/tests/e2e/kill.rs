@@ -6,6 +6,7 @@ use std::{
     process::{Child, Stdio},
     sync::{atomic::Ordering, mpsc},
     thread,
+    time::Duration,
 };
 
 use ambit_core::json::{self, Value};
@@ -40,6 +41,46 @@ fn a_killed_server_lost_no_answer() {
     world.stop();
     let output = world.ambit(&["log", "rebuild"]);
     assert!(output.status.success(), "{output:?}");
+}
+
+#[test]
+fn asi10_a_task_ends_with_its_runner_also_while_the_server_is_away() {
+    let mut world = World::start(None);
+    let complaints = world.directory.path().join("runner.err");
+    let run = ["run", "--task", "look", "--for", "reader"];
+    let mut runner = world
+        .command(&[&run[..], &["--", "sleep", "1000"]].concat())
+        .stdout(Stdio::null())
+        .stderr(fs::File::create(&complaints).unwrap())
+        .spawn()
+        .unwrap();
+    let says = |part: &str| fs::read_to_string(&complaints).unwrap().contains(part);
+    let lists = |world: &World, part: &str| {
+        let output = world.ambit(&["task", "list", "--all"]);
+        String::from_utf8(output.stdout).unwrap().contains(part)
+    };
+    until("the task is there", || lists(&world, "active"));
+    until("the runner is there", || says("contained"));
+    world.kill();
+    until("the runner knows", || says("the server is away"));
+    world.start_again().unwrap();
+    until("the runner is back", || says("the task goes on"));
+    assert!(lists(&world, "active") && !says("has ended"));
+    world.kill();
+    runner.kill().unwrap();
+    runner.wait().unwrap();
+    world.start_again().unwrap();
+    assert!(lists(&world, "active"), "the runner might come back");
+    until("the task ended", || lists(&world, "cancelled"));
+}
+
+/// Waits until `so`, for longer than a server waits for a runner.
+fn until(what: &str, so: impl Fn() -> bool) {
+    let came = (0..300).any(|_| {
+        thread::park_timeout(Duration::from_millis(100));
+        so()
+    });
+    assert!(came, "in vain until {what}");
 }
 
 /// Lets agents act until so many answers came, and kills the server. Returns the answers.

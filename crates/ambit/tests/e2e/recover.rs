@@ -171,10 +171,13 @@ fn tables_that_were_changed_are_written_anew_from_the_log() {
         assert!(said.contains(part), "no `{part}` in: {said}");
     };
     world.stop();
-    let database = rusqlite::Connection::open(world.state().join("db.sqlite")).unwrap();
-    let changed = database.execute("DELETE FROM fold_revoked", []).unwrap();
-    assert_eq!(changed, 1);
-    drop(database);
+    let change = "import sqlite3, sys\n\
+                  database = sqlite3.connect(sys.argv[1])\n\
+                  print(database.execute('DELETE FROM fold_revoked').rowcount)\n\
+                  database.commit()";
+    let mut python = std::process::Command::new("python3");
+    python.args(["-c", change]).arg(world.state().join("db.sqlite"));
+    assert_eq!(text(python.output().unwrap().stdout), "1\n");
     let said = world.start_again().unwrap_err();
     assert!(said.contains("run `ambit log rebuild`"), "{said}");
     rebuild(&world, &[], 7, "ambit log rebuild --write");

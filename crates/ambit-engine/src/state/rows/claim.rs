@@ -8,6 +8,7 @@ use super::{RowError, row::Row};
 pub(super) fn member(claim: ClaimStanding) -> Option<(&'static str, Value)> {
     match claim {
         ClaimStanding::Closed => None,
+        ClaimStanding::Attended => Some(("attended", true.into())),
         ClaimStanding::Waiting { join_token: None } => Some(("waits", true.into())),
         ClaimStanding::Waiting {
             join_token: Some(digest),
@@ -23,6 +24,14 @@ pub(super) fn read(row: &Row<'_>, value: &Value) -> Result<ClaimStanding, RowErr
         digest.transpose()
     };
     let (join_token, workload) = (digest("join_token")?, digest("workload")?);
+    if let Some(attended) = value.get("attended") {
+        let alone = value.get("waits").is_none() && join_token.is_none() && workload.is_none();
+        return if alone && *attended == Value::Bool(true) {
+            Ok(ClaimStanding::Attended)
+        } else {
+            Err(row.wrong("its runner"))
+        };
+    }
     match (value.get("waits"), join_token, workload) {
         (None, None, None) => Ok(ClaimStanding::Closed),
         (None, None, Some(workload)) => Ok(ClaimStanding::Claimed { workload }),
