@@ -270,7 +270,12 @@ fn add<K: Eq + Hash>(
 }
 
 fn readings(policies: [&[(Policy, Rule)]; 2]) -> Readings {
-    let reading = |word| match policies.iter().copied().flatten().any(|(it, _)| mentions(it, word)) {
+    let reading = |word| match policies
+        .iter()
+        .copied()
+        .flatten()
+        .any(|(it, _)| mentions(it, word))
+    {
         true => Reading::Read,
         false => Reading::Unread,
     };

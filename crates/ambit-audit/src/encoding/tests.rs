@@ -57,7 +57,7 @@ const GOLDEN: [&str; 9] = [
     include_str!("../../tests/golden/v1-words.jsonl"),
 ];
 
-const KINDS: usize = 32;
+const KINDS: usize = 33;
 
 #[test]
 fn what_this_version_does_not_know_is_refused() {

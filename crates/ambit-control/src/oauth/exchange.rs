@@ -38,7 +38,7 @@ pub(super) async fn token_exchange(
     let by = match asking.client {
         Client::Instance(caller) => Delegate::Instance(caller),
         Client::Workload(proved) => Delegate::Workload(proved),
-        Client::Known { .. } | Client::Unnamed => {
+        Client::Foreign(_) | Client::Known { .. } | Client::Unnamed => {
             return Err(OAuthError::new(
                 "unauthorized_client",
                 "only a run of the agent that the delegation names takes it; prove yourself by its JWT-SVID or X509-SVID",

@@ -176,7 +176,9 @@ fn tables_that_were_changed_are_written_anew_from_the_log() {
                   print(database.execute('DELETE FROM fold_revoked').rowcount)\n\
                   database.commit()";
     let mut python = std::process::Command::new("python3");
-    python.args(["-c", change]).arg(world.state().join("db.sqlite"));
+    python
+        .args(["-c", change])
+        .arg(world.state().join("db.sqlite"));
     assert_eq!(text(python.output().unwrap().stdout), "1\n");
     let said = world.start_again().unwrap_err();
     assert!(said.contains("run `ambit log rebuild`"), "{said}");
