@@ -76,7 +76,9 @@ enum Refused {
     Host,
     #[error("requests from web pages are not passed on; the Origin header names one")]
     Origin,
-    #[error("only /mcp and /s/NAME/mcp are here; use the address in AMBIT_MCP_URL")]
+    #[error(
+        "only /mcp, /s/NAME/mcp and /v1/task/delegations are here; use the address in AMBIT_MCP_URL"
+    )]
     Path,
     #[error(
         "only CONNECT reaches other hosts, and only the model endpoints that the agent declares"
@@ -199,7 +201,7 @@ impl Door {
                 rest.ok_or(Refused::Secret)?
             }
         };
-        if !is_mcp_path(path) {
+        if !is_mcp_path(path) && !gives_away(path) {
             return Err(Refused::Path);
         }
         path.parse().map(Errand::PassOn).map_err(|_| Refused::Path)
@@ -261,6 +263,18 @@ impl Door {
             }
         }
     }
+}
+
+/// Says whether a path gives a part of the own task away or takes one back. Taking a part needs a key that the runner
+/// does not share: that is done with `ambit run --delegation`.
+fn gives_away(path: &str) -> bool {
+    let Some(rest) = path.strip_prefix("/v1/task/delegations") else {
+        return false;
+    };
+    let withdraws = rest
+        .strip_prefix('/')
+        .and_then(|it| it.strip_suffix("/withdraw"));
+    rest.is_empty() || withdraws.is_some_and(|it| !it.is_empty() && !it.contains('/'))
 }
 
 fn is_mcp_path(path: &str) -> bool {

@@ -62,6 +62,19 @@ fn only_mcp_from_the_command_itself_is_passed_on() {
     );
     check("/mcp", &[own, ("origin", "null")], Err(Refused::Origin));
     check("/v1/presence", &[own], Err(Refused::Path));
+    let given = "/v1/task/delegations";
+    check(given, &[own], pass(given));
+    let back = "/v1/task/delegations/dlg_1/withdraw";
+    check(back, &[own], pass(back));
+    for other in [
+        "/v1/task/delegations/dlg_1/exchange",
+        "/v1/task/delegations//withdraw",
+        "/v1/task/delegations/a/b/withdraw",
+        "/v1/task/delegationswithdraw",
+        "/v1/task/complete",
+    ] {
+        check(other, &[own], Err(Refused::Path));
+    }
     check("/s//mcp", &[own], Err(Refused::Path));
     check("/s/a/b/mcp", &[own], Err(Refused::Path));
     check("/", &[own], Err(Refused::Path));
