@@ -129,15 +129,13 @@ fn tasks(body: &Body) -> (&'static str, Members<'_>) {
             verdict,
             reason,
             warrant,
-        } => (
-            kind::APPROVAL_DECIDED,
-            members()
-                .text("approval", approval)
-                .text("task", task)
-                .add("verdict", verdict.as_str())
-                .maybe("reason", reason.as_ref().map(sealed))
-                .add("warrant", self::warrant(warrant)),
-        ),
+        } => {
+            let said = members().text("approval", approval).text("task", task);
+            let said = said.add("verdict", verdict.as_str());
+            let said = said.maybe("reason", reason.as_ref().map(sealed));
+            let said = said.add("warrant", self::warrant(warrant));
+            (kind::APPROVAL_DECIDED, said)
+        }
         Body::LogOpened { .. }
         | Body::PersonKnown { .. }
         | Body::EstateApplied { .. }
