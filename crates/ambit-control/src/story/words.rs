@@ -3,7 +3,7 @@
 mod delegation;
 
 use ambit_core::{
-    Digest, Reason, ServerName, TokenId,
+    Digest, Reason, RevocationId, ServerName, TokenId,
     claim::ClaimProof,
     record::{Actor, Answer, Body, Decided, KeyStep, Performed, Status},
     task::Task,
@@ -123,10 +123,7 @@ pub(super) fn body(body: &Body, names: &Names) -> String {
             expires_at,
             ..
         } => format!("{instance} got its certificate, until {expires_at}"),
-        Body::TaskWaits { join_token, .. } => match join_token {
-            Some(_) => "waits for whoever shows its join token".to_owned(),
-            None => "waits for whoever proves to be a run of its agent".to_owned(),
-        },
+        Body::TaskWaits { join_token, .. } => waits(join_token.is_some()).to_owned(),
         Body::TaskClaimed {
             proof, workload, ..
         } => format!("claimed by {} {workload}", claimed_by(*proof)),
@@ -173,11 +170,18 @@ pub(super) fn body(body: &Body, names: &Names) -> String {
             first_at,
             last_at,
             ..
-        } => format!(
-            "denied {} {count} more times from {first_at} to {last_at}: {reason}",
-            names.actor(*actor)
-        ),
+        } => {
+            let who = names.actor(*actor);
+            format!("denied {who} {count} more times from {first_at} to {last_at}: {reason}")
+        }
         Body::StateDigest { digest } => format!("the folded state is {digest}"),
+    }
+}
+
+const fn waits(for_a_secret: bool) -> &'static str {
+    match for_a_secret {
+        true => "waits for whoever shows its join token",
+        false => "waits for whoever proves to be a run of its agent",
     }
 }
 
@@ -218,18 +222,15 @@ fn governance(body: &Body, names: &Names) -> String {
             revocation,
             target,
             leaf,
-        } => format!(
-            "{} stays revoked: {revocation} stood at {leaf} of the log that this one replaces",
-            names.target(target)
-        ),
+        } => carried(&names.target(target), *revocation, *leaf),
         Body::RevocationEffective {
             revocation,
             crossed,
             took,
-        } => format!(
-            "{revocation} took effect at every door in {took}, {} calls crossed it",
-            crossed.len()
-        ),
+        } => {
+            let count = crossed.len();
+            format!("{revocation} took effect at every door in {took}, {count} calls crossed it")
+        }
         Body::ServerInspected { server, warrant } => inspected(server, &names.person(warrant.by)),
         Body::CredentialSealed { reference, warrant } => {
             format!("{} sealed credential {reference}", names.person(warrant.by))
@@ -256,6 +257,12 @@ fn governance(body: &Body, names: &Names) -> String {
         | Body::RefusalsCoalesced { .. }
         | Body::StateDigest { .. } => self::body(body, names),
     }
+}
+
+fn carried(target: &str, revocation: RevocationId, leaf: u64) -> String {
+    format!(
+        "{target} stays revoked: {revocation} stood at {leaf} of the log that this one replaces"
+    )
 }
 
 fn inspected(server: &ServerName, by: &str) -> String {
