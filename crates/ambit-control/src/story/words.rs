@@ -173,10 +173,10 @@ pub(super) fn body(body: &Body, names: &Names) -> String {
             first_at,
             last_at,
             ..
-        } => format!(
-            "denied {} {count} more times from {first_at} to {last_at}: {reason}",
-            names.actor(*actor)
-        ),
+        } => {
+            let whose = names.actor(*actor);
+            format!("denied {whose} {count} more times from {first_at} to {last_at}: {reason}")
+        }
         Body::StateDigest { digest } => format!("the folded state is {digest}"),
     }
 }
@@ -189,31 +189,26 @@ fn governance(body: &Body, names: &Names) -> String {
             verdict,
             warrant,
             ..
-        } => format!(
-            "{} {} {approval}{}",
-            names.person(warrant.by),
-            verdict.as_str(),
-            names.reason(warrant)
-        ),
+        } => {
+            let (by, why) = (names.person(warrant.by), names.reason(warrant));
+            format!("{by} {} {approval}{why}", verdict.as_str())
+        }
         Body::Revoked {
             revocation,
             target,
             warrant,
             ..
-        } => format!(
-            "{} revoked {} ({revocation}){}",
-            names.person(warrant.by),
-            names.target(target),
-            names.reason(warrant)
-        ),
+        } => {
+            let (by, why) = (names.person(warrant.by), names.reason(warrant));
+            format!("{by} revoked {} ({revocation}){why}", names.target(target))
+        }
         Body::Reinstated {
             target, warrant, ..
-        } => format!(
-            "{} reinstated {} for what begins from here on{}",
-            names.person(warrant.by),
-            names.target(target),
-            names.reason(warrant)
-        ),
+        } => {
+            let (by, why) = (names.person(warrant.by), names.reason(warrant));
+            let target = names.target(target);
+            format!("{by} reinstated {target} for what begins from here on{why}")
+        }
         Body::RevocationCarried {
             revocation,
             target,
