@@ -131,9 +131,7 @@ pub(super) fn body(body: &Body, names: &Names) -> String {
             proof, workload, ..
         } => format!("claimed by {} {workload}", claimed_by(*proof)),
         Body::TaskAttended { .. } => "its runner is there, and the task ends with that".to_owned(),
-        Body::TaskEnded { end, by, .. } => {
-            format!("{} by {}", end.as_str(), names.actor(*by))
-        }
+        Body::TaskEnded { end, by, .. } => format!("{} by {}", end.as_str(), names.actor(*by)),
         Body::Decided(it) => decided(it, End::Elsewhere),
         Body::Performed(it) => format!("{}: {}", it.decision, outcome(it)),
         Body::ApprovalDecided { .. }
