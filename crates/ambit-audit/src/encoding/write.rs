@@ -114,13 +114,10 @@ fn tasks(body: &Body) -> (&'static str, Members<'_>) {
                 .text("certificate", certificate)
                 .add("expires_at", time(*expires_at)),
         ),
-        Body::TaskEnded { task, end, by } => (
-            kind::TASK_ENDED,
-            members()
-                .text("task", task)
-                .add("end", end.as_str())
-                .add("by", actor(*by)),
-        ),
+        Body::TaskEnded { task, end, by } => {
+            let members = members().text("task", task).add("end", end.as_str());
+            (kind::TASK_ENDED, members.add("by", actor(*by)))
+        }
         Body::Decided(it) => (kind::DECIDED, decided(it)),
         Body::Performed(it) => (kind::PERFORMED, performed(it)),
         Body::ApprovalDecided {
@@ -192,13 +189,11 @@ fn revocations(body: &Body) -> (&'static str, Members<'_>) {
             revocation,
             target,
             leaf,
-        } => (
-            kind::REVOCATION_CARRIED,
-            members()
-                .text("revocation", revocation)
-                .add("target", self::target(target))
-                .add("leaf", *leaf),
-        ),
+        } => {
+            let members = members().text("revocation", revocation);
+            let members = members.add("target", self::target(target));
+            (kind::REVOCATION_CARRIED, members.add("leaf", *leaf))
+        }
         Body::RevocationEffective {
             revocation,
             crossed,

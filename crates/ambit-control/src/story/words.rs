@@ -3,7 +3,7 @@
 mod delegation;
 
 use ambit_core::{
-    Digest, Reason, RevocationId, ServerName, TokenId,
+    Digest, Reason, ServerName, TokenId,
     claim::ClaimProof,
     record::{Actor, Answer, Body, Decided, KeyStep, Performed, Status},
     task::Task,
@@ -123,14 +123,15 @@ pub(super) fn body(body: &Body, names: &Names) -> String {
             expires_at,
             ..
         } => format!("{instance} got its certificate, until {expires_at}"),
-        Body::TaskWaits { join_token, .. } => waits(join_token.is_some()).to_owned(),
+        Body::TaskWaits { join_token, .. } => match join_token {
+            Some(_) => "waits for whoever shows its join token".to_owned(),
+            None => "waits for whoever proves to be a run of its agent".to_owned(),
+        },
         Body::TaskClaimed {
             proof, workload, ..
         } => format!("claimed by {} {workload}", claimed_by(*proof)),
         Body::TaskAttended { .. } => "its runner is there, and the task ends with that".to_owned(),
-        Body::TaskEnded { end, by, .. } => {
-            format!("{} by {}", end.as_str(), names.actor(*by))
-        }
+        Body::TaskEnded { end, by, .. } => format!("{} by {}", end.as_str(), names.actor(*by)),
         Body::Decided(it) => decided(it, End::Elsewhere),
         Body::Performed(it) => format!("{}: {}", it.decision, outcome(it)),
         Body::ApprovalDecided { .. }
@@ -171,17 +172,10 @@ pub(super) fn body(body: &Body, names: &Names) -> String {
             last_at,
             ..
         } => {
-            let who = names.actor(*actor);
-            format!("denied {who} {count} more times from {first_at} to {last_at}: {reason}")
+            let whose = names.actor(*actor);
+            format!("denied {whose} {count} more times from {first_at} to {last_at}: {reason}")
         }
         Body::StateDigest { digest } => format!("the folded state is {digest}"),
-    }
-}
-
-const fn waits(for_a_secret: bool) -> &'static str {
-    match for_a_secret {
-        true => "waits for whoever shows its join token",
-        false => "waits for whoever proves to be a run of its agent",
     }
 }
 
@@ -193,44 +187,42 @@ fn governance(body: &Body, names: &Names) -> String {
             verdict,
             warrant,
             ..
-        } => format!(
-            "{} {} {approval}{}",
-            names.person(warrant.by),
-            verdict.as_str(),
-            names.reason(warrant)
-        ),
+        } => {
+            let (by, why) = (names.person(warrant.by), names.reason(warrant));
+            format!("{by} {} {approval}{why}", verdict.as_str())
+        }
         Body::Revoked {
             revocation,
             target,
             warrant,
             ..
-        } => format!(
-            "{} revoked {} ({revocation}){}",
-            names.person(warrant.by),
-            names.target(target),
-            names.reason(warrant)
-        ),
+        } => {
+            let (by, why) = (names.person(warrant.by), names.reason(warrant));
+            format!("{by} revoked {} ({revocation}){why}", names.target(target))
+        }
         Body::Reinstated {
             target, warrant, ..
-        } => format!(
-            "{} reinstated {} for what begins from here on{}",
-            names.person(warrant.by),
-            names.target(target),
-            names.reason(warrant)
-        ),
+        } => {
+            let (by, why) = (names.person(warrant.by), names.reason(warrant));
+            let target = names.target(target);
+            format!("{by} reinstated {target} for what begins from here on{why}")
+        }
         Body::RevocationCarried {
             revocation,
             target,
             leaf,
-        } => carried(&names.target(target), *revocation, *leaf),
+        } => format!(
+            "{} stays revoked: {revocation} stood at {leaf} of the log that this one replaces",
+            names.target(target)
+        ),
         Body::RevocationEffective {
             revocation,
             crossed,
             took,
-        } => {
-            let count = crossed.len();
-            format!("{revocation} took effect at every door in {took}, {count} calls crossed it")
-        }
+        } => format!(
+            "{revocation} took effect at every door in {took}, {} calls crossed it",
+            crossed.len()
+        ),
         Body::ServerInspected { server, warrant } => inspected(server, &names.person(warrant.by)),
         Body::CredentialSealed { reference, warrant } => {
             format!("{} sealed credential {reference}", names.person(warrant.by))
@@ -257,12 +249,6 @@ fn governance(body: &Body, names: &Names) -> String {
         | Body::RefusalsCoalesced { .. }
         | Body::StateDigest { .. } => self::body(body, names),
     }
-}
-
-fn carried(target: &str, revocation: RevocationId, leaf: u64) -> String {
-    format!(
-        "{target} stays revoked: {revocation} stood at {leaf} of the log that this one replaces"
-    )
 }
 
 fn inspected(server: &ServerName, by: &str) -> String {

@@ -9,10 +9,7 @@ use std::{
     thread,
 };
 
-use super::{
-    oauth::SIGN_IN,
-    world::{World, succeed, tool, workspace},
-};
+use super::world::{World, succeed, tool, workspace};
 
 /// What schemathesis holds answers against: no failure of the server, and what the document says of them.
 const CHECKS: &str = "not_a_server_error,status_code_conformance,content_type_conformance,\
@@ -60,7 +57,7 @@ fn answer(mut server: UnixStream, mut client: TcpStream) {
 
 #[test]
 fn the_api_answers_as_its_document_says() {
-    let world = World::start_configured(SIGN_IN, &[], "", |_| ());
+    let world = World::start(&[], "");
     let roots = world.roots();
     let anybody = ["anybody", "clients", "sign-in"].map(|it| ["--include-tag", it]);
     schemathesis(world.public(), &anybody.concat(), &roots);
