@@ -64,17 +64,14 @@ fn the_api_answers_as_its_document_says() {
     let device = ["--exclude-path", "/oauth/device_authorization"];
     let anybody = [&anybody.concat()[..], &device].concat();
     schemathesis(world.public(), &anybody, &roots);
-    // People consent on the public port.
-    let consent = ["--include-path", "/oauth/consent"];
-    schemathesis(world.public(), &consent, &roots);
+    // What people do in a browser is on the public port.
+    let in_browsers = ["/oauth/consent", "/device", "/account/logins/end"];
+    let included = in_browsers.map(|it| ["--include-path", it]);
+    schemathesis(world.public(), &included.concat(), &roots);
     // Last: it revokes, rotates and applies whatever it thinks of.
     let address = led_to(world.path("state/control.sock"));
-    let people = [
-        "--include-tag",
-        "people",
-        "--exclude-path",
-        "/oauth/consent",
-    ];
+    let excluded = in_browsers.map(|it| ["--exclude-path", it]).concat();
+    let people = [&["--include-tag", "people"], &excluded[..]].concat();
     schemathesis(&format!("http://{address}"), &people, &roots);
 }
 
