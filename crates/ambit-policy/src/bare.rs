@@ -2,7 +2,7 @@
 
 use cedar_policy::{Authorizer, Decision, Entities, PolicySet, Request as CedarRequest};
 
-use crate::{PolicyBook, Request, gather::gather, judge::cedar_request};
+use crate::{PolicyBook, Request, gather::gather};
 
 /// A request as the policy engine sees it, built beforehand, with the same policies and entities that
 /// [`crate::decide`] would use for it. It can be answered again and again; the answer permits nothing.
@@ -17,8 +17,7 @@ impl Bare {
     /// Prepares `request`; none when it can't be shown to the policies.
     pub fn prepare(book: &PolicyBook, request: &Request<'_>) -> Option<Self> {
         let facts = gather(request);
-        let (cedar, server) = cedar_request(book, &facts)?;
-        let policies = book.acts.slice(facts.action, &cedar, server.as_ref())?;
+        let (cedar, policies) = book.acts.whole(&book.vocabulary, &facts)?;
         Some(Self {
             request: cedar,
             policies,

@@ -7,11 +7,11 @@ use cedar_policy::Schema;
 
 use crate::{
     PolicyProblem,
+    contexts::mentions,
     entities::SharedEntities,
     people::PeopleRules,
     rules::ActRules,
     schemas::ArgumentSchemas,
-    screen::mentions,
     tenant::{read_fixed, read_tenant},
     vocabulary::Vocabulary,
 };

@@ -1,13 +1,12 @@
 //! The second step of a decision: facts and policies to an answer, and nothing else.
 
 use ambit_core::{ApprovalId, Reason, Timestamp, limits::APPROVAL_PENDING_TTL};
-use cedar_policy::{Context, Entities, EntityUid, Request as CedarRequest};
+use cedar_policy::Entities;
 
 use crate::{
     ApprovalState, PolicyBook,
-    facts::{Facts, Resource},
+    facts::Facts,
     rules::{Findings, RULES_NAMED_MAX, names},
-    vocabulary::uid,
 };
 
 /// An answer and the rules that made it.
@@ -76,13 +75,10 @@ fn stricter(first: Judged, second: Judged) -> Judged {
 
 /// Answers. Pure: `entities` are a function of `book` and `facts.who`.
 pub(crate) fn judge(book: &PolicyBook, entities: &Entities, facts: &Facts) -> Judged {
-    let Some((request, server)) = cedar_request(book, facts) else {
-        return deny(Reason::PolicyError, Vec::new());
-    };
-    let findings = book
-        .acts
-        .evaluate(facts.action, &request, server.as_ref(), entities);
-    weigh(&findings, facts)
+    match book.acts.evaluate(&book.vocabulary, facts, entities) {
+        Some(findings) => weigh(&findings, facts),
+        None => deny(Reason::PolicyError, Vec::new()),
+    }
 }
 
 /// Answers for the whole line, with the entities built for this one time.
@@ -93,41 +89,6 @@ pub(crate) fn judge_again(book: &PolicyBook, facts: &Facts) -> Judged {
             Err(_) => deny(Reason::PolicyError, Vec::new()),
         }
     })
-}
-
-/// Returns the request as policies see it, and the server behind a tool.
-pub(crate) fn cedar_request(
-    book: &PolicyBook,
-    facts: &Facts,
-) -> Option<(CedarRequest, Option<EntityUid>)> {
-    request_with(book, facts, book.acts.contexts.of(facts)?)
-}
-
-/// Returns the request with this context.
-pub(crate) fn request_with(
-    book: &PolicyBook,
-    facts: &Facts,
-    context: Context,
-) -> Option<(CedarRequest, Option<EntityUid>)> {
-    let vocabulary = &book.vocabulary;
-    let (resource, server) = match &facts.resource {
-        Resource::Tool(tool, server) => (
-            uid(&vocabulary.tool, tool),
-            Some(uid(&vocabulary.server, server)),
-        ),
-        Resource::Server(server) => (uid(&vocabulary.server, server), None),
-        Resource::Endpoint(endpoint) => (uid(&vocabulary.endpoint, endpoint), None),
-    };
-    let request = CedarRequest::new(
-        uid(&vocabulary.task, &facts.who.task.to_string()),
-        uid(&vocabulary.action, facts.action.as_str()),
-        resource,
-        context,
-        // Built in code to fit the schema, which a test checks: a check at every act would double the cost.
-        None,
-    )
-    .ok()?;
-    Some((request, server))
 }
 
 fn weigh(findings: &Findings<'_>, facts: &Facts) -> Judged {

@@ -9,14 +9,15 @@ use std::{collections::HashMap, fmt, hash::Hash, sync::Arc};
 
 use ambit_core::Reason;
 use cedar_policy::{
-    ActionConstraint, AuthorizationError, Authorizer, Decision, Entities, EntityUid, Policy,
-    PolicyId, PolicySet, Request, ResourceConstraint, Response, Schema,
+    ActionConstraint, AuthorizationError, Authorizer, Context, Decision, Entities, EntityUid,
+    Policy, PolicyId, PolicySet, Request, ResourceConstraint, Response, Schema,
 };
 
 use crate::{
     PolicyProblem,
-    contexts::{Contexts, Reading, Readings},
-    screen::{Slice, is_screen, mentions},
+    contexts::{Contexts, Sight, context},
+    facts::{Facts, Resource},
+    screen::{Slice, is_screen},
     vocabulary::{ActAction, Vocabulary, uid},
 };
 
@@ -47,8 +48,7 @@ pub(crate) struct ActRules {
     general: HashMap<ActAction, Slice>,
     /// Only forbids whose scope names one resource.
     special: HashMap<(ActAction, EntityUid), Slice>,
-    /// What they see of an act.
-    pub(crate) contexts: Contexts,
+    contexts: Contexts,
     authorizer: Authorizer,
 }
 
@@ -81,7 +81,7 @@ impl ActRules {
             fixed: HashMap::new(),
             general: HashMap::new(),
             special: HashMap::new(),
-            contexts: Contexts::new(readings([&fixed, &tenant])),
+            contexts: Contexts::default(),
             authorizer: Authorizer::new(),
         };
         for (policy, rule) in fixed {
@@ -108,21 +108,35 @@ impl ActRules {
         }
         let slices = sliced.fixed.values_mut().chain(sliced.general.values_mut());
         for slice in slices.chain(sliced.special.values_mut()) {
-            slice.screen()?;
+            slice.finish()?;
         }
         Ok(sliced)
     }
 
-    /// Evaluates every rule that could match; `server` is the server behind a tool that is the resource.
+    /// Evaluates every rule that could match; none when Cedar can't hold the facts.
     pub(crate) fn evaluate(
         &self,
-        action: ActAction,
-        request: &Request,
-        server: Option<&EntityUid>,
+        vocabulary: &Vocabulary,
+        facts: &Facts,
         entities: &Entities,
-    ) -> Findings<'_> {
+    ) -> Option<Findings<'_>> {
+        let asked = Asked::new(vocabulary, facts);
         let mut findings = Findings::default();
-        for slice in self.slices(action, request, server) {
+        // Most slices see the same.
+        let mut lasting = None;
+        for slice in self.slices(facts.action, &asked) {
+            let own;
+            let request = match (&slice.sight, &mut lasting) {
+                (Sight::Lasting, Some(request)) => &*request,
+                (Sight::Lasting, empty @ None) => {
+                    let context = self.contexts.of(facts, &slice.sight)?;
+                    &*empty.insert(asked.with(context)?)
+                }
+                (Sight::Own(_), _) => {
+                    own = asked.with(self.contexts.of(facts, &slice.sight)?)?;
+                    &own
+                }
+            };
             let response = self.respond(request, slice, entities);
             let allowed = response.decision() == Decision::Allow;
             for id in response.diagnostics().reason() {
@@ -134,7 +148,7 @@ impl ActRules {
             }
         }
         findings.sort();
-        findings
+        Some(findings)
     }
 
     /// Evaluates one slice: each of its policies only when the screen does not clear them all at once.
@@ -150,20 +164,22 @@ impl ActRules {
             .is_authorized(request, &slice.whole, entities)
     }
 
-    /// Returns the union of the slices that [`Self::evaluate`] reads.
-    pub(crate) fn slice(
+    /// Returns the union of the slices that [`Self::evaluate`] reads, and one request on which they all could be
+    /// evaluated.
+    pub(crate) fn whole(
         &self,
-        action: ActAction,
-        request: &Request,
-        server: Option<&EntityUid>,
-    ) -> Option<PolicySet> {
-        let mut union = PolicySet::new();
-        for slice in self.slices(action, request, server) {
+        vocabulary: &Vocabulary,
+        facts: &Facts,
+    ) -> Option<(Request, PolicySet)> {
+        let asked = Asked::new(vocabulary, facts);
+        let (mut union, mut sight) = (PolicySet::new(), Sight::Lasting);
+        for slice in self.slices(facts.action, &asked) {
+            sight = sight.joined(&slice.sight);
             for policy in slice.whole.policies() {
                 union.add(policy.clone()).ok()?;
             }
         }
-        Some(union)
+        Some((asked.with(context(facts, &sight)?)?, union))
     }
 
     /// Returns every policy in one set.
@@ -182,12 +198,7 @@ impl ActRules {
         all
     }
 
-    fn slices(
-        &self,
-        action: ActAction,
-        request: &Request,
-        server: Option<&EntityUid>,
-    ) -> impl Iterator<Item = &Slice> {
+    fn slices(&self, action: ActAction, asked: &Asked) -> impl Iterator<Item = &Slice> {
         let special = |it: Option<&EntityUid>| {
             // Most estates name few resources in scopes: no key is built for nothing.
             if self.special.is_empty() {
@@ -198,11 +209,52 @@ impl ActRules {
         [
             self.fixed.get(&action),
             self.general.get(&action),
-            special(request.resource()),
-            special(server),
+            special(Some(&asked.resource)),
+            special(asked.server.as_ref()),
         ]
         .into_iter()
         .flatten()
+    }
+}
+
+/// Who asks for what, as policies spell it.
+pub(crate) struct Asked {
+    principal: EntityUid,
+    action: EntityUid,
+    resource: EntityUid,
+    /// The server behind a tool that is the resource.
+    server: Option<EntityUid>,
+}
+
+impl Asked {
+    pub(crate) fn new(vocabulary: &Vocabulary, facts: &Facts) -> Self {
+        let (resource, server) = match &facts.resource {
+            Resource::Tool(tool, server) => (
+                uid(&vocabulary.tool, tool),
+                Some(uid(&vocabulary.server, server)),
+            ),
+            Resource::Server(server) => (uid(&vocabulary.server, server), None),
+            Resource::Endpoint(endpoint) => (uid(&vocabulary.endpoint, endpoint), None),
+        };
+        Self {
+            principal: uid(&vocabulary.task, &facts.who.task.to_string()),
+            action: uid(&vocabulary.action, facts.action.as_str()),
+            resource,
+            server,
+        }
+    }
+
+    /// Returns the request with this context.
+    pub(crate) fn with(&self, context: Context) -> Option<Request> {
+        Request::new(
+            self.principal.clone(),
+            self.action.clone(),
+            self.resource.clone(),
+            context,
+            // Built in code to fit the schema, which a test checks: a check at every act would double the cost.
+            None,
+        )
+        .ok()
     }
 }
 
@@ -266,23 +318,7 @@ fn add<K: Eq + Hash>(
     key: K,
     policy: &Policy,
 ) -> Result<(), PolicyProblem> {
-    slices.entry(key).or_default().add(policy)
-}
-
-fn readings(policies: [&[(Policy, Rule)]; 2]) -> Readings {
-    let reading = |word| match policies
-        .iter()
-        .copied()
-        .flatten()
-        .any(|(it, _)| mentions(it, word))
-    {
-        true => Reading::Read,
-        false => Reading::Unread,
-    };
-    Readings {
-        time: reading("now"),
-        calls_left: reading("calls_left"),
-    }
+    slices.entry(key).or_insert_with(Slice::new).add(policy)
 }
 
 fn matching(policy: &Policy, groups: &Entities, vocabulary: &Vocabulary) -> Vec<ActAction> {

@@ -8,18 +8,29 @@
 use cedar_policy::{Effect, Policy, PolicyId, PolicySet, PrincipalConstraint, ResourceConstraint};
 use serde_json::{Value, json};
 
-use crate::PolicyProblem;
+use crate::{PolicyProblem, contexts::Sight};
 
 /// Policies that are evaluated together.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Slice {
     /// All of them, one by one.
     pub(crate) whole: PolicySet,
     /// The same with a screen in place of those that only forbid; none when it would save nothing.
     pub(crate) screened: Option<PolicySet>,
+    /// What they see of an act.
+    pub(crate) sight: Sight,
 }
 
 impl Slice {
+    /// Makes one without policies.
+    pub(crate) fn new() -> Self {
+        Self {
+            whole: PolicySet::new(),
+            screened: None,
+            sight: Sight::Lasting,
+        }
+    }
+
     /// Adds a policy; the screen is made at the end.
     pub(crate) fn add(&mut self, policy: &Policy) -> Result<(), PolicyProblem> {
         self.whole
@@ -27,8 +38,9 @@ impl Slice {
             .map_err(|it| PolicyProblem::inside(&it))
     }
 
-    /// Makes the screen.
-    pub(crate) fn screen(&mut self) -> Result<(), PolicyProblem> {
+    /// Makes the screen and learns what is seen, once all policies are there.
+    pub(crate) fn finish(&mut self) -> Result<(), PolicyProblem> {
+        self.sight = Sight::of(self.whole.policies());
         let mut rest = PolicySet::new();
         let mut clear = Vec::new();
         for policy in self.whole.policies() {
@@ -60,19 +72,6 @@ impl Slice {
 /// Says whether `id` is a screen's: no policy has such a name.
 pub(crate) fn is_screen(id: &PolicyId) -> bool {
     AsRef::<str>::as_ref(id) == SCREEN
-}
-
-/// Says whether `policy` reads an attribute called `word`.
-pub(crate) fn mentions(policy: &Policy, word: &str) -> bool {
-    fn holds(json: &Value, word: &str) -> bool {
-        match json {
-            Value::String(text) => text == word,
-            Value::Array(items) => items.iter().any(|it| holds(it, word)),
-            Value::Object(members) => members.values().any(|it| holds(it, word)),
-            Value::Null | Value::Bool(_) | Value::Number(_) => false,
-        }
-    }
-    policy.to_json().map_or(true, |it| holds(&it, word))
 }
 
 /// Returns the condition under which `policy` does not forbid, for a policy that forbids whatever its scope could
@@ -131,25 +130,6 @@ mod tests {
     use std::str::FromStr;
 
     use super::*;
-
-    #[test]
-    fn a_word_is_found_however_it_is_spelled() {
-        let check = |text: &str, expected: bool| {
-            let set = PolicySet::from_str(text).unwrap();
-            let policy = set.policies().next().unwrap();
-            assert_eq!(mentions(policy, "now"), expected, "{text}");
-        };
-        let forbid =
-            |body: &str| format!("forbid (principal, action, resource) when {{ {body} }};");
-        check(&forbid("context.now < datetime(\"2027-01-01\")"), true);
-        check(
-            &forbid("context[\"n\\u{6f}w\"] < datetime(\"2027-01-01\")"),
-            true,
-        );
-        check(&forbid("context has now"), true);
-        check(&forbid("context.nowhere"), false);
-        check(&forbid("context.task == \"nowadays\""), false);
-    }
 
     #[test]
     fn only_what_forbids_whatever_its_scope_is_joined() {

@@ -11,7 +11,9 @@ use proptest::prelude::*;
 
 use super::world::{EXPIRES, STARTED, World, approval, call, labels, server, told, tool};
 use crate::{
-    ApprovalState, Decision, Replay, Standing, charge, decide,
+    ApprovalState, Decision, Replay, Standing, charge,
+    contexts::{Sight, context},
+    decide,
     facts::{Facts, WORDS},
     gather::gather,
     judge::{Verdict, judge, judge_again},
@@ -197,13 +199,10 @@ proptest! {
     fn slices_say_what_the_whole_says(world in world()) {
         world.ask(|asked| {
             let facts = gather(&asked.request());
-            let (request, server) = crate::judge::cedar_request(asked.book, &facts).unwrap();
-            let findings = asked.book.acts.evaluate(
-                facts.action,
-                &request,
-                server.as_ref(),
-                &asked.scope.entities,
-            );
+            let (rules, vocabulary) = (&asked.book.acts, &asked.book.vocabulary);
+            let findings = rules.evaluate(vocabulary, &facts, &asked.scope.entities).unwrap();
+            let request = crate::rules::Asked::new(vocabulary, &facts);
+            let request = request.with(context(&facts, &Sight::everything()).unwrap()).unwrap();
             let whole = asked.book.acts.everything();
             let response = cedar_policy::Authorizer::new()
                 .is_authorized(&request, &whole, &asked.scope.entities);

@@ -20,7 +20,7 @@ use crate::{
     Decision, PartAsk, PartProblem, PolicyBook, Tried, TryOut, authorization_details,
     authorization_details_in_first_form, check_parameters,
     constraints::{BROKEN_MAX, QUOTE_MAX},
-    contexts::{CONTEXTS_MAX, Contexts, Readings, context},
+    contexts::{CONTEXTS_MAX, Contexts, Sight, context},
     gather::{asked::HOST_BYTES_MAX, gather},
     rules::RULES_NAMED_MAX,
     schemas::exceeds_maximum,
@@ -344,13 +344,13 @@ fn a_part_ends_at_its_maxima() {
 fn contexts_are_kept_up_to_their_maximum() {
     let world = World::with(|_| {});
     world.ask(|asked| {
-        let contexts = Contexts::new(Readings::NOTHING);
+        let contexts = Contexts::default();
         let mut facts = gather(&asked.request());
         for number in 1..=CONTEXTS_MAX {
             facts.labels = labels(&[&format!("label-{number}")]);
             for _ in 0..2 {
-                let kept = contexts.of(&facts).unwrap();
-                let fresh = context(&facts, Readings::NOTHING).unwrap();
+                let kept = contexts.of(&facts, &Sight::Lasting).unwrap();
+                let fresh = context(&facts, &Sight::Lasting).unwrap();
                 assert_eq!(
                     kept.to_json_value().unwrap(),
                     fresh.to_json_value().unwrap()
@@ -359,13 +359,14 @@ fn contexts_are_kept_up_to_their_maximum() {
             assert_eq!(contexts.count(), number);
         }
         facts.labels = labels(&["one-beyond"]);
-        contexts.of(&facts).unwrap();
+        contexts.of(&facts, &Sight::Lasting).unwrap();
         assert_eq!(contexts.count(), 1);
         // What differs from act to act is shown as it is, and nothing is kept.
-        let contexts = Contexts::new(Readings::EVERYTHING);
+        let contexts = Contexts::default();
         for left in [2, 1] {
             facts.calls_left = left;
-            let context = contexts.of(&facts).unwrap().to_json_value().unwrap();
+            let context = contexts.of(&facts, &Sight::everything()).unwrap();
+            let context = context.to_json_value().unwrap();
             assert_eq!(context.get("calls_left").unwrap(), left);
         }
         assert_eq!(contexts.count(), 0);

@@ -14,21 +14,19 @@ use super::world::{EXPIRES, World, call, compile, json, labels, operation, serve
 use crate::{
     Decision, Offering, Standing, TaskScope,
     book::ACTS_SCHEMA,
-    contexts::{Readings, context},
+    contexts::{Sight, context},
     gather::gather,
-    judge::request_with,
+    rules::Asked,
 };
 
 pub(super) fn check(name: &str, expected: &str, change: impl FnOnce(&mut World)) {
     let world = World::with(change);
     world.ask(|asked| {
         let facts = gather(&asked.request());
-        let (request, _) = request_with(
-            asked.book,
-            &facts,
-            context(&facts, Readings::EVERYTHING).unwrap(),
-        )
-        .unwrap();
+        let request = Asked::new(&asked.book.vocabulary, &facts);
+        let request = request
+            .with(context(&facts, &Sight::everything()).unwrap())
+            .unwrap();
         let schema = Schema::from_str(ACTS_SCHEMA).unwrap();
         let known = request.action().unwrap();
         CedarRequest::new(
