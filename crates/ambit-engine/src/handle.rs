@@ -15,7 +15,7 @@ use ambit_core::{
 };
 use ambit_identity::InstanceCaller;
 use ambit_policy::{Decision, Epochs, Offering, Permit, PolicyBook, Standing};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::oneshot;
 
 use self::ask::{Ask, Drafted, approved_form};
 pub(crate) use self::waiting::{Reply, Waiting};
@@ -24,6 +24,7 @@ use crate::{
     desk::{Desk, Settle, Turn},
     live::TaskRuntime,
     moment::Chance,
+    queue::Turns,
     quota::Writing,
     sequencer::Shared,
 };
@@ -32,7 +33,7 @@ use crate::{
 #[derive(Clone)]
 pub struct Handle {
     pub(crate) shared: Arc<Shared>,
-    turns: mpsc::Sender<Turn>,
+    turns: Turns,
 }
 
 /// The answer to an agent. Whatever it is, it is written down.
@@ -87,7 +88,7 @@ pub struct Offer {
 }
 
 impl Handle {
-    pub(crate) const fn new(shared: Arc<Shared>, turns: mpsc::Sender<Turn>) -> Self {
+    pub(crate) const fn new(shared: Arc<Shared>, turns: Turns) -> Self {
         Self { shared, turns }
     }
 
@@ -518,7 +519,7 @@ impl Handle {
             let _ = desk.write(body);
             Box::new(|_| ())
         });
-        let _ = self.turns.try_send(turn);
+        self.turns.try_later(turn);
     }
 
     /// Hands a turn to the sequencer and waits until its batch is durable.

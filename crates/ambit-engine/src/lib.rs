@@ -17,6 +17,7 @@ mod govern;
 mod handle;
 mod live;
 mod moment;
+mod queue;
 mod quota;
 mod rebuild;
 mod sequencer;

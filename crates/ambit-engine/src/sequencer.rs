@@ -9,14 +9,6 @@ use std::{
     },
 };
 
-use ambit_audit::{Attachment, Batch, Committed, Durable, Log, Space};
-use ambit_core::{
-    Timestamp, TrustDomain,
-    limits::{BATCH_RECORDS_MAX, CLOCK_JUMP_MAX},
-    record::Body,
-};
-use tokio::sync::mpsc;
-
 pub(crate) use self::setup::unknown;
 pub use self::setup::{CompileEstate, Setup, SetupError};
 use crate::{
@@ -24,7 +16,14 @@ use crate::{
     desk::{Desk, Settle, Turn},
     doors::Flights,
     live::Live,
+    queue::{Next, Queue},
     quota::Quotas,
+};
+use ambit_audit::{Attachment, Batch, Committed, Durable, Log, Space};
+use ambit_core::{
+    Timestamp, TrustDomain,
+    limits::{BATCH_RECORDS_MAX, CLOCK_JUMP_MAX, RECORDS_ASIDE_MAX},
+    record::Body,
 };
 
 /// After how many records the digest of the folded state is written down.
@@ -36,7 +35,7 @@ const TURN_RECORDS_MAX: usize = 8;
 /// The one writer. It runs on a thread of its own, or step by step in a simulator.
 pub struct Sequencer<D> {
     log: Log<D>,
-    queue: mpsc::Receiver<Turn>,
+    queue: Queue,
     shared: Arc<Shared>,
     digest_due_at: u64,
     digest_every_records: u64,
@@ -81,8 +80,13 @@ impl<D: Durable> Sequencer<D> {
 
     /// Takes turns until all handles are gone. Blocks; wants a thread of its own.
     pub fn run(mut self) {
-        while let Some(first) = self.queue.blocking_recv() {
-            self.batch(first, BATCH_RECORDS_MAX);
+        loop {
+            match self.queue.wait() {
+                Next::Awaited(first) => self.batch(Some(first), BATCH_RECORDS_MAX),
+                Next::Aside => self.batch(None, BATCH_RECORDS_MAX),
+                Next::Idle => {}
+                Next::Over => return,
+            }
         }
     }
 
@@ -94,18 +98,19 @@ impl<D: Durable> Sequencer<D> {
     /// Takes at most `turns` of what waits now, as when the others had come a moment later: for simulators. At least one
     /// is taken when one waits.
     pub fn step_of(&mut self, turns: usize) -> Step {
-        match self.queue.try_recv() {
-            Ok(first) => {
-                self.batch(first, turns.min(BATCH_RECORDS_MAX));
-                Step::Taken
-            }
-            Err(mpsc::error::TryRecvError::Empty) => Step::Idle,
-            Err(mpsc::error::TryRecvError::Disconnected) => Step::Over,
-        }
+        let first = match self.queue.next() {
+            Next::Awaited(first) => Some(first),
+            Next::Aside => None,
+            Next::Idle => return Step::Idle,
+            Next::Over => return Step::Over,
+        };
+        self.batch(first, turns.min(BATCH_RECORDS_MAX));
+        Step::Taken
     }
 
-    /// Takes `first` and what waits behind it, at most `turns_max` in all, makes it durable, and tells everybody.
-    fn batch(&mut self, first: Turn, turns_max: usize) {
+    /// Takes `first` and what waits behind it, at most `turns_max` in all, with what nobody waits for, makes it durable,
+    /// and tells everybody.
+    fn batch(&mut self, first: Option<Turn>, turns_max: usize) {
         let mut settles = Vec::new();
         let result = match self.begin() {
             Ok(batch) => {
@@ -115,6 +120,9 @@ impl<D: Durable> Sequencer<D> {
             Err(error) => {
                 // Whoever waits for the turn hears that its reply is gone, and finds the trouble.
                 self.shared.set_trouble(Some(error));
+                if self.shared.running().is_err() {
+                    drop(self.queue.take_aside());
+                }
                 return drop(first);
             }
         };
@@ -139,7 +147,7 @@ impl<D: Durable> Sequencer<D> {
     fn fill(
         &mut self,
         mut batch: Batch,
-        turns: (Turn, usize),
+        turns: (Option<Turn>, usize),
         settles: &mut Vec<Settle>,
     ) -> Result<Option<Committed>, EngineError> {
         let (rows, attachments) =
@@ -162,7 +170,7 @@ impl<D: Durable> Sequencer<D> {
     fn take_turns(
         &mut self,
         batch: &mut Batch,
-        (first, turns_max): (Turn, usize),
+        (mut next, turns_max): (Option<Turn>, usize),
         settles: &mut Vec<Settle>,
     ) -> Result<(Vec<ambit_audit::RowChange>, Vec<Attachment>), EngineError> {
         let mut live = self.shared.write()?;
@@ -172,12 +180,23 @@ impl<D: Durable> Sequencer<D> {
             desk.write(Body::StateDigest { digest })?;
             self.digest_due_at = next_digest(self.log.size(), self.digest_every_records);
         }
-        settles.push(first(&mut desk));
-        while desk.written() + TURN_RECORDS_MAX <= BATCH_RECORDS_MAX
-            && settles.len() < turns_max
-            && let Ok(turn) = self.queue.try_recv()
-        {
+        let mut taken = 0;
+        loop {
+            // What nobody waits for stands before every turn that was handed over after it.
+            for turn in self.queue.take_aside() {
+                settles.push(turn(&mut desk));
+            }
+            let Some(turn) = next else {
+                break;
+            };
             settles.push(turn(&mut desk));
+            taken += 1;
+            let has_room =
+                desk.written() + TURN_RECORDS_MAX + RECORDS_ASIDE_MAX <= BATCH_RECORDS_MAX;
+            if !has_room || taken >= turns_max {
+                break;
+            }
+            next = self.queue.awaited();
         }
         let attachments = desk.finish()?;
         Ok((live.state.take_rows(), attachments))

@@ -10,7 +10,7 @@ use std::{
 use ambit_audit::Committed;
 use tokio::sync::{mpsc, oneshot};
 
-use crate::{EngineError, desk::Turn, sequencer::Shared};
+use crate::{EngineError, desk::Turn, queue::Turns, sequencer::Shared};
 
 /// What a turn says once its batch is durable, or known to have failed.
 pub(crate) type Reply<T> = Box<dyn FnOnce(Result<Option<&Committed>, EngineError>) -> T + Send>;
@@ -18,20 +18,21 @@ pub(crate) type Reply<T> = Box<dyn FnOnce(Result<Option<&Committed>, EngineError
 /// A turn that has not been handed over yet. Awaiting it hands it over and waits for the answer.
 #[must_use = "a turn that is not awaited is never taken"]
 pub(crate) struct Waiting<T> {
-    pub(super) turns: mpsc::Sender<Turn>,
+    pub(super) turns: Turns,
     pub(super) turn: Option<Turn>,
     pub(super) answer: oneshot::Receiver<T>,
     pub(super) shared: Arc<Shared>,
 }
 
 impl<T: Send + 'static> Waiting<T> {
-    /// Hands the turn over and does not wait for its answer. Waits while the queue is full: outcomes are not lost.
+    /// Hands the turn over, which writes one record, and does not wait for its answer. Waits while there is no room:
+    /// outcomes are not lost.
     pub(crate) async fn queued(mut self) -> Result<(), EngineError> {
         let Some(turn) = self.turn.take() else {
             return Ok(());
         };
         self.turns
-            .send(turn)
+            .later(turn)
             .await
             .map_err(|_| self.shared.trouble())
     }

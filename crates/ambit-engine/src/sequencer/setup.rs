@@ -12,12 +12,11 @@ use ambit_core::{
     act::Target,
     claim::ClaimStanding,
     json,
-    limits::{BATCH_RECORDS_MAX, RUNNER_RETURN_MAX, SEQUENCER_QUEUE_MAX},
+    limits::{BATCH_RECORDS_MAX, RUNNER_RETURN_MAX},
     record::{Body, Performed, Status},
     task::{Contained, Task, TaskState},
 };
 use ambit_policy::{PartAsk, PolicyBook};
-use tokio::sync::mpsc;
 
 use super::{STATE_DIGEST_EVERY_RECORDS, Sequencer, Shared, next_digest};
 use crate::{
@@ -27,6 +26,7 @@ use crate::{
     desk::Desk,
     doors::Flights,
     live::{Live, TaskRuntime},
+    queue::queue,
     quota::Quotas,
 };
 
@@ -127,7 +127,7 @@ impl<D: Durable> Setup<D> {
         let mut log = Log::open(self.durable, self.log_key, self.origin.clone(), resume)?;
         // A halt of any length is no jump of the clock: somebody started the program.
         log.accept_gap(now);
-        let (turns, queue) = mpsc::channel(SEQUENCER_QUEUE_MAX);
+        let (turns, queue) = queue();
         let shared = Arc::new(Shared {
             live: RwLock::new(live),
             stopped: OnceLock::new(),

@@ -9,7 +9,7 @@ use ambit_core::{
 use ambit_engine::{Answer, Ender, EngineError};
 use ambit_testkit::{World, office};
 
-use crate::support::{arguments, ask, done, id, pass, refund, tick};
+use crate::support::{arguments, ask, done, id, pass, refund, tick, whole_effect};
 
 /// Asks for one call under a fresh task.
 #[track_caller]
@@ -63,6 +63,27 @@ fn an_act_leaves_its_decision_before_and_its_outcome_after() {
         "no argument stands in the log in clear"
     );
     assert!(text.contains(&started.task.id.to_string()));
+}
+
+/// Nobody waits for an outcome, so it goes with the next turn: before it.
+#[test]
+fn an_outcome_stands_before_whatever_was_asked_after_it() {
+    let mut world = World::new(office(&[]), 1);
+    let (_, caller) = world.start();
+    let first = pass(&mut world, &caller, "get_ticket", id("T-1"));
+    let before = world.records().len();
+    let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+    let (handle, moment) = (world.handle.clone(), world.clock.moment());
+    let mut ended = Box::pin(async move { handle.performed(first, whole_effect(), moment).await });
+    assert!(ended.as_mut().poll(&mut context).is_ready(), "nobody waits");
+    assert_eq!(world.records().len(), before);
+    assert_eq!(ask(&mut world, &caller, "get_ticket", id("T-2")), "allow");
+    let after = world.records().split_off(before);
+    let [ended, decided] = after.as_slice() else {
+        panic!("an outcome and a decision, not {after:?}")
+    };
+    assert!(matches!(ended.body, Body::Performed(_)));
+    assert!(matches!(decided.body, Body::Decided(_)));
 }
 
 #[test]

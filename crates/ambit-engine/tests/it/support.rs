@@ -61,10 +61,9 @@ pub(crate) fn pass(
         .expect("a fresh permit passes")
 }
 
-/// Ends an act as done.
-pub(crate) fn done(world: &mut World, passage: Passage) {
-    let (handle, moment) = (world.handle.clone(), world.clock.moment());
-    let effect = Effect {
+/// What an act did that is done.
+pub(crate) fn whole_effect() -> Effect {
+    Effect {
         status: Status::Done,
         took: Millis::new(3),
         sent_bytes: 10,
@@ -72,9 +71,14 @@ pub(crate) fn done(world: &mut World, passage: Passage) {
         labels: Labels::none(),
         result: Some(b"{}".to_vec()),
         failure: None,
-    };
+    }
+}
+
+/// Ends an act as done.
+pub(crate) fn done(world: &mut World, passage: Passage) {
+    let (handle, moment) = (world.handle.clone(), world.clock.moment());
     world
-        .run(async move { handle.performed(passage, effect, moment).await })
+        .run(async move { handle.performed(passage, whole_effect(), moment).await })
         .expect("written");
     world.settle();
 }
