@@ -10,7 +10,7 @@ use crate::step::{self, Step};
 /// How many seeds the simulator plays when no number is given.
 const SEEDS: u64 = 1000;
 
-/// Plays the simulator, the torn disk and the kills, in release.
+/// Plays the simulator, the torn disk and the kills, fast and with every check that can fail.
 ///
 /// # Errors
 /// When a promise was broken: the output names the seed.
@@ -49,7 +49,8 @@ fn test(package: &str, binary: &str, rounds: u64) -> Result<(), Failure> {
     let rounds = rounds.to_string();
     command
         .current_dir(root())
-        .args(["test", "--release", "-p", package, "--test", binary])
+        .args(["test", "--profile", "hunt", "-p", package])
+        .args(["--test", binary])
         .env("AMBIT_CRASH_SEEDS", &rounds)
         .env("AMBIT_CRASH_KILLS", &rounds);
     step::run(&mut command)

@@ -119,7 +119,7 @@ fn build(place: &Path) -> Result<PathBuf, Failure> {
     command
         .current_dir(root())
         .args(["build", "-p", "ambit-fuzz-driver", "--features"])
-        .args(["libfuzzer", "--profile", "fuzz", "--target", &host])
+        .args(["libfuzzer", "--profile", "hunt", "--target", &host])
         .arg("--target-dir")
         .arg(place)
         .env("RUSTFLAGS", COVERAGE.join(" "));
