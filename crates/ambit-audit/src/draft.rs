@@ -3,7 +3,7 @@
 use ambit_core::{
     Timestamp,
     json::Value,
-    limits::JSON_DEPTH_MAX,
+    limits::{JSON_DEPTH_MAX, LEAF_BYTES_MAX},
     record::{Body, Record, Recordable},
 };
 
@@ -15,6 +15,15 @@ pub struct Draft<T> {
     value: T,
     body: Body,
     text: Undated,
+}
+
+/// Whether a record fits into a leaf.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Fits {
+    /// It does.
+    Leaf,
+    /// It is too long for any.
+    Nowhere,
 }
 
 impl<T: Recordable> Draft<T> {
@@ -36,6 +45,14 @@ impl<T> Draft<T> {
     /// Returns the value.
     pub const fn value(&self) -> &T {
         &self.value
+    }
+
+    /// Says whether the log takes it.
+    pub fn fits(&self) -> Fits {
+        match self.text.bytes_max() <= LEAF_BYTES_MAX {
+            true => Fits::Leaf,
+            false => Fits::Nowhere,
+        }
     }
 
     /// Gives the draft up and returns the value.

@@ -67,6 +67,11 @@ impl Undated {
         Self { before, after }
     }
 
+    /// Returns how long the leaf is at most, whatever its time, in bytes.
+    pub(crate) fn bytes_max(&self) -> usize {
+        self.before.len() + TIME_BYTES_MAX + self.after.len()
+    }
+
     /// Returns the leaf of the time `at`.
     pub(crate) fn dated(self, at: Timestamp) -> Vec<u8> {
         let mut text = self.before;
@@ -75,6 +80,9 @@ impl Undated {
         text.into_bytes()
     }
 }
+
+/// A time is written in milliseconds.
+const TIME_BYTES_MAX: usize = 20;
 
 /// Returns the record of `leaf`. `encode` gives exactly `leaf` again.
 ///

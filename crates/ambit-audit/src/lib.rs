@@ -23,7 +23,7 @@ mod verify;
 
 pub use crate::{
     checkpoint::{Checkpoint, CheckpointError, KeyError, LogKey, VerifierKey},
-    draft::Draft,
+    draft::{Draft, Fits},
     durable::{Attachment, Commit, Durable, DurableError, RowChange, Space},
     edges::Edges,
     encoding::{DecodeError, decode, encode},

@@ -5,7 +5,7 @@ mod waiting;
 
 use std::{fmt, sync::Arc};
 
-use ambit_audit::{Draft, Recorded, Space};
+use ambit_audit::{Draft, Fits, Recorded, Space};
 use ambit_core::{
     ApprovalId, DecisionId, Digest, Reason, ServerName, SpiffeId, TaskId, Timestamp, ToolName,
     act::Act,
@@ -153,12 +153,19 @@ impl Handle {
                 .await;
         };
         let basis = snapshot.basis();
-        let answer = ask.judge(&book, &snapshot, act, moment.now)?;
-        if let Some(denied) = self.counted(caller, &answer, moment.now) {
-            return Ok(Answer::Denied(denied));
-        }
+        let action = act.action();
+        let mut answer = ask.judge(&book, &snapshot, act, moment.now)?;
         // Most of the work on a record is done here, beside others, and not in its turn.
-        let answer = Drafted::new(ask.kept(answer))?;
+        let answer = loop {
+            if let Some(denied) = self.counted(caller, &answer, moment.now) {
+                return Ok(Answer::Denied(denied));
+            }
+            let drafted = Drafted::new(ask.kept(answer))?;
+            match drafted.fits() {
+                Fits::Leaf => break drafted,
+                Fits::Nowhere => answer = ask.too_long(&book, action, moment.now),
+            }
+        };
         self.turn(move |desk| ask.settle(desk, answer, basis))
             .await?
     }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use ambit_audit::{Committed, Draft, Pending};
+use ambit_audit::{Committed, Draft, Fits, Pending};
 use ambit_core::{
     ApprovalId, DecisionId, Digest, Reason, Timestamp,
     act::Act,
@@ -232,8 +232,19 @@ impl Ask {
             Drafted::Hold(hold) => hold.value().act().clone(),
             Drafted::Deny(_) => return Ok(answer),
         };
+        let action = act.action();
         let answer = self.judge(&book, &snapshot, act, at)?;
-        Drafted::new(self.kept(answer))
+        let drafted = Drafted::new(self.kept(answer))?;
+        match drafted.fits() {
+            Fits::Leaf => Ok(drafted),
+            Fits::Nowhere => Drafted::new(self.too_long(&book, action, at)),
+        }
+    }
+
+    /// Refuses an act whose decision no record could hold: the labels of many tasks above are many.
+    pub(super) fn too_long(&mut self, book: &PolicyBook, action: &str, at: Timestamp) -> Decision {
+        self.sealed.blob = None;
+        self.deny(book, action, Reason::TooLarge, at)
     }
 
     /// An approval names the pins and credentials of its estate: under another one, the act is another act.
@@ -284,6 +295,15 @@ pub(super) enum Drafted {
 }
 
 impl Drafted {
+    /// Says whether the log takes it.
+    pub(super) fn fits(&self) -> Fits {
+        match self {
+            Self::Allow(it) => it.fits(),
+            Self::Hold(it) => it.fits(),
+            Self::Deny(it) => it.fits(),
+        }
+    }
+
     pub(super) fn new(answer: Decision) -> Result<Self, EngineError> {
         Ok(match answer {
             Decision::Allow(permit) => Self::Allow(Draft::new(permit)?),

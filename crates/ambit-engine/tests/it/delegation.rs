@@ -8,7 +8,8 @@ use ambit_core::{
     delegation::Delegation,
     json::{self, Value},
     limits::{
-        CHILDREN_PER_TASK_MAX, DELEGATION_DEPTH_MAX, DELEGATIONS_PER_TASK_MAX, SUBTREE_TASKS_MAX,
+        CHILDREN_PER_TASK_MAX, DELEGATION_DEPTH_MAX, DELEGATIONS_PER_TASK_MAX, LABELS_MAX,
+        SUBTREE_TASKS_MAX,
     },
     record::Body,
     task::{Contained, End, TaskState},
@@ -524,6 +525,31 @@ fn the_deepest_chain_ends_at_its_maximum() {
     );
     assert_eq!(code(beyond), Reason::DelegationTooDeep);
     assert_eq!(standing(&mut world, root.task.id).1, 1);
+    rebuilt_alike(&world, DELEGATION_DEPTH_MAX);
+}
+
+/// The facts of a decision name the labels of every task above: what can't be written down is refused, on the record.
+#[test]
+fn a_decision_that_no_record_could_hold_is_a_refusal() {
+    let mut estate = delegating_office(DELEGATION_DEPTH_MAX, &[]);
+    let long = |number: usize| format!("{number:02}{}", "x".repeat(61)).parse().unwrap();
+    let server = estate.servers.get_mut("tickets").unwrap();
+    let tool = server.tools.get_mut("get_ticket").unwrap();
+    tool.result_labels = ambit_core::Labels::new((0..LABELS_MAX).map(long)).unwrap();
+    let mut world = World::new(estate, 5);
+    let (root, a) = world.start();
+    let (mut task, mut caller) = (root.task.id, a.clone());
+    for hop in 0..DELEGATION_DEPTH_MAX {
+        let left = DELEGATION_DEPTH_MAX - hop - 1;
+        let (started, next) = child(&mut world, (task, &caller), ("helper", READ, left));
+        (task, caller) = (started.task.id, next);
+    }
+    assert_eq!(ask(&mut world, &caller, "get_ticket", id("T-1")), "allow");
+    for _ in 0..2 {
+        let answer = ask(&mut world, &caller, "get_ticket", id("T-1"));
+        assert_eq!(answer, "deny too_large");
+    }
+    assert_eq!(ask(&mut world, &a, "get_ticket", id("T-1")), "allow");
     rebuilt_alike(&world, DELEGATION_DEPTH_MAX);
 }
 
