@@ -39,7 +39,7 @@ pub use self::{
     passkeys::{Enrolled, NewPasskey, NoPasskey, OfferedEnrolment},
     reinstate::Reinstatement,
     revoke::RevocationReport,
-    tasks::{Applied, Ender, StartTask, Started, TaskSummary},
+    tasks::{Applied, EndedTask, Ender, StartTask, Started, TaskSummary},
 };
 use crate::{
     Denied, EngineError, Handle, Moment, Refusal, desk::Desk, moment::Chance, quota::Writing,

@@ -203,6 +203,7 @@ const SCHEMAS: &[Schema] = &[
         members: &[
             Member("task", Text, Always),
             Member("state", STATES, Always),
+            Member("below", Texts, Always),
         ],
     },
     Schema {

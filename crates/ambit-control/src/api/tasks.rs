@@ -9,7 +9,7 @@ use ambit_core::{
     json::Value,
     task::{Contained, End, Task, TaskState},
 };
-use ambit_engine::{Ender, Inspection, StartTask, Started, TaskSummary, Waits};
+use ambit_engine::{EndedTask, Ender, Inspection, StartTask, Started, TaskSummary, Waits};
 use ambit_identity::{Issuance, JoinToken, ProvedKey};
 use axum::extract::{Path, State};
 use base64::{Engine, engine::general_purpose::STANDARD};
@@ -367,10 +367,12 @@ pub(super) fn parsed<T: std::str::FromStr<Err: std::fmt::Display>>(
         .map_err(|error| Problem::invalid(format!("{error}")))
 }
 
-fn ended_value(task: &TaskSummary) -> Value {
+fn ended_value(ended: &EndedTask) -> Value {
+    let below = ended.below.iter().map(ToString::to_string);
     Value::object([
-        ("task", task.id.to_string().into()),
-        ("state", state(task.state).into()),
+        ("task", ended.task.id.to_string().into()),
+        ("state", state(ended.task.state).into()),
+        ("below", below.map(Value::from).collect()),
     ])
 }
 

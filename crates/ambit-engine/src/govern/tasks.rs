@@ -57,6 +57,15 @@ pub enum Ender<'a> {
     RunnerGone,
 }
 
+/// A task that was ended, and what ended with it.
+#[derive(Clone, Debug)]
+pub struct EndedTask {
+    /// The task.
+    pub task: TaskSummary,
+    /// Every task below it that was active, parents before their children.
+    pub below: Vec<TaskId>,
+}
+
 /// A task, as people see it.
 #[derive(Clone, Debug)]
 pub struct TaskSummary {
@@ -154,7 +163,7 @@ impl Handle {
         task: TaskId,
         end: End,
         moment: Moment,
-    ) -> Result<TaskSummary, Refusal> {
+    ) -> Result<EndedTask, Refusal> {
         let now = moment.now;
         match by {
             Ender::Person(caller) => {
@@ -168,9 +177,9 @@ impl Handle {
                     let by = Actor::Person(permit.warrant().by);
                     finish(desk, task, end, by)
                 };
-                let summary = self.govern(caller, moment, take).await?;
+                let ended = self.govern(caller, moment, take).await?;
                 self.cut(task, now).await;
-                Ok(summary)
+                Ok(ended)
             }
             Ender::Instance(caller) => {
                 self.end_without_warrant(task, end, Actor::Instance(caller.instance()), now)
@@ -276,7 +285,7 @@ impl Handle {
         end: End,
         by: Actor,
         now: Timestamp,
-    ) -> Result<TaskSummary, Refusal> {
+    ) -> Result<EndedTask, Refusal> {
         let ended = self.turn(move |desk| {
             let own = match by {
                 Actor::Instance(instance) => {
@@ -292,9 +301,9 @@ impl Handle {
             };
             Box::new(move |committed| committed.map_err(Refusal::Failed).and(result))
         });
-        let summary = ended.await??;
+        let ended = ended.await??;
         self.cut(task, now).await;
-        Ok(summary)
+        Ok(ended)
     }
 
     /// Cuts what the ended task has under way and waits until the doors have let go.
@@ -444,7 +453,7 @@ pub(super) fn touched(
     Ok((entry.task.subject, template))
 }
 
-fn finish(desk: &mut Desk<'_>, task: TaskId, end: End, by: Actor) -> Result<TaskSummary, Refusal> {
+fn finish(desk: &mut Desk<'_>, task: TaskId, end: End, by: Actor) -> Result<EndedTask, Refusal> {
     let at = desk.at();
     let entry = desk
         .live
@@ -460,17 +469,20 @@ fn finish(desk: &mut Desk<'_>, task: TaskId, end: End, by: Actor) -> Result<Task
     // What ends after its time has expired, whoever says so.
     let late = entry.state.standing(entry.task.expires_at, at) != TaskState::Active;
     let end = if late { End::Expired } else { end };
+    let state = &desk.live.state;
+    let is_active = |it: &TaskId| state.task(*it).map(|it| it.state) == Some(TaskState::Active);
+    let below = state.below(task).into_iter().filter(is_active).collect();
     desk.write(Body::TaskEnded { task, end, by })?;
     let entry = desk
         .live
         .state
         .task(task)
         .ok_or_else(|| Refusal::not_found(task))?;
-    Ok(summary(
-        entry,
-        desk.live.runtime.get(&task).map(|it| it.task.as_ref()),
-        at,
-    ))
+    let whole = desk.live.runtime.get(&task).map(|it| it.task.as_ref());
+    Ok(EndedTask {
+        task: summary(entry, whole, at),
+        below,
+    })
 }
 
 /// Returns the task as people see it as of `now`.

@@ -301,12 +301,12 @@ fn every_end_above_ends_what_is_below() {
                 world.clock.moment(),
             );
             let task = root.task.id;
-            world
-                .run(async move {
-                    let by = Ender::Person(&ana);
-                    handle.end_task(by, task, end, moment).await
-                })
-                .expect("ended");
+            let ended = world.run(async move {
+                let by = Ender::Person(&ana);
+                handle.end_task(by, task, end, moment).await
+            });
+            let below = ended.expect("ended").below;
+            assert_eq!(below, [middle.task.id, last.task.id]);
         }
         world.settle();
         for task in [middle.task.id, last.task.id] {

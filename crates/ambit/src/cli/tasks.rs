@@ -247,7 +247,12 @@ pub(crate) async fn task(session: &Session, command: TaskCommand) -> Result<(), 
             let body = Value::object([("end", Value::from(end))]);
             let path = format!("/v1/tasks/{}/end", segment(&task));
             let answer = client.post(&path, &body).await?;
-            let text = format!("{} is {}", cell(&answer, "task"), cell(&answer, "state"));
+            let mut text = format!("{} is {}", cell(&answer, "task"), cell(&answer, "state"));
+            let below = answer.get("below").and_then(Value::as_array);
+            for task in below.into_iter().flatten().filter_map(Value::as_str) {
+                text.push_str("\nended with it: ");
+                text.push_str(task);
+            }
             session.output.thing(&answer, &text)
         }
     }
