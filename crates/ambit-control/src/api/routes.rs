@@ -15,7 +15,7 @@ use crate::{oauth, people::SignIns};
 
 use super::{
     Shared, authority, delegations, device, idempotency::once, join, logins::by_login, operations,
-    pages, people, presence, problem::Problem, published, tasks,
+    pages, passkeys, people, presence, problem::Problem, published, tasks,
 };
 
 /// One route.
@@ -262,6 +262,50 @@ const OTHERS: &[Route] = &[
         request: None,
         answer: "text/html",
         handler: || post(people::sign_out),
+    },
+    Route {
+        name: "sign_in_with_passkey",
+        door: Door::Public,
+        method: "POST",
+        path: "/sign-in/passkey",
+        asks: Asks::WhoItIs,
+        summary: "Takes the browser's answer by a passkey and opens a session of this browser (WebAuthn).",
+        request: None,
+        answer: "text/html",
+        handler: || post(passkeys::sign_in),
+    },
+    Route {
+        name: "enrolment_page",
+        door: Door::Public,
+        method: "GET",
+        path: "/enroll",
+        asks: Asks::WhoItIs,
+        summary: "Shows whoever has the link of an enrolment for whom it is.",
+        request: None,
+        answer: "text/html",
+        handler: || get(passkeys::enrol_page),
+    },
+    Route {
+        name: "enrol",
+        door: Door::Public,
+        method: "POST",
+        path: "/enroll",
+        asks: Asks::WhoItIs,
+        summary: "Registers a passkey and spends the link.",
+        request: None,
+        answer: "text/html",
+        handler: || post(passkeys::enrol),
+    },
+    Route {
+        name: "passkey_script",
+        door: Door::Public,
+        method: "GET",
+        path: "/passkey.js",
+        asks: Asks::Nothing,
+        summary: "The script that asks the browser for a passkey.",
+        request: None,
+        answer: "text/javascript",
+        handler: || get(passkeys::script),
     },
     Route {
         name: "device_page",

@@ -141,6 +141,6 @@ fn check_sign_ins(control: &Control) -> Result<(), OAuthError> {
         SignIns::Nowhere => Err(OAuthError::unavailable(
             "people do not sign in at this server; write `[sign_in]` in ambit.toml",
         )),
-        SignIns::At(_) => Ok(()),
+        SignIns::At(_) | SignIns::WithPasskeys(_) => Ok(()),
     }
 }

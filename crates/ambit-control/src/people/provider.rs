@@ -10,6 +10,7 @@ use ambit_engine::{EngineError, NoPasskey, Refusal};
 use ambit_identity::{
     IdentityError,
     jose::{JoseError, JwkSet},
+    passkey::PasskeyError,
     sign_in::{Flow, FlowError},
     token::id_token::{IdTokenIssuer, SignIn},
 };
@@ -126,6 +127,12 @@ pub enum SignInError {
     /// The passkey is not of anybody, or does not hold.
     #[error(transparent)]
     Passkey(#[from] NoPasskey),
+    /// The browser's answer does not hold.
+    #[error(transparent)]
+    Answer(#[from] PasskeyError),
+    /// Nobody signs in with passkeys here.
+    #[error("nobody signs in with a passkey at this server")]
+    NoPasskeys,
     /// What the person asked for was not done.
     #[error(transparent)]
     Refused(Refusal),

@@ -184,8 +184,13 @@ pub(crate) fn join(
 
 /// Returns where people sign in on the public port.
 fn sign_ins(public: Option<PublicSide<'_>>, secrets: &Secrets, fetcher: &Fetcher) -> SignIns {
-    let Some((url, _, Some(config))) = public else {
+    let Some((url, _, config)) = public else {
         return SignIns::Nowhere;
+    };
+    let Some(config) = config else {
+        // Passkeys are bound to a host's name: where the port has none, people come by the local socket alone.
+        let party = ambit_identity::passkey::RelyingParty::of(url.as_str());
+        return party.map_or(SignIns::Nowhere, SignIns::WithPasskeys);
     };
     SignIns::At(Arc::new(Provider::new(ProviderConfig {
         issuer: config.issuer.clone(),
