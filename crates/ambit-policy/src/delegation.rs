@@ -156,7 +156,9 @@ pub enum DelegationDecision {
 /// Evidence that one step of a delegation may be taken.
 ///
 /// ```compile_fail,E0451
-/// let forged = ambit_policy::DelegationPermit { rules: Vec::new() };
+/// let forged = ambit_policy::DelegationPermit {
+///     decision: todo!(), by: todo!(), rules: Vec::new(), facts: todo!(),
+/// };
 /// ```
 /// ```compile_fail,E0599
 /// fn twice(permit: ambit_policy::DelegationPermit) { let _copy = permit.clone(); }

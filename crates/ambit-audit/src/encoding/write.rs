@@ -114,13 +114,10 @@ fn tasks(body: &Body) -> (&'static str, Members<'_>) {
                 .text("certificate", certificate)
                 .add("expires_at", time(*expires_at)),
         ),
-        Body::TaskEnded { task, end, by } => (
-            kind::TASK_ENDED,
-            members()
-                .text("task", task)
-                .add("end", end.as_str())
-                .add("by", actor(*by)),
-        ),
+        Body::TaskEnded { task, end, by } => {
+            let members = members().text("task", task).add("end", end.as_str());
+            (kind::TASK_ENDED, members.add("by", actor(*by)))
+        }
         Body::Decided(it) => (kind::DECIDED, decided(it)),
         Body::Performed(it) => (kind::PERFORMED, performed(it)),
         Body::ApprovalDecided {
@@ -129,15 +126,13 @@ fn tasks(body: &Body) -> (&'static str, Members<'_>) {
             verdict,
             reason,
             warrant,
-        } => (
-            kind::APPROVAL_DECIDED,
-            members()
-                .text("approval", approval)
-                .text("task", task)
-                .add("verdict", verdict.as_str())
-                .maybe("reason", reason.as_ref().map(sealed))
-                .add("warrant", self::warrant(warrant)),
-        ),
+        } => {
+            let said = members().text("approval", approval).text("task", task);
+            let said = said.add("verdict", verdict.as_str());
+            let said = said.maybe("reason", reason.as_ref().map(sealed));
+            let said = said.add("warrant", self::warrant(warrant));
+            (kind::APPROVAL_DECIDED, said)
+        }
         Body::LogOpened { .. }
         | Body::PersonKnown { .. }
         | Body::EstateApplied { .. }
@@ -194,13 +189,11 @@ fn revocations(body: &Body) -> (&'static str, Members<'_>) {
             revocation,
             target,
             leaf,
-        } => (
-            kind::REVOCATION_CARRIED,
-            members()
-                .text("revocation", revocation)
-                .add("target", self::target(target))
-                .add("leaf", *leaf),
-        ),
+        } => {
+            let members = members().text("revocation", revocation);
+            let members = members.add("target", self::target(target));
+            (kind::REVOCATION_CARRIED, members.add("leaf", *leaf))
+        }
         Body::RevocationEffective {
             revocation,
             crossed,

@@ -4,12 +4,12 @@ use std::sync::Arc;
 
 use ambit_core::{ApprovalId, Timestamp, json::Value, record::Verdict};
 use ambit_engine::{ApprovalStanding, ApprovalSummary, Counts, Inspection};
-use axum::extract::{Path, Query, State};
+use axum::extract::{Path, State};
 use serde::Deserialize;
 
 use super::{
     Control, Shared,
-    body::{Answer, Json},
+    body::{Answer, Asked, Json},
     caller::{Onlooker, Person},
     problem::Problem,
     tasks::parsed,
@@ -43,7 +43,7 @@ enum VerdictWord {
 pub(super) async fn list(
     State(shared): State<Arc<Shared>>,
     Onlooker(inspection): Onlooker,
-    Query(asked): Query<ListAsk>,
+    Asked(asked): Asked<ListAsk>,
 ) -> Result<Answer, Problem> {
     let handle = &shared.control.handle;
     let mut approvals = Vec::new();

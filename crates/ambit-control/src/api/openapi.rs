@@ -99,7 +99,9 @@ fn speaks_oauth(route: &Route) -> bool {
 }
 
 fn refusal(route: &Route) -> Value {
-    if matches!(route.asks, Asks::WhoItIs) || route.path == "/oauth/consent" {
+    // A browser shows whatever comes back to a person.
+    let is_page = route.answer == "text/html" && route.asks != Asks::Nothing;
+    if is_page || matches!(route.asks, Asks::WhoItIs) {
         return json!({
             "description": "It was not done: a page says why, and what to do.",
             "content": { "text/html": { "schema": { "type": "string" } } },

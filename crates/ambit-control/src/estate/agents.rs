@@ -165,15 +165,8 @@ pub(super) fn parse_endpoint(text: &str) -> Option<Endpoint> {
 
 /// Reads `[[workload]]`: how a process of this machine proves to be a run of the agent.
 fn workloads_of(field: &Field<'_>) -> Option<Vec<Workload>> {
-    let items = field.items()?;
-    if items.len() > WORKLOADS_MAX {
-        field.problem(format!(
-            "an agent has at most {WORKLOADS_MAX} registrations of workloads"
-        ));
-        return None;
-    }
-    let read: Vec<Option<Workload>> = items.iter().map(workload).collect();
-    let mut workloads = read.into_iter().collect::<Option<Vec<_>>>()?;
+    let mut workloads =
+        field.registrations(WORKLOADS_MAX, "registrations of workloads", workload)?;
     workloads.sort();
     workloads.dedup();
     Some(workloads)

@@ -314,6 +314,22 @@ impl<'a> Field<'a> {
         Some(items.iter().map(item).collect())
     }
 
+    /// Reads the agent's registrations, at most `max` of them; every mistake in any of them is told.
+    pub(super) fn registrations<T>(
+        &self,
+        max: usize,
+        what: &str,
+        read: impl Fn(&Self) -> Option<T>,
+    ) -> Option<Vec<T>> {
+        let items = self.items()?;
+        if items.len() > max {
+            self.problem(format!("an agent has at most {max} {what}"));
+            return None;
+        }
+        let all: Vec<Option<T>> = items.iter().map(read).collect();
+        all.into_iter().collect()
+    }
+
     /// Returns the labels of the list.
     pub(super) fn labels(&self) -> Option<Labels> {
         let labels: Vec<Label> = self.items()?.iter().filter_map(Self::parsed).collect();

@@ -193,13 +193,7 @@ pub(super) fn registrations(
     field: &Field<'_>,
     known: &BTreeSet<&str>,
 ) -> Option<Vec<SvidRegistration>> {
-    let items = field.items()?;
-    if items.len() > SVIDS_MAX {
-        field.problem(format!("an agent has at most {SVIDS_MAX} `[[svid]]`"));
-        return None;
-    }
-    let read: Vec<Option<_>> = items.iter().map(|it| registration(it, known)).collect();
-    read.into_iter().collect()
+    field.registrations(SVIDS_MAX, "`[[svid]]`", |it| registration(it, known))
 }
 
 fn registration(field: &Field<'_>, known: &BTreeSet<&str>) -> Option<SvidRegistration> {

@@ -106,13 +106,7 @@ pub(super) fn registrations(
     field: &Field<'_>,
     known: &BTreeSet<&str>,
 ) -> Option<Vec<TokenRegistration>> {
-    let items = field.items()?;
-    if items.len() > TOKENS_MAX {
-        field.problem(format!("an agent has at most {TOKENS_MAX} `[[token]]`"));
-        return None;
-    }
-    let read: Vec<Option<_>> = items.iter().map(|it| registration(it, known)).collect();
-    read.into_iter().collect()
+    field.registrations(TOKENS_MAX, "`[[token]]`", |it| registration(it, known))
 }
 
 fn registration(field: &Field<'_>, known: &BTreeSet<&str>) -> Option<TokenRegistration> {

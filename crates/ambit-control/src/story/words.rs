@@ -131,9 +131,7 @@ pub(super) fn body(body: &Body, names: &Names) -> String {
             proof, workload, ..
         } => format!("claimed by {} {workload}", claimed_by(*proof)),
         Body::TaskAttended { .. } => "its runner is there, and the task ends with that".to_owned(),
-        Body::TaskEnded { end, by, .. } => {
-            format!("{} by {}", end.as_str(), names.actor(*by))
-        }
+        Body::TaskEnded { end, by, .. } => format!("{} by {}", end.as_str(), names.actor(*by)),
         Body::Decided(it) => decided(it, End::Elsewhere),
         Body::Performed(it) => format!("{}: {}", it.decision, outcome(it)),
         Body::ApprovalDecided { .. }
@@ -173,10 +171,10 @@ pub(super) fn body(body: &Body, names: &Names) -> String {
             first_at,
             last_at,
             ..
-        } => format!(
-            "denied {} {count} more times from {first_at} to {last_at}: {reason}",
-            names.actor(*actor)
-        ),
+        } => {
+            let whose = names.actor(*actor);
+            format!("denied {whose} {count} more times from {first_at} to {last_at}: {reason}")
+        }
         Body::StateDigest { digest } => format!("the folded state is {digest}"),
     }
 }
@@ -189,31 +187,26 @@ fn governance(body: &Body, names: &Names) -> String {
             verdict,
             warrant,
             ..
-        } => format!(
-            "{} {} {approval}{}",
-            names.person(warrant.by),
-            verdict.as_str(),
-            names.reason(warrant)
-        ),
+        } => {
+            let (by, why) = (names.person(warrant.by), names.reason(warrant));
+            format!("{by} {} {approval}{why}", verdict.as_str())
+        }
         Body::Revoked {
             revocation,
             target,
             warrant,
             ..
-        } => format!(
-            "{} revoked {} ({revocation}){}",
-            names.person(warrant.by),
-            names.target(target),
-            names.reason(warrant)
-        ),
+        } => {
+            let (by, why) = (names.person(warrant.by), names.reason(warrant));
+            format!("{by} revoked {} ({revocation}){why}", names.target(target))
+        }
         Body::Reinstated {
             target, warrant, ..
-        } => format!(
-            "{} reinstated {} for what begins from here on{}",
-            names.person(warrant.by),
-            names.target(target),
-            names.reason(warrant)
-        ),
+        } => {
+            let (by, why) = (names.person(warrant.by), names.reason(warrant));
+            let target = names.target(target);
+            format!("{by} reinstated {target} for what begins from here on{why}")
+        }
         Body::RevocationCarried {
             revocation,
             target,

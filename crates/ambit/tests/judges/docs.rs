@@ -116,6 +116,7 @@ fn the_guide_to_identities_works_as_written() {
     // Its agents act in the workshop.
     reader.follow("docs/guides/try-the-workshop.md");
     reader.follow("docs/guides/identity.md");
+    reader.follow("docs/guides/people.md");
 }
 
 /// Whoever writes a guide adds it to the tests above.

@@ -128,5 +128,5 @@ fn the_metadata_is_what_mcp_asks_of_an_authorization_server() {
 }
 
 /// A provider that nobody asks.
-pub(crate) const SIGN_IN: &str =
+const SIGN_IN: &str =
     "\n[sign_in]\nissuer = \"https://id.judges.example\"\nclient_id = \"ambit\"\n";

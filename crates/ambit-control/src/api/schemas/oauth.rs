@@ -103,7 +103,7 @@ pub(super) const SCHEMAS: &[Schema] = &[
             Member("access_token", Text, Always),
             Member("token_type", Word(&["DPoP", "Bearer"]), Always),
             Member("expires_in", Count, Always),
-            Member("authorization_details", Anything, Always),
+            Member("authorization_details", Anything, Maybe),
             Member("refresh_token", Text, Maybe),
             Member("issued_token_type", Text, Maybe),
         ],
