@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use ambit_core::{Timestamp, proof::PasskeyAlgorithm};
-use ambit_engine::NewPasskey;
+use ambit_engine::{Enrolled, NewPasskey};
 use ambit_identity::{
     SignedIn as How,
     passkey::{Assertion, Registration, RelyingParty, user_handle},
@@ -21,7 +21,7 @@ use axum::{
 use super::{
     Shared,
     cookies::{Cookie, set_cookie},
-    people::{Fields, HOME, check_site, flow_of, open_session, refused},
+    people::{Fields, HOME, check_site, flow_of, open_session, refused, signed_in},
 };
 use crate::people::{
     SignInError, SignIns,
@@ -76,10 +76,11 @@ pub(super) async fn sign_in(
 /// `GET /enroll`: shows for whom a link is.
 pub(super) async fn enrol_page(
     State(shared): State<Arc<Shared>>,
+    headers: HeaderMap,
     RawQuery(query): RawQuery,
 ) -> Response {
     let query = query.unwrap_or_default();
-    enrol_page_or(&shared, &query).unwrap_or_else(|error| refused(&error))
+    enrol_page_or(&shared, &headers, &query).unwrap_or_else(|error| refused(&error))
 }
 
 /// `POST /enroll`: the browser registers a passkey.
@@ -120,12 +121,16 @@ async fn sign_in_or(
     open_session(shared, headers, How::Passkey(sign_in), flow.return_to())
 }
 
-fn enrol_page_or(shared: &Shared, query: &str) -> Result<Response, SignInError> {
+fn enrol_page_or(
+    shared: &Shared,
+    headers: &HeaderMap,
+    query: &str,
+) -> Result<Response, SignInError> {
     let party = party(shared)?;
     let fields = Fields::parse(query.as_bytes())?;
     let secret = fields.get("code").unwrap_or_default();
     let moment = (shared.control().clock)();
-    let offered = shared.control().handle.enrolment(secret, moment.now)?;
+    let offered = offered(shared, headers, secret, moment.now)?;
     let flow = shared.flows.begin(moment.chance, HOME, moment.now)?;
     let algorithms: Vec<String> = PasskeyAlgorithm::ALL
         .iter()
@@ -163,6 +168,8 @@ async fn enrol_or(
     let now = (shared.control().clock)().now;
     let flow = flow_of(shared, headers, now)?;
     let field = |name| fields.get(name).unwrap_or_default();
+    // Before anything is kept: strangers have no link.
+    offered(shared, headers, field("code"), now)?;
     let answer = Registration {
         credential: field("credential"),
         client_data: field("client_data"),
@@ -186,6 +193,24 @@ async fn enrol_or(
         .text(&passkey.id.to_string())
         .with("</code> is registered, and the link is spent.</p>\n<p><a class=\"act\" href=\"/sign-in\">Sign in</a></p>\n");
     Ok(page(StatusCode::OK, "Registered", &body))
+}
+
+/// Returns for whom a link is. Whoever is signed in as somebody else has it by mistake, or was tricked.
+fn offered(
+    shared: &Shared,
+    headers: &HeaderMap,
+    secret: &str,
+    now: Timestamp,
+) -> Result<Enrolled, SignInError> {
+    let offered = shared.control().handle.enrolment(secret, now)?;
+    match signed_in(shared, headers) {
+        Ok(here) if here.caller.alias() != offered.alias => Err(SignInError::SomebodyElse {
+            here: here.caller.alias().to_owned(),
+            wanted: offered.alias,
+        }),
+        Err(error @ SignInError::Engine(_)) => Err(error),
+        Ok(_) | Err(_) => Ok(offered),
+    }
 }
 
 /// A challenge is answered once.

@@ -5,6 +5,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use ambit_core::{
     Timestamp,
     estate::{Person, PersonRole},
+    json::Value,
     proof::Login,
 };
 use ambit_identity::{
@@ -66,6 +67,19 @@ pub(super) async fn begin(
     begin_or(&shared, query.as_deref().unwrap_or_default())
         .await
         .unwrap_or_else(|error| refused(&error))
+}
+
+/// Gives the provider the key by which we prove to be its client, where there is one.
+pub(super) async fn client_key(State(shared): State<Arc<Shared>>) -> Response {
+    let none = || Value::object([("keys", Value::Array(Vec::new()))]);
+    let keys = match &shared.control.sign_ins {
+        SignIns::At(provider) => provider.published_key().unwrap_or_else(none),
+        SignIns::Nowhere | SignIns::WithPasskeys(_) => none(),
+    };
+    let kind = HeaderValue::from_static("application/json");
+    let keep = HeaderValue::from_static("public, max-age=300");
+    let headers = [(header::CONTENT_TYPE, kind), (header::CACHE_CONTROL, keep)];
+    (headers, keys.to_canonical()).into_response()
 }
 
 /// Ends a sign-in: the browser comes from the provider.
@@ -149,7 +163,7 @@ async fn end(shared: &Shared, headers: &HeaderMap, query: &str) -> Result<Respon
     let code = fields.get("code").ok_or(SignInError::Request(
         "the provider sent no code; begin again",
     ))?;
-    let sign_in = provider.redeem(code, &flow, moment.now).await?;
+    let sign_in = provider.redeem(code, &flow, &moment).await?;
     open_session(shared, headers, How::Provider(sign_in), flow.return_to())
 }
 
@@ -401,11 +415,13 @@ pub(crate) fn refused(error: &SignInError) -> Response {
         | SignInError::Declined { .. }
         | SignInError::Passkey(_)
         | SignInError::Answer(_)
+        | SignInError::SomebodyElse { .. }
         | SignInError::Refused(_) => StatusCode::FORBIDDEN,
         SignInError::Wrong { .. } | SignInError::Token(_) => StatusCode::BAD_GATEWAY,
-        SignInError::Unreachable { .. } | SignInError::Full(_) | SignInError::Engine(_) => {
-            StatusCode::SERVICE_UNAVAILABLE
-        }
+        SignInError::Unreachable { .. }
+        | SignInError::Full(_)
+        | SignInError::NoAssertion(_)
+        | SignInError::Engine(_) => StatusCode::SERVICE_UNAVAILABLE,
     };
     if status.is_server_error() {
         let cause = std::error::Error::source(error).map(ToString::to_string);
@@ -414,8 +430,13 @@ pub(crate) fn refused(error: &SignInError) -> Response {
     let mut body = Html::ours("<p role=\"alert\">")
         .text(&error.to_string())
         .with("</p>\n");
-    if !matches!(error, SignInError::Nowhere) {
-        body = body.with("<p><a class=\"act\" href=\"/sign-in\">Sign in</a></p>\n");
+    match error {
+        SignInError::Nowhere => {}
+        SignInError::SomebodyElse { .. } => {
+            body = body.with("<p><a class=\"act\" href=\"/account\">Account</a></p>\n");
+            return page(status, "Not registered", &body);
+        }
+        _ => body = body.with("<p><a class=\"act\" href=\"/sign-in\">Sign in</a></p>\n"),
     }
     page(status, "Not signed in", &body)
 }

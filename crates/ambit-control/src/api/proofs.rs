@@ -21,6 +21,12 @@ pub(super) async fn offer(
     Path(alias): Path<String>,
 ) -> Result<Answer, Problem> {
     let control = &shared.control;
+    // A link that nobody could follow would lie in the log.
+    if !matches!(control.sign_ins, SignIns::WithPasskeys(_)) {
+        return Err(Problem::invalid(
+            "nobody signs in with a passkey here: that wants `[public]` with a host's name, and no `[sign_in]`, in ambit.toml",
+        ));
+    }
     let moment = (control.clock)();
     let offered = control
         .handle
@@ -28,11 +34,6 @@ pub(super) async fn offer(
         .await?;
     let url = control.issuer.as_deref().unwrap_or_default();
     let link = format!("{url}/enroll?code={}", offered.secret.as_str());
-    if !matches!(control.sign_ins, SignIns::WithPasskeys(_)) {
-        return Err(Problem::invalid(
-            "nobody signs in with a passkey here: that wants `[public]` with a host's name, and no `[sign_in]`, in ambit.toml",
-        ));
-    }
     Ok(Answer(Value::object([
         ("person", alias.into()),
         ("link", link.into()),
