@@ -1,56 +1,133 @@
-// By hand: node passkey.mjs MODULES SHOTS LINK LOGIN_URL
-const [modules, shots, link, device] = process.argv.slice(2);
-const { chromium } = await import(`${modules}/playwright-core/index.mjs`);
-const { AxeBuilder } = await import(`${modules}/@axe-core/playwright/dist/index.mjs`);
-const browser = await chromium.launch({ executablePath: "/usr/bin/chromium", args: ["--no-sandbox"] });
-const context = await browser.newContext({ viewport: { width: 1280, height: 900 } });
-const page = await context.newPage();
-page.on("console", (m) => console.log("console", m.type(), m.text()));
-page.on("request", (r) => { if (new URL(r.url()).origin !== new URL(link).origin) console.log("STRANGER", r.url()); });
-const cdp = await context.newCDPSession(page);
-await cdp.send("WebAuthn.enable");
-const { authenticatorId } = await cdp.send("WebAuthn.addVirtualAuthenticator", { options: {
-  protocol: "ctap2", transport: "internal", hasResidentKey: true, hasUserVerification: true,
-  isUserVerified: true, automaticPresenceSimulation: true } });
-async function look(name) {
-  for (const width of [360, 1280]) for (const colorScheme of ["light", "dark"]) {
-    await page.setViewportSize({ width, height: 900 });
-    await page.emulateMedia({ colorScheme });
-    await page.screenshot({ path: `${shots}/${name}-${width}-${colorScheme}.png`, fullPage: true });
-    const wide = await page.evaluate(() => document.documentElement.scrollWidth > window.innerWidth);
-    const found = await new AxeBuilder({ page }).analyze();
-    if (wide || found.violations.length) console.log("VIOLATION", name, width, colorScheme, wide, found.violations.map((v) => v.id + ":" + v.nodes.map((n) => n.html)));
-  }
+// A person lets two command lines act as them, in a real browser: on a laptop (the whole address) and for a machine without
+// a screen (the code, typed). ARGV[2] is a JSON file: { modules, chromium, shots, issuer, provider, link, name, laptop, address,
+// code }. With `link` the person registers a passkey first and signs in with that, at a virtual authenticator; without it
+// they sign in at `provider` as `name`.
+//
+// Prints one line of JSON: what came of each step, or `error`.
+import { readFileSync } from "node:fs";
+
+import { person } from "./browser.mjs";
+
+const asked = JSON.parse(readFileSync(process.argv[2], "utf8"));
+const kind = asked.link ? "passkey" : "provider";
+
+/** A device with a fingerprint reader, as far as the browser can tell. */
+async function device(someone) {
+  const cdp = await someone.context.newCDPSession(someone.page);
+  await cdp.send("WebAuthn.enable");
+  const options = {
+    protocol: "ctap2",
+    transport: "internal",
+    hasResidentKey: true,
+    hasUserVerification: true,
+    isUserVerified: true,
+    automaticPresenceSimulation: true,
+  };
+  const { authenticatorId } = await cdp.send("WebAuthn.addVirtualAuthenticator", { options });
+  return {
+    recognises: (isUserVerified) => cdp.send("WebAuthn.setUserVerified", { authenticatorId, isUserVerified }),
+    keys: async () => (await cdp.send("WebAuthn.getCredentials", { authenticatorId })).credentials,
+    forget: () => cdp.send("WebAuthn.clearCredentials", { authenticatorId }),
+    remember: (credential) => cdp.send("WebAuthn.addCredential", { authenticatorId, credential }),
+  };
 }
-const at = new URL(link).origin;
-await page.goto(link);
-await look("enrol");
-await page.keyboard.press("Tab"); 
-await page.click("button[type=submit]");
-await page.waitForSelector("[role=status], [role=alert]:not([hidden])");
-console.log("enrolled:", await page.innerText("main"));
-await look("enrolled");
-await page.goto(link);
-console.log("again:", (await page.innerText("main")).slice(0, 120));
-await page.goto(device ?? `${at}/account`);
-console.log("at", page.url());
-await look("sign-in");
-await page.click("button[type=submit]");
-await page.waitForURL((url) => !url.pathname.startsWith("/sign-in"));
-console.log("signed in:", page.url(), await page.innerText("main"));
-await look("after");
-if (device) {
-  await page.click("button[value=yes]");
+
+const text = (page, selector = "main") => page.innerText(selector);
+
+/** Registers a passkey with the link, and tries the link again. */
+async function enrol(someone, told) {
+  const { page } = someone;
+  await page.goto(asked.link);
+  await someone.look("enroll");
+  await someone.press("Register a passkey");
   await page.waitForSelector("[role=status]");
-  console.log("device:", await page.innerText("main"));
-  await look("let");
-  await page.goto(`${at}/account`);
-  await look("account");
-  console.log("account:", await page.innerText("main"));
+  told.enrolled = await text(page);
+  await someone.look("enrolled");
+  await page.goto(asked.link);
+  told.spent = await text(page);
+  await someone.look("spent");
 }
-await cdp.send("WebAuthn.setUserVerified", { authenticatorId, isUserVerified: false });
-await page.goto(`${at}/sign-in`);
-await page.click("button[type=submit]");
-await page.waitForTimeout(3000);
-console.log("unverified:", page.url(), (await page.innerText("main")).slice(0, 300));
-await browser.close();
+
+/** Signs in wherever the browser was sent to. */
+async function signIn(someone) {
+  const { page } = someone;
+  if (kind === "provider") return someone.signIn(asked.name);
+  await page.waitForSelector("#passkey");
+  await someone.look("sign-in");
+  await someone.press("Sign in with a passkey");
+}
+
+/** What a device that does not know its user, one without the passkey, and one with an older copy of it come to. */
+async function refusals(someone, holder, told) {
+  const { page } = someone;
+  const attempt = async () => {
+    await page.goto(`${asked.issuer}/sign-in`);
+    await someone.press("Sign in with a passkey");
+    await page.waitForSelector("[role=alert]:not([hidden])");
+    return text(page, "[role=alert]:not([hidden])");
+  };
+  await holder.recognises(false);
+  told.unverified = await attempt();
+  await someone.look("unverified");
+  await holder.recognises(true);
+  const [key] = await holder.keys();
+  await holder.forget();
+  told.without = await attempt();
+  await holder.remember({ ...key, signCount: 1 });
+  told.copied = await attempt();
+  await someone.look("copied");
+}
+
+async function go(someone, told) {
+  const { page } = someone;
+  const holder = asked.link && (await device(someone));
+  if (holder) await enrol(someone, told);
+  // On a laptop: the address has the code in it.
+  await page.goto(asked.laptop);
+  await signIn(someone);
+  await page.waitForSelector("button[value=yes]");
+  told.asked = await text(page);
+  await someone.look(`device-${kind}`);
+  await someone.press("Let it act as me");
+  await page.waitForSelector("[role=status]");
+  told.let = await text(page);
+  await someone.look(`let-${kind}`);
+  // Without a screen: somebody reads the code there and types it here.
+  await page.goto(asked.address);
+  await someone.look(`code-${kind}`);
+  await someone.type("user_code", "WRNG-CODE");
+  await someone.press("Go on");
+  await page.waitForSelector("[aria-invalid=true]");
+  told.wrong = await text(page, "[role=alert]");
+  await page.fill("#code", "");
+  await someone.type("user_code", asked.code.toLowerCase());
+  await someone.press("Go on");
+  await page.waitForSelector("button[value=yes]");
+  await someone.press("Let it act as me");
+  await page.waitForSelector("[role=status]");
+  await page.goto(`${asked.issuer}/account`);
+  told.account = await text(page);
+  await someone.look(`account-${kind}`);
+  // The person ends one of the two here; which, is the older.
+  await someone.press("End it");
+  await page.waitForFunction(() => document.querySelectorAll("input[name=login]").length === 1);
+  told.after = await text(page);
+  await someone.press("Sign out");
+  await page.waitForSelector("a[href='/sign-in']");
+  told.out = await text(page);
+  if (holder) await refusals(someone, holder, told);
+}
+
+let answer = {};
+const owners = [asked.issuer, asked.provider].filter(Boolean);
+const someone = await person({ ...asked, owners });
+try {
+  await go(someone, answer);
+} catch (error) {
+  const page = await someone.page.textContent("main, body").catch(() => "");
+  answer = { ...answer, error: String(error.stack), page, at: someone.page.url() };
+}
+Object.assign(answer, someone.told);
+await someone.browser.close();
+console.log(JSON.stringify(answer));
+process.exit(0);

@@ -45,7 +45,7 @@ pub(super) fn begin(
     let moment = (shared.control().clock)();
     let flow = shared.flows.begin(moment.chance, return_to, moment.now)?;
     let body = Html::ours(
-        "<p>Your device holds a passkey for this server, and uses it after it knew you: by a finger, a face or a PIN.</p>\n",
+        "<p>Your device holds a passkey for this server, and uses it once it has recognised you: by a finger, a face or a PIN.</p>\n",
     );
     let body = asking(body, "/sign-in/passkey", "get", party, &flow)
         .with(">\n")
