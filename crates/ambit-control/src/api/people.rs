@@ -430,13 +430,12 @@ pub(crate) fn refused(error: &SignInError) -> Response {
     let mut body = Html::ours("<p role=\"alert\">")
         .text(&error.to_string())
         .with("</p>\n");
-    match error {
-        SignInError::Nowhere => {}
-        SignInError::SomebodyElse { .. } => {
-            body = body.with("<p><a class=\"act\" href=\"/account\">Account</a></p>\n");
-            return page(status, "Not registered", &body);
-        }
-        _ => body = body.with("<p><a class=\"act\" href=\"/sign-in\">Sign in</a></p>\n"),
+    if matches!(error, SignInError::SomebodyElse { .. }) {
+        let body = body.with("<p><a class=\"act\" href=\"/account\">Account</a></p>\n");
+        return page(status, "Not registered", &body);
+    }
+    if !matches!(error, SignInError::Nowhere) {
+        body = body.with("<p><a class=\"act\" href=\"/sign-in\">Sign in</a></p>\n");
     }
     page(status, "Not signed in", &body)
 }

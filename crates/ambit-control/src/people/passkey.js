@@ -74,6 +74,8 @@
       form.submit();
     } catch (error) {
       button.disabled = false;
+      // Who uses a keyboard goes on from here.
+      button.focus();
       alert.textContent =
         error.name === "InvalidStateError"
           ? "This device has a passkey for you already: sign in with it."
