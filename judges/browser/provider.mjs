@@ -1,8 +1,9 @@
 // The organisation's OpenID provider, as others wrote it: `oidc-provider`, with its own pages to sign in.
-// ARGV: the path of node_modules, a port of 127.0.0.1, and the address to which Ambit wants people sent back.
+// ARGV: the path of node_modules, a port of 127.0.0.1, the address to which Ambit wants people sent back and, when Ambit proves
+// itself by a key (`private_key_jwt`), where that is published.
 //
 // Whoever signs in is who they say they are. Prints one line when it listens.
-const [modules, port, callback] = process.argv.slice(2);
+const [modules, port, callback, keys] = process.argv.slice(2);
 // What is read of this process is the one line.
 console.info = console.warn = () => {};
 const { Provider } = await import(`${modules}/oidc-provider/lib/index.js`);
@@ -14,10 +15,14 @@ const key = { ...(await exportJWK(privateKey)), use: "sig", alg: "ES256", kid: "
 const provider = new Provider(issuer, {
   jwks: { keys: [key] },
   cookies: { keys: ["of a test"] },
+  // It fetches nothing from this machine unless it is told to: everybody here is on it.
+  fetch: (url, { dispatcher: _, ...options }) => fetch(url, options),
   clients: [
     {
       client_id: "ambit",
-      token_endpoint_auth_method: "none",
+      ...(keys
+        ? { token_endpoint_auth_method: "private_key_jwt", token_endpoint_auth_signing_alg: "ES256", jwks_uri: keys }
+        : { token_endpoint_auth_method: "none" }),
       redirect_uris: [callback],
       response_types: ["code"],
       grant_types: ["authorization_code"],
@@ -26,4 +31,5 @@ const provider = new Provider(issuer, {
   ],
 });
 provider.on("server_error", (_, error) => console.error(error));
+provider.on("grant.error", (_, error) => console.error(error.error_description, error.error_detail));
 provider.listen(Number(port), "127.0.0.1", () => console.log(`provider ${issuer}`));

@@ -20,6 +20,20 @@ pub struct Checked {
     cases: usize,
 }
 
+/// By which proofs people are known: what it takes to say whether somebody could come at all.
+#[derive(Clone, Copy, Debug)]
+pub enum KnownBy<'a> {
+    /// Files alone don't say at which server they will be: a local user counts, and a name at any provider.
+    Files,
+    /// At a server: local users, whom its provider names, and who holds a passkey.
+    Server {
+        /// The provider, where there is one.
+        issuer: Option<&'a str>,
+        /// The aliases of those who hold a passkey that is taken there.
+        holders: &'a [String],
+    },
+}
+
 /// Checks the estate in the directory `dir`.
 ///
 /// # Errors
@@ -78,23 +92,26 @@ impl Checked {
         self.estate().digest
     }
 
-    /// Says whether somebody could apply the next version: an administrator with a local user.
+    /// Says whether somebody could apply the next version: an administrator who can prove who they are, in any way.
     ///
     /// `apply` asks for it and [`check`] does not: `ambit dev` and `ambit demo` add whoever runs them.
     ///
     /// # Errors
     /// The problem that nobody could, and what to write.
-    pub fn is_governed(&self) -> Result<(), EstateProblem> {
-        let governs =
-            |it: &Person| it.unix_uid.is_some() && it.roles.contains(&PersonRole::Administrator);
-        if self.estate().people.values().any(governs) {
+    pub fn is_governed(&self, known: KnownBy<'_>) -> Result<(), EstateProblem> {
+        let mut people = self.estate().people.iter();
+        let governs = |(alias, it): (&String, &Person)| {
+            it.roles.contains(&PersonRole::Administrator) && known.has(alias, it)
+        };
+        if people.any(governs) {
             return Ok(());
         }
         Err(EstateProblem {
             path: "estate.toml".to_owned(),
             line: 1,
             column: 1,
-            message: "nobody could apply another version; write `unix_uid` and the role `administrator` for one person"
+            message: "nobody could apply another version; write the role `administrator` for one person, with `unix_uid`, \
+                      or with `oidc` as the server's `[sign_in]` has it"
                 .to_owned(),
         })
     }
@@ -112,6 +129,19 @@ impl Checked {
     /// Gives up the compiled policies and the archive, to be put in force together.
     pub fn into_parts(self) -> (Arc<PolicyBook>, Vec<u8>) {
         (self.book, self.archive)
+    }
+}
+
+impl KnownBy<'_> {
+    fn has(self, alias: &str, person: &Person) -> bool {
+        let named = person.oidc.as_ref().map(|it| it.issuer.as_str());
+        let elsewhere = match self {
+            Self::Files => named.is_some(),
+            Self::Server { issuer, holders } => {
+                (named.is_some() && named == issuer) || holders.iter().any(|it| it == alias)
+            }
+        };
+        person.unix_uid.is_some() || elsewhere
     }
 }
 
@@ -231,8 +261,14 @@ mod tests {
     fn somebody_must_be_able_to_apply_the_next_version() {
         let check = |uid: Option<u32>, roles: &[PersonRole], governed: bool| {
             let files = uid.map_or_else(demo, |uid| demo().with_person("you", uid, roles));
-            let found = check_files(&files).unwrap().is_governed();
-            assert_eq!(found.is_ok(), governed, "{uid:?} {roles:?} {found:?}");
+            let nobody = KnownBy::Server {
+                issuer: None,
+                holders: &[],
+            };
+            for known in [KnownBy::Files, nobody] {
+                let found = check_files(&files).unwrap().is_governed(known);
+                assert_eq!(found.is_ok(), governed, "{uid:?} {roles:?} {found:?}");
+            }
         };
         check(None, &[], false);
         check(
@@ -241,6 +277,39 @@ mod tests {
             false,
         );
         check(Some(1000), &[PersonRole::Administrator], true);
+    }
+
+    /// Whoever comes by a provider or by a passkey alone governs as well as a local user.
+    #[test]
+    fn every_proof_of_an_administrator_counts() {
+        let (here, other) = ("https://id.example.org", "https://other.example");
+        let estate = |proof: &str, role: &str| {
+            let own = demo().text("estate.toml").unwrap().to_owned();
+            let text = format!("{own}\n[people.zoe]\n{proof}\nroles = [\"{role}\"]\n");
+            check_files(&demo().with_file("estate.toml", &text)).unwrap()
+        };
+        let oidc = format!("oidc = {{ issuer = \"{here}\", subject = \"1\" }}");
+        let check = |proof: &str, known: KnownBy<'_>, governed: bool| {
+            let found = estate(proof, "administrator").is_governed(known);
+            assert_eq!(found.is_ok(), governed, "{proof} {known:?}");
+            assert!(estate(proof, "operator").is_governed(known).is_err());
+        };
+        let at = |issuer, holders| KnownBy::Server { issuer, holders };
+        let (zoe, ben) = ([String::from("zoe")], [String::from("ben")]);
+        for (proof, known, governed) in [
+            ("unix_uid = 1000", KnownBy::Files, true),
+            ("unix_uid = 1000", at(None, &[]), true),
+            (&oidc, KnownBy::Files, true),
+            (&oidc, at(Some(here), &[]), true),
+            (&oidc, at(Some(other), &[]), false),
+            (&oidc, at(None, &[]), false),
+            ("", KnownBy::Files, false),
+            ("", at(None, &zoe), true),
+            ("", at(None, &ben), false),
+            ("", at(Some(here), &[]), false),
+        ] {
+            check(proof, known, governed);
+        }
     }
 
     #[test]

@@ -89,6 +89,7 @@ pub use self::{
 use crate::{
     api::{Control, Shared},
     foreign::{ForeignKeys, PublishedKeys},
+    people::SignIns,
 };
 
 /// The most proofs and assertions that are remembered, so that each is good once.
@@ -212,6 +213,19 @@ impl Shared {
     }
 }
 
+impl Server<'_> {
+    /// Refuses what wants a person in front of a browser, where nobody signs in. The metadata is silent of it, too.
+    fn check_people(&self) -> Result<(), OAuthError> {
+        match self.control.sign_ins {
+            SignIns::At(_) | SignIns::WithPasskeys(_) => Ok(()),
+            SignIns::Nowhere => Err(OAuthError::absent(
+                "people do not sign in at this server; `[sign_in]` of ambit.toml names a provider, and a host's name in \
+                 `public.url` lets them use passkeys",
+            )),
+        }
+    }
+}
+
 impl fmt::Debug for OAuth {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("OAuth")
@@ -224,6 +238,11 @@ impl OAuth {
     pub(crate) fn fill(&self, (pushed, codes): (usize, usize), now: ambit_core::Timestamp) {
         let like = locked(&self.pushed).fill(pushed, now);
         locked(&self.codes).fill(codes, &like, now.plus(CODE_TTL));
+    }
+
+    /// Returns how many proofs are remembered.
+    pub(crate) fn remembered(&self) -> usize {
+        locked(&self.used).len()
     }
 }
 

@@ -1,4 +1,4 @@
-//! People in front of browsers: who they are, by the word of the organisation's OpenID provider.
+//! People in front of browsers: who they are, by the word of the organisation's OpenID provider, or by their passkeys.
 //!
 //! - [`Provider`]: the provider, asked by whoever starts and ends a sign-in.
 //! - [`Sessions`]: who signed in, for a short while, in memory alone.
@@ -10,6 +10,8 @@
 pub(crate) mod page;
 mod provider;
 mod session;
+
+use ambit_identity::passkey::RelyingParty;
 
 pub use self::{
     provider::{
@@ -29,4 +31,6 @@ pub enum SignIns {
     Nowhere,
     /// At this provider.
     At(std::sync::Arc<Provider>),
+    /// Here, with passkeys that are bound to this host.
+    WithPasskeys(RelyingParty),
 }

@@ -133,8 +133,10 @@ pub enum PasskeyError {
     /// The signature is wrong.
     #[error("the signature does not hold; begin again")]
     Signature,
-    /// The passkey is of somebody else.
-    #[error("the passkey says that it is somebody else's; begin again")]
+    /// The passkey does not say whose it is, or says that it is somebody else's.
+    #[error(
+        "the passkey does not say that it is this person's; have it removed and register another"
+    )]
     OtherPerson,
     /// The authenticator counts less than it counted before: two have the key.
     #[error(
@@ -229,8 +231,8 @@ impl RelyingParty {
         )?;
         let data = self.authenticator_data(&bytes)?;
         let handle = user_handle(passkey.person);
-        // Discoverable credentials always say it; the others never do.
-        if !answer.user_handle.is_empty() && answer.user_handle != handle {
+        // Nobody said beforehand who signs in, so the passkey must (§7.2, step 6).
+        if answer.user_handle != handle {
             return Err(PasskeyError::OtherPerson);
         }
         if answer.credential != passkey.credential || data.kept != passkey.kept {
@@ -271,7 +273,8 @@ impl RelyingParty {
         if member("challenge") != Some(challenge) {
             return Err(PasskeyError::Challenge);
         }
-        let framed = value.get("crossOrigin").and_then(Value::as_bool) == Some(true);
+        let framed = value.get("crossOrigin").map(Value::as_bool);
+        let framed = !matches!(framed, None | Some(Some(false)));
         if member("origin") != Some(&self.origin) || framed || value.get("topOrigin").is_some() {
             return Err(PasskeyError::Origin);
         }

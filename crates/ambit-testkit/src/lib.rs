@@ -8,6 +8,7 @@
     reason = "a test that can't be set up must stop"
 )]
 
+mod authenticator;
 mod clock;
 mod office;
 pub mod sim;
@@ -15,6 +16,7 @@ mod torn_disk;
 mod world;
 
 pub use crate::{
+    authenticator::{Authenticator, FormAnswer, PRESENT, VERIFIED},
     clock::TestClock,
     office::{delegating_office, office},
     torn_disk::{Fault, TornDisk},

@@ -6,6 +6,7 @@ mod delegations;
 pub(crate) mod estate;
 mod log;
 mod login;
+mod people;
 mod run;
 mod secrets;
 mod status;
@@ -159,6 +160,9 @@ enum Work {
     Recover(crate::serve::RecoverArguments),
     /// Lets this command line act as you at a server elsewhere: you say yes in a browser, on any device
     Login(login::LoginArguments),
+    /// Lets people register passkeys, and takes them away
+    #[command(subcommand)]
+    People(people::PeopleCommand),
     /// Ends the login of this command line
     #[command(after_help = "Example:\n  ambit logout")]
     Logout,
@@ -291,6 +295,7 @@ impl Session {
             Work::Log(command) => done(log::log(self, command).await),
             Work::Recover(arguments) => done(crate::serve::recover(self, &arguments).await),
             Work::Login(arguments) => done(login::login(self, &arguments).await),
+            Work::People(command) => done(people::people(self, &command).await),
             Work::Logout => done(login::logout(self).await),
             Work::Status => done(status::status(self).await),
         }

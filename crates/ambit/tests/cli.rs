@@ -11,7 +11,7 @@ use std::{
     process::{Command, Output},
 };
 
-const COMMANDS: [&str; 33] = [
+const COMMANDS: [&str; 38] = [
     "",
     "demo",
     "dev",
@@ -43,6 +43,11 @@ const COMMANDS: [&str; 33] = [
     "log replay",
     "log export",
     "recover",
+    "login",
+    "logout",
+    "people enroll",
+    "people passkeys list",
+    "people passkeys remove",
     "status",
     "completions",
 ];

@@ -15,7 +15,7 @@ use axum::{
 use serde::Deserialize;
 
 use super::{
-    ESTATE_BODY_BYTES_MAX, Shared,
+    Control, ESTATE_BODY_BYTES_MAX, Shared,
     body::{Answer, Json},
     caller::{Peer, Person, is_first},
     log::with_text,
@@ -23,9 +23,9 @@ use super::{
     tasks::parsed,
 };
 use crate::{
-    check::{Checked, check_archive},
-    estate::EstateProblem,
+    check::{Checked, KnownBy, check_archive},
     inspect::propose,
+    people::SignIns,
     plan,
 };
 
@@ -79,13 +79,13 @@ pub(super) async fn apply(
                 return Err(locked_out(&caller));
             }
             if is_administrator(book.estate(), &caller) {
-                checked.is_governed().map_err(ungoverned)?;
+                governed(control, &checked)?;
             }
             caller
         }
         Err(error) if is_first(&error) => {
             let caller = peer.identify(checked.estate())?;
-            checked.is_governed().map_err(ungoverned)?;
+            governed(control, &checked)?;
             caller
         }
         Err(error) => return Err(error.into()),
@@ -144,19 +144,33 @@ fn is_administrator(estate: &Estate, caller: &PersonCaller) -> bool {
 
 /// Whoever applies an estate is somebody in it: otherwise the last person could lock everybody out.
 fn locked_out(caller: &PersonCaller) -> Problem {
-    let title = "the estate names nobody for the local user who applies it";
-    let line = match caller.proof() {
-        PersonProof::LocalUser { unix_uid } => format!("unix_uid = {unix_uid}"),
-        PersonProof::SignIn { .. } => "oidc = { issuer = \"...\", subject = \"...\" }".to_owned(),
+    let title = "the estate names nobody for whoever applies it";
+    let write = match caller.proof() {
+        PersonProof::LocalUser { unix_uid } => {
+            format!("write `unix_uid = {unix_uid}` for one person of estate.toml")
+        }
+        PersonProof::SignIn { .. } => {
+            let alias = caller.alias();
+            format!("keep `[people.{alias}]` in estate.toml, with the proof that you signed in by")
+        }
     };
-    let detail = format!(
-        "write `{line}` for one person of estate.toml, or have another administrator apply it"
-    );
+    let detail = format!("{write}, or have another administrator apply it");
     Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "locked_out", title).because(detail)
 }
 
-fn ungoverned(problem: EstateProblem) -> Problem {
-    Problem::check_failed(&[problem])
+/// Refuses an estate that nobody could follow with another one at this server.
+fn governed(control: &Control, checked: &Checked) -> Result<(), Problem> {
+    let (issuer, holders) = match &control.sign_ins {
+        SignIns::Nowhere => (None, Vec::new()),
+        SignIns::At(provider) => (Some(provider.issuer()), Vec::new()),
+        SignIns::WithPasskeys(_) => (None, control.handle.passkey_holders()?),
+    };
+    let known = KnownBy::Server {
+        issuer,
+        holders: &holders,
+    };
+    let governed = checked.is_governed(known);
+    governed.map_err(|problem| Problem::check_failed(&[problem]))
 }
 
 /// Checks the estate away from the threads that answer others: policies take a while to compile.

@@ -5,6 +5,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use ambit_core::{
     Timestamp,
     estate::{Person, PersonRole},
+    json::Value,
     proof::Login,
 };
 use ambit_identity::{
@@ -18,7 +19,11 @@ use axum::{
     response::{IntoResponse, Response},
 };
 
-use super::Shared;
+use super::{
+    Shared,
+    cookies::{Cookie, cookie, set_cookie},
+    passkeys,
+};
 use crate::people::{
     NoSession, Provider, SESSION_TTL, Session, SignInError, SignIns,
     page::{Html, page},
@@ -29,7 +34,7 @@ const FORM_BYTES_MAX: usize = 16 * 1024;
 /// The most parameters of a query or form.
 const FIELDS_MAX: usize = 32;
 /// Where people go who come from nowhere.
-const HOME: &str = "/account";
+pub(super) const HOME: &str = "/account";
 
 /// Somebody signed in, in this browser, and is a person of the estate in force.
 pub(crate) struct SignedIn {
@@ -46,8 +51,7 @@ pub(super) async fn account(State(shared): State<Arc<Shared>>, headers: HeaderMa
         Ok(SignedIn { session, caller }) => account_page(&shared, &session, &caller),
         Err(SignInError::Session(_)) => {
             let body = Html::ours(
-                "<p>Nobody is signed in here. Your organisation's provider says who you are; what you may do is in the \
-                 estate.</p>\n<p><a class=\"act\" href=\"/sign-in\">Sign in</a></p>\n",
+                "<p>Nobody is signed in here. Sign in, and see who you are; what you may do is in the estate.</p>\n<p><a class=\"act\" href=\"/sign-in\">Sign in</a></p>\n",
             );
             page(StatusCode::OK, "Account", &body)
         }
@@ -65,6 +69,19 @@ pub(super) async fn begin(
         .unwrap_or_else(|error| refused(&error))
 }
 
+/// Gives the provider the key by which we prove to be its client, where there is one.
+pub(super) async fn client_key(State(shared): State<Arc<Shared>>) -> Response {
+    let none = || Value::object([("keys", Value::Array(Vec::new()))]);
+    let keys = match &shared.control.sign_ins {
+        SignIns::At(provider) => provider.published_key().unwrap_or_else(none),
+        SignIns::Nowhere | SignIns::WithPasskeys(_) => none(),
+    };
+    let kind = HeaderValue::from_static("application/json");
+    let keep = HeaderValue::from_static("public, max-age=300");
+    let headers = [(header::CONTENT_TYPE, kind), (header::CACHE_CONTROL, keep)];
+    (headers, keys.to_canonical()).into_response()
+}
+
 /// Ends a sign-in: the browser comes from the provider.
 pub(super) async fn callback(
     State(shared): State<Arc<Shared>>,
@@ -74,9 +91,7 @@ pub(super) async fn callback(
     let ended = end(&shared, &headers, query.as_deref().unwrap_or_default()).await;
     let mut response = ended.unwrap_or_else(|error| refused(&error));
     // Whatever came of it, it is over.
-    if let SignIns::At(provider) = &shared.control.sign_ins {
-        set_cookie(&mut response, provider, Cookie::Flow, "", 0);
-    }
+    set_cookie(&mut response, &shared, Cookie::Flow, "", 0);
     response
 }
 
@@ -118,15 +133,18 @@ async fn end_login_or(
 }
 
 async fn begin_or(shared: &Shared, query: &str) -> Result<Response, SignInError> {
-    let provider = provider(shared)?;
     let fields = Fields::parse(query.as_bytes())?;
-    let moment = (shared.control.clock)();
     let return_to = fields.get("to").unwrap_or(HOME);
+    if let SignIns::WithPasskeys(party) = &shared.control.sign_ins {
+        return passkeys::begin(shared, party, return_to);
+    }
+    let provider = provider(shared)?;
+    let moment = (shared.control.clock)();
     let flow = shared.flows.begin(moment.chance, return_to, moment.now)?;
     let url = provider.authorization_url(&flow, moment.now).await?;
     let mut response = see_other(&url)?;
     let age = ambit_identity::sign_in::FLOW_TTL_MAX.as_millis() / 1000;
-    set_cookie(&mut response, provider, Cookie::Flow, flow.cookie(), age);
+    set_cookie(&mut response, shared, Cookie::Flow, flow.cookie(), age);
     Ok(response)
 }
 
@@ -134,7 +152,7 @@ async fn end(shared: &Shared, headers: &HeaderMap, query: &str) -> Result<Respon
     let provider = provider(shared)?;
     let fields = Fields::parse(query.as_bytes())?;
     let moment = (shared.control.clock)();
-    let flow = flow_of(shared, provider, headers, moment.now)?;
+    let flow = flow_of(shared, headers, moment.now)?;
     flow.check_state(fields.get("state").unwrap_or_default())?;
     provider
         .check_answerer(fields.get("iss"), moment.now)
@@ -145,22 +163,31 @@ async fn end(shared: &Shared, headers: &HeaderMap, query: &str) -> Result<Respon
     let code = fields.get("code").ok_or(SignInError::Request(
         "the provider sent no code; begin again",
     ))?;
-    let sign_in = provider.redeem(code, &flow, moment.now).await?;
+    let sign_in = provider.redeem(code, &flow, &moment).await?;
+    open_session(shared, headers, How::Provider(sign_in), flow.return_to())
+}
+
+/// Opens a session of whoever signed in, and sends the browser on.
+pub(super) fn open_session(
+    shared: &Shared,
+    headers: &HeaderMap,
+    how: How,
+    return_to: &str,
+) -> Result<Response, SignInError> {
     // Only people of the estate get a session, so that strangers at the provider take no room.
     let book = shared.control.handle.book()?;
-    let how = How::Provider(sign_in);
     let caller = identify(shared, &how, &book.estate().people)?;
     let opened = (shared.control.clock)();
     // A session that was there before ends: who signs in anew may be somebody else.
-    if let Ok(before) = cookie(headers, &Cookie::Session.name(provider)) {
+    if let Ok(before) = cookie(headers, &Cookie::Session.name(shared)) {
         shared.sessions.close(before);
     }
     let secret = shared
         .sessions
         .open((how, caller.alias()), opened.chance, opened.now)?;
-    let mut response = see_other(flow.return_to())?;
+    let mut response = see_other(return_to)?;
     let age = SESSION_TTL.as_millis() / 1000;
-    set_cookie(&mut response, provider, Cookie::Session, &secret, age);
+    set_cookie(&mut response, shared, Cookie::Session, &secret, age);
     Ok(response)
 }
 
@@ -169,20 +196,21 @@ async fn sign_out_or(
     headers: &HeaderMap,
     body: Body,
 ) -> Result<Response, SignInError> {
-    let provider = provider(shared)?;
-    let (secret, session) = session_of(shared, provider, headers)?;
+    let (secret, session) = session_of(shared, headers)?;
     let fields = Fields::read(headers, body).await?;
     check_form(headers, &session, fields.get("csrf").unwrap_or_default())?;
     shared.sessions.close(secret);
     let mut response = see_other(HOME)?;
-    set_cookie(&mut response, provider, Cookie::Session, "", 0);
+    set_cookie(&mut response, shared, Cookie::Session, "", 0);
     Ok(response)
 }
 
 /// Returns who is signed in, identified anew in the estate in force.
 pub(crate) fn signed_in(shared: &Shared, headers: &HeaderMap) -> Result<SignedIn, SignInError> {
-    let provider = provider(shared)?;
-    let (_, session) = session_of(shared, provider, headers)?;
+    if matches!(shared.control.sign_ins, SignIns::Nowhere) {
+        return Err(SignInError::Nowhere);
+    }
+    let (_, session) = session_of(shared, headers)?;
     let book = shared.control.handle.book()?;
     let people = &book.estate().people;
     let caller = identify(shared, session.sign_in(), people)?;
@@ -214,95 +242,43 @@ pub(crate) fn check_form(
     session: &Session,
     csrf: &str,
 ) -> Result<(), SignInError> {
+    check_site(headers)?;
+    Ok(session.check_csrf(csrf)?)
+}
+
+/// Refuses what a page of another site sent (Fetch Metadata).
+pub(super) fn check_site(headers: &HeaderMap) -> Result<(), SignInError> {
     let site = headers.get("sec-fetch-site");
     if site.is_some_and(|it| it.as_bytes() != b"same-origin") {
         return Err(NoSession.into());
     }
-    Ok(session.check_csrf(csrf)?)
+    Ok(())
 }
 
 fn provider(shared: &Shared) -> Result<&Provider, SignInError> {
     match &shared.control.sign_ins {
-        SignIns::Nowhere => Err(SignInError::Nowhere),
+        SignIns::Nowhere | SignIns::WithPasskeys(_) => Err(SignInError::Nowhere),
         SignIns::At(provider) => Ok(provider),
     }
 }
 
 fn session_of<'a>(
     shared: &Shared,
-    provider: &Provider,
     headers: &'a HeaderMap,
 ) -> Result<(&'a str, Session), SignInError> {
-    let secret = cookie(headers, &Cookie::Session.name(provider))?;
+    let secret = cookie(headers, &Cookie::Session.name(shared))?;
     let session = shared.sessions.find(secret, (shared.control.clock)().now)?;
     Ok((secret, session))
 }
 
-fn flow_of(
+pub(super) fn flow_of(
     shared: &Shared,
-    provider: &Provider,
     headers: &HeaderMap,
     now: Timestamp,
 ) -> Result<Flow, SignInError> {
-    let sent = cookie(headers, &Cookie::Flow.name(provider));
+    let sent = cookie(headers, &Cookie::Flow.name(shared));
     let sent = sent.map_err(|_| FlowError::Unknown)?;
     Ok(shared.flows.resume(sent, now)?)
-}
-
-/// What a browser keeps for us.
-#[derive(Clone, Copy)]
-enum Cookie {
-    Flow,
-    Session,
-}
-
-impl Cookie {
-    /// Returns the name. With TLS no other host, path or plain connection can set it (RFC 6265bis §4.1.3.2).
-    fn name(self, provider: &Provider) -> String {
-        let prefix = if is_secure(provider) { "__Host-" } else { "" };
-        let name = match self {
-            Self::Flow => "ambit-sign-in",
-            Self::Session => "ambit-session",
-        };
-        format!("{prefix}{name}")
-    }
-}
-
-/// Returns the one cookie of this name. Two of them are none: one is not ours.
-fn cookie<'a>(headers: &'a HeaderMap, name: &str) -> Result<&'a str, NoSession> {
-    let all = headers.get_all(header::COOKIE).into_iter();
-    let pairs = all
-        .filter_map(|it| it.to_str().ok())
-        .flat_map(|it| it.split(';'));
-    let mut found = pairs
-        .filter_map(|it| it.trim().split_once('='))
-        .filter(|(it, _)| *it == name);
-    match (found.next(), found.next()) {
-        (Some((_, value)), None) => Ok(value),
-        (None | Some(_), _) => Err(NoSession),
-    }
-}
-
-/// `Lax`, not `Strict`: people come back from the provider, and from clients that want their consent. What changes
-/// anything is a form with a token.
-fn set_cookie(
-    response: &mut Response,
-    provider: &Provider,
-    cookie: Cookie,
-    value: &str,
-    age_seconds: u64,
-) {
-    let secure = if is_secure(provider) { "; Secure" } else { "" };
-    let name = cookie.name(provider);
-    let text =
-        format!("{name}={value}; Path=/; HttpOnly; SameSite=Lax; Max-Age={age_seconds}{secure}");
-    if let Ok(text) = HeaderValue::from_str(&text) {
-        response.headers_mut().append(header::SET_COOKIE, text);
-    }
-}
-
-fn is_secure(provider: &Provider) -> bool {
-    provider.public_url().starts_with("https://")
 }
 
 pub(crate) fn see_other(url: &str) -> Result<Response, SignInError> {
@@ -432,17 +408,20 @@ const fn may(role: PersonRole) -> &'static str {
 /// Says why not, and what to do.
 pub(crate) fn refused(error: &SignInError) -> Response {
     let status = match error {
-        SignInError::Nowhere => StatusCode::NOT_FOUND,
+        SignInError::Nowhere | SignInError::NoPasskeys => StatusCode::NOT_FOUND,
         SignInError::Request(_) | SignInError::Flow(_) => StatusCode::BAD_REQUEST,
         SignInError::Session(_) => StatusCode::UNAUTHORIZED,
         SignInError::Identity(_)
         | SignInError::Declined { .. }
         | SignInError::Passkey(_)
+        | SignInError::Answer(_)
+        | SignInError::SomebodyElse { .. }
         | SignInError::Refused(_) => StatusCode::FORBIDDEN,
         SignInError::Wrong { .. } | SignInError::Token(_) => StatusCode::BAD_GATEWAY,
-        SignInError::Unreachable { .. } | SignInError::Full(_) | SignInError::Engine(_) => {
-            StatusCode::SERVICE_UNAVAILABLE
-        }
+        SignInError::Unreachable { .. }
+        | SignInError::Full(_)
+        | SignInError::NoAssertion(_)
+        | SignInError::Engine(_) => StatusCode::SERVICE_UNAVAILABLE,
     };
     if status.is_server_error() {
         let cause = std::error::Error::source(error).map(ToString::to_string);
@@ -451,6 +430,10 @@ pub(crate) fn refused(error: &SignInError) -> Response {
     let mut body = Html::ours("<p role=\"alert\">")
         .text(&error.to_string())
         .with("</p>\n");
+    if matches!(error, SignInError::SomebodyElse { .. }) {
+        let body = body.with("<p><a class=\"act\" href=\"/account\">Account</a></p>\n");
+        return page(status, "Not registered", &body);
+    }
     if !matches!(error, SignInError::Nowhere) {
         body = body.with("<p><a class=\"act\" href=\"/sign-in\">Sign in</a></p>\n");
     }

@@ -1,5 +1,6 @@
 mod authority;
 mod booth;
+mod client_key;
 mod clients;
 mod consent;
 mod consent_attacks;
@@ -11,6 +12,9 @@ mod federation;
 mod laws;
 mod logins;
 mod oauth;
+mod passkey_attacks;
+mod passkey_sessions;
+mod passkeys;
 mod people;
 mod public;
 
@@ -33,7 +37,9 @@ use super::*;
 
 #[tokio::test]
 async fn every_route_of_people_asks_for_a_decision() {
-    let office = Office::open();
+    let mut office = Office::open();
+    // Where links of passkeys can be given.
+    office.doors = Doors::new(passkeys::with_passkeys(office.doors.control().clone()));
     let task = office.start().await;
     let task_path = format!("/v1/tasks/{}/end", text(&task, "task"));
     for route in routes().filter(|it| it.door == Door::People) {

@@ -19,10 +19,7 @@ use super::{
     form::Form,
     locked,
 };
-use crate::{
-    api::{Control, Shared},
-    people::SignIns,
-};
+use crate::api::Shared;
 
 /// The name of Ambit's own command line as a client.
 pub const COMMAND_LINE: &str = "ambit-cli";
@@ -45,7 +42,7 @@ pub(crate) async fn device_authorization(
 
 async fn begun(shared: &Shared, request: Request) -> Result<Response, OAuthError> {
     let server = shared.server()?;
-    check_sign_ins(server.control)?;
+    server.check_people()?;
     let (head, body) = request.into_parts();
     let form = Form::read(&head.headers, body).await?;
     let moment = (server.control.clock)();
@@ -133,14 +130,5 @@ fn check_client(form: &Form) -> Result<(), OAuthError> {
         Some(_) | None => Err(OAuthError::client(format!(
             "only Ambit's own command line logs people in so; its client_id is `{COMMAND_LINE}`"
         ))),
-    }
-}
-
-fn check_sign_ins(control: &Control) -> Result<(), OAuthError> {
-    match control.sign_ins {
-        SignIns::Nowhere => Err(OAuthError::unavailable(
-            "people do not sign in at this server; write `[sign_in]` in ambit.toml",
-        )),
-        SignIns::At(_) => Ok(()),
     }
 }

@@ -53,6 +53,14 @@ impl OAuthError {
         }
     }
 
+    /// What is asked for is not offered here at all.
+    pub(super) fn absent(description: impl Into<String>) -> Self {
+        Self {
+            status: StatusCode::NOT_FOUND,
+            ..Self::request(description)
+        }
+    }
+
     pub(super) fn too_large(description: impl Into<String>) -> Self {
         Self {
             status: StatusCode::PAYLOAD_TOO_LARGE,

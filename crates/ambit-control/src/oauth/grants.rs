@@ -33,18 +33,25 @@ pub(super) async fn grant(
     refuse_unknown(asking.form)?;
     match asking.form.required("grant_type")? {
         "client_credentials" => client_credentials(server, asking).await,
-        "authorization_code" => authorization_code(server, asking).await,
+        "authorization_code" if server.check_people().is_ok() => {
+            authorization_code(server, asking).await
+        }
         "refresh_token" => refresh_token(server, asking).await,
         JWT_BEARER => jwt_bearer(server, asking).await,
         TOKEN_EXCHANGE => token_exchange(server, asking).await,
-        other => Err(OAuthError::new(
-            "unsupported_grant_type",
-            format!(
-                "grant_type `{}` is not offered; the metadata lists those that are",
-                crate::visible::visible(other)
-            ),
-        )),
+        other => Err(unsupported(other)),
     }
+}
+
+/// Says that a grant is not offered here.
+pub(super) fn unsupported(grant_type: &str) -> OAuthError {
+    OAuthError::new(
+        "unsupported_grant_type",
+        format!(
+            "grant_type `{}` is not offered; the metadata lists those that are",
+            crate::visible::visible(grant_type)
+        ),
+    )
 }
 
 /// An instance asks for itself (RFC 6749 §4.4).

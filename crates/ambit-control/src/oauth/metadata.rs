@@ -65,7 +65,7 @@ fn by_consent(server: Server<'_>) -> Vec<(&'static str, Value)> {
     let at = |path: &str| Value::from(format!("{}{path}", server.issuer));
     match &server.control.sign_ins {
         SignIns::Nowhere => vec![("response_types_supported", list([]))],
-        SignIns::At(_) => vec![
+        SignIns::At(_) | SignIns::WithPasskeys(_) => vec![
             ("authorization_endpoint", at(AUTHORIZE)),
             ("pushed_authorization_request_endpoint", at(PUSH)),
             ("response_types_supported", list(["code"])),
@@ -85,7 +85,7 @@ fn by_consent(server: Server<'_>) -> Vec<(&'static str, Value)> {
 fn grants(server: Server<'_>) -> Value {
     let people = match &server.control.sign_ins {
         SignIns::Nowhere => [].as_slice(),
-        SignIns::At(_) => &["authorization_code", DEVICE_GRANT],
+        SignIns::At(_) | SignIns::WithPasskeys(_) => &["authorization_code", DEVICE_GRANT],
     };
     [
         "client_credentials",

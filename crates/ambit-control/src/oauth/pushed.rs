@@ -174,6 +174,7 @@ pub(crate) async fn push(State(shared): State<Arc<Shared>>, request: Request) ->
 
 async fn pushed(shared: &Shared, request: Request) -> Result<Value, OAuthError> {
     let server = shared.server()?;
+    server.check_people()?;
     let (head, body) = request.into_parts();
     let form = Form::read(&head.headers, body).await?;
     let moment = (server.control.clock)();

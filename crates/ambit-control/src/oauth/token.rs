@@ -24,7 +24,7 @@ use super::{
     error::{json, put_nonce},
     exchange::ACCESS_TOKEN,
     form::Form,
-    grants::{Asking, grant},
+    grants::{Asking, grant, unsupported},
     metadata::{MTLS_TOKEN, TOKEN},
 };
 use crate::api::{Instance, Shared};
@@ -76,6 +76,9 @@ async fn granted(
     // Before anything is used up: who lacks a nonce comes again with the same assertion.
     let proof = server.proof(&head.headers, &url, now)?;
     if by_certificate.is_none() && form.get("grant_type") == Some(DEVICE_GRANT) {
+        server
+            .check_people()
+            .map_err(|_| unsupported(DEVICE_GRANT))?;
         return server.device_token(&form, proof.as_ref(), now);
     }
     let client = server

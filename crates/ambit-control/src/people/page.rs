@@ -118,6 +118,8 @@ button.no{background:transparent;color:var(--act)}
 .soft{color:var(--soft);font-size:.875rem}
 [aria-invalid=true]{border-color:var(--bad);border-width:2px}
 .bad{color:var(--bad);font-weight:600;margin:-.5rem 0 1rem}
+#passkey{margin:0 0 1rem}
+#passkey+.bad{margin-top:0}
 .warn{border-left:.3rem solid var(--bad);padding:.1rem 0 .1rem .75rem}
 .hint{color:var(--soft);font-size:.875rem;margin:0 0 .35rem}
 .unseen{position:absolute;width:1px;height:1px;overflow:hidden;clip-path:inset(50%);white-space:nowrap}

@@ -6,12 +6,16 @@ use ambit_core::{
     Millis, Timestamp,
     json::{Value, parse_bounded},
 };
-use ambit_engine::{EngineError, NoPasskey, Refusal};
+use ambit_engine::{EngineError, Moment, NoPasskey, Refusal};
 use ambit_identity::{
     IdentityError,
-    jose::{JoseError, JwkSet},
+    jose::{Algorithm, JoseError, JwkSet, SigningKey, base64url},
+    passkey::PasskeyError,
     sign_in::{Flow, FlowError},
-    token::id_token::{IdTokenIssuer, SignIn},
+    token::{
+        assertion::{AssertionMaker, TYPE_JWT_BEARER},
+        id_token::{IdTokenIssuer, SignIn},
+    },
 };
 use bytes::Bytes;
 use form_urlencoded::Serializer;
@@ -64,6 +68,9 @@ pub struct ProviderConfig {
     pub client_id: String,
     /// How others name us: the public URL, without a slash at its end.
     pub public_url: String,
+    /// The key by which we prove to be that client (`private_key_jwt`). Without one, `fetch` adds what proves it, if
+    /// anything does.
+    pub key: Option<Arc<SigningKey>>,
     /// What sends requests to it.
     pub fetch: Fetch,
 }
@@ -71,6 +78,7 @@ pub struct ProviderConfig {
 /// The provider at which people sign in.
 pub struct Provider {
     config: ProviderConfig,
+    assertions: Option<AssertionMaker>,
     known: Mutex<Known>,
     redemptions: Semaphore,
 }
@@ -78,9 +86,10 @@ pub struct Provider {
 /// Why nobody signed in.
 #[derive(Debug, thiserror::Error)]
 pub enum SignInError {
-    /// No provider is configured.
+    /// There is neither a provider nor a host's name for passkeys.
     #[error(
-        "people do not sign in at this server; write `[sign_in]` in ambit.toml and start it again"
+        "people do not sign in at this server; write `[sign_in]`, or for passkeys a host's name in `public.url`, in \
+         ambit.toml and start it again"
     )]
     Nowhere,
     /// The request is no answer of a provider.
@@ -120,12 +129,31 @@ pub enum SignInError {
         "the provider's ID token does not hold; begin again, then tell who operates this server"
     )]
     Token(#[from] JoseError),
+    /// We can't prove to the provider who we are.
+    #[error("Ambit can't sign for the provider; tell who operates this server")]
+    NoAssertion(#[source] JoseError),
     /// Whoever signed in is nobody here.
     #[error(transparent)]
     Identity(#[from] IdentityError),
     /// The passkey is not of anybody, or does not hold.
     #[error(transparent)]
     Passkey(#[from] NoPasskey),
+    /// The browser's answer does not hold.
+    #[error(transparent)]
+    Answer(#[from] PasskeyError),
+    /// Nobody signs in with passkeys here.
+    #[error("nobody signs in with a passkey at this server")]
+    NoPasskeys,
+    /// The link is for another person than the one who is signed in.
+    #[error(
+        "{here} is signed in here, and the link is for {wanted}; sign out first, or open the link in {wanted}'s own browser"
+    )]
+    SomebodyElse {
+        /// Who is signed in.
+        here: String,
+        /// For whom the link is.
+        wanted: String,
+    },
     /// What the person asked for was not done.
     #[error(transparent)]
     Refused(Refusal),
@@ -157,7 +185,12 @@ struct Said {
 impl Provider {
     /// Makes the provider. It is asked at the first sign-in, so that we start without it.
     pub fn new(config: ProviderConfig) -> Self {
+        let maker = |key: &Arc<SigningKey>| {
+            let (client, issuer) = (config.client_id.clone(), config.issuer.clone());
+            AssertionMaker::new(Arc::clone(key), client, issuer)
+        };
         Self {
+            assertions: config.key.as_ref().map(maker),
             config,
             known: Mutex::default(),
             redemptions: Semaphore::new(REDEMPTIONS_MAX),
@@ -172,6 +205,11 @@ impl Provider {
     /// Returns our public URL.
     pub fn public_url(&self) -> &str {
         &self.config.public_url
+    }
+
+    /// Returns the public half of the key by which we prove to be its client, as a JWK set, where there is one.
+    pub fn published_key(&self) -> Option<Value> {
+        self.assertions.as_ref().map(AssertionMaker::published)
     }
 
     /// Returns the address to which a browser goes to sign in (OpenID Connect Core §3.1.2.1).
@@ -228,19 +266,14 @@ impl Provider {
         &self,
         code: &str,
         flow: &Flow,
-        now: Timestamp,
+        moment: &Moment,
     ) -> Result<SignIn, SignInError> {
+        let now = moment.now;
         let Ok(_place) = self.redemptions.try_acquire() else {
             return Err(self.unreachable("many people sign in just now"));
         };
         let said = self.said(now, KNOWN_TTL).await?;
-        let form = Serializer::new(String::new())
-            .append_pair("grant_type", "authorization_code")
-            .append_pair("code", code)
-            .append_pair("redirect_uri", &self.redirect_uri())
-            .append_pair("code_verifier", flow.verifier())
-            .append_pair("client_id", &self.config.client_id)
-            .finish();
+        let form = self.redemption(code, flow, moment)?;
         let answer = self.ask(said.token_endpoint.clone(), Some(form)).await?;
         let token = self.text(&answer, "id_token")?;
         match said.tokens.verify(&token, flow, now) {
@@ -251,6 +284,24 @@ impl Provider {
             }
             verified => Ok(verified?),
         }
+    }
+
+    /// Returns the form that redeems a code (RFC 6749 §4.1.3), with what proves us where that is a key.
+    fn redemption(&self, code: &str, flow: &Flow, moment: &Moment) -> Result<String, SignInError> {
+        let mut form = Serializer::new(String::new());
+        form.append_pair("grant_type", "authorization_code")
+            .append_pair("code", code)
+            .append_pair("redirect_uri", &self.redirect_uri())
+            .append_pair("code_verifier", flow.verifier())
+            .append_pair("client_id", &self.config.client_id);
+        if let Some(assertions) = &self.assertions {
+            let token_id = base64url::encode(moment.chance);
+            let assertion = assertions.assertion(&token_id, moment.now);
+            let assertion = assertion.map_err(SignInError::NoAssertion)?;
+            form.append_pair("client_assertion_type", TYPE_JWT_BEARER)
+                .append_pair("client_assertion", &assertion);
+        }
+        Ok(form.finish())
     }
 
     fn redirect_uri(&self) -> String {
@@ -299,6 +350,7 @@ impl Provider {
         if methods.is_some_and(|it| !it.iter().any(|it| it.as_str() == Some("S256"))) {
             return Err(self.wrong("does not offer PKCE with S256"));
         }
+        self.check_own_proof(&metadata)?;
         let keys = self
             .ask(self.endpoint(&metadata, "jwks_uri")?, None)
             .await?;
@@ -312,6 +364,28 @@ impl Provider {
             names_itself: names_itself.and_then(Value::as_bool) == Some(true),
             tokens: tokens.map_err(|error| self.wrong(format!("has keys of no use: {error}")))?,
         })
+    }
+
+    /// Refuses a provider that says that it does not take what we prove ourselves with.
+    fn check_own_proof(&self, metadata: &Value) -> Result<(), SignInError> {
+        if self.assertions.is_none() {
+            return Ok(());
+        }
+        let lacks = |name: &str, word: &str| {
+            let offered = metadata.get(name).and_then(Value::as_array);
+            offered.is_some_and(|it| !it.iter().any(|it| it.as_str() == Some(word)))
+        };
+        if lacks("token_endpoint_auth_methods_supported", "private_key_jwt") {
+            return Err(self.wrong("does not offer `private_key_jwt`, which `[sign_in] key` wants"));
+        }
+        let algorithm = Algorithm::Es256.as_str();
+        if lacks(
+            "token_endpoint_auth_signing_alg_values_supported",
+            algorithm,
+        ) {
+            return Err(self.wrong("takes no client assertions with ES256"));
+        }
+        Ok(())
     }
 
     async fn ask(&self, url: String, form: Option<String>) -> Result<Value, SignInError> {

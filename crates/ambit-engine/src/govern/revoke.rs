@@ -109,19 +109,27 @@ const fn reason_of(target: &Target) -> Reason {
     }
 }
 
-/// Says whether nobody who could lift it would be left: no other administrator with a local user who is not revoked.
+/// Says whether nobody who could lift it would be left: no other administrator who can prove who
+/// they are, and is not revoked.
 fn is_last_administrator(desk: &Desk<'_>, person: PersonId) -> Result<bool, Refusal> {
     let book = desk.live.book()?;
     let able = |(alias, it): &(&String, &Person)| {
         let known = desk.live.person(alias).map(Target::Person);
         let standing = known.map_or(Standing::Live, |it| desk.live.state.standing(&it));
-        it.unix_uid.is_some()
+        can_prove(desk, alias, it)
             && it.roles.contains(&PersonRole::Administrator)
             && standing == Standing::Live
     };
     let able: Vec<_> = book.estate().people.iter().filter(able).collect();
     let one = |it: &(&String, &Person)| desk.live.person(it.0) == Some(person);
     Ok(able.iter().any(one) && able.iter().all(one))
+}
+
+/// Says whether somebody can prove to be this person in any way: by a local user, at a provider, with a passkey.
+fn can_prove(desk: &Desk<'_>, alias: &str, person: &Person) -> bool {
+    let known = desk.live.person(alias);
+    let keys = known.map_or(0, |it| desk.live.state.passkeys_of(it).count());
+    person.unix_uid.is_some() || person.oidc.is_some() || keys > 0
 }
 
 fn check(desk: &Desk<'_>, target: &Target) -> Result<(), Refusal> {

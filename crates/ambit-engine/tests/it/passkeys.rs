@@ -1,46 +1,21 @@
 //! Passkeys and the links by which they are registered.
 
 use ambit_core::{
-    Digest, Millis, PasskeyId,
+    Millis, PasskeyId,
     act::Target,
-    json::Value,
     limits::{ENROLMENT_TTL, PASSKEYS_PER_PERSON_MAX},
     proof::Passkey,
 };
 use ambit_engine::{NewPasskey, NoPasskey, State, rebuild};
-use ambit_identity::{
-    SvidKey,
-    jose::base64url,
-    passkey::{NewKey, Registration, RelyingParty},
-};
-use ambit_testkit::{World, office};
+use ambit_identity::passkey::{NewKey, RelyingParty};
+use ambit_testkit::{Authenticator, World, office};
 
 /// Returns the key of an authenticator that calls it `name`.
 fn key(name: &str) -> NewKey {
-    let party = RelyingParty::of("https://ambit.example.org").unwrap();
-    let client_data = Value::object([
-        ("type", Value::from("webauthn.create")),
-        ("challenge", "Y2hhbGxlbmdl".into()),
-        ("origin", "https://ambit.example.org".into()),
-    ]);
-    let site = Digest::of(party.id().as_bytes());
-    let length = u16::try_from(name.len()).unwrap().to_be_bytes();
-    let data = [
-        site.as_bytes().as_slice(),
-        &[0x45, 0, 0, 0, 0],
-        &[0; 16],
-        &length,
-        name.as_bytes(),
-    ];
-    let public_key = SvidKey::generate([7; 32]).unwrap().public_key_der();
-    let answer = Registration {
-        credential: &base64url::encode(name),
-        client_data: &base64url::encode(client_data.to_canonical()),
-        authenticator_data: &base64url::encode(data.concat()),
-        public_key: &base64url::encode(public_key),
-        algorithm: "-7",
-    };
-    party.registered(&answer, "Y2hhbGxlbmdl").unwrap()
+    let (url, challenge) = ("https://ambit.example.org", "Y2hhbGxlbmdl");
+    let made = Authenticator::new(name, 7, url).create(challenge);
+    let party = RelyingParty::of(url).unwrap();
+    party.registered(&made.registration(), challenge).unwrap()
 }
 
 /// Has ana give `alias` a link, and returns its secret.

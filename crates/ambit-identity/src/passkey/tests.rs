@@ -163,6 +163,7 @@ fn an_assertion_is_for_this_sign_in_by_a_verified_user() {
         client("origin", origin.into(), PasskeyError::Origin);
     }
     client("crossOrigin", true.into(), PasskeyError::Origin);
+    client("crossOrigin", "false".into(), PasskeyError::Origin);
     client("topOrigin", URL.into(), PasskeyError::Origin);
     check(
         &|it| it.site = "evil.example",
@@ -184,14 +185,15 @@ fn an_assertion_is_for_this_sign_in_by_a_verified_user() {
         check(&|it| it.sign_count = count, Err(PasskeyError::Copied));
     }
     let other = Authenticator::new();
-    let somebody = user_handle(PersonId::from_bits(3));
-    let found = other.assert(&passkey, &somebody).err();
-    assert_eq!(found, Some(PasskeyError::OtherPerson));
+    for somebody in [user_handle(PersonId::from_bits(3)), String::new()] {
+        let found = other.assert(&passkey, &somebody).err();
+        assert_eq!(found, Some(PasskeyError::OtherPerson), "{somebody}");
+    }
     let mut of_another_key = passkey.clone();
     let key = SvidKey::generate([8; 32]).unwrap();
     of_another_key.public_key = base64url::encode(key.public_key_der());
     of_another_key.sign_count = 0;
-    let found = other.assert(&of_another_key, "").err();
+    let found = other.assert(&of_another_key, &own).err();
     assert_eq!(found, Some(PasskeyError::Signature));
 }
 
@@ -200,10 +202,11 @@ fn an_authenticator_that_does_not_count_never_does() {
     let mut passkey = passkey();
     passkey.sign_count = 0;
     let mut authenticator = Authenticator::new();
+    let own = user_handle(passkey.person);
     authenticator.sign_count = 0;
-    assert!(authenticator.assert(&passkey, "").is_ok());
+    assert!(authenticator.assert(&passkey, &own).is_ok());
     authenticator.sign_count = 1;
-    assert!(authenticator.assert(&passkey, "").is_ok());
+    assert!(authenticator.assert(&passkey, &own).is_ok());
 }
 
 #[test]

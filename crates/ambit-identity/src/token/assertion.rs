@@ -4,13 +4,17 @@
 //! The one audience is the issuer's name. An assertion for the token endpoint's address is refused:
 //! a rogue server could have asked for it.
 
-use ambit_core::{Millis, SpiffeId, Timestamp};
+use std::sync::Arc;
+
+use ambit_core::{Millis, SpiffeId, Timestamp, json::Value};
 
 use super::{
     CLOCK_LEEWAY, access,
     jwt_svid::{self, JwtSvidKeys},
 };
-use crate::jose::{Algorithm, Claims, JoseError, Profile, Typ, VerifyingKeys, Window, jws};
+use crate::jose::{
+    Algorithm, Claims, JoseError, Profile, Signer, SigningKey, Typ, VerifyingKeys, Window, jws,
+};
 
 /// The value of `client_assertion_type` for [`verify_private_key_jwt`].
 pub const TYPE_JWT_BEARER: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
@@ -61,6 +65,48 @@ pub struct ProvedWorkload {
     spiffe_id: SpiffeId,
     token_id: Option<String>,
     expires_at: Timestamp,
+}
+
+/// Makes the assertions by which we prove to be a client of somebody else's authorization server (`private_key_jwt`).
+#[derive(Clone, Debug)]
+pub struct AssertionMaker {
+    signer: Signer,
+    client_id: String,
+    issuer: String,
+}
+
+impl AssertionMaker {
+    /// Makes it for the client `client_id` of the authorization server `issuer`, which knows `key`.
+    pub fn new(key: Arc<SigningKey>, client_id: String, issuer: String) -> Self {
+        Self {
+            signer: Signer::new(key, Some(TYP)),
+            client_id,
+            issuer,
+        }
+    }
+
+    /// Returns an assertion for one request. `token_id` is fresh: the server takes each once.
+    ///
+    /// # Errors
+    /// [`JoseError`] when the library does not sign.
+    pub fn assertion(&self, token_id: &str, now: Timestamp) -> Result<String, JoseError> {
+        let seconds = now.as_millis() / 1000;
+        let client = || Value::from(self.client_id.as_str());
+        self.signer.sign(&Value::object([
+            ("iss", client()),
+            ("sub", client()),
+            ("aud", self.issuer.as_str().into()),
+            ("jti", token_id.into()),
+            ("iat", seconds.into()),
+            ("exp", (seconds + OWN_TTL.as_millis() / 1000).into()),
+        ]))
+    }
+
+    /// Returns the public half of the key as a JWK set, for the server to fetch.
+    pub fn published(&self) -> Value {
+        let key = self.signer.key().public().to_value();
+        Value::object([("keys", Value::Array(vec![key]))])
+    }
 }
 
 /// Returns the client that an assertion claims to be of, to find its keys with and for nothing
@@ -175,6 +221,10 @@ fn check_client(claims: &Claims, name: &'static str, client_id: &str) -> Result<
     Err(JoseError::Claim { name, rule })
 }
 
+/// How long an assertion of our own lives: one request.
+const OWN_TTL: Millis = Millis::from_seconds(60);
+/// Its explicit type, so that it passes for no other token of the key.
+const TYP: &str = "client-authentication+jwt";
 const WINDOW: Window = Window {
     leeway: CLOCK_LEEWAY,
     lifetime_max: ASSERTION_TTL_MAX,

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use ambit_control::{
-    check::{Checked, check as check_directory},
+    check::{Checked, KnownBy, check as check_directory},
     estate::EstateProblem,
 };
 use ambit_core::json::Value;
@@ -56,7 +56,7 @@ The modes are guesses from names and annotations: the owner of the server review
 pub(crate) fn check(session: &Session, arguments: &CheckArguments) -> Result<(), Problem> {
     let CheckArguments { estate, governed } = arguments;
     let checked = checked(session, estate)?;
-    let ungoverned = checked.is_governed().err();
+    let ungoverned = checked.is_governed(KnownBy::Files).err();
     if let Some(problem) = ungoverned.as_ref().filter(|_| *governed) {
         return Err(refused(session, estate, std::slice::from_ref(problem)));
     }

@@ -1,7 +1,15 @@
 //! `[sign_in]` of `ambit.toml`: the OpenID provider at which people sign in on the public port.
 
+use std::{fs, path::PathBuf, sync::Arc};
+
+use ambit_identity::{
+    SvidKey,
+    authority::PEM_BYTES_MAX,
+    jose::{KeyUse, SigningKey},
+};
 use http::Uri;
 use serde::Deserialize;
+use zeroize::Zeroizing;
 
 /// The provider.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq)]
@@ -14,6 +22,10 @@ pub(crate) struct SignInConfig {
     /// The sealed credential that proves it (`ambit secret set NAME`). Without one Ambit is a public client.
     #[serde(default)]
     pub(crate) secret: Option<String>,
+    /// The file of the key (PEM, P-256) that proves it instead (`private_key_jwt`). The provider fetches its public half
+    /// at `/sign-in/jwks` of the public port.
+    #[serde(default)]
+    pub(crate) key: Option<PathBuf>,
 }
 
 impl SignInConfig {
@@ -46,7 +58,34 @@ impl SignInConfig {
                 "sign_in.client_id must be the name under which Ambit is registered at the provider".to_owned(),
             );
         }
+        if self.secret.is_some() && self.key.is_some() {
+            return Err(
+                "sign_in.secret and sign_in.key are two ways to prove one thing; write one of them"
+                    .to_owned(),
+            );
+        }
         Ok(())
+    }
+
+    /// Returns the key that proves who we are to the provider, where a file of it is named.
+    pub(crate) fn read_key(&self) -> Result<Option<Arc<SigningKey>>, String> {
+        let Some(path) = &self.key else {
+            return Ok(None);
+        };
+        let wrong = |what: String| format!("sign_in.key {}: {what}", path.display());
+        let length = fs::metadata(path).map_err(|error| wrong(error.to_string()))?;
+        if length.len() > PEM_BYTES_MAX as u64 {
+            return Err(wrong(format!("it has more than {PEM_BYTES_MAX} bytes")));
+        }
+        let text = fs::read_to_string(path).map_err(|error| wrong(error.to_string()))?;
+        let key = SvidKey::from_pem(&Zeroizing::new(text)).map_err(|error| {
+            wrong(format!(
+                "{error}; make one with `openssl genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256`"
+            ))
+        })?;
+        let key = SigningKey::from_svid_key(&key, KeyUse::Signature);
+        let key = key.map_err(|error| wrong(error.to_string()))?;
+        Ok(Some(Arc::new(key)))
     }
 }
 
@@ -61,6 +100,7 @@ mod tests {
                 issuer: issuer.to_owned(),
                 client_id: client_id.to_owned(),
                 secret: None,
+                key: None,
             };
             let found = config.check().err().unwrap_or_default();
             assert!(
@@ -81,5 +121,55 @@ mod tests {
         check("https://id.example.org?x", "ambit", "more than");
         check("https://id.example.org", "", "client_id");
         check("https://id.example.org", "a b", "client_id");
+    }
+
+    #[test]
+    fn a_client_proves_itself_in_one_way() {
+        let check = |more: &str, part: &str| {
+            let text = format!("issuer = 'https://id.example.org'\nclient_id = 'ambit'\n{more}");
+            let config: SignInConfig = toml::from_str(&text).unwrap();
+            let found = config.check().err().unwrap_or_default();
+            assert!(
+                found.contains(part) && found.is_empty() == part.is_empty(),
+                "{more}: {found}"
+            );
+        };
+        check("", "");
+        check("secret = 'a'", "");
+        check("key = '/etc/ambit/provider.key'", "");
+        check("secret = 'a'\nkey = 'b'", "write one of them");
+    }
+
+    #[test]
+    fn a_key_is_one_on_p_256_in_a_file_of_a_bounded_length() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("provider.key");
+        let config = SignInConfig {
+            issuer: "https://id.example.org".to_owned(),
+            client_id: "ambit".to_owned(),
+            secret: None,
+            key: Some(path.clone()),
+        };
+        let check = |text: &str, part: &str| {
+            fs::write(&path, text).unwrap();
+            let found = config.read_key().err().unwrap_or_default();
+            assert!(
+                found.contains(part) && found.is_empty() == part.is_empty(),
+                "{text}: {found}"
+            );
+        };
+        let key = SvidKey::generate([7; 32]).unwrap().to_pem();
+        check(&key, "");
+        check("", "openssl genpkey");
+        let padded = |bytes: usize| format!("{}{}", *key, " ".repeat(bytes - key.len()));
+        check(&padded(PEM_BYTES_MAX), "");
+        check(&padded(PEM_BYTES_MAX + 1), "more than");
+        fs::remove_file(&path).unwrap();
+        assert!(config.read_key().is_err());
+        let none = SignInConfig {
+            key: None,
+            ..config
+        };
+        assert!(none.read_key().unwrap().is_none());
     }
 }

@@ -21,6 +21,7 @@ use ambit_gateway::{
     Answering, Fallback, Federated, Gateway, GatewayConfig, Hosts, Links, SandboxPolicy, Secrets,
     TokenConfig, Verifiers, inspect,
 };
+use ambit_identity::passkey::RelyingParty;
 use axum::Router;
 use http_body_util::BodyExt;
 use hyper::service::Service;
@@ -134,7 +135,7 @@ pub(crate) fn join(
         published: published(running, public.map(|(_, config, _)| config)),
         gateway_url: gateway_url.map(|it| it.as_str().to_owned()),
         strangers_refused: Arc::clone(&strangers_refused),
-        sign_ins: sign_ins(public, &secrets, &fetcher),
+        sign_ins: sign_ins(public, &secrets, &fetcher)?,
         issuer: public.map(|(url, _, _)| url.as_str().to_owned()),
         fetch_document: fetcher.client_documents(),
     };
@@ -183,16 +184,26 @@ pub(crate) fn join(
 }
 
 /// Returns where people sign in on the public port.
-fn sign_ins(public: Option<PublicSide<'_>>, secrets: &Secrets, fetcher: &Fetcher) -> SignIns {
-    let Some((url, _, Some(config))) = public else {
-        return SignIns::Nowhere;
+fn sign_ins(
+    public: Option<PublicSide<'_>>,
+    secrets: &Secrets,
+    fetcher: &Fetcher,
+) -> Result<SignIns, ServeError> {
+    let Some((url, _, config)) = public else {
+        return Ok(SignIns::Nowhere);
     };
-    SignIns::At(Arc::new(Provider::new(ProviderConfig {
+    let Some(config) = config else {
+        // Passkeys are bound to a host's name: where the port has none, people come by the local socket alone.
+        let party = RelyingParty::of(url.as_str());
+        return Ok(party.map_or(SignIns::Nowhere, SignIns::WithPasskeys));
+    };
+    Ok(SignIns::At(Arc::new(Provider::new(ProviderConfig {
         issuer: config.issuer.clone(),
         client_id: config.client_id.clone(),
         public_url: url.as_str().to_owned(),
+        key: config.read_key().map_err(ServeError::ClientKey)?,
         fetch: fetcher.provider(config, secrets),
-    })))
+    }))))
 }
 
 /// Returns what anybody may read of the log.

@@ -142,6 +142,9 @@ pub(crate) enum ServeError {
     /// The gateway's certificate from files can't be used.
     #[error("the gateway has no certificate to show")]
     GatewayFace(#[source] FaceError),
+    /// The key for the provider can't be used.
+    #[error("{0}")]
+    ClientKey(String),
     /// The gateway has no identity.
     #[error("the gateway could not get its SVID")]
     Svid(#[source] Box<dyn std::error::Error + Send + Sync>),

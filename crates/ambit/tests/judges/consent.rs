@@ -16,7 +16,7 @@ use super::world::{
 };
 
 /// Where Debian puts the browser.
-const CHROMIUM: &str = "/usr/bin/chromium";
+pub(crate) const CHROMIUM: &str = "/usr/bin/chromium";
 
 /// A world in which ada signs in at a provider, and clients from elsewhere come.
 struct Town {
@@ -191,7 +191,8 @@ fn gateway(world: &World) -> String {
     )
 }
 
-fn modules() -> PathBuf {
+/// Returns where the judges of npm are.
+pub(crate) fn modules() -> PathBuf {
     tools().join("npm/node_modules")
 }
 

@@ -16,6 +16,7 @@ mod conformance;
 mod consent;
 mod docs;
 mod log;
+mod login;
 mod oauth;
 mod ports;
 mod public;

@@ -4,7 +4,8 @@ use axum::routing::{get, post};
 
 use super::{Asks, Door, Route};
 use crate::api::{
-    approvals, authority, delegations, estate, log, logins, revocations, secrets, status, tasks,
+    approvals, authority, delegations, estate, log, logins, proofs, revocations, secrets, status,
+    tasks,
 };
 
 /// The routes for people.
@@ -217,6 +218,39 @@ pub(super) const ROUTES: &[Route] = &[
         request: Some("RotateKeys"),
         answer: "Authority",
         handler: || post(authority::rotate),
+    },
+    Route {
+        name: "offer_enrolment",
+        door: Door::People,
+        method: "POST",
+        path: "/v1/people/{person}/enrolment",
+        asks: Asks::Person("offer_enrolment"),
+        summary: "Gives a link with which a person registers a passkey, once.",
+        request: None,
+        answer: "OfferedEnrolment",
+        handler: || post(proofs::offer),
+    },
+    Route {
+        name: "list_passkeys",
+        door: Door::People,
+        method: "GET",
+        path: "/v1/passkeys",
+        asks: Asks::Person("inspect"),
+        summary: "Lists every passkey and whose it is.",
+        request: None,
+        answer: "Passkeys",
+        handler: || get(proofs::list),
+    },
+    Route {
+        name: "remove_passkey",
+        door: Door::People,
+        method: "POST",
+        path: "/v1/passkeys/{passkey}/remove",
+        asks: Asks::Person("remove_passkey"),
+        summary: "Takes a passkey away, and every login that it opened.",
+        request: None,
+        answer: "RemovedPasskey",
+        handler: || post(proofs::remove),
     },
     Route {
         name: "end_login",

@@ -4,7 +4,7 @@ use super::{
     Member,
     Need::{Always, Maybe},
     Schema,
-    Shape::{Count, Text, Word},
+    Shape::{Count, ListOf, Text, Time, Word},
 };
 
 /// The shapes.
@@ -25,6 +25,35 @@ pub(super) const SCHEMAS: &[Schema] = &[
             Member("verification_uri_complete", Text, Always),
             Member("expires_in", Count, Always),
             Member("interval", Count, Always),
+        ],
+    },
+    Schema {
+        name: "OfferedEnrolment",
+        members: &[
+            Member("person", Text, Always),
+            Member("link", Text, Always),
+            Member("expires_at", Time, Always),
+        ],
+    },
+    Schema {
+        name: "Passkeys",
+        members: &[Member("passkeys", ListOf("Passkey"), Always)],
+    },
+    Schema {
+        name: "Passkey",
+        members: &[
+            Member("passkey", Text, Always),
+            Member("person", Text, Always),
+            Member("kept", Word(&["device", "synced"]), Always),
+            Member("algorithm", Word(&["ES256", "EdDSA", "RS256"]), Always),
+            Member("sign_count", Count, Always),
+        ],
+    },
+    Schema {
+        name: "RemovedPasskey",
+        members: &[
+            Member("passkey", Text, Always),
+            Member("state", Word(&["removed"]), Always),
         ],
     },
     Schema {

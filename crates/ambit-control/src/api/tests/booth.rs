@@ -76,6 +76,16 @@ impl Booth {
     }
 
     pub(super) async fn open_with(change: impl FnOnce(&mut Estate)) -> Self {
+        let mut booth = Self::open_at(|it| it, change);
+        booth.ana = booth.desk.sign_in().await.cookie("session");
+        booth
+    }
+
+    /// Opens one with other doors, at which nobody is signed in yet.
+    pub(super) fn open_at(
+        doors: impl FnOnce(Control) -> Control,
+        change: impl FnOnce(&mut Estate),
+    ) -> Self {
         let documents: Documents = Arc::default();
         let fetched = Arc::new(Mutex::new(0));
         let known = document(
@@ -101,14 +111,13 @@ impl Booth {
                     })
                 })
             }),
-            ..control
+            ..doors(control)
         });
-        let ana = desk.sign_in().await.cookie("session");
         Self {
             desk,
             documents,
             fetched,
-            ana,
+            ana: String::new(),
         }
     }
 

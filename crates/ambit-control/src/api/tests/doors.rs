@@ -209,6 +209,8 @@ pub(super) fn well_formed(route: &Route) -> (String, String) {
         .path
         .replace("{task}", &id("task"))
         .replace("{login}", &id("login"))
+        .replace("{passkey}", &id("pk"))
+        .replace("{person}", "ben")
         .replace("{approval}", &id("apr"))
         .replace("{decision}", &id("dec"))
         .replace("{delegation}", &id("dlg"))

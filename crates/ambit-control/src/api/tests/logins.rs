@@ -27,7 +27,7 @@ use super::{
 use crate::oauth::{COMMAND_LINE, DEVICE_CODE_TTL, DEVICE_CODES_MAX};
 
 /// A command line with a key of its own.
-struct CommandLine<'a> {
+pub(super) struct CommandLine<'a> {
     desk: &'a SignInDesk,
     maker: ProofMaker,
     nonce: std::cell::RefCell<Option<String>>,
@@ -35,14 +35,14 @@ struct CommandLine<'a> {
 }
 
 /// What it got.
-struct Got {
-    status: StatusCode,
+pub(super) struct Got {
+    pub(super) status: StatusCode,
     headers: HeaderMap,
-    body: Json,
+    pub(super) body: Json,
 }
 
 impl<'a> CommandLine<'a> {
-    fn new(desk: &'a SignInDesk, key: u8) -> Self {
+    pub(super) fn new(desk: &'a SignInDesk, key: u8) -> Self {
         let key = SvidKey::generate([key; 32]).unwrap();
         Self {
             desk,
@@ -96,7 +96,7 @@ impl<'a> CommandLine<'a> {
         got
     }
 
-    async fn begin(&self) -> (String, String) {
+    pub(super) async fn begin(&self) -> (String, String) {
         let form = [("client_id", COMMAND_LINE), ("device", "<b>a laptop</b>")];
         let got = self.post("/oauth/device_authorization", &form).await;
         assert_eq!(got.status, StatusCode::OK, "{:?}", got.body);
@@ -107,7 +107,7 @@ impl<'a> CommandLine<'a> {
         (text(&got.body, "device_code").to_owned(), code)
     }
 
-    async fn poll(&self, device_code: &str) -> Got {
+    pub(super) async fn poll(&self, device_code: &str) -> Got {
         let form = [
             ("grant_type", "urn:ietf:params:oauth:grant-type:device_code"),
             ("client_id", COMMAND_LINE),
@@ -143,7 +143,7 @@ impl<'a> CommandLine<'a> {
             .unwrap()
     }
 
-    async fn ask(&self, method: &str, path: &str, login: &str, body: &str) -> Got {
+    pub(super) async fn ask(&self, method: &str, path: &str, login: &str, body: &str) -> Got {
         self.sent(self.request(method, path, login, body)).await
     }
 }

@@ -41,7 +41,7 @@ pub(super) const US: &str = "https://ambit.example.org";
 pub(super) struct OpenId {
     key: Arc<SigningKey>,
     /// Members that its metadata has instead.
-    metadata: Mutex<Vec<(&'static str, Json)>>,
+    pub(super) metadata: Mutex<Vec<(&'static str, Json)>>,
     /// Claims that its ID tokens have instead.
     claims: Mutex<Vec<(&'static str, Json)>>,
     /// The `code_challenge` and `nonce` of the one request.
@@ -62,7 +62,7 @@ impl OpenId {
         })
     }
 
-    fn answer(&self, ask: &Ask, now_seconds: u64) -> (u16, Json) {
+    pub(super) fn answer(&self, ask: &Ask, now_seconds: u64) -> (u16, Json) {
         self.fetched.lock().unwrap().push(ask.url.clone());
         let path = ask.url.strip_prefix(PROVIDER).unwrap();
         match (path, &ask.form) {
@@ -176,7 +176,13 @@ impl SignInDesk {
         csrf.split_once('"').unwrap().0.to_owned()
     }
 
-    async fn post(&self, path: &str, cookie: &str, site: &str, form: &[(&str, &str)]) -> Page {
+    pub(super) async fn post(
+        &self,
+        path: &str,
+        cookie: &str,
+        site: &str,
+        form: &[(&str, &str)],
+    ) -> Page {
         let form = form_urlencoded::Serializer::new(String::new())
             .extend_pairs(form)
             .finish();
@@ -264,6 +270,7 @@ impl SignInDesk {
             issuer: PROVIDER.to_owned(),
             client_id: "ambit".to_owned(),
             public_url: US.to_owned(),
+            key: None,
             fetch: Arc::new(move |ask| {
                 let now = clock().now.as_millis() / 1000;
                 let (status, value) = asked.answer(&ask, now);

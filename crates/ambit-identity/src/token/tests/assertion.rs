@@ -1,5 +1,5 @@
 use super::*;
-use crate::token::assertion::*;
+use crate::token::{access, assertion::*};
 
 const CLAIMS: &str = r#"{"iss":"app","sub":"app","aud":"https://ambit.example.org","jti":"j","exp":1795305700,"iat":1795305600}"#;
 
@@ -59,4 +59,26 @@ fn a_client_says_who_it_is_to_one_server() {
     for (name, value, part) in WRONG_DATES {
         tried(&with(name, value), Err(part));
     }
+}
+
+#[test]
+fn an_assertion_of_our_own_is_one_that_we_would_take() {
+    let maker = AssertionMaker::new(signing_key(7), "ambit".to_owned(), ISSUER.to_owned());
+    let set = JwkSet::from_value(&maker.published()).unwrap();
+    let client = ClientKeys {
+        client_id: "ambit".to_owned(),
+        keys: VerifyingKeys::new(&set, &[KeyUse::Signature], &Algorithm::ALL).unwrap(),
+    };
+    let check = |issuer: &str, after: u64, wanted: bool| {
+        let token = maker.assertion("one", NOW).unwrap();
+        let found = verify_private_key_jwt(&token, &client, issuer, NOW.plus(Millis::new(after)));
+        assert_eq!(found.is_ok(), wanted, "{issuer} {after}: {found:?}");
+    };
+    check(ISSUER, 0, true);
+    check(&format!("{ISSUER}/token"), 0, false);
+    check(ISSUER, 10 * 60_000, false);
+    assert!(!maker.published().to_canonical().contains("\"d\""));
+    // It is a kind of its own: nothing else takes it.
+    let token = maker.assertion("one", NOW).unwrap();
+    assert!(access::claimed_token_id(&token).is_err());
 }

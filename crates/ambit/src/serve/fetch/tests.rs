@@ -13,6 +13,7 @@ fn provider(secret: Option<&str>) -> ambit_control::people::Fetch {
         issuer: "http://127.0.0.1:1".to_owned(),
         client_id: "a:b".to_owned(),
         secret: secret.map(str::to_owned),
+        key: None,
     };
     let secrets: Secrets = Arc::new(|reference| {
         let known = reference == "id-secret";
