@@ -70,8 +70,6 @@ pub const TOOLS_PER_SERVER_MAX: usize = 512;
 pub const SEQUENCER_QUEUE_MAX: usize = 4096;
 /// The most records that nobody waits for and that wait for company beside the sequencer's queue.
 pub const RECORDS_ASIDE_MAX: usize = 256;
-/// How long a record that nobody waits for waits for company.
-pub const RECORD_ASIDE_WAIT: Millis = Millis::new(5);
 /// The most records in one durable batch.
 pub const BATCH_RECORDS_MAX: usize = 1024;
 /// How many acts of one task may be under way at once.

@@ -1,6 +1,7 @@
 //! The engine as the doors of agents see it: decide, admit, perform.
 
 mod ask;
+mod refuse;
 mod waiting;
 
 use std::{fmt, sync::Arc};
@@ -10,11 +11,11 @@ use ambit_core::{
     ApprovalId, DecisionId, Digest, Reason, ServerName, SpiffeId, TaskId, Timestamp, ToolName,
     act::Act,
     limits::ACTS_IN_FLIGHT_PER_TASK_MAX,
-    record::{Actor, Body, Performed, Sealed, Status},
+    record::{Body, Performed, Sealed, Status},
     task::{Task, TaskState},
 };
 use ambit_identity::InstanceCaller;
-use ambit_policy::{Decision, Epochs, Offering, Permit, PolicyBook, Standing};
+use ambit_policy::{Epochs, Offering, Permit, PolicyBook, Standing};
 use tokio::sync::oneshot;
 
 use self::ask::{Ask, Drafted, approved_form};
@@ -25,7 +26,6 @@ use crate::{
     live::TaskRuntime,
     moment::Chance,
     queue::Turns,
-    quota::Writing,
     sequencer::Shared,
 };
 
@@ -168,24 +168,6 @@ impl Handle {
         };
         self.turn(move |desk| ask.settle(desk, answer, basis))
             .await?
-    }
-
-    /// Refuses what never becomes an act, such as an unknown method, and writes that down.
-    pub async fn refuse(
-        &self,
-        caller: &InstanceCaller,
-        action: &str,
-        reason: Reason,
-        moment: Moment,
-    ) -> Result<Denied, EngineError> {
-        let decision = Chance::new(moment.chance).id(moment.now);
-        match self
-            .refuse_as(caller, (decision, moment.now), action.into(), reason)
-            .await?
-        {
-            Answer::Denied(denied) => Ok(denied),
-            Answer::Allowed(_) | Answer::Held(_) => Ok(Denied { decision, reason }),
-        }
     }
 
     /// Lets a recorded permit through the door, once: checks again that it is still in time and that nothing was
@@ -466,59 +448,6 @@ impl Handle {
         Ok((Some(sealed), bytes))
     }
 
-    /// Counts a refusal; when its caller is refused in a flood, it is not written one by one.
-    fn counted(
-        &self,
-        caller: &InstanceCaller,
-        answer: &Decision,
-        now: Timestamp,
-    ) -> Option<Denied> {
-        let Decision::Deny(denial) = answer else {
-            return None;
-        };
-        let denied = Denied {
-            decision: denial.decision(),
-            reason: denial.reason(),
-        };
-        let task = denial.task();
-        let writing = self.shared.quotas().refused(
-            Actor::Instance(caller.instance()),
-            task,
-            denied.reason,
-            now,
-        );
-        (writing == Writing::Counted).then_some(denied)
-    }
-
-    async fn refuse_as(
-        &self,
-        caller: &InstanceCaller,
-        (decision, now): (DecisionId, Timestamp),
-        asked: Refused<'_>,
-        reason: Reason,
-    ) -> Result<Answer, EngineError> {
-        self.shared.running()?;
-        let (estate, task) = {
-            let live = self.shared.read()?;
-            let task = live.task_of(caller.instance());
-            (live.book()?.estate().digest, task)
-        };
-        let actor = Actor::Instance(caller.instance());
-        let action = asked.action;
-        let denial = ambit_policy::refuse(decision, now, actor, task, estate, action, reason);
-        let denial = denial.at(asked.server, asked.tool);
-        let denied = Denied { decision, reason };
-        let writing = self.shared.quotas().refused(actor, task, reason, now);
-        if writing == Writing::Counted {
-            return Ok(Answer::Denied(denied));
-        }
-        self.turn(move |desk| {
-            let pending = desk.write(denial);
-            Box::new(move |committed| committed.and(pending).map(|_| Answer::Denied(denied)))
-        })
-        .await?
-    }
-
     /// Queues a record that nobody waits for.
     pub(crate) fn write_later(&self, body: Body) {
         let turn: Turn = Box::new(move |desk| {
@@ -547,34 +476,6 @@ impl Handle {
             turn: Some(turn),
             answer,
             shared: self.shared.clone(),
-        }
-    }
-}
-
-/// What is refused without a decision on it.
-#[derive(Clone, Copy)]
-struct Refused<'a> {
-    action: &'a str,
-    server: Option<&'a ServerName>,
-    tool: Option<&'a ToolName>,
-}
-
-impl<'a> From<&'a Act> for Refused<'a> {
-    fn from(act: &'a Act) -> Self {
-        Self {
-            action: act.action(),
-            server: act.server(),
-            tool: act.tool(),
-        }
-    }
-}
-
-impl<'a> From<&'a str> for Refused<'a> {
-    fn from(action: &'a str) -> Self {
-        Self {
-            action,
-            server: None,
-            tool: None,
         }
     }
 }

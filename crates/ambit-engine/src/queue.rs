@@ -1,7 +1,7 @@
 //! The way to the sequencer: what somebody waits for stands in a queue, what nobody waits for stands beside it.
 //!
 //! A turn that nobody waits for starts no batch while others may come: it goes with the next turn that somebody
-//! waits for, and stands before it; after [`RECORD_ASIDE_WAIT`] at the latest it goes alone. So at moderate load one commit
+//! waits for, and stands before it; after [`ASIDE_WAIT`] at the latest it goes alone. So at moderate load one commit
 //! carries what took two.
 
 use std::{
@@ -11,10 +11,13 @@ use std::{
     time::Duration,
 };
 
-use ambit_core::limits::{RECORD_ASIDE_WAIT, RECORDS_ASIDE_MAX, SEQUENCER_QUEUE_MAX};
+use ambit_core::limits::{RECORDS_ASIDE_MAX, SEQUENCER_QUEUE_MAX};
 use tokio::sync::mpsc;
 
 use crate::desk::Turn;
+
+/// How long a turn that nobody waits for waits for company.
+const ASIDE_WAIT: Duration = Duration::from_millis(5);
 
 /// Makes the two ends of the way.
 pub(crate) fn queue() -> (Turns, Queue) {
@@ -114,13 +117,13 @@ impl Queue {
                 Next::Idle => thread::park(),
                 // Whatever wakes the thread early, they go: that is never wrong.
                 Next::Aside if !self.receiver.is_closed() => {
-                    thread::park_timeout(Duration::from_millis(RECORD_ASIDE_WAIT.as_millis()));
+                    thread::park_timeout(ASIDE_WAIT);
                     return match self.next() {
                         Next::Idle => continue,
-                        next => next,
+                        next @ (Next::Awaited(_) | Next::Aside | Next::Over) => next,
                     };
                 }
-                next => return next,
+                next @ (Next::Awaited(_) | Next::Aside | Next::Over) => return next,
             }
         }
     }
