@@ -101,7 +101,7 @@ impl Handle {
         act: Act,
         moment: Moment,
     ) -> Result<Answer, EngineError> {
-        self.shared.running()?;
+        self.shared.open()?;
         let mut chance = Chance::new(moment.chance);
         let decision = chance.id(moment.now);
         if caller.expires_at() <= moment.now {
@@ -263,8 +263,26 @@ impl Handle {
             drop(passage);
             return result;
         }
+        // It has landed once its end is in the queue: who waits for that may stop the engine then.
+        let queued = written.queued().await;
         drop(passage);
-        written.queued().await
+        queued
+    }
+
+    /// Lets no further act begin, cuts tunnels, and resolves when no act is under way. How they ended waits to be written.
+    pub async fn land(&self) {
+        self.shared.close();
+        let now = (self.shared.clock)().now;
+        self.shared.flights.cut_tunnels(now);
+        self.shared.flights.all_landed().await;
+    }
+
+    /// Has the sequencer take what waits now, and end, whoever still holds a handle. What comes later is refused.
+    pub fn finish(&self) {
+        self.shared.finish();
+        // Wakes it. A queue that is full wakes it as well.
+        let nothing: Turn = Box::new(|_| Box::new(|_| ()));
+        let _ = self.turns.try_send(nothing);
     }
 
     /// Returns what the caller's task could do now, for listings and routes.

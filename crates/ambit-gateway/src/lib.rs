@@ -33,7 +33,7 @@ pub use crate::{
     body::Body,
     edge::Hosts,
     framing::Watched,
-    gateway::{AcceptError, Answering, Face, Fallback, Gateway, GatewayConfig},
+    gateway::{AcceptError, Answering, Face, Fallback, Gateway, GatewayConfig, Stopwatch},
     inspect::{InspectError, inspect},
     mcp::{era::Era, methods, refusal::Links},
     open_files::hand_nothing_over,

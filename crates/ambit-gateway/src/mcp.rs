@@ -9,6 +9,7 @@
 //! - There are no sessions: what a request may do hangs on its task.
 
 pub(crate) mod acts;
+mod added;
 mod bridge;
 pub(crate) mod changes;
 pub(crate) mod downstream;

@@ -65,7 +65,10 @@ pub(crate) async fn dev(session: &Session, arguments: &DevArguments) -> Result<(
     harden();
     let dir = arguments.dir.canonicalize().map_err(|error| {
         Problem::io(
-            format!("find the estate directory {}", arguments.dir.display()),
+            format!(
+                "find the estate directory {}; name one that is there, or make it with `mkdir`",
+                arguments.dir.display()
+            ),
             error,
         )
     })?;
@@ -133,8 +136,12 @@ pub(crate) async fn serve(session: &Session, arguments: &ServeArguments) -> Resu
         config.doors.gateway_key.as_ref(),
     ];
     let places = places.into_iter().flatten().map(|path| {
-        path.canonicalize()
-            .map_err(|error| Problem::io(format!("find {}", path.display()), error))
+        path.canonicalize().map_err(|error| {
+            Problem::io(
+                format!("find {}; see what ambit.toml says of it", path.display()),
+                error,
+            )
+        })
     });
     let places = places.collect::<Result<Vec<_>, _>>()?;
     let estate_directory = config
@@ -178,7 +185,7 @@ fn checked_for_this_user(dir: &std::path::Path) -> Result<Checked, Problem> {
 }
 
 async fn until_told(session: &Session, plan: Plan) -> Result<(), Problem> {
-    log_to_standard_error();
+    log_to_standard_error()?;
     let catch = |kind| signal(kind).map_err(|error| Problem::io("catch signals", error));
     let mut terminate = catch(SignalKind::terminate())?;
     let mut interrupt = catch(SignalKind::interrupt())?;
@@ -227,13 +234,43 @@ fn doors_of(session: &Session, server: &Server) -> (Value, String) {
 }
 
 /// Logs for operators; the filter is `AMBIT_LOG`, such as `info` or `ambit=debug`.
-fn log_to_standard_error() {
-    let filter = variable("AMBIT_LOG").and_then(|it| it.into_string().ok());
-    let filter = filter.and_then(|it| EnvFilter::try_new(it).ok());
+///
+/// # Errors
+/// The filter can't be read: whoever set it should not look for lines that never come.
+fn log_to_standard_error() -> Result<(), Problem> {
+    let filter = match variable("AMBIT_LOG") {
+        None => EnvFilter::new("warn"),
+        Some(text) => log_filter(&text.to_string_lossy())?,
+    };
     // A logger that is there already is as good.
     let _ = tracing_subscriber::fmt()
-        .with_env_filter(filter.unwrap_or_else(|| EnvFilter::new("warn")))
+        .with_env_filter(filter)
         .with_writer(std::io::stderr)
         .with_ansi(std::io::stderr().is_terminal())
         .try_init();
+    Ok(())
+}
+
+fn log_filter(text: &str) -> Result<EnvFilter, Problem> {
+    EnvFilter::try_new(text).map_err(|error| {
+        Problem::Usage(format!(
+            "AMBIT_LOG=`{text}` is no filter ({error}); write a level or levels by crate, such as `info` or \
+             `warn,ambit_gateway=debug`"
+        ))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_filter_of_the_log_is_right_or_an_error() {
+        let check =
+            |text: &str, wanted: bool| assert_eq!(log_filter(text).is_ok(), wanted, "{text}");
+        check("info", true);
+        check("warn,ambit_gateway=debug", true);
+        check("ambit=loud", false);
+        check("ambit==debug", false);
+    }
 }

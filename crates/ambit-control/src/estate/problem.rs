@@ -78,9 +78,19 @@ pub(super) fn suggest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) 
     if known.is_empty() {
         return "there is none yet".to_owned();
     }
-    let listed: Vec<String> = known.iter().take(12).map(|it| format!("`{it}`")).collect();
-    format!("write one of {}", listed.join(", "))
+    let listed = known
+        .iter()
+        .take(SUGGESTIONS_MAX)
+        .map(|it| format!("`{it}`"));
+    let listed = listed.collect::<Vec<_>>().join(", ");
+    match known.len().saturating_sub(SUGGESTIONS_MAX) {
+        0 => format!("write one of {listed}"),
+        more => format!("write one of {listed} or of {more} more"),
+    }
 }
+
+/// The most names that a problem lists. Every table of keys has fewer; an estate may have more servers or tools.
+pub(super) const SUGGESTIONS_MAX: usize = 48;
 
 /// Returns a line or column, which no file that is read makes too large.
 pub(super) fn clamp(number: usize) -> u32 {

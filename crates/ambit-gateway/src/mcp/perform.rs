@@ -14,6 +14,7 @@ use http::{HeaderName, HeaderValue};
 use tokio::sync::mpsc;
 
 use super::{
+    added::Added,
     bridge,
     era::{self, Era},
     methods::Decided,
@@ -70,6 +71,7 @@ pub(crate) async fn perform(
         caller,
         prepared: &prepared,
         wishes,
+        added: Added::begin(doors),
     };
     tokio::pin!(gone);
     match errand.attempt(act, gone.as_mut()).await {
@@ -87,6 +89,7 @@ struct Errand<'a> {
     caller: &'a InstanceCaller,
     prepared: &'a Prepared,
     wishes: &'a Wishes,
+    added: Added<'a>,
 }
 
 /// What came of one decision.
@@ -112,7 +115,7 @@ impl Errand<'_> {
         let (doors, mut gone) = (self.doors, gone);
         let server = act.server().cloned();
         let standing = match &server {
-            Some(server) => doors.warm(self.caller, server).await,
+            Some(server) => self.added.without(doors.warm(self.caller, server)).await,
             None => None,
         };
         let standing = standing.filter(|it| !it.is_closed());
@@ -134,12 +137,15 @@ impl Errand<'_> {
             .is_none()
             .then(|| Box::new(permit.value().act().clone()));
         let task = permit.value().task();
-        let ready = tokio::select! {
-            biased;
-            () = gone.as_mut() => Ready::Withdrawn,
-            () = ended(doors, task) => Ready::TaskEnded,
-            ready = self.ready(standing, server.as_ref()) => ready,
-        };
+        let ready = self.added.without(async {
+            tokio::select! {
+                biased;
+                () = gone.as_mut() => Ready::Withdrawn,
+                () = ended(doors, task) => Ready::TaskEnded,
+                ready = self.ready(standing, server.as_ref()) => ready,
+            }
+        });
+        let ready = ready.await;
         let passage = match doors.handle.admit(permit, doors.now()) {
             Ok(passage) => passage,
             Err(denied) => return too_late(ready, denied, spare),
@@ -148,12 +154,17 @@ impl Errand<'_> {
         let sent = match ready {
             Ready::Failed(error) => Sent::failed(error, 0),
             Ready::Withdrawn | Ready::TaskEnded => Sent::unsent(Said::Cut(Reason::TaskEnded)),
-            Ready::Stands(upstream, line) => tokio::select! {
-                biased;
-                reason = passage.cancelled() => self.cut(reason, &departed),
-                () = gone => self.cut(Reason::TaskEnded, &departed),
-                sent = self.send(&upstream, Departure { line, leave }, &passage) => sent,
-            },
+            Ready::Stands(upstream, line) => {
+                let sending = async {
+                    tokio::select! {
+                        biased;
+                        reason = passage.cancelled() => self.cut(reason, &departed),
+                        () = gone => self.cut(Reason::TaskEnded, &departed),
+                        sent = self.send(&upstream, Departure { line, leave }, &passage) => sent,
+                    }
+                };
+                self.added.without(sending).await
+            }
         };
         let undone = matches!(&sent.said, Said::Failed(error) if error.leaves_undone());
         let again = undone.then(|| Box::new(passage.act().clone()));

@@ -12,6 +12,7 @@ mod guard;
 mod identity;
 mod kill;
 mod life;
+mod metrics;
 mod people;
 mod recover;
 mod tokens;
