@@ -35,7 +35,7 @@ pub use crate::{
     framing::Watched,
     gateway::{AcceptError, Answering, Face, Fallback, Gateway, GatewayConfig, Stopwatch},
     inspect::{InspectError, inspect},
-    mcp::{era::Era, methods, refusal::Links},
+    mcp::{era::Era, methods, refusal::Links, spans::CALL_SPANS},
     open_files::hand_nothing_over,
     reception::Peer,
     sandbox::SandboxPolicy,

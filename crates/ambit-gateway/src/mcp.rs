@@ -19,4 +19,5 @@ mod local;
 pub mod methods;
 pub(crate) mod perform;
 pub(crate) mod refusal;
+pub(crate) mod spans;
 pub(crate) mod wire;

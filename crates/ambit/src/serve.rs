@@ -11,6 +11,7 @@ mod public;
 mod recover;
 mod rotate;
 mod server;
+mod telemetry;
 mod workload;
 
 use std::{
@@ -24,16 +25,25 @@ use ambit_control::{
     estate::EstateFiles,
 };
 use ambit_core::{estate::PersonRole, json::Value};
+use ambit_gateway::CALL_SPANS;
 use tokio::signal::unix::{SignalKind, signal};
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::{
+    EnvFilter, Layer,
+    filter::{LevelFilter, Targets},
+    layer::SubscriberExt,
+    util::SubscriberInitExt,
+};
 
 pub(crate) use self::doors::upstream_tls;
-use self::engine::lines;
 pub(crate) use self::recover::{RecoverArguments, recover};
 pub(crate) use self::server::{Plan, ServeError, Server, When};
+use self::{engine::lines, fetch::Fetcher, telemetry::Telemetry};
 use crate::{
     cli::Session,
-    config::{DoorsConfig, OutboundConfig, PublicConfig, ServeConfig, StateDirectory, variable},
+    config::{
+        DoorsConfig, OutboundConfig, PublicConfig, ServeConfig, StateDirectory, TelemetryConfig,
+        variable,
+    },
     output::{Tone, complain},
     problem::Problem,
     run::harden,
@@ -88,7 +98,7 @@ pub(crate) async fn dev(session: &Session, arguments: &DevArguments) -> Result<(
         estate_directory: dir,
         search_path: session.environment.path.clone(),
     };
-    until_told(session, plan).await
+    until_told(session, plan, None).await
 }
 
 /// The estate that `ambit dev` begins with in an empty directory.
@@ -121,6 +131,11 @@ fn begin_estate(dir: &Path) -> Result<(), Problem> {
 pub(crate) async fn serve(session: &Session, arguments: &ServeArguments) -> Result<(), Problem> {
     harden();
     let config = ServeConfig::read(&arguments.config)?;
+    let telemetry = config
+        .telemetry
+        .as_ref()
+        .map(|it| telemetry_of(it, &config.outbound));
+    let telemetry = telemetry.transpose()?;
     let root = session
         .environment
         .state_directory(session.state.clone().or(config.state))?;
@@ -164,7 +179,7 @@ pub(crate) async fn serve(session: &Session, arguments: &ServeArguments) -> Resu
         estate_directory,
         search_path: session.environment.path.clone(),
     };
-    until_told(session, plan).await
+    until_told(session, plan, telemetry).await
 }
 
 /// Reads the estate; whoever runs this gets every role when the estate does not name them.
@@ -184,8 +199,19 @@ fn checked_for_this_user(dir: &std::path::Path) -> Result<Checked, Problem> {
     check_files(&files.with_person(&format!("dev-{uid}"), uid, &PersonRole::ALL)).map_err(failed)
 }
 
-async fn until_told(session: &Session, plan: Plan) -> Result<(), Problem> {
-    log_to_standard_error()?;
+/// Returns what sends spans to the collector that the configuration names.
+fn telemetry_of(config: &TelemetryConfig, outbound: &OutboundConfig) -> Result<Telemetry, Problem> {
+    let roots = outbound.read_roots().map_err(ServeError::Roots)?;
+    let fetcher = Fetcher::new(upstream_tls(roots), &[]);
+    Ok(Telemetry::new(config, fetcher))
+}
+
+async fn until_told(
+    session: &Session,
+    plan: Plan,
+    telemetry: Option<Telemetry>,
+) -> Result<(), Problem> {
+    log_to_standard_error(telemetry.as_ref())?;
     let catch = |kind| signal(kind).map_err(|error| Problem::io("catch signals", error));
     let mut terminate = catch(SignalKind::terminate())?;
     let mut interrupt = catch(SignalKind::interrupt())?;
@@ -197,6 +223,9 @@ async fn until_told(session: &Session, plan: Plan) -> Result<(), Problem> {
         _ = interrupt.recv() => (),
     }
     server.stop().await;
+    if let Some(telemetry) = telemetry {
+        telemetry.stop().await;
+    }
     Ok(())
 }
 
@@ -237,16 +266,28 @@ fn doors_of(session: &Session, server: &Server) -> (Value, String) {
 ///
 /// # Errors
 /// The filter can't be read: whoever set it should not look for lines that never come.
-fn log_to_standard_error() -> Result<(), Problem> {
+fn log_to_standard_error(telemetry: Option<&Telemetry>) -> Result<(), Problem> {
     let filter = match variable("AMBIT_LOG") {
         None => EnvFilter::new("warn"),
         Some(text) => log_filter(&text.to_string_lossy())?,
     };
-    // A logger that is there already is as good.
-    let _ = tracing_subscriber::fmt()
-        .with_env_filter(filter)
+    let lines = tracing_subscriber::fmt::layer()
         .with_writer(std::io::stderr)
         .with_ansi(std::io::stderr().is_terminal())
+        .with_filter(filter);
+    let spans = telemetry.map(|it| {
+        tracing_opentelemetry::layer()
+            .with_tracer(it.tracer())
+            .with_location(false)
+            .with_threads(false)
+            .with_target(false)
+            .with_tracked_inactivity(false)
+            .with_filter(Targets::new().with_target(CALL_SPANS, LevelFilter::INFO))
+    });
+    // A logger that is there already is as good.
+    let _ = tracing_subscriber::registry()
+        .with(spans)
+        .with(lines)
         .try_init();
     Ok(())
 }

@@ -12,6 +12,7 @@ use ambit_engine::{Answer, Denied, Effect, EngineError, Passage};
 use ambit_identity::InstanceCaller;
 use http::{HeaderName, HeaderValue};
 use tokio::sync::mpsc;
+use tracing::Instrument;
 
 use super::{
     added::Added,
@@ -19,6 +20,7 @@ use super::{
     era::{self, Era},
     methods::Decided,
     refusal::Refusal,
+    spans,
     wire::{self, RpcError},
 };
 use crate::{
@@ -66,6 +68,7 @@ pub(crate) async fn perform(
 ) -> Conclusion {
     // The same bytes are decided and sent: they are made once, from the value that is decided.
     let prepared = Prepared::new(&act);
+    let span = spans::call(&act);
     let errand = Errand {
         doors,
         caller,
@@ -74,13 +77,16 @@ pub(crate) async fn perform(
         added: Added::begin(doors),
     };
     tokio::pin!(gone);
-    match errand.attempt(act, gone.as_mut()).await {
-        Attempt::Over(conclusion) => conclusion,
-        // Nothing of it was done: the same act is decided anew, once, and its conversation stands by now.
-        Attempt::Undone(act, _) => match Box::pin(errand.attempt(*act, gone)).await {
-            Attempt::Over(conclusion) | Attempt::Undone(_, conclusion) => conclusion,
-        },
-    }
+    let performing = async move {
+        match errand.attempt(act, gone.as_mut()).await {
+            Attempt::Over(conclusion) => conclusion,
+            // Nothing of it was done: the same act is decided anew, once, and its conversation stands by now.
+            Attempt::Undone(act, _) => match Box::pin(errand.attempt(*act, gone)).await {
+                Attempt::Over(conclusion) | Attempt::Undone(_, conclusion) => conclusion,
+            },
+        }
+    };
+    performing.instrument(span).await
 }
 
 /// What stays the same when an act is decided anew.
@@ -119,7 +125,10 @@ impl Errand<'_> {
             None => None,
         };
         let standing = standing.filter(|it| !it.is_closed());
-        let permit = match doors.handle.decide(self.caller, act, (doors.clock)()).await {
+        let deciding = doors.handle.decide(self.caller, act, (doors.clock)());
+        let answer = deciding.instrument(spans::decide()).await;
+        spans::answered(&answer);
+        let permit = match answer {
             Ok(Answer::Allowed(permit)) => permit,
             Ok(Answer::Held(held)) => return refused(Refusal::held(held)),
             Ok(Answer::Denied(denied)) => return refused(Refusal::denied(denied)),
@@ -163,7 +172,9 @@ impl Errand<'_> {
                         sent = self.send(&upstream, Departure { line, leave }, &passage) => sent,
                     }
                 };
-                self.added.without(sending).await
+                self.added
+                    .without(sending.instrument(spans::upstream()))
+                    .await
             }
         };
         let undone = matches!(&sent.said, Said::Failed(error) if error.leaves_undone());
@@ -488,6 +499,7 @@ async fn record(
     decision: DecisionId,
     sent: Sent,
 ) -> Conclusion {
+    spans::ended(sent.status);
     let moment = (doors.clock)();
     let result = match &sent.said {
         Said::Result(text) => Some(text.as_bytes().to_vec()),
@@ -502,7 +514,8 @@ async fn record(
         result,
         failure: failure(&sent.said),
     };
-    if let Err(error) = doors.handle.performed(passage, effect, moment).await {
+    let writing = doors.handle.performed(passage, effect, moment);
+    if let Err(error) = writing.instrument(spans::record()).await {
         return broken(&error);
     }
     match sent.said {

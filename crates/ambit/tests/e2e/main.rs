@@ -15,6 +15,7 @@ mod life;
 mod metrics;
 mod people;
 mod recover;
+mod telemetry;
 mod tokens;
 mod workload;
 mod world;
