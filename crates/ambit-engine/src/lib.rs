@@ -40,8 +40,8 @@ pub use crate::{
     handle::{Answer, Handle, Held, Offer, Offers},
     live::{HELD_KEPT_BYTES_MAX, REFUSED_KEPT_BYTES_MAX},
     metrics::{
-        BUCKETS, COUNTED_ACTIONS, COUNTED_ENDS, COUNTED_OUTCOMES, COUNTED_TARGETS, Count, Gauges,
-        Histogram, Metrics,
+        BUCKETS, COUNTED_ACTIONS, COUNTED_OUTCOMES, COUNTED_TARGETS, Count, Gauges, Histogram,
+        Metrics,
     },
     moment::{Clock, Moment},
     rebuild::{RebuildError, Rebuilt, ReplayReport, rebuild, replay_all},

@@ -32,9 +32,6 @@ pub const COUNTED_ACTIONS: [&str; 7] = [
 /// The three answers of a decision.
 pub const COUNTED_OUTCOMES: [&str; 3] = ["allow", "hold", "deny"];
 
-/// How a permitted act can end.
-pub const COUNTED_ENDS: [&str; 4] = ["done", "failed", "not_sent", "unknown"];
-
 /// What authority can be taken from.
 pub const COUNTED_TARGETS: [&str; 5] = ["task", "instance", "agent", "person", "server"];
 
@@ -59,7 +56,7 @@ pub const BUCKETS: [Duration; 12] = [
 pub struct Metrics {
     decisions: [[Count; COUNTED_OUTCOMES.len()]; COUNTED_ACTIONS.len()],
     denials: Denials,
-    ends: [Count; COUNTED_ENDS.len()],
+    ends: [Count; Status::ALL.len()],
     /// Denials and repeated holds that share a record with others.
     pub coalesced: Count,
     /// Tasks that started, children among them.
@@ -68,7 +65,7 @@ pub struct Metrics {
     pub connections_refused: Count,
     /// Requests of known callers that the edge turned away before they became an act.
     pub turned_away: Count,
-    approvals: [Count; 2],
+    approvals: [Count; VERDICTS.len()],
     revocations: [Count; COUNTED_TARGETS.len()],
     /// Acts that were under way when a revocation took effect.
     pub crossings: Count,
@@ -115,11 +112,17 @@ impl Metrics {
     pub(crate) fn count(&self, body: &Body) {
         match body {
             Body::Decided(decided) => self.decided(decided),
-            Body::Performed(performed) => bump(&self.ends, end(performed.status)),
+            Body::Performed(performed) => {
+                let end = Status::ALL.iter().position(|it| *it == performed.status);
+                bump(&self.ends, end.unwrap_or(Status::ALL.len()));
+            }
             Body::TaskStarted { .. } | Body::DelegationSpent { .. } => self.tasks_started.add(1),
             Body::InstanceCertified { .. } => self.svids.add(1),
             Body::TokenIssued(token) => bump(&self.tokens, kind(token.kind)),
-            Body::ApprovalDecided { verdict, .. } => bump(&self.approvals, said(*verdict)),
+            Body::ApprovalDecided { verdict, .. } => {
+                let said = VERDICTS.iter().position(|it| it == verdict);
+                bump(&self.approvals, said.unwrap_or(VERDICTS.len()));
+            }
             Body::Revoked { target, .. } => bump(&self.revocations, of(target)),
             Body::RevocationEffective { crossed, took, .. } => {
                 self.crossings.add(crossed.len() as u64);
@@ -196,12 +199,14 @@ impl Metrics {
 
     /// Iterates over how permitted acts ended.
     pub fn ends(&self) -> impl Iterator<Item = (&'static str, u64)> {
-        named(&COUNTED_ENDS, &self.ends)
+        let ends = Status::ALL.iter().zip(&self.ends);
+        ends.map(|(status, count)| (status.as_str(), count.get()))
     }
 
     /// Iterates over people's answers to held acts.
     pub fn approvals(&self) -> impl Iterator<Item = (&'static str, u64)> {
-        named(&["approved", "refused"], &self.approvals)
+        let verdicts = VERDICTS.iter().zip(&self.approvals);
+        verdicts.map(|(verdict, count)| (verdict.as_str(), count.get()))
     }
 
     /// Iterates over the revocations by what they took authority from.
@@ -305,6 +310,8 @@ impl fmt::Debug for Denials {
     }
 }
 
+/// The two answers of people.
+const VERDICTS: [Verdict; 2] = [Verdict::Approved, Verdict::Refused];
 const ALLOW: usize = 0;
 const HOLD: usize = 1;
 const DENY: usize = 2;
@@ -324,22 +331,6 @@ fn named<'a>(
     counts: &'a [Count],
 ) -> impl Iterator<Item = (&'static str, u64)> + use<'a> {
     names.iter().zip(counts).map(|(name, it)| (*name, it.get()))
-}
-
-const fn end(status: Status) -> usize {
-    match status {
-        Status::Done => 0,
-        Status::Failed => 1,
-        Status::NotSent => 2,
-        Status::Unknown => 3,
-    }
-}
-
-const fn said(verdict: Verdict) -> usize {
-    match verdict {
-        Verdict::Approved => 0,
-        Verdict::Refused => 1,
-    }
 }
 
 const fn of(target: &Target) -> usize {

@@ -104,38 +104,6 @@ fn keys_and_types_are_checked_where_they_stand() {
 }
 
 #[test]
-fn a_key_that_is_like_no_other_is_told_all_that_there_are() {
-    let path = "templates/answer-ticket.toml";
-    let text = EstateFiles::collect(&demo()).unwrap();
-    let text = format!("zzzzzzzzzzzz = 1\n{}", text.text(path).unwrap());
-    let texts = [(path, text.as_str())];
-    let problems = EstateFiles::from_texts(texts).and_then(|it| it.load());
-    let told: Vec<String> = problems
-        .unwrap_err()
-        .iter()
-        .map(ToString::to_string)
-        .collect();
-    let told = told
-        .iter()
-        .find(|it| it.contains("`zzzzzzzzzzzz`"))
-        .unwrap();
-    for key in ["binding", "bearer", "containment", "delegation", "ttl"] {
-        assert!(told.contains(&format!("`{key}`")), "{key}: {told}");
-    }
-}
-
-#[test]
-fn names_are_listed_up_to_their_maximum() {
-    let names: Vec<String> = (0..=problem::SUGGESTIONS_MAX)
-        .map(|it| format!("n{it:04}"))
-        .collect();
-    let told =
-        |count: usize| problem::suggest("zzzzzzzzz", names.iter().take(count).map(String::as_str));
-    assert!(told(problem::SUGGESTIONS_MAX).ends_with("`n0047`"));
-    assert!(told(problem::SUGGESTIONS_MAX + 1).ends_with("`n0047` or of 1 more"));
-}
-
-#[test]
 fn bindings_are_said_whole_or_not_at_all() {
     let template = "templates/answer-ticket.toml";
     let optional = "containment = \"optional\"";

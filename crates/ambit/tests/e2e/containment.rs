@@ -476,6 +476,7 @@ fn no_file_left_open_reaches_the_command() {
         let mut shell = std::process::Command::new("sh");
         shell.args(["-c", "exec 9<\"$0\"; exec \"$@\""]).arg(&kept);
         shell.arg(run.get_program()).args(run.get_args());
+        shell.env("AMBIT_STATE", world.state());
         shell.current_dir(world.directory.path().join("work"));
         let output = shell.output().unwrap();
         let text = String::from_utf8_lossy(&output.stdout);

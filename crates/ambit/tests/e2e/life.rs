@@ -243,7 +243,7 @@ fn a_server_is_asked_for_its_tools() {
     check(
         &world,
         &["server", "inspect", "notes"],
-        6,
+        1,
         &["`notes-token` is not sealed", "ambit secret set"],
     );
     world.seal("notes-token", "a-token");

@@ -87,7 +87,7 @@ fn metrics_say_what_happened_in_the_form_that_prometheus_reads() {
     assert!(now("ambit_database_bytes") > 4096.0);
     assert!(now("ambit_state_free_bytes") > 0.0);
     let text = format!("{after:?}");
-    for name in ["task_", "dec_", "inst_", "reader", "notes", "look"] {
+    for name in ["task_0", "dec_0", "inst_0", "reader", "notes", "look"] {
         assert!(!text.contains(name), "names stand elsewhere: {name}");
     }
 }
