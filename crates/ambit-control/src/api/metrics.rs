@@ -41,7 +41,7 @@ enum Read {
     /// Only grows, since the start of the server.
     Counter(fn(&Reading<'_>) -> u64),
     /// Only grows, one for each set of labels.
-    Counters(fn(&Reading<'_>) -> Vec<(Vec<&'static str>, u64)>),
+    Counters(fn(&Reading<'_>) -> Series),
     /// May go up and down.
     Gauge(fn(&Reading<'_>) -> u64),
     /// Always 1; the labels say something.
@@ -49,6 +49,9 @@ enum Read {
     /// In seconds.
     Histogram(fn(&Metrics) -> &Histogram),
 }
+
+/// Counts, each with the values of its labels.
+type Series = Vec<(Vec<&'static str>, u64)>;
 
 /// What there is to tell, read in one moment.
 struct Reading<'a> {
@@ -142,7 +145,7 @@ fn labels(names: &[&str], values: &[&str]) -> String {
     pairs.join(",")
 }
 
-fn by_one(counts: impl Iterator<Item = (&'static str, u64)>) -> Vec<(Vec<&'static str>, u64)> {
+fn by_one(counts: impl Iterator<Item = (&'static str, u64)>) -> Series {
     counts.map(|(name, count)| (vec![name], count)).collect()
 }
 

@@ -24,14 +24,27 @@ impl<'a> Added<'a> {
         }
     }
 
-    /// Waits for somebody else, and does not count that.
-    pub(super) async fn without<T>(&self, waiting: impl Future<Output = T>) -> T {
-        let before = passed(self.doors);
-        let came = waiting.await;
-        let waited = passed(self.doors).saturating_sub(before).as_nanos();
-        let waited = u64::try_from(waited).unwrap_or(u64::MAX);
-        self.waited_nanos.fetch_add(waited, Ordering::Relaxed);
-        came
+    /// Does not count what passes until the pause is dropped: somebody else is waited for.
+    pub(super) fn pause(&self) -> Pause<'_> {
+        Pause {
+            added: self,
+            began: passed(self.doors),
+        }
+    }
+}
+
+/// A wait for somebody else.
+#[must_use = "a pause that is dropped is over"]
+pub(super) struct Pause<'a> {
+    added: &'a Added<'a>,
+    began: Duration,
+}
+
+impl Drop for Pause<'_> {
+    fn drop(&mut self) {
+        let waited = passed(self.added.doors).saturating_sub(self.began);
+        let waited = u64::try_from(waited.as_nanos()).unwrap_or(u64::MAX);
+        self.added.waited_nanos.fetch_add(waited, Ordering::Relaxed);
     }
 }
 

@@ -120,10 +120,12 @@ impl Errand<'_> {
     async fn attempt(&self, act: Act, gone: Pin<&mut impl Future<Output = ()>>) -> Attempt {
         let (doors, mut gone) = (self.doors, gone);
         let server = act.server().cloned();
+        let pause = self.added.pause();
         let standing = match &server {
-            Some(server) => self.added.without(doors.warm(self.caller, server)).await,
+            Some(server) => doors.warm(self.caller, server).await,
             None => None,
         };
+        drop(pause);
         let standing = standing.filter(|it| !it.is_closed());
         let deciding = doors.handle.decide(self.caller, act, (doors.clock)());
         let answer = deciding.instrument(spans::decide()).await;
@@ -146,15 +148,14 @@ impl Errand<'_> {
             .is_none()
             .then(|| Box::new(permit.value().act().clone()));
         let task = permit.value().task();
-        let ready = self.added.without(async {
-            tokio::select! {
-                biased;
-                () = gone.as_mut() => Ready::Withdrawn,
-                () = ended(doors, task) => Ready::TaskEnded,
-                ready = self.ready(standing, server.as_ref()) => ready,
-            }
-        });
-        let ready = ready.await;
+        let pause = self.added.pause();
+        let ready = tokio::select! {
+            biased;
+            () = gone.as_mut() => Ready::Withdrawn,
+            () = ended(doors, task) => Ready::TaskEnded,
+            ready = self.ready(standing, server.as_ref()) => ready,
+        };
+        drop(pause);
         let passage = match doors.handle.admit(permit, doors.now()) {
             Ok(passage) => passage,
             Err(denied) => return too_late(ready, denied, spare),
@@ -164,17 +165,14 @@ impl Errand<'_> {
             Ready::Failed(error) => Sent::failed(error, 0),
             Ready::Withdrawn | Ready::TaskEnded => Sent::unsent(Said::Cut(Reason::TaskEnded)),
             Ready::Stands(upstream, line) => {
-                let sending = async {
-                    tokio::select! {
-                        biased;
-                        reason = passage.cancelled() => self.cut(reason, &departed),
-                        () = gone => self.cut(Reason::TaskEnded, &departed),
-                        sent = self.send(&upstream, Departure { line, leave }, &passage) => sent,
-                    }
-                };
-                self.added
-                    .without(sending.instrument(spans::upstream()))
-                    .await
+                let _pause = self.added.pause();
+                let sending = self.send(&upstream, Departure { line, leave }, &passage);
+                tokio::select! {
+                    biased;
+                    reason = passage.cancelled() => self.cut(reason, &departed),
+                    () = gone => self.cut(Reason::TaskEnded, &departed),
+                    sent = sending.instrument(spans::upstream()) => sent,
+                }
             }
         };
         let undone = matches!(&sent.said, Said::Failed(error) if error.leaves_undone());

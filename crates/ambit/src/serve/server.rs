@@ -286,14 +286,9 @@ impl Server {
         let public = public.map(|(url, ..)| url.as_str().to_owned());
         let bundle = ports.bundle_address()?;
         let mut tasks = JoinSet::new();
-        if let Some(port) = ports.bundle {
-            tasks.spawn(port.serve(bundle_router(&doors.people)));
-        }
-        if let Some((port, _)) = ports.public {
-            tasks.spawn(port.serve(public_router(&doors.people)));
-        }
-        let handle = running.handle.clone();
-        keep_going(&mut tasks, running, &doors.people);
+        let open = (ports.bundle, ports.public.map(|(port, _)| port));
+        serve_ports(&mut tasks, open, &doors.people);
+        let handle = keep_going(&mut tasks, running, &doors.people);
         tasks.spawn(serve_workloads(doors.people.clone(), sockets.workloads));
         tasks.spawn(health(health_door, operations_router(&doors.people)));
         tasks.spawn(sockets.people.serve(people_router(&doors.people)));
@@ -449,11 +444,31 @@ fn unbound(place: &Path) -> impl FnOnce(std::io::Error) -> ServeError {
     |source| ServeError::Listen { place, source }
 }
 
-/// Spawns what goes on by itself.
-fn keep_going(tasks: &mut JoinSet<()>, running: Running, doors: &ambit_control::api::Doors) {
+/// Spawns what goes on by itself, and returns the engine, to be ended.
+fn keep_going(
+    tasks: &mut JoinSet<()>,
+    running: Running,
+    doors: &ambit_control::api::Doors,
+) -> Handle {
+    let handle = running.handle.clone();
     tasks.spawn(tick(running));
     tasks.spawn(rotate(doors.clone()));
     tasks.spawn(federate(doors.clone()));
+    handle
+}
+
+/// Serves the ports that not every server has.
+fn serve_ports(
+    tasks: &mut JoinSet<()>,
+    (bundle, public): (Option<BundlePort>, Option<PublicPort>),
+    doors: &ambit_control::api::Doors,
+) {
+    if let Some(port) = bundle {
+        tasks.spawn(port.serve(bundle_router(doors)));
+    }
+    if let Some(port) = public {
+        tasks.spawn(port.serve(public_router(doors)));
+    }
 }
 
 /// Serves the gateway at its second address.
