@@ -89,13 +89,17 @@ pub enum VerifyError {
     #[error(transparent)]
     Source(SourceError),
     /// There is no checkpoint.
-    #[error("the log has no checkpoint; without one nothing can be verified")]
+    #[error(
+        "the log has no checkpoint, and without one nothing can be verified; put back the one that belongs to it"
+    )]
     NoCheckpoint,
     /// The checkpoint is refused.
     #[error(transparent)]
     Checkpoint(#[from] CheckpointError),
     /// The log is damaged.
-    #[error("the log is damaged: {0}")]
+    #[error(
+        "the log is damaged: {0}; put a whole copy in its place, or, when none is left, open a new log with `ambit recover`"
+    )]
     Damage(#[from] Damage),
 }
 
@@ -125,12 +129,24 @@ pub enum Damage {
         source: BundleError,
     },
     /// A leaf is not the one that its tile vouches for.
-    #[error("record {index} is not the one that was written: hash tile {tile} of level 0 differs")]
+    #[error(
+        "record {index} is not the one that was written: hash tile {tile} of level 0 has another hash of it"
+    )]
     Leaf {
         /// The record.
         index: u64,
         /// The tile that has another hash.
         tile: u64,
+    },
+    /// A tile has another hash than its leaf, though the leaves are those that the tree above vouches for.
+    #[error(
+        "hash tile {tile} of level 0 is not the one that was written: record {index} itself is as it was written"
+    )]
+    LeafHash {
+        /// The tile.
+        tile: u64,
+        /// The record whose hash differs.
+        index: u64,
     },
     /// A tile is missing or has another length.
     #[error("hash tile {index} of level {level} is missing or has a wrong length")]
@@ -290,7 +306,10 @@ impl<'a, S: TileSource> Walk<'a, S> {
             let hash = leaf_hash(leaf);
             if hash != stored {
                 let tile = bundle;
-                return Err(Damage::Leaf { index, tile }.into());
+                return Err(match self.leaves_follow(bundle, width, &leaves) {
+                    Follow::Yes => Damage::LeafHash { tile, index }.into(),
+                    Follow::No => Damage::Leaf { index, tile }.into(),
+                });
             }
             self.story.record(index, leaf)?;
             self.frontier.push(hash, &mut tiles);
@@ -305,6 +324,36 @@ impl<'a, S: TileSource> Walk<'a, S> {
             return Err(Damage::Surplus { index }.into());
         }
         tiles.iter().try_for_each(|tile| self.full_tile(tile))
+    }
+
+    /// Says whether the leaves of a bundle lead to what stands above it: the hash in the tile of level 1, or the signed root
+    /// when the bundle is the incomplete one at the end.
+    fn leaves_follow(&self, bundle: u64, width: u16, leaves: &[Vec<u8>]) -> Follow {
+        if leaves.len() != usize::from(width) {
+            return Follow::No;
+        }
+        let first = bundle * u64::from(TILE_WIDTH);
+        let above = if width < TILE_WIDTH {
+            let mut whole = self.frontier.clone();
+            let known = whole.size().saturating_sub(first);
+            let rest = leaves
+                .iter()
+                .skip(usize::try_from(known).unwrap_or(usize::MAX));
+            rest.for_each(|leaf| whole.push(leaf_hash(leaf), &mut Vec::new()));
+            whole.root() == self.checkpoint.root
+        } else {
+            let mut own = Frontier::new();
+            let hashes = leaves.iter().map(|leaf| leaf_hash(leaf));
+            hashes.for_each(|hash| own.push(hash, &mut Vec::new()));
+            let per_tile = u64::from(TILE_WIDTH);
+            let (tile, place) = (bundle / per_tile, (bundle % per_tile) as usize);
+            let full = self.checkpoint.size / per_tile - tile * per_tile;
+            let stored = self.stored(1, tile, full.min(per_tile) as u16);
+            // Without the tile above, nothing vouches for the leaves.
+            let above = stored.ok().and_then(|it| hashes_of(&it).nth(place));
+            above == Some(own.root())
+        };
+        if above { Follow::Yes } else { Follow::No }
     }
 
     /// Compares a tile that the leaves complete with the stored one. Level 0 was compared leaf by leaf.
@@ -380,6 +429,12 @@ const fn place_of(error: &BundleError) -> u64 {
         BundleError::Cut { place } | BundleError::LeafTooLong { place, .. } => *place as u64,
         BundleError::TooMany => TILE_WIDTH as u64,
     }
+}
+
+/// Whether leaves lead to what stands above them.
+enum Follow {
+    Yes,
+    No,
 }
 
 /// What the records say, as far as their order goes.

@@ -278,9 +278,10 @@ fn tampering_is_refused_and_located() {
     let check = |name: &str, index: u64, tamper: &dyn Fn(&Path)| {
         let refused = tampered(tamper).to_string();
         assert!(
-            refused.contains(&format!("record {index} ")),
+            refused.contains(&format!("record {index} ")) && !refused.contains("itself"),
             "{name}: {refused}"
         );
+        assert!(refused.contains("`ambit recover`"), "{name}: {refused}");
     };
     let other = encode(&Record {
         at: Timestamp::from_millis(1300),
@@ -331,7 +332,24 @@ fn tampering_with_tiles_is_located() {
         bytes[32 * 7] ^= 1;
         fs::write(&path, bytes).unwrap();
     });
-    assert!(refused.to_string().contains("record 263 "), "{refused}");
+    let told = refused.to_string();
+    assert!(
+        told.contains("hash tile 1 of level 0 is not the one"),
+        "{told}"
+    );
+    assert!(told.contains("record 263 itself is as it was"), "{told}");
+    let refused = tampered(|root| {
+        let path = root.join(path(0, 2, 700 - 512));
+        let mut bytes = fs::read(&path).unwrap();
+        bytes[32 * 7] ^= 1;
+        fs::write(&path, bytes).unwrap();
+    });
+    let told = refused.to_string();
+    assert!(
+        told.contains("hash tile 2 of level 0 is not the one"),
+        "{told}"
+    );
+    assert!(told.contains("record 519 itself is as it was"), "{told}");
     let refused = tampered(|root| {
         let path = root.join(path(1, 0, 2));
         let mut bytes = fs::read(&path).unwrap();

@@ -17,6 +17,7 @@ mod idempotency;
 mod join;
 mod log;
 mod logins;
+mod metrics;
 mod openapi;
 mod operations;
 mod pages;
@@ -53,6 +54,7 @@ pub use self::{
     idempotency::{IDEMPOTENCY_ANSWER_BYTES_MAX, IDEMPOTENCY_KEPT_MAX, IDEMPOTENCY_KEY_AHEAD_MAX},
     join::JOIN_BYTES_MAX,
     log::RECORDS_PER_ANSWER_MAX,
+    metrics::{METRICS, MeasureStorage, Metric, Storage},
     openapi::openapi,
     presence::{HEARTBEAT_EVERY, PRESENCES_MAX},
     problem::Problem,
@@ -110,6 +112,8 @@ pub struct Control {
     pub gateway_url: Option<String>,
     /// Counts the requests to the gateway that identified nobody.
     pub strangers_refused: Arc<AtomicU64>,
+    /// Looks at what the server's files take.
+    pub measure_storage: MeasureStorage,
     /// Where people sign in.
     pub sign_ins: SignIns,
     /// The public URL, by which clients know the authorization server; without one there is none.

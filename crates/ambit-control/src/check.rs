@@ -194,13 +194,16 @@ fn fails(book: &PolicyBook, table: &DecisionTable, case: &DecisionCase) -> Optio
     problem(message)
 }
 
-/// Returns an error with its causes on one line.
+/// Returns an error with its causes on one line; a cause that was said already is not said again.
 pub(crate) fn chain(error: &dyn Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
+        let said = error.to_string();
+        if !text.contains(&said) {
+            text.push_str(": ");
+            text.push_str(&said);
+        }
         cause = error.source();
     }
     text

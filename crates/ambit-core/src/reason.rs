@@ -91,6 +91,8 @@ pub enum Reason {
     DelegationUsed,
     /// The delegation names somebody else than the caller.
     DelegateMismatch,
+    /// No server stands in the name of the resource or prompt.
+    ItemUnknown,
 }
 
 /// What would help, as a class that a program can act on.
@@ -112,7 +114,7 @@ pub enum Remedy {
 
 impl Reason {
     /// Every reason, in the order of declaration.
-    pub const ALL: [Self; 43] = [
+    pub const ALL: [Self; 44] = [
         Self::TaskUnknown,
         Self::TaskEnded,
         Self::TaskExpired,
@@ -156,6 +158,7 @@ impl Reason {
         Self::DelegationsLimit,
         Self::DelegationUsed,
         Self::DelegateMismatch,
+        Self::ItemUnknown,
     ];
 
     /// Returns the stable code, such as `tool_not_granted`.
@@ -204,7 +207,9 @@ impl Reason {
             Self::LastAdministrator => {
                 "have an estate applied that gives another local user the role of administrator, then revoke"
             }
-            Self::NotFound => "check the spelling; lists show what there is",
+            Self::NotFound => {
+                "check the spelling: `ambit task list --all`, `ambit approvals list` and `ambit log tail` show what there is"
+            }
             Self::WrongState => "look at how it stands now",
             Self::NotDelegable | Self::DelegateNotListed | Self::DelegationTooDeep => {
                 "its owner can say under `delegation` of the template who may take parts, and how deep"
@@ -225,6 +230,7 @@ impl Reason {
             | Self::ContainmentRequired
             | Self::ServerNotGranted
             | Self::ToolUnknown
+            | Self::ItemUnknown
             | Self::ToolNotGranted
             | Self::ToolChanged
             | Self::ArgumentsInvalid
@@ -395,6 +401,11 @@ impl Reason {
                 "delegate_mismatch",
                 None,
                 "the delegation names another delegate",
+            ),
+            Self::ItemUnknown => (
+                "item_unknown",
+                ChangeArguments,
+                "no server stands in this name; take the name from a listing",
             ),
         }
     }

@@ -75,6 +75,7 @@ impl<'a> Desk<'a> {
                 *fatal = Some(error.clone());
                 return Err(error);
             }
+            live.metrics.count(&record.body);
             live.announce(&record.body);
             Ok(())
         })

@@ -254,6 +254,27 @@ impl Flights {
         }
     }
 
+    /// Cuts every tunnel: it has no end of its own.
+    pub(crate) fn cut_tunnels(&self, now: Timestamp) {
+        for flight in self.lock().values_mut() {
+            if flight.endpoint.is_some() {
+                flight.cut(Reason::PermitStale, now);
+            }
+        }
+    }
+
+    /// Resolves when no act is under way.
+    pub(crate) async fn all_landed(&self) {
+        loop {
+            let mut next = std::pin::pin!(self.landed.notified());
+            next.as_mut().enable();
+            if self.lock().is_empty() {
+                return;
+            }
+            next.await;
+        }
+    }
+
     /// Strikes off acts that were cut longer ago than a permit lives: their doors do not answer.
     pub(crate) fn strike_off(&self, now: Timestamp) {
         self.lock().retain(|_, flight| {

@@ -75,6 +75,9 @@ pub enum Refusal {
     /// The request itself makes no sense; nothing was decided.
     #[error("{0}")]
     Invalid(String),
+    /// What the person named is not as this needs it: decided, ended or changed already. Nothing was changed.
+    #[error("{0}")]
+    Conflict(String),
     /// The engine could not answer.
     #[error(transparent)]
     Failed(#[from] EngineError),

@@ -1,6 +1,7 @@
 //! The engine as the doors of agents see it: decide, admit, perform.
 
 mod ask;
+mod ending;
 mod refuse;
 mod waiting;
 
@@ -102,7 +103,7 @@ impl Handle {
         act: Act,
         moment: Moment,
     ) -> Result<Answer, EngineError> {
-        self.shared.running()?;
+        self.shared.open()?;
         let mut chance = Chance::new(moment.chance);
         let decision = chance.id(moment.now);
         if caller.expires_at() <= moment.now {
@@ -253,8 +254,10 @@ impl Handle {
             drop(passage);
             return result;
         }
+        // It has landed once its end is in the queue: who waits for that may stop the engine then.
+        let queued = written.queued().await;
         drop(passage);
-        written.queued().await
+        queued
     }
 
     /// Returns what the caller's task could do now, for listings and routes.

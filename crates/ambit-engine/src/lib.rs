@@ -16,6 +16,7 @@ mod error;
 mod govern;
 mod handle;
 mod live;
+mod metrics;
 mod moment;
 mod queue;
 mod quota;
@@ -39,6 +40,10 @@ pub use crate::{
     },
     handle::{Answer, Handle, Held, Offer, Offers},
     live::{HELD_KEPT_BYTES_MAX, REFUSED_KEPT_BYTES_MAX},
+    metrics::{
+        BUCKETS, COUNTED_ACTIONS, COUNTED_OUTCOMES, COUNTED_TARGETS, Count, Gauges, Histogram,
+        Metrics,
+    },
     moment::{Clock, Moment},
     rebuild::{RebuildError, Rebuilt, ReplayReport, rebuild, replay_all},
     sequencer::{CompileEstate, STATE_DIGEST_EVERY_RECORDS, Sequencer, Setup, SetupError, Step},

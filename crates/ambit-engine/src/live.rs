@@ -18,7 +18,7 @@ use ambit_core::{
 use ambit_policy::{ApprovalState, Epochs, PolicyBook, TaskScope};
 use tokio::sync::watch;
 
-use crate::{ApprovalStanding, EngineError, State};
+use crate::{ApprovalStanding, EngineError, Metrics, State};
 
 /// How many sealed bytes of its refused acts are kept for one task and its children, so that people can see what was asked. Of the rest
 /// the log holds commitment and length. Counted since the start of Ambit.
@@ -52,6 +52,8 @@ pub(crate) struct Live {
     pub(crate) former: VecDeque<(InstanceId, TaskId)>,
     /// The tasks whose runners were there when Ambit ended and have not come back, and how long they are waited for.
     pub(crate) absent: HashMap<TaskId, Timestamp>,
+    /// What is counted of what is written.
+    pub(crate) metrics: Arc<Metrics>,
 }
 
 /// What a live task needs to act, beyond the fold.

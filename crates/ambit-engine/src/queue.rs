@@ -138,6 +138,11 @@ impl Queue {
         }
     }
 
+    /// Takes no further turn in; those that wait are taken still.
+    pub(crate) fn close(&mut self) {
+        self.receiver.close();
+    }
+
     /// Returns the next turn that somebody waits for, when there is one.
     pub(crate) fn awaited(&mut self) -> Option<Turn> {
         self.receiver.try_recv().ok()

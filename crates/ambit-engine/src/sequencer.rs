@@ -6,13 +6,14 @@ use std::{
     fmt,
     sync::{
         Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard,
+        atomic::{AtomicBool, Ordering},
     },
 };
 
 pub(crate) use self::setup::unknown;
 pub use self::setup::{CompileEstate, Setup, SetupError};
 use crate::{
-    Archive, Clock, Custody, EngineError,
+    Archive, Clock, Custody, EngineError, Metrics,
     desk::{Desk, Settle, Turn},
     doors::Flights,
     live::Live,
@@ -46,10 +47,15 @@ pub struct Sequencer<D> {
 pub(crate) struct Shared {
     live: RwLock<Live>,
     stopped: OnceLock<Arc<str>>,
+    /// No further act begins.
+    closing: AtomicBool,
+    /// The sequencer ends when nothing waits.
+    finishing: AtomicBool,
     /// Why the newest turns could not be taken; gone with the next batch.
     trouble: Mutex<Option<EngineError>>,
     quotas: Mutex<Quotas>,
     space: Mutex<Space>,
+    pub(crate) metrics: Arc<Metrics>,
     pub(crate) flights: Arc<Flights>,
     pub(crate) archive: Arc<dyn Archive>,
     pub(crate) custody: Arc<dyn Custody>,
@@ -64,7 +70,7 @@ pub enum Step {
     Taken,
     /// Nothing waits.
     Idle,
-    /// All handles are gone.
+    /// All handles are gone, or the engine is to finish and nothing waits.
     Over,
 }
 
@@ -78,7 +84,8 @@ impl<D: Durable> Sequencer<D> {
         self
     }
 
-    /// Takes turns until all handles are gone. Blocks; wants a thread of its own.
+    /// Takes turns until all handles are gone, or [`crate::Handle::finish`] was called and all that waited is taken. Blocks;
+    /// wants a thread of its own.
     pub fn run(mut self) {
         loop {
             match self.queue.wait() {
@@ -123,12 +130,21 @@ impl<D: Durable> Sequencer<D> {
                 if self.shared.running().is_err() {
                     drop(self.queue.take_aside());
                 }
-                return drop(first);
+                drop(first);
+                return self.close_if_finishing();
             }
         };
         let outcome = result.as_ref().map(Option::as_ref).map_err(Clone::clone);
         for settle in settles {
             settle(outcome.clone());
+        }
+        self.close_if_finishing();
+    }
+
+    /// What waits is taken still; nothing more comes.
+    fn close_if_finishing(&mut self) {
+        if self.shared.finishing.load(Ordering::Acquire) {
+            self.queue.close();
         }
     }
 
@@ -239,10 +255,32 @@ impl Shared {
         let mut text = error.to_string();
         let mut cause = std::error::Error::source(error);
         while let Some(next) = cause {
-            text = format!("{text}: {next}");
+            let said = next.to_string();
+            if !text.contains(&said) {
+                text = format!("{text}: {said}");
+            }
             cause = next.source();
         }
         let _ = self.stopped.set(text.into());
+    }
+
+    /// Refuses when the log has stopped, or no further act is to begin.
+    pub(crate) fn open(&self) -> Result<(), EngineError> {
+        if self.closing.load(Ordering::Relaxed) {
+            let why = "ambit is being stopped; try again when it runs again";
+            return Err(EngineError::Stopped(why.into()));
+        }
+        self.running()
+    }
+
+    /// Lets no further act begin.
+    pub(crate) fn close(&self) {
+        self.closing.store(true, Ordering::Relaxed);
+    }
+
+    /// Has the sequencer end after what waits now.
+    pub(crate) fn finish(&self) {
+        self.finishing.store(true, Ordering::Release);
     }
 
     pub(crate) fn read(&self) -> Result<RwLockReadGuard<'_, Live>, EngineError> {

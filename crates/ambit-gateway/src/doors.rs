@@ -16,6 +16,7 @@ use ambit_identity::InstanceCaller;
 use tokio::{sync::watch, time::timeout};
 
 use crate::{
+    Stopwatch,
     last_shown::LastShown,
     limits::{READY_PATIENCE, STREAMS_PER_TASK_MAX, TOOLS_SHOWN_MAX, UPSTREAM_START_TIMEOUT},
     mcp::refusal::Links,
@@ -35,6 +36,8 @@ pub(crate) struct Doors {
     pub means: Arc<Means>,
     /// Where people read about refusals.
     pub links: Links,
+    /// Measures how long things take.
+    pub stopwatch: Option<Stopwatch>,
     tables: Mutex<HashMap<InstanceId, Table>>,
     /// Counts what may change listings, so that streams look again.
     pub shown: watch::Sender<u64>,
@@ -66,8 +69,14 @@ pub(crate) struct StreamSeat {
 
 impl Doors {
     /// Returns doors without any conversation.
-    pub(crate) fn new(handle: Handle, clock: Clock, means: Means, links: Links) -> Self {
+    pub(crate) fn new(
+        (handle, clock): (Handle, Clock),
+        stopwatch: Option<Stopwatch>,
+        means: Means,
+        links: Links,
+    ) -> Self {
         Self {
+            stopwatch,
             handle,
             clock,
             means: Arc::new(means),

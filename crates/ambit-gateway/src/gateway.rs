@@ -85,7 +85,12 @@ pub struct GatewayConfig {
     pub federated: Federated,
     /// Counts the requests that identified nobody. They are not written down one by one.
     pub strangers_refused: Arc<AtomicU64>,
+    /// Says how much time has passed since any instant, to measure how long things take; without it nothing is measured.
+    pub stopwatch: Option<Stopwatch>,
 }
+
+/// Tells how much time has passed since an instant that stays the same.
+pub type Stopwatch = Arc<dyn Fn() -> Duration + Send + Sync>;
 
 /// The doors through which agents act. Cheap to clone.
 #[derive(Clone)]
@@ -136,6 +141,7 @@ impl GatewayConfig {
             tokens: None,
             federated: nobody(),
             strangers_refused: Arc::default(),
+            stopwatch: None,
         }
     }
 }
@@ -147,7 +153,12 @@ impl Gateway {
         means.answer_timeout = config.upstream_answer_timeout;
         means.processes = Arc::new(Semaphore::new(config.stdio_processes_max));
         Self {
-            doors: Arc::new(Doors::new(handle, clock, means, config.links)),
+            doors: Arc::new(Doors::new(
+                (handle, clock),
+                config.stopwatch,
+                means,
+                config.links,
+            )),
             hosts: Arc::new(config.hosts),
             fallback: config.fallback,
             tokens: config.tokens.map(|it| Arc::new(Tokens::new(it))),
@@ -289,6 +300,7 @@ impl Gateway {
             match gateway.identify(stream, &face).await {
                 Ok((stream, peer)) => gateway.serve_connection(stream, peer).await,
                 Err(error) => {
+                    gateway.doors.handle.metrics().connections_refused.add(1);
                     tracing::info!(%peer, error = %crate::causes(&error), "a connection was refused");
                 }
             }
@@ -360,6 +372,7 @@ pub(crate) async fn turn_away(
     refusal: Response<Body>,
 ) -> Response<Body> {
     let reason = edge::reason(refusal.status());
+    doors.handle.metrics().turned_away.add(1);
     doors.note(caller, MALFORMED, reason).await;
     refusal
 }

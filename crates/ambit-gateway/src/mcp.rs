@@ -9,6 +9,7 @@
 //! - There are no sessions: what a request may do hangs on its task.
 
 pub(crate) mod acts;
+mod added;
 mod bridge;
 pub(crate) mod changes;
 pub(crate) mod downstream;
@@ -18,4 +19,5 @@ mod local;
 pub mod methods;
 pub(crate) mod perform;
 pub(crate) mod refusal;
+pub(crate) mod spans;
 pub(crate) mod wire;

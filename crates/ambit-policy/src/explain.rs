@@ -116,6 +116,7 @@ fn of_act(reason: Reason, facts: &Facts) -> Option<String> {
         }
         Reason::ApprovalRequired => return void_yes(facts.approval),
         Reason::TaskUnknown
+        | Reason::ItemUnknown
         | Reason::AgentRevoked
         | Reason::PersonRevoked
         | Reason::ServerRevoked

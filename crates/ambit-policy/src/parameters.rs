@@ -32,12 +32,14 @@ pub enum ParameterProblem {
         description: String,
     },
     /// A value does not fit.
-    #[error("parameter `{name}` does not fit; give {wanted}")]
+    #[error("parameter `{name}` does not fit; give {wanted}{hint}")]
     Unfit {
         /// The parameter.
         name: String,
         /// What would fit, in words.
         wanted: String,
+        /// What to write on a command line, when a text was read as something else; or nothing.
+        hint: String,
     },
 }
 
@@ -92,6 +94,7 @@ pub fn check_parameter<'a>(
         return Err(ParameterProblem::Unfit {
             name: name.to_owned(),
             wanted: wanted(&parameter.kind),
+            hint: as_text(name, value, &parameter.kind),
         });
     }
     Ok(value)
@@ -115,6 +118,26 @@ fn fits(value: &Value, kind: &ParameterKind) -> bool {
         }
     }
 }
+
+/// Says how to give as a text what was read as something else, when a text would fit.
+fn as_text(name: &str, value: &Value, kind: &ParameterKind) -> String {
+    let is_text = value.as_str().is_some();
+    let text = value.to_canonical();
+    if is_text || text.len() > SHOWN_BYTES_MAX || !fits(&Value::from(text.as_str()), kind) {
+        return String::new();
+    }
+    let read = match value {
+        Value::Integer(_) | Value::Number(_) => "a number",
+        Value::Bool(_) => "true or false",
+        Value::Null => "null",
+        Value::String(_) | Value::Array(_) | Value::Object(_) => "JSON",
+    };
+    let quoted = Value::from(text.as_str()).to_canonical();
+    format!("; {text} is read as {read}, so write it in quotes: --param '{name}={quoted}'")
+}
+
+/// How long a value may be to be shown again.
+const SHOWN_BYTES_MAX: usize = 64;
 
 fn wanted(kind: &ParameterKind) -> String {
     match kind {

@@ -47,6 +47,8 @@ impl PolicyProblem {
         if let Some(help) = diagnostic.help() {
             message.push_str("; ");
             message.push_str(&help.to_string());
+        } else if message.ends_with("unexpected end of input") {
+            message.push_str("; close every `(` and `{`, and end the policy with `;`");
         }
         Self::at(path, text, offset, message)
     }

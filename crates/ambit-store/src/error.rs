@@ -1,6 +1,9 @@
 //! Why a store could not be opened, read or written.
 
-use std::{io, path::PathBuf};
+use std::{
+    io,
+    path::{Path, PathBuf},
+};
 
 use ambit_audit::{CheckpointError, ResumeError};
 use rusqlite::ErrorCode;
@@ -15,7 +18,11 @@ pub enum StoreError {
         path: PathBuf,
     },
     /// A file cannot be made or read.
-    #[error("could not {attempted} `{}`: {source}", path.display())]
+    #[error(
+        "could not {attempted} `{}`: {source}; let ambit write in the directory `{}`",
+        path.display(),
+        directory(path)
+    )]
     File {
         /// What was attempted.
         attempted: &'static str,
@@ -150,6 +157,12 @@ pub enum StoreError {
     /// The end of the log cannot be read back.
     #[error(transparent)]
     Resume(#[from] ResumeError),
+}
+
+/// Returns the directory of a file, for people.
+fn directory(path: &Path) -> std::path::Display<'_> {
+    let parent = path.parent().filter(|it| *it != Path::new(""));
+    parent.unwrap_or(Path::new(".")).display()
 }
 
 impl StoreError {

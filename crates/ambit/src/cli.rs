@@ -4,6 +4,7 @@ mod approvals;
 mod authority;
 mod delegations;
 pub(crate) mod estate;
+mod idle;
 mod log;
 mod login;
 mod people;
@@ -16,7 +17,7 @@ pub(crate) use self::tasks::segment;
 
 use std::{collections::BTreeMap, path::PathBuf, process::ExitCode};
 
-use clap::{Args, CommandFactory, Parser, Subcommand};
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use clap_complete::Shell;
 
 use crate::{
@@ -29,17 +30,9 @@ use crate::{
     run::{InnerArguments, RunError},
 };
 
-const EXIT_CODES: &str = "\
-Exit codes:
-  0  done                       4  held: waits for a person
-  1  failed                     5  not signed in
-  2  wrong command line         6  the server is unreachable
-  3  denied                     7  a check found something
-`ambit run` gives the command's own exit code (128 + n for signal n).";
-
 /// Gives every AI agent an identity, an authority that lasts as long as one task, and a record
 #[derive(Debug, Parser)]
-#[command(name = "ambit", version, max_term_width = 100, after_help = EXIT_CODES)]
+#[command(name = "ambit", version, max_term_width = 100, after_help = Exit::table())]
 #[command(infer_long_args = false)]
 struct Cli {
     #[command(flatten)]
@@ -234,7 +227,8 @@ pub(crate) fn main() -> ExitCode {
         complain(Cli::command().render_help().to_string().trim_end());
         return ExitCode::from(Exit::Usage as u8);
     }
-    let Cli { common, command } = Cli::parse();
+    let matches = Cli::command().get_matches();
+    let Cli { common, command } = Cli::from_arg_matches(&matches).unwrap_or_else(|it| it.exit());
     let environment = Environment::read();
     let output = Output::new(common.output, environment.no_color);
     let session = Session {
@@ -245,7 +239,7 @@ pub(crate) fn main() -> ExitCode {
         control: common.control,
         server: common.server,
     };
-    match dispatch(&session, command) {
+    match idle::refuse(&matches).and_then(|()| dispatch(&session, command)) {
         Ok(code) => ExitCode::from(code),
         Err(problem) => {
             if session.output.format() == Format::Table {

@@ -217,15 +217,8 @@ impl ApiError {
             Self::Elsewhere(_) => Exit::Usage,
             Self::Form(_) | Self::Places { .. } => Exit::Failure,
             Self::Refused { status, problem } => {
-                match (problem.get("code").and_then(Value::as_str), status) {
-                    (Some("check_failed"), _) => Exit::CheckFailed,
-                    (Some("approval_required"), _) => Exit::Held,
-                    (_, 401) => Exit::NotSignedIn,
-                    (_, 403) => Exit::Denied,
-                    (_, 400 | 422) => Exit::Usage,
-                    (_, 502..=504) => Exit::Unreachable,
-                    _ => Exit::Failure,
-                }
+                let code = problem.get("code").and_then(Value::as_str);
+                Exit::of_refusal(*status, code.unwrap_or_default())
             }
         }
     }

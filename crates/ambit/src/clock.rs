@@ -84,6 +84,12 @@ impl Stopwatch {
     }
 }
 
+/// Returns what tells how much time has passed since now, for measuring how long things take.
+pub(crate) fn stopwatch() -> Arc<dyn Fn() -> Duration + Send + Sync> {
+    let began = Stopwatch::start();
+    Arc::new(move || began.elapsed())
+}
+
 /// Returns `N` fresh random bytes, fit for keys.
 pub(crate) fn chance<const N: usize>() -> Result<[u8; N], NoChance> {
     let mut bytes = [0; N];

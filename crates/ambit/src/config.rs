@@ -7,6 +7,7 @@ pub(crate) mod places;
 mod public;
 mod sign_in;
 mod state;
+mod telemetry;
 
 use std::{env, ffi::OsString, path::PathBuf};
 
@@ -17,6 +18,7 @@ pub(crate) use self::{
     public::{PublicConfig, PublicUrl, Scheme},
     sign_in::SignInConfig,
     state::StateDirectory,
+    telemetry::TelemetryConfig,
 };
 
 /// Why the configuration can't be used.

@@ -30,7 +30,7 @@ use std::{
 use tokio::net::TcpListener;
 
 pub(crate) use self::{
-    contained::find_bubblewrap,
+    contained::{Bubblewrap, find_bubblewrap},
     harden::harden,
     inner::{InnerArguments, InnerError, inner},
     start::{Awaited, SVID_FILES, Started, StartedError, Wanted, start, start_awaiting},
@@ -243,7 +243,7 @@ impl Runner<'_> {
         &self,
         run: &Run,
         view: &View,
-        bubblewrap: &Path,
+        bubblewrap: &Bubblewrap,
         uplink: Uplink,
     ) -> Result<Report, RunError> {
         let program =

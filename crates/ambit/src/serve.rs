@@ -11,6 +11,7 @@ mod public;
 mod recover;
 mod rotate;
 mod server;
+mod telemetry;
 mod workload;
 
 use std::{
@@ -24,16 +25,25 @@ use ambit_control::{
     estate::EstateFiles,
 };
 use ambit_core::{estate::PersonRole, json::Value};
+use ambit_gateway::CALL_SPANS;
 use tokio::signal::unix::{SignalKind, signal};
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::{
+    EnvFilter, Layer,
+    filter::{LevelFilter, Targets},
+    layer::SubscriberExt,
+    util::SubscriberInitExt,
+};
 
 pub(crate) use self::doors::upstream_tls;
-use self::engine::lines;
 pub(crate) use self::recover::{RecoverArguments, recover};
 pub(crate) use self::server::{Plan, ServeError, Server, When};
+use self::{engine::lines, fetch::Fetcher, telemetry::Telemetry};
 use crate::{
     cli::Session,
-    config::{DoorsConfig, OutboundConfig, PublicConfig, ServeConfig, StateDirectory, variable},
+    config::{
+        DoorsConfig, OutboundConfig, PublicConfig, ServeConfig, StateDirectory, TelemetryConfig,
+        variable,
+    },
     output::{Tone, complain},
     problem::Problem,
     run::harden,
@@ -65,7 +75,10 @@ pub(crate) async fn dev(session: &Session, arguments: &DevArguments) -> Result<(
     harden();
     let dir = arguments.dir.canonicalize().map_err(|error| {
         Problem::io(
-            format!("find the estate directory {}", arguments.dir.display()),
+            format!(
+                "find the estate directory {}; name one that is there, or make it with `mkdir`",
+                arguments.dir.display()
+            ),
             error,
         )
     })?;
@@ -85,7 +98,7 @@ pub(crate) async fn dev(session: &Session, arguments: &DevArguments) -> Result<(
         estate_directory: dir,
         search_path: session.environment.path.clone(),
     };
-    until_told(session, plan).await
+    until_told(session, plan, None).await
 }
 
 /// The estate that `ambit dev` begins with in an empty directory.
@@ -118,6 +131,11 @@ fn begin_estate(dir: &Path) -> Result<(), Problem> {
 pub(crate) async fn serve(session: &Session, arguments: &ServeArguments) -> Result<(), Problem> {
     harden();
     let config = ServeConfig::read(&arguments.config)?;
+    let telemetry = config
+        .telemetry
+        .as_ref()
+        .map(|it| telemetry_of(it, &config.outbound));
+    let telemetry = telemetry.transpose()?;
     let root = session
         .environment
         .state_directory(session.state.clone().or(config.state))?;
@@ -133,8 +151,12 @@ pub(crate) async fn serve(session: &Session, arguments: &ServeArguments) -> Resu
         config.doors.gateway_key.as_ref(),
     ];
     let places = places.into_iter().flatten().map(|path| {
-        path.canonicalize()
-            .map_err(|error| Problem::io(format!("find {}", path.display()), error))
+        path.canonicalize().map_err(|error| {
+            Problem::io(
+                format!("find {}; see what ambit.toml says of it", path.display()),
+                error,
+            )
+        })
     });
     let places = places.collect::<Result<Vec<_>, _>>()?;
     let estate_directory = config
@@ -157,7 +179,7 @@ pub(crate) async fn serve(session: &Session, arguments: &ServeArguments) -> Resu
         estate_directory,
         search_path: session.environment.path.clone(),
     };
-    until_told(session, plan).await
+    until_told(session, plan, telemetry).await
 }
 
 /// Reads the estate; whoever runs this gets every role when the estate does not name them.
@@ -177,8 +199,19 @@ fn checked_for_this_user(dir: &std::path::Path) -> Result<Checked, Problem> {
     check_files(&files.with_person(&format!("dev-{uid}"), uid, &PersonRole::ALL)).map_err(failed)
 }
 
-async fn until_told(session: &Session, plan: Plan) -> Result<(), Problem> {
-    log_to_standard_error();
+/// Returns what sends spans to the collector that the configuration names.
+fn telemetry_of(config: &TelemetryConfig, outbound: &OutboundConfig) -> Result<Telemetry, Problem> {
+    let roots = outbound.read_roots().map_err(ServeError::Roots)?;
+    let fetcher = Fetcher::new(upstream_tls(roots), &[]);
+    Ok(Telemetry::new(config, fetcher))
+}
+
+async fn until_told(
+    session: &Session,
+    plan: Plan,
+    telemetry: Option<Telemetry>,
+) -> Result<(), Problem> {
+    log_to_standard_error(telemetry.as_ref())?;
     let catch = |kind| signal(kind).map_err(|error| Problem::io("catch signals", error));
     let mut terminate = catch(SignalKind::terminate())?;
     let mut interrupt = catch(SignalKind::interrupt())?;
@@ -190,6 +223,9 @@ async fn until_told(session: &Session, plan: Plan) -> Result<(), Problem> {
         _ = interrupt.recv() => (),
     }
     server.stop().await;
+    if let Some(telemetry) = telemetry {
+        telemetry.stop().await;
+    }
     Ok(())
 }
 
@@ -227,13 +263,55 @@ fn doors_of(session: &Session, server: &Server) -> (Value, String) {
 }
 
 /// Logs for operators; the filter is `AMBIT_LOG`, such as `info` or `ambit=debug`.
-fn log_to_standard_error() {
-    let filter = variable("AMBIT_LOG").and_then(|it| it.into_string().ok());
-    let filter = filter.and_then(|it| EnvFilter::try_new(it).ok());
-    // A logger that is there already is as good.
-    let _ = tracing_subscriber::fmt()
-        .with_env_filter(filter.unwrap_or_else(|| EnvFilter::new("warn")))
+///
+/// # Errors
+/// The filter can't be read: whoever set it should not look for lines that never come.
+fn log_to_standard_error(telemetry: Option<&Telemetry>) -> Result<(), Problem> {
+    let filter = match variable("AMBIT_LOG") {
+        None => EnvFilter::new("warn"),
+        Some(text) => log_filter(&text.to_string_lossy())?,
+    };
+    let lines = tracing_subscriber::fmt::layer()
         .with_writer(std::io::stderr)
         .with_ansi(std::io::stderr().is_terminal())
+        .with_filter(filter);
+    let spans = telemetry.map(|it| {
+        tracing_opentelemetry::layer()
+            .with_tracer(it.tracer())
+            .with_location(false)
+            .with_threads(false)
+            .with_target(false)
+            .with_tracked_inactivity(false)
+            .with_filter(Targets::new().with_target(CALL_SPANS, LevelFilter::INFO))
+    });
+    // A logger that is there already is as good.
+    let _ = tracing_subscriber::registry()
+        .with(spans)
+        .with(lines)
         .try_init();
+    Ok(())
+}
+
+fn log_filter(text: &str) -> Result<EnvFilter, Problem> {
+    EnvFilter::try_new(text).map_err(|error| {
+        Problem::Usage(format!(
+            "AMBIT_LOG=`{text}` is no filter ({error}); write a level or levels by crate, such as `info` or \
+             `warn,ambit_gateway=debug`"
+        ))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_filter_of_the_log_is_right_or_an_error() {
+        let check =
+            |text: &str, wanted: bool| assert_eq!(log_filter(text).is_ok(), wanted, "{text}");
+        check("info", true);
+        check("warn,ambit_gateway=debug", true);
+        check("ambit=loud", false);
+        check("ambit==debug", false);
+    }
 }

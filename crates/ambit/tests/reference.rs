@@ -45,6 +45,50 @@ fn the_page_of_limits_is_what_the_source_says() {
 }
 
 #[test]
+fn the_page_of_metrics_is_what_the_program_tells() {
+    let mut page = "# Metrics\n\nWhat `/metrics` on the health address (`doors.health`) says, in Prometheus' text format. Counters and \
+        histograms begin at the start of the server, and what is told apart by a label is there from the beginning. No name of an agent, a \
+        person, a server or a task stands here: telemetry is a copy for those who run Ambit, and the log is the record.\n\n\
+        | metric | kind | told apart by | what it says |\n|---|---|---|---|\n"
+        .to_owned();
+    for metric in ambit_control::api::METRICS {
+        let labels: Vec<_> = metric.labels.iter().map(|it| format!("`{it}`")).collect();
+        page += &format!(
+            "| `{}` | {} | {} | {} |\n",
+            metric.name,
+            metric.kind(),
+            labels.join(", "),
+            metric.help
+        );
+    }
+    let bounds = ambit_engine::BUCKETS
+        .iter()
+        .map(|it| it.as_secs_f64().to_string());
+    page += &format!(
+        "\nThe buckets of histograms end at {} seconds.\n",
+        bounds.collect::<Vec<_>>().join(", ")
+    );
+    page += WORTH_WATCHING;
+    check_page("docs/reference/metrics.md", &page);
+}
+
+/// What an operator asks first, as Prometheus asks it.
+const WORTH_WATCHING: &str = "
+## Worth watching
+
+```promql
+ambit_ready == 0                                             # nothing can be decided
+increase(ambit_acts_total{end=\"unknown\"}[5m]) > 0          # `ambit status` names them
+ambit_holds_waiting > 0                                      # a person is waited for
+rate(ambit_denials_total[5m])                                # by reason
+histogram_quantile(0.99, rate(ambit_call_added_seconds_bucket[5m]))
+histogram_quantile(0.99, rate(ambit_revocation_seconds_bucket[1d]))
+ambit_state_free_bytes < 1e9
+ambit_authority_expires_in_seconds < 7 * 86400
+```
+";
+
+#[test]
 fn the_page_of_records_has_every_kind_with_its_keys() {
     let mut written = BTreeMap::new();
     for file in fs::read_dir(workspace().join("crates/ambit-audit/tests/golden")).unwrap() {

@@ -119,7 +119,12 @@ pub(super) async fn inspect(
         .await?;
     let book = control.handle.book()?;
     let server = book.estate().servers.get(&name);
-    let server = server.ok_or_else(|| Problem::not_found(format!("server `{name}`")))?;
+    let server = server.ok_or_else(|| {
+        Problem::not_found(
+            format!("server `{name}`"),
+            "check the spelling against servers/NAME.toml of the estate in force",
+        )
+    })?;
     let failed = |detail: String| {
         Problem::new(
             StatusCode::BAD_GATEWAY,

@@ -41,7 +41,12 @@ pub(super) async fn checkpoint(
 ) -> Result<Response, Problem> {
     let archive = shared.control.handle.archive(&inspection);
     let note = read(archive, |it| it.checkpoint()).await?;
-    let note = note.ok_or_else(|| Problem::not_found("checkpoint yet"))?;
+    let note = note.ok_or_else(|| {
+        Problem::not_found(
+            "checkpoint yet",
+            "the first record makes one; try again in a moment",
+        )
+    })?;
     Ok(([(header::CONTENT_TYPE, "text/plain; charset=utf-8")], note).into_response())
 }
 
@@ -51,10 +56,17 @@ pub(super) async fn tile(
     Onlooker(inspection): Onlooker,
     Path(path): Path<String>,
 ) -> Result<Response, Problem> {
-    let wanted = tile_path(&path).ok_or_else(|| Problem::not_found("tile of this name"))?;
+    let wanted = tile_path(&path).ok_or_else(|| {
+        Problem::not_found(
+            "tile of this name",
+            "tiles are named `tile/L/N`, as C2SP tlog-tiles has it",
+        )
+    })?;
     let archive = shared.control.handle.archive(&inspection);
     let found = tile_bytes(archive, wanted).await?;
-    let found = found.ok_or_else(|| Problem::not_found("tile so far"))?;
+    let found = found.ok_or_else(|| {
+        Problem::not_found("tile so far", "the checkpoint says how long the log is")
+    })?;
     Ok(([(header::CONTENT_TYPE, "application/octet-stream")], found).into_response())
 }
 
@@ -128,7 +140,12 @@ pub(super) async fn trace(
     let names = names.with_reasons(reasons(&shared, &inspection, &entries)?);
     let now = (shared.control.clock)().now;
     let told = story::trace(&entries, &names, task, now);
-    let told = told.ok_or_else(|| Problem::not_found(format!("task {task} in the log")))?;
+    let told = told.ok_or_else(|| {
+        Problem::not_found(
+            format!("task {task} in the log"),
+            "`ambit task list --all` shows the tasks",
+        )
+    })?;
     Ok(with_text(told.to_value(), told.to_string()))
 }
 
@@ -143,7 +160,12 @@ pub(super) async fn why(
     let entries = sifted(archive, move |it| story::concerns_decision(it, decision)).await?;
     let names = names.with_reasons(reasons(&shared, &inspection, &entries)?);
     let told = story::why(&entries, &names, decision, ambit_policy::explain);
-    let told = told.ok_or_else(|| Problem::not_found(format!("decision {decision} in the log")))?;
+    let told = told.ok_or_else(|| {
+        Problem::not_found(
+            format!("decision {decision} in the log"),
+            "`ambit log trace TASK` shows the decisions of a task, `ambit log tail` the newest",
+        )
+    })?;
     Ok(with_text(told.to_value(), told.to_string()))
 }
 

@@ -1,6 +1,6 @@
-//! Health and metrics: numbers for those who run Ambit. Names of agents, people and servers never stand here.
+//! Health and metrics, for those who run Ambit.
 
-use std::sync::{Arc, atomic::Ordering};
+use std::sync::Arc;
 
 use ambit_engine::EngineError;
 use axum::{
@@ -9,7 +9,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 
-use super::{Shared, problem::Problem};
+use super::{Shared, metrics, problem::Problem};
 
 /// The process answers.
 pub(super) async fn healthz() -> &'static str {
@@ -37,47 +37,6 @@ fn not_ready(error: &EngineError) -> Problem {
 
 /// Prometheus text (version 0.0.4).
 pub(super) async fn metrics(State(shared): State<Arc<Shared>>) -> Response {
-    let control = &shared.control;
-    let now = (control.clock)().now;
-    let ready = control.handle.ready().is_ok();
-    let left = control.keys_in_force().expires_at().since(now).as_millis() / 1000;
-    let counted = [
-        (
-            "ambit_ready",
-            "Whether an estate is in force and the log takes records.",
-            u64::from(ready),
-        ),
-        (
-            "ambit_runners_present",
-            "Runners whose connection is open.",
-            shared.presences.count(),
-        ),
-        (
-            "ambit_authority_expires_in_seconds",
-            "Seconds until the authority's own certificate ends.",
-            left,
-        ),
-    ];
-    let mut text = format!(
-        "# HELP ambit_strangers_refused_total Requests to the gateway that identified nobody.\n\
-         # TYPE ambit_strangers_refused_total counter\nambit_strangers_refused_total {}\n",
-        control.strangers_refused.load(Ordering::Relaxed)
-    );
-    for (name, help, value) in counted {
-        text.push_str(&format!(
-            "# HELP {name} {help}\n# TYPE {name} gauge\n{name} {value}\n"
-        ));
-    }
-    text.push_str(&format!(
-        "# HELP ambit_build_info The version of this binary.\n# TYPE ambit_build_info gauge\nambit_build_info{{version=\"{}\"}} 1\n",
-        env!("CARGO_PKG_VERSION")
-    ));
-    (
-        [(
-            header::CONTENT_TYPE,
-            "text/plain; version=0.0.4; charset=utf-8",
-        )],
-        text,
-    )
-        .into_response()
+    let kind = "text/plain; version=0.0.4; charset=utf-8";
+    ([(header::CONTENT_TYPE, kind)], metrics::text(&shared)).into_response()
 }

@@ -70,7 +70,10 @@ pub(super) async fn approval(Path(text): Path<String>) -> Result<Response, Probl
 }
 
 fn unknown() -> Problem {
-    Problem::not_found("page of this name")
+    Problem::not_found(
+        "page of this name",
+        "a link in a refusal ends in its whole name; copy all of it",
+    )
 }
 
 /// Returns the page. All of its text is ours, and the identifier was parsed: nothing in it needs escaping.

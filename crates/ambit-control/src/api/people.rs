@@ -30,7 +30,7 @@ use crate::people::{
 };
 
 /// The longest form of a person, in bytes.
-const FORM_BYTES_MAX: usize = 16 * 1024;
+const PERSON_FORM_BYTES_MAX: usize = 16 * 1024;
 /// The most parameters of a query or form.
 const FIELDS_MAX: usize = 32;
 /// Where people go who come from nowhere.
@@ -299,7 +299,7 @@ impl Fields {
         if kind.is_none_or(|it| it.as_bytes() != b"application/x-www-form-urlencoded") {
             return Err(SignInError::Request("send the form as a browser does"));
         }
-        let bytes = axum::body::to_bytes(body, FORM_BYTES_MAX).await;
+        let bytes = axum::body::to_bytes(body, PERSON_FORM_BYTES_MAX).await;
         let bytes = bytes.map_err(|_| SignInError::Request("the form is too long"))?;
         Self::parse(&bytes)
     }

@@ -47,14 +47,10 @@ impl Problem {
         .because(detail)
     }
 
-    /// There is no such thing.
-    pub(super) fn not_found(what: impl std::fmt::Display) -> Self {
-        Self::new(
-            StatusCode::NOT_FOUND,
-            "not_found",
-            format!("there is no {what}"),
-        )
-        .because("check the spelling; lists show what there is")
+    /// There is no such thing; `advice` names where to look.
+    pub(super) fn not_found(what: impl std::fmt::Display, advice: impl Into<String>) -> Self {
+        let title = format!("there is no {what}");
+        Self::new(StatusCode::NOT_FOUND, "not_found", title).because(advice)
     }
 
     /// The estate does not hold.
@@ -132,6 +128,14 @@ impl From<Refusal> for Problem {
                 let advice = Reason::NotFound.next_step();
                 let (what, advice) = detail.split_once("; ").unwrap_or((&detail, advice));
                 Self::new(StatusCode::NOT_FOUND, "not_found", what).because(advice)
+            }
+            Refusal::Conflict(detail) => {
+                let (what, advice) = detail.split_once("; ").unwrap_or((&detail, ""));
+                let problem = Self::new(StatusCode::CONFLICT, "conflict", what);
+                match advice.is_empty() {
+                    true => problem,
+                    false => problem.because(advice),
+                }
             }
             Refusal::Invalid(detail) => Self::invalid(detail),
             Refusal::Failed(error) => error.into(),

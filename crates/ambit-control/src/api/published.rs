@@ -74,7 +74,10 @@ pub(super) async fn log(
     Path(path): Path<String>,
 ) -> Result<Response, Problem> {
     let Published::Log(log) = &shared.control.published else {
-        return Err(Problem::not_found("log on this port"));
+        return Err(Problem::not_found(
+            "log on this port",
+            "an operator can publish it with `log = true` under `[public]` in ambit.toml",
+        ));
     };
     let Some(name) = path.strip_prefix(log.prefix.as_str()) else {
         return Err(moved(log));
@@ -85,7 +88,12 @@ pub(super) async fn log(
         return checkpoint(log, &headers).await;
     }
     let wanted = name.strip_prefix("tile/").and_then(tile_path);
-    let wanted = wanted.ok_or_else(|| Problem::not_found("resource of this name in the log"))?;
+    let wanted = wanted.ok_or_else(|| {
+        Problem::not_found(
+            "resource of this name in the log",
+            "there are `checkpoint` and `tile/L/N`, as C2SP tlog-tiles names them",
+        )
+    })?;
     if matches!(wanted, TilePath::Entries { .. }) && log.parts == Parts::Hashes {
         return Err(Problem::new(
             StatusCode::FORBIDDEN,
@@ -95,7 +103,9 @@ pub(super) async fn log(
         .because("auditors read them with `ambit log export`; hash tiles are at tile/L/N"));
     }
     let found = tile_bytes(Arc::clone(&log.archive), wanted).await?;
-    let found = found.ok_or_else(|| Problem::not_found("tile so far"))?;
+    let found = found.ok_or_else(|| {
+        Problem::not_found("tile so far", "`checkpoint` says how long the log is")
+    })?;
     let headers = [
         (header::CONTENT_TYPE, "application/octet-stream"),
         (header::CACHE_CONTROL, FOR_EVER),
@@ -105,7 +115,12 @@ pub(super) async fn log(
 
 async fn checkpoint(log: &PublishedLog, headers: &HeaderMap) -> Result<Response, Problem> {
     let note = read(Arc::clone(&log.archive), |it| it.checkpoint()).await?;
-    let note = note.ok_or_else(|| Problem::not_found("checkpoint yet"))?;
+    let note = note.ok_or_else(|| {
+        Problem::not_found(
+            "checkpoint yet",
+            "the first record makes one; try again in a moment",
+        )
+    })?;
     let digest = Digest::of(note.as_bytes()).to_string();
     let tag = HeaderValue::from_str(&format!("\"{digest}\"")).ok();
     let known = headers
@@ -125,9 +140,12 @@ async fn checkpoint(log: &PublishedLog, headers: &HeaderMap) -> Result<Response,
 
 fn moved(log: &PublishedLog) -> Problem {
     let place = log.prefix.trim_end_matches('/');
-    Problem::not_found("log of this number here").because(format!(
-        "a recovery opened another log, whose checkpoint is at /log/{place}/checkpoint; ask its operator why, and for its key"
-    ))
+    Problem::not_found(
+        "log of this number here",
+        format!(
+            "a recovery opened another log, whose checkpoint is at /log/{place}/checkpoint; ask its operator why, and for its key"
+        ),
+    )
 }
 
 /// A tile never changes, a partial one of one width neither.

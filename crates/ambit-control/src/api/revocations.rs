@@ -122,8 +122,9 @@ async fn person(control: &Control, caller: &PersonCaller, text: &str) -> Result<
         .pseudonym(&inspection, text, (control.clock)())
         .await?;
     found.ok_or_else(|| {
-        Problem::not_found(format!(
-            "person `{text}` in the estate, nor one who ever did anything"
-        ))
+        Problem::not_found(
+            format!("person `{text}` in the estate, nor one who ever did anything"),
+            "check the spelling against `[people.NAME]` in estate.toml",
+        )
     })
 }

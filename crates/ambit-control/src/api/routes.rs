@@ -533,7 +533,10 @@ fn router_of(
 }
 
 async fn unknown(uri: Uri) -> Problem {
-    Problem::not_found(format!("route {}", crate::visible::visible(uri.path())))
+    Problem::not_found(
+        format!("route {}", crate::visible::visible(uri.path())),
+        "the OpenAPI document lists the routes",
+    )
 }
 
 async fn wrong_method(method: Method, uri: Uri) -> Problem {

@@ -320,7 +320,12 @@ pub(super) async fn show(
 ) -> Result<Answer, Problem> {
     let id: TaskId = parsed(&id)?;
     let task = shared.control.handle.task(&inspection, id)?;
-    let task = task.ok_or_else(|| Problem::not_found(format!("live task {id}")))?;
+    let task = task.ok_or_else(|| {
+        Problem::not_found(
+            format!("task {id}"),
+            "`ambit task list --all` shows the tasks",
+        )
+    })?;
     summary(&shared.control, &inspection, &task).map(Answer)
 }
 

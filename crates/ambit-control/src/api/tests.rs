@@ -221,10 +221,8 @@ async fn a_held_act_is_shown_whole_and_decided_once() {
         .await;
     fits("Why", &why);
     assert_eq!(text(&why, "answer"), "hold");
-    assert_eq!(
-        text(&why, "next"),
-        "look at the call and approve or refuse it"
-    );
+    let command = format!("`ambit approvals show {}`", held.approval);
+    assert!(text(&why, "next").ends_with(&command), "{why:?}");
     // What an explanation would say is said by the sentence and the rules already.
     assert_eq!(why.get("change"), Some(&Json::Null));
     let revoke = r#"{"target":{"kind":"agent","id":"clerk"},"reason":"test"}"#;
@@ -309,7 +307,8 @@ async fn a_ban_is_lifted_for_what_begins_later() {
     let (revoke, reinstate) = ("/v1/revocations", "/v1/reinstatements");
     let clerk = body("agent", "clerk");
     let (status, problem) = office.ask(ANA, "POST", reinstate, &clerk).await;
-    assert_eq!(status, StatusCode::UNPROCESSABLE_ENTITY, "{problem:?}");
+    assert_eq!(status, StatusCode::CONFLICT, "{problem:?}");
+    assert_eq!(text(&problem, "code"), "conflict");
     office.ask(ANA, "POST", revoke, &clerk).await;
     let (status, denied) = office
         .ask(ANA, "POST", "/v1/tasks", &start_body("T-2"))

@@ -78,11 +78,63 @@ pub(super) fn suggest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) 
     if known.is_empty() {
         return "there is none yet".to_owned();
     }
-    let listed: Vec<String> = known.iter().take(12).map(|it| format!("`{it}`")).collect();
-    format!("write one of {}", listed.join(", "))
+    let listed = known
+        .iter()
+        .take(SUGGESTIONS_MAX)
+        .map(|it| format!("`{it}`"));
+    let listed = listed.collect::<Vec<_>>().join(", ");
+    match known.len().saturating_sub(SUGGESTIONS_MAX) {
+        0 => format!("write one of {listed}"),
+        more => format!("write one of {listed} or of {more} more"),
+    }
 }
+
+/// The most names that a problem lists. Every table of keys has fewer; an estate may have more servers or tools.
+const SUGGESTIONS_MAX: usize = 48;
 
 /// Returns a line or column, which no file that is read makes too large.
 pub(super) fn clamp(number: usize) -> u32 {
     u32::try_from(number).unwrap_or(u32::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::estate::EstateFiles;
+
+    const DEMO: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../estates/demo");
+
+    #[test]
+    fn a_key_that_is_like_no_other_is_told_all_that_there_are() {
+        let path = "templates/answer-ticket.toml";
+        let text = EstateFiles::collect(Path::new(DEMO)).unwrap();
+        let text = format!("zzzzzzzzzzzz = 1\n{}", text.text(path).unwrap());
+        let texts = [(path, text.as_str())];
+        let problems = EstateFiles::from_texts(texts).and_then(|it| it.load());
+        let told: Vec<String> = problems
+            .unwrap_err()
+            .iter()
+            .map(ToString::to_string)
+            .collect();
+        let told = told
+            .iter()
+            .find(|it| it.contains("`zzzzzzzzzzzz`"))
+            .unwrap();
+        for key in ["binding", "bearer", "containment", "delegation", "ttl"] {
+            assert!(told.contains(&format!("`{key}`")), "{key}: {told}");
+        }
+    }
+
+    #[test]
+    fn names_are_listed_up_to_their_maximum() {
+        let names: Vec<String> = (0..=SUGGESTIONS_MAX)
+            .map(|it| format!("n{it:04}"))
+            .collect();
+        let told =
+            |count: usize| suggest("zzzzzzzzz", names.iter().take(count).map(String::as_str));
+        assert!(told(SUGGESTIONS_MAX).ends_with("`n0047`"));
+        assert!(told(SUGGESTIONS_MAX + 1).ends_with("`n0047` or of 1 more"));
+    }
 }

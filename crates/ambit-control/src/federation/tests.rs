@@ -107,6 +107,7 @@ impl Desk {
             gateway_url: None,
             federation,
             strangers_refused: Arc::default(),
+            measure_storage: Arc::new(crate::api::Storage::default),
             sign_ins: crate::people::SignIns::Nowhere,
             fetch: Arc::new(|_| Box::pin(async { Err("not here".to_owned()) })),
             published: Published::Nothing,

@@ -79,6 +79,7 @@ impl Desk {
             gateway_url: None,
             federation: crate::federation::FederationParts::offline(),
             strangers_refused: Arc::default(),
+            measure_storage: Arc::new(crate::api::Storage::default),
             sign_ins: crate::people::SignIns::Nowhere,
             fetch,
             published: Published::Nothing,

@@ -301,6 +301,7 @@ fn words(refusal: &Refusal) -> (StatusCode, String) {
         }
         Refusal::Invalid(why) => (StatusCode::UNPROCESSABLE_ENTITY, why.clone()),
         Refusal::NotFound(why) => (StatusCode::NOT_FOUND, why.clone()),
+        Refusal::Conflict(why) => (StatusCode::CONFLICT, why.clone()),
         Refusal::Failed(error) => (StatusCode::SERVICE_UNAVAILABLE, error.to_string()),
     }
 }

@@ -139,9 +139,9 @@ fn refused(refusal: ExchangeRefusal) -> OAuthError {
             denied.reason.for_agent(),
             denied.decision
         )),
-        ExchangeRefusal::Step(Refusal::NotFound(what) | Refusal::Invalid(what)) => {
-            OAuthError::request(what)
-        }
+        ExchangeRefusal::Step(
+            Refusal::NotFound(what) | Refusal::Invalid(what) | Refusal::Conflict(what),
+        ) => OAuthError::request(what),
         ExchangeRefusal::Step(Refusal::Failed(error)) => error.into(),
         ExchangeRefusal::Token(error) => OAuthError::refused(error),
     }

@@ -452,9 +452,10 @@ impl From<Refusal> for SignInError {
     fn from(refusal: Refusal) -> Self {
         match refusal {
             Refusal::Failed(error) => Self::Engine(error),
-            refusal @ (Refusal::Denied { .. } | Refusal::NotFound(_) | Refusal::Invalid(_)) => {
-                Self::Refused(refusal)
-            }
+            refusal @ (Refusal::Denied { .. }
+            | Refusal::NotFound(_)
+            | Refusal::Invalid(_)
+            | Refusal::Conflict(_)) => Self::Refused(refusal),
         }
     }
 }

@@ -282,6 +282,11 @@ fn why_names_rule_facts_and_remedy() {
               }
     "#);
     assert_eq!(of(10).unwrap().change, None);
+    let next = of(12).unwrap().next.unwrap();
+    assert!(
+        next.ends_with(&format!("`ambit approvals show {APPROVAL}`")),
+        "{next}"
+    );
     assert_eq!(of(999), None);
 }
 

@@ -30,6 +30,8 @@ pub struct Why {
     pub reason: Option<Reason>,
     /// What would change the answer, in words, when something would.
     pub change: Option<String>,
+    /// What a person can do next, when there is something.
+    pub next: Option<String>,
     /// The rules that made it.
     pub rules: Vec<String>,
     /// The version of the estate that decided, for acts of agents.
@@ -93,9 +95,24 @@ fn of_act(
         answer,
         reason,
         change: change.map(|it| visible(&it)),
+        next: next(&decided.answer),
         rules: decided.rules.clone(),
         estate: Some(decided.estate),
         facts: decided.facts.clone(),
+    }
+}
+
+/// Returns what a person can do about an answer. A hold names the command that shows the call.
+fn next(answer: &Answer) -> Option<String> {
+    match answer {
+        Answer::Allow { .. } => None,
+        Answer::Hold {
+            approval, reason, ..
+        } => Some(format!(
+            "{}: `ambit approvals show {approval}`",
+            reason.next_step()
+        )),
+        Answer::Deny { reason } => Some(reason.next_step().to_owned()),
     }
 }
 
@@ -116,6 +133,7 @@ fn of_person(entry: &Entry, warrant: &Warrant, names: &Names) -> Why {
         answer: "allow",
         reason: None,
         change: None,
+        next: None,
         rules: warrant.rules.clone(),
         estate: None,
         facts: warrant.facts.clone(),
@@ -133,6 +151,7 @@ fn of_step(entry: &Entry, mandate: &Mandate, names: &Names) -> Why {
         answer: "allow",
         reason: None,
         change: None,
+        next: None,
         rules: mandate.rules.clone(),
         estate: None,
         facts: mandate.facts.clone(),
@@ -155,10 +174,7 @@ impl Why {
                 "remedy",
                 text(self.reason.map(|it| it.remedy().code().to_owned())),
             ),
-            (
-                "next",
-                text(self.reason.map(|it| it.next_step().to_owned())),
-            ),
+            ("next", text(self.next.clone())),
             ("change", text(self.change.clone())),
             ("rules", self.rules.iter().map(String::as_str).collect()),
             ("estate", text(self.estate.map(|it| it.to_string()))),
@@ -188,8 +204,8 @@ impl fmt::Display for Why {
         if let Some(estate) = self.estate {
             writeln!(f, "  estate  {estate}")?;
         }
-        if let Some(reason) = self.reason {
-            writeln!(f, "  next    {}", reason.next_step())?;
+        if let Some(next) = &self.next {
+            writeln!(f, "  next    {next}")?;
         }
         writeln!(
             f,

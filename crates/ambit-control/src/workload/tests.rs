@@ -53,6 +53,7 @@ impl Desk {
             gateway_url: None,
             federation: crate::federation::FederationParts::offline(),
             strangers_refused: Arc::default(),
+            measure_storage: Arc::new(crate::api::Storage::default),
             handle: world.handle.clone(),
             clock: world.clock.to_clock(),
             keep_keys: Arc::new(|_| Ok(())),

@@ -165,25 +165,25 @@ fn decide(
         }
         (ApprovalStanding::Pending { until }, _) if at < until => {}
         (ApprovalStanding::Pending { .. }, _) => {
-            return Err(invalid(
+            return Err(conflict(
                 approval,
-                "its time passed; the agent must ask again",
+                "its time passed, and the agent must ask again",
             ));
         }
         (ApprovalStanding::Approved { .. }, _) => {
-            return Err(invalid(approval, "it was approved already"));
+            return Err(conflict(approval, "it was approved already"));
         }
         (ApprovalStanding::Refused { .. }, _) => {
-            return Err(invalid(approval, "it was refused already"));
+            return Err(conflict(approval, "it was refused already"));
         }
         (ApprovalStanding::Void { .. }, _) => {
-            return Err(invalid(
+            return Err(conflict(
                 approval,
-                "who approved it was revoked; the agent must ask again",
+                "who approved it was revoked, and the agent must ask again",
             ));
         }
         (ApprovalStanding::Spent { .. }, _) => {
-            return Err(invalid(approval, "it was spent already"));
+            return Err(conflict(approval, "it was spent already"));
         }
     }
     let ended = desk
@@ -192,7 +192,7 @@ fn decide(
         .task(entry.task)
         .is_none_or(|it| it.state.standing(it.task.expires_at, at) != TaskState::Active);
     if ended {
-        return Err(invalid(approval, Reason::TaskEnded.for_agent()));
+        return Err(conflict(approval, Reason::TaskEnded.for_agent()));
     }
     let reason = reason.map(|it| asked.seal_reason(it)).transpose()?;
     let written = desk.write(Body::ApprovalDecided {
@@ -214,6 +214,8 @@ fn decide(
         .unwrap_or(entry))
 }
 
-fn invalid(approval: ApprovalId, why: &str) -> Refusal {
-    Refusal::Invalid(format!("{approval} can't be decided: {why}"))
+fn conflict(approval: ApprovalId, why: &str) -> Refusal {
+    Refusal::Conflict(format!(
+        "{approval} can't be decided: {why}; see `ambit approvals show {approval}`"
+    ))
 }

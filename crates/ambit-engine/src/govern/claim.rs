@@ -152,7 +152,7 @@ fn refuse_crowd(desk: &Desk<'_>, agent: &AgentName) -> Result<(), Refusal> {
     if waiting(desk.live, agent, desk.at()).count() < WAITING_PER_AGENT_MAX {
         return Ok(());
     }
-    Err(Refusal::Invalid(format!(
+    Err(Refusal::Conflict(format!(
         "{WAITING_PER_AGENT_MAX} tasks of agent `{agent}` wait to be claimed already; start their workloads, or end some of \
          the tasks"
     )))

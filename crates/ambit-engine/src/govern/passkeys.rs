@@ -238,7 +238,7 @@ fn offer(desk: &mut Desk<'_>, asked: &mut Asked, alias: &str) -> Result<OfferedE
     }
     let person = pseudonym(desk, &mut asked.chance, alias)?;
     if desk.live.state.standing(&Target::Person(person)) == Standing::Revoked {
-        return Err(Refusal::Invalid(format!(
+        return Err(Refusal::Conflict(format!(
             "{alias} is banned here; lift the ban first (`ambit reinstate person`)"
         )));
     }

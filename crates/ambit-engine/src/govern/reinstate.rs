@@ -48,7 +48,7 @@ fn write(
         Target::Person(person) => Some(person),
         Target::Agent(_) | Target::Server(_) => None,
         Target::Task(_) | Target::Instance(_) => {
-            return Err(Refusal::Invalid(format!(
+            return Err(Refusal::Conflict(format!(
                 "{target} stays ended; start a new task"
             )));
         }
@@ -62,7 +62,9 @@ fn write(
     };
     let permit = asked.permit(desk, act, touched)?;
     if desk.live.state.standing(&target) != Standing::Revoked {
-        return Err(Refusal::Invalid(format!("{target} is not revoked")));
+        return Err(Refusal::Conflict(format!(
+            "{target} is not revoked; there is nothing to lift"
+        )));
     }
     let reason = asked.seal_reason(reason)?;
     let written = desk.write(Body::Reinstated {

@@ -144,6 +144,14 @@ fn check(desk: &Desk<'_>, target: &Target) -> Result<(), Refusal> {
     if there {
         Ok(())
     } else {
-        Err(Refusal::NotFound(format!("there is no live {target}")))
+        let place = match target {
+            Target::Task(_) | Target::Instance(_) => "`ambit task list` shows what is live",
+            Target::Agent(_) | Target::Person(_) | Target::Server(_) => {
+                "check the spelling against the estate in force"
+            }
+        };
+        Err(Refusal::NotFound(format!(
+            "there is no live {target}; {place}"
+        )))
     }
 }

@@ -203,6 +203,9 @@ impl Handle {
             let act = Governance::ApplyEstate { estate };
             let permit = asked.permit_under(desk, &judge, act, Touched::NOTHING)?;
             let before = desk.live.state.estate();
+            if before == Some(estate) {
+                return Ok(Applied { estate, before });
+            }
             desk.write(Body::EstateApplied {
                 estate,
                 warrant: permit.warrant(),
@@ -420,18 +423,18 @@ fn startable<'a>(
     let (agent, name) = (&ask.agent, &ask.template);
     if !estate.agents.contains_key(agent) {
         return invalid(format!(
-            "the estate in force has no agent `{agent}`; check the spelling"
+            "the estate in force has no agent `{agent}`; check the spelling, or write agents/{agent}.toml and apply the estate"
         ));
     }
     let Some(template) = estate.templates.get(name) else {
         return invalid(format!(
-            "the estate in force has no template `{name}`; check the spelling"
+            "the estate in force has no template `{name}`; check the spelling, or write templates/{name}.toml and apply the estate"
         ));
     };
     if desk.live.state.room() == crate::state::Room::Full {
-        return invalid(format!(
+        return Err(Refusal::Conflict(format!(
             "{TASKS_LIVE_MAX} tasks are live, the most that there may be; end some first"
-        ));
+        )));
     }
     Ok(template)
 }
@@ -461,8 +464,8 @@ fn finish(desk: &mut Desk<'_>, task: TaskId, end: End, by: Actor) -> Result<Ende
         .task(task)
         .ok_or_else(|| Refusal::not_found(task))?;
     if let TaskState::Ended(already) = entry.state {
-        return Err(Refusal::Invalid(format!(
-            "{task} has ended already ({})",
+        return Err(Refusal::Conflict(format!(
+            "{task} has ended already ({}); see `ambit task show {task}`",
             already.as_str()
         )));
     }

@@ -3,7 +3,7 @@
 use std::{
     collections::{HashMap, HashSet, VecDeque},
     fmt,
-    sync::{Arc, Mutex, OnceLock, RwLock},
+    sync::{Arc, Mutex, OnceLock, RwLock, atomic::AtomicBool},
 };
 
 use ambit_audit::{Attachment, Durable, Log, LogError, LogKey, Resume, ResumeError, Space};
@@ -129,8 +129,11 @@ impl<D: Durable> Setup<D> {
         log.accept_gap(now);
         let (turns, queue) = queue();
         let shared = Arc::new(Shared {
+            metrics: live.metrics.clone(),
             live: RwLock::new(live),
             stopped: OnceLock::new(),
+            closing: AtomicBool::new(false),
+            finishing: AtomicBool::new(false),
             trouble: Mutex::new(None),
             quotas: Mutex::new(Quotas::new()),
             space: Mutex::new(Space::Ample),
@@ -175,6 +178,7 @@ impl<D: Durable> Setup<D> {
             loose: HashSet::new(),
             former: VecDeque::new(),
             absent: HashMap::new(),
+            metrics: Arc::default(),
         };
         if let Some(estate) = live.state.estate {
             let book = self.book(estate)?;

@@ -226,6 +226,26 @@ fn asi10_a_narrower_estate_cuts_what_is_under_way() {
     assert!(untouched, "what is still permitted goes on");
 }
 
+#[test]
+fn applying_the_estate_in_force_leaves_no_record() {
+    let mut world = World::new(office(&[]), 1);
+    let apply = |world: &mut World| {
+        let book = ambit_policy::PolicyBook::compile(std::sync::Arc::new(office(&[])));
+        let book = std::sync::Arc::new(book.expect("an estate"));
+        let (handle, ana, moment) = (
+            world.handle.clone(),
+            world.person("ana"),
+            world.clock.moment(),
+        );
+        let applied = async move { handle.apply(&ana, book, Vec::new(), moment).await };
+        world.run(applied).expect("applied")
+    };
+    let before = world.records().len();
+    let applied = apply(&mut world);
+    assert_eq!(applied.before, Some(applied.estate));
+    assert_eq!(world.records().len(), before);
+}
+
 /// ASI09: two identical calls race for one yes: one wins, whatever both saw when they were decided.
 #[test]
 fn asi09_a_yes_is_spent_once_in_a_race() {

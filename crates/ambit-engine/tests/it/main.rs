@@ -16,6 +16,7 @@ mod attend;
 mod claim;
 mod delegation;
 mod delegation_laws;
+mod ending;
 mod floods;
 mod passkeys;
 mod path;

@@ -119,7 +119,7 @@ fn the_last_administrator_is_not_revoked() {
     assert_eq!(written(&world), 0);
     revoke(&mut world, "ana", &ben).expect("ben is no administrator");
     assert_eq!(written(&world), 1);
-    let Err(Refusal::Invalid(why)) = reinstate(&mut world, "ana", &{
+    let Err(Refusal::Conflict(why)) = reinstate(&mut world, "ana", &{
         Target::Agent("clerk".parse().unwrap())
     }) else {
         panic!("the agent was never revoked")

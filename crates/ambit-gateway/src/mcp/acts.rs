@@ -37,7 +37,8 @@ pub(crate) fn read(
     params.remove("_meta");
     let wanted = match method {
         Decided::CallTool => {
-            let (server, tool) = named(door, &text(&mut params, "name")?, bridge::split)?;
+            let name = text(&mut params, "name")?;
+            let (server, tool) = named(door, &name, bridge::split, Reason::ToolUnknown)?;
             let tool: ToolName = tool.parse().map_err(|_| Reason::ToolUnknown)?;
             let arguments = arguments(&mut params, body_bytes)?;
             Wanted::Act(Act::CallTool {
@@ -47,11 +48,13 @@ pub(crate) fn read(
             })
         }
         Decided::ReadResource => {
-            let (server, uri) = named(door, &text(&mut params, "uri")?, bridge::split_uri)?;
+            let uri = text(&mut params, "uri")?;
+            let (server, uri) = named(door, &uri, bridge::split_uri, Reason::ItemUnknown)?;
             Wanted::Act(Act::ReadResource { server, uri })
         }
         Decided::GetPrompt => {
-            let (server, prompt) = named(door, &text(&mut params, "name")?, bridge::split)?;
+            let name = text(&mut params, "name")?;
+            let (server, prompt) = named(door, &name, bridge::split, Reason::ItemUnknown)?;
             let arguments = arguments(&mut params, body_bytes)?;
             Wanted::Act(Act::GetPrompt {
                 server,
@@ -103,7 +106,8 @@ fn complete(
         Some("ref/resource") => ("uri", bridge::split_uri),
         _ => return Err(Reason::ArgumentsInvalid),
     };
-    let (server, own) = named(door, &text(&mut reference, member)?, split)?;
+    let name = text(&mut reference, member)?;
+    let (server, own) = named(door, &name, split, Reason::ItemUnknown)?;
     reference.insert(member.to_owned(), own.into());
     if reference
         .keys()
@@ -127,11 +131,17 @@ fn complete(
 
 type Split = fn(&str) -> Option<(ServerName, &str)>;
 
-fn named(door: &Door, text: &str, split: Split) -> Result<(ServerName, String), Reason> {
+/// Returns which server a name is of, and the server's own name for it; `unknown` when no server stands in it.
+fn named(
+    door: &Door,
+    text: &str,
+    split: Split,
+    unknown: Reason,
+) -> Result<(ServerName, String), Reason> {
     match door {
         Door::One(server) => Ok((server.clone(), text.to_owned())),
         Door::All => {
-            let (server, own) = split(text).ok_or(Reason::ToolUnknown)?;
+            let (server, own) = split(text).ok_or(unknown)?;
             Ok((server, own.to_owned()))
         }
     }
@@ -295,7 +305,19 @@ mod tests {
             Decided::ReadResource,
             '*',
             r#"{"uri":"file:///x"}"#,
-            Err("tool_unknown"),
+            Err("item_unknown"),
+        ),
+        (
+            Decided::GetPrompt,
+            '*',
+            r#"{"name":"p"}"#,
+            Err("item_unknown"),
+        ),
+        (
+            Decided::Complete,
+            '*',
+            r#"{"ref":{"type":"ref/prompt","name":"p"},"argument":{"name":"a","value":"b"}}"#,
+            Err("item_unknown"),
         ),
         (
             Decided::ReadResource,

@@ -12,12 +12,15 @@ use ambit_engine::{Answer, Denied, Effect, EngineError, Passage};
 use ambit_identity::InstanceCaller;
 use http::{HeaderName, HeaderValue};
 use tokio::sync::mpsc;
+use tracing::Instrument;
 
 use super::{
+    added::Added,
     bridge,
     era::{self, Era},
     methods::Decided,
     refusal::Refusal,
+    spans,
     wire::{self, RpcError},
 };
 use crate::{
@@ -65,20 +68,25 @@ pub(crate) async fn perform(
 ) -> Conclusion {
     // The same bytes are decided and sent: they are made once, from the value that is decided.
     let prepared = Prepared::new(&act);
+    let span = spans::call(&act);
     let errand = Errand {
         doors,
         caller,
         prepared: &prepared,
         wishes,
+        added: Added::begin(doors),
     };
     tokio::pin!(gone);
-    match errand.attempt(act, gone.as_mut()).await {
-        Attempt::Over(conclusion) => conclusion,
-        // Nothing of it was done: the same act is decided anew, once, and its conversation stands by now.
-        Attempt::Undone(act, _) => match Box::pin(errand.attempt(*act, gone)).await {
-            Attempt::Over(conclusion) | Attempt::Undone(_, conclusion) => conclusion,
-        },
-    }
+    let performing = async move {
+        match errand.attempt(act, gone.as_mut()).await {
+            Attempt::Over(conclusion) => conclusion,
+            // Nothing of it was done: the same act is decided anew, once, and its conversation stands by now.
+            Attempt::Undone(act, _) => match Box::pin(errand.attempt(*act, gone)).await {
+                Attempt::Over(conclusion) | Attempt::Undone(_, conclusion) => conclusion,
+            },
+        }
+    };
+    performing.instrument(span).await
 }
 
 /// What stays the same when an act is decided anew.
@@ -87,6 +95,7 @@ struct Errand<'a> {
     caller: &'a InstanceCaller,
     prepared: &'a Prepared,
     wishes: &'a Wishes,
+    added: Added<'a>,
 }
 
 /// What came of one decision.
@@ -111,12 +120,17 @@ impl Errand<'_> {
     async fn attempt(&self, act: Act, gone: Pin<&mut impl Future<Output = ()>>) -> Attempt {
         let (doors, mut gone) = (self.doors, gone);
         let server = act.server().cloned();
+        let pause = self.added.pause();
         let standing = match &server {
             Some(server) => doors.warm(self.caller, server).await,
             None => None,
         };
+        drop(pause);
         let standing = standing.filter(|it| !it.is_closed());
-        let permit = match doors.handle.decide(self.caller, act, (doors.clock)()).await {
+        let deciding = doors.handle.decide(self.caller, act, (doors.clock)());
+        let answer = deciding.instrument(spans::decide()).await;
+        spans::answered(&answer);
+        let permit = match answer {
             Ok(Answer::Allowed(permit)) => permit,
             Ok(Answer::Held(held)) => return refused(Refusal::held(held)),
             Ok(Answer::Denied(denied)) => return refused(Refusal::denied(denied)),
@@ -134,12 +148,14 @@ impl Errand<'_> {
             .is_none()
             .then(|| Box::new(permit.value().act().clone()));
         let task = permit.value().task();
+        let pause = self.added.pause();
         let ready = tokio::select! {
             biased;
             () = gone.as_mut() => Ready::Withdrawn,
             () = ended(doors, task) => Ready::TaskEnded,
             ready = self.ready(standing, server.as_ref()) => ready,
         };
+        drop(pause);
         let passage = match doors.handle.admit(permit, doors.now()) {
             Ok(passage) => passage,
             Err(denied) => return too_late(ready, denied, spare),
@@ -148,12 +164,16 @@ impl Errand<'_> {
         let sent = match ready {
             Ready::Failed(error) => Sent::failed(error, 0),
             Ready::Withdrawn | Ready::TaskEnded => Sent::unsent(Said::Cut(Reason::TaskEnded)),
-            Ready::Stands(upstream, line) => tokio::select! {
-                biased;
-                reason = passage.cancelled() => self.cut(reason, &departed),
-                () = gone => self.cut(Reason::TaskEnded, &departed),
-                sent = self.send(&upstream, Departure { line, leave }, &passage) => sent,
-            },
+            Ready::Stands(upstream, line) => {
+                let _pause = self.added.pause();
+                let sending = self.send(&upstream, Departure { line, leave }, &passage);
+                tokio::select! {
+                    biased;
+                    reason = passage.cancelled() => self.cut(reason, &departed),
+                    () = gone => self.cut(Reason::TaskEnded, &departed),
+                    sent = sending.instrument(spans::upstream()) => sent,
+                }
+            }
         };
         let undone = matches!(&sent.said, Said::Failed(error) if error.leaves_undone());
         let again = undone.then(|| Box::new(passage.act().clone()));
@@ -477,6 +497,7 @@ async fn record(
     decision: DecisionId,
     sent: Sent,
 ) -> Conclusion {
+    spans::ended(sent.status);
     let moment = (doors.clock)();
     let result = match &sent.said {
         Said::Result(text) => Some(text.as_bytes().to_vec()),
@@ -491,7 +512,8 @@ async fn record(
         result,
         failure: failure(&sent.said),
     };
-    if let Err(error) = doors.handle.performed(passage, effect, moment).await {
+    let writing = doors.handle.performed(passage, effect, moment);
+    if let Err(error) = writing.instrument(spans::record()).await {
         return broken(&error);
     }
     match sent.said {

@@ -165,6 +165,33 @@ fn parameters_fit_or_are_refused() {
     }
 }
 
+#[test]
+fn a_text_that_was_read_as_something_else_is_asked_for_in_quotes() {
+    let check = |kind: ParameterKind, value: Value, wanted: Option<&str>| {
+        let parameter = ambit_core::estate::Parameter {
+            description: String::new(),
+            kind,
+            default: None,
+        };
+        let problem = crate::check_parameter("to", &parameter, Some(&value));
+        let problem = problem.unwrap_err().to_string();
+        match wanted {
+            Some(part) => assert!(problem.contains(part), "{problem}"),
+            None => assert!(!problem.contains("--param"), "{problem}"),
+        }
+    };
+    let text = |bytes_max| ParameterKind::Text {
+        bytes_max,
+        one_of: Vec::new(),
+    };
+    let quoted = "; 5 is read as a number, so write it in quotes: --param 'to=\"5\"'";
+    check(text(10), Value::Integer(5), Some(quoted));
+    check(text(10), Value::Bool(true), Some("'to=\"true\"'"));
+    check(text(10), Value::Integer(12_345_678_901), None);
+    check(text(1), "ab".into(), None);
+    check(ParameterKind::Integer { min: 1, max: 2 }, "1".into(), None);
+}
+
 fn parameter_ends() -> Vec<(ParameterKind, Value, bool)> {
     let text = |bytes_max| ParameterKind::Text {
         bytes_max,

@@ -161,6 +161,6 @@ fn what_is_refused_before_it_comes_into_force() {
     policies/p.cedar:1:1: a policy can't calculate; compare with a number instead
     policies/p.cedar:1:39: unrecognized action `Ambit::Action::"start_task"`; did you mean `Ambit::Action::"act"`?
     policies/p.cedar:1:1: policy is impossible: the policy expression evaluates to false for all valid requests
-    policies/p.cedar:2:36: unexpected end of input
+    policies/p.cedar:2:36: unexpected end of input; close every `(` and `{`, and end the policy with `;`
     "#);
 }

@@ -63,7 +63,7 @@ impl From<Refusal> for Trouble {
         match refusal {
             Refusal::Failed(error) => Self::Engine(error),
             Refusal::Denied { denied, .. } => Self::Denied(denied.decision),
-            Refusal::NotFound(_) | Refusal::Invalid(_) => Self::Invalid,
+            Refusal::NotFound(_) | Refusal::Invalid(_) | Refusal::Conflict(_) => Self::Invalid,
         }
     }
 }

@@ -97,9 +97,11 @@ pub(crate) async fn apply(session: &Session, arguments: &EstateArguments) -> Res
     let body = archive(&checked(session, arguments)?)?;
     let answer = session.client()?.post("/v1/estate/apply", &body).await?;
     let applied = session.output.paint(Tone::Good, "in force");
-    session
-        .output
-        .thing(&answer, &format!("{applied} {}", cell(&answer, "estate")))
+    let mut text = format!("{applied} {}", cell(&answer, "estate"));
+    if answer.get("before") == answer.get("estate") {
+        text.push_str("\nit was in force already, so nothing changed and nothing was written down");
+    }
+    session.output.thing(&answer, &text)
 }
 
 /// Does what the command says.
@@ -108,8 +110,13 @@ pub(crate) async fn server(session: &Session, command: &ServerCommand) -> Result
     if let Some(out) = out {
         // Said before anybody is asked: an inspection is on the record.
         let servers = out.join("servers");
-        std::fs::create_dir_all(&servers)
-            .map_err(|error| Problem::io(format!("create {}", servers.display()), error))?;
+        std::fs::create_dir_all(&servers).map_err(|error| {
+            let attempt = format!(
+                "create {}; name the estate's directory with --out",
+                servers.display()
+            );
+            Problem::io(attempt, error)
+        })?;
     }
     let path = format!("/v1/servers/{}/inspect", segment(name));
     let answer = session.client()?.post(&path, &Value::object([])).await?;

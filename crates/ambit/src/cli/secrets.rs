@@ -39,9 +39,9 @@ pub(crate) async fn secret(session: &Session, command: &SecretCommand) -> Result
         .map_err(|error| Problem::io("read the secret from standard input", error))?;
     let trimmed = secret.trim_end_matches(['\n', '\r']);
     if trimmed.is_empty() || trimmed.len() > SECRET_BYTES_MAX {
+        let had = if trimmed.is_empty() { "none" } else { "more" };
         return Err(Problem::Usage(format!(
-            "a secret has 1 to {SECRET_BYTES_MAX} bytes; standard input had {}",
-            trimmed.len()
+            "a secret has 1 to {SECRET_BYTES_MAX} bytes, and standard input had {had}; give the right file with `<`"
         )));
     }
     let body = Value::object([("secret", Value::from(trimmed))]);

@@ -15,6 +15,7 @@ use super::{
     outbound::OutboundConfig,
     public::{PublicConfig, PublicUrl, Scheme},
     sign_in::SignInConfig,
+    telemetry::TelemetryConfig,
 };
 
 /// The longest configuration file, in bytes.
@@ -57,6 +58,9 @@ pub(crate) struct ServeConfig {
     /// How far Ambit itself reaches.
     #[serde(default)]
     pub(crate) outbound: OutboundConfig,
+    /// Where spans are sent. Without it, nowhere.
+    #[serde(default)]
+    pub(crate) telemetry: Option<TelemetryConfig>,
 }
 
 /// Where the server listens.
@@ -190,6 +194,10 @@ impl ServeConfig {
             .as_ref()
             .map_or(Ok(()), IdentityConfig::check)?;
         config.outbound.check()?;
+        config
+            .telemetry
+            .as_ref()
+            .map_or(Ok(()), TelemetryConfig::check)?;
         config.public.as_ref().map_or(Ok(()), PublicConfig::check)?;
         if config.sign_in.is_some() && config.public.is_none() {
             return Err(
@@ -303,6 +311,10 @@ mod tests {
         check(
             "[identity]\nworkload_api = \"/run/spire.sock\"\nlisten = \"127.0.0.1:0\"",
             "unix:///",
+        );
+        check(
+            "[telemetry]\notlp_endpoint = \"http://10.0.0.1:4318\"",
+            "not of this machine alone",
         );
         check(
             "[outbound]\ninner_networks = [\"10.0.0.1/8\"]",

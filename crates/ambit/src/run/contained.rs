@@ -34,8 +34,8 @@ const PROBE_TIMEOUT: Duration = Duration::from_secs(10);
 /// What is run inside, and how.
 #[derive(Debug)]
 pub(crate) struct Inside<'a> {
-    /// Where bubblewrap is.
-    pub(crate) bubblewrap: &'a Path,
+    /// What makes the namespaces.
+    pub(crate) bubblewrap: &'a Bubblewrap,
     /// The `ambit` program, which is the first process inside.
     pub(crate) program: &'a Path,
     /// What the command sees.
@@ -48,6 +48,23 @@ pub(crate) struct Inside<'a> {
     pub(crate) command: &'a [OsString],
 }
 
+/// bubblewrap, as this machine has it.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) struct Bubblewrap {
+    /// Where it is.
+    pub(crate) program: PathBuf,
+    inner_namespaces: InnerNamespaces,
+}
+
+/// Whether a command inside can make user namespaces of its own. They lead nowhere, but they reach more of the kernel.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum InnerNamespaces {
+    /// It can't.
+    None,
+    /// It can: bubblewrap is older than 0.8, or set up to be run as another user.
+    Possible,
+}
+
 /// A container whose door is open and whose command waits for the word to begin.
 #[derive(Debug)]
 pub(crate) struct Container {
@@ -57,31 +74,55 @@ pub(crate) struct Container {
     _directory: TempDir,
 }
 
-/// Returns bubblewrap's path when it is there and can make namespaces.
-pub(crate) async fn find_bubblewrap(path: Option<&OsString>) -> Option<PathBuf> {
+/// Returns bubblewrap when it is there and can make namespaces.
+pub(crate) async fn find_bubblewrap(path: Option<&OsString>) -> Option<Bubblewrap> {
     let places = path.map(std::env::split_paths).into_iter().flatten();
-    let found = places.map(|it| it.join("bwrap")).find(|it| it.is_file())?;
-    let mut probe = Command::new(&found);
-    probe.args([
-        "--unshare-user",
-        "--unshare-pid",
-        "--unshare-net",
-        "--ro-bind",
-        "/usr",
-        "/usr",
-    ]);
-    for directory in ["/bin", "/lib", "/lib64"] {
-        probe.args(["--ro-bind-try", directory, directory]);
+    let program = places.map(|it| it.join("bwrap")).find(|it| it.is_file())?;
+    for inner_namespaces in [InnerNamespaces::None, InnerNamespaces::Possible] {
+        let found = Bubblewrap {
+            program: program.clone(),
+            inner_namespaces,
+        };
+        if found.works().await {
+            return Some(found);
+        }
     }
-    probe.args(["--proc", "/proc", "--dev", "/dev", "--", "/usr/bin/true"]);
-    probe
-        .env_clear()
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null());
-    probe.kill_on_drop(true);
-    let status = timeout(PROBE_TIMEOUT, probe.status()).await.ok()?.ok()?;
-    status.success().then_some(found)
+    None
+}
+
+impl Bubblewrap {
+    /// Returns the arguments that come before those of the view.
+    fn arguments(&self) -> &'static [&'static str] {
+        match self.inner_namespaces {
+            InnerNamespaces::None => &["--disable-userns"],
+            InnerNamespaces::Possible => &[],
+        }
+    }
+
+    async fn works(&self) -> bool {
+        let mut probe = Command::new(&self.program);
+        probe.args(self.arguments());
+        probe.args([
+            "--unshare-user",
+            "--unshare-pid",
+            "--unshare-net",
+            "--ro-bind",
+            "/usr",
+            "/usr",
+        ]);
+        for directory in ["/bin", "/lib", "/lib64"] {
+            probe.args(["--ro-bind-try", directory, directory]);
+        }
+        probe.args(["--proc", "/proc", "--dev", "/dev", "--", "/usr/bin/true"]);
+        probe
+            .env_clear()
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null());
+        probe.kill_on_drop(true);
+        let status = timeout(PROBE_TIMEOUT, probe.status()).await;
+        matches!(status, Ok(Ok(status)) if status.success())
+    }
 }
 
 impl Container {
@@ -191,7 +232,8 @@ fn prepare_directory() -> io::Result<(TempDir, UnixListener)> {
 }
 
 fn start(inside: &Inside<'_>, directory: &Path) -> io::Result<Child> {
-    let mut command = Command::new(inside.bubblewrap);
+    let mut command = Command::new(&inside.bubblewrap.program);
+    command.args(inside.bubblewrap.arguments());
     command.args(inside.view.arguments(directory, inside.program));
     command.args(["--", "/run/ambit/ambit", "inner"]);
     if let Some(path) = inside.mcp_config {

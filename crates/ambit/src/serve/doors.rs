@@ -2,6 +2,7 @@
 
 mod face;
 mod outer;
+mod storage;
 
 use std::{
     fs,
@@ -33,7 +34,7 @@ use self::face::{Faces, Shown, Web};
 pub(crate) use self::{face::draw_key, outer::OuterFace};
 use super::{body::Ending, engine::Running, federate, fetch::Fetcher, keys, server::ServeError};
 use crate::{
-    clock::{Clock, chance},
+    clock::{Clock, chance, stopwatch},
     config::{
         DoorsConfig, IdentityConfig, OutboundConfig, PublicConfig, PublicUrl, SignInConfig,
         StateDirectory,
@@ -86,8 +87,8 @@ pub(crate) async fn sandbox(
     protected: Vec<PathBuf>,
 ) -> SandboxPolicy {
     match find_bubblewrap(path).await {
-        Some(program) => SandboxPolicy::Bubblewrap {
-            program,
+        Some(found) => SandboxPolicy::Bubblewrap {
+            program: found.program,
             estate,
             protected,
         },
@@ -135,6 +136,7 @@ pub(crate) fn join(
         published: published(running, public.map(|(_, config, _)| config)),
         gateway_url: gateway_url.map(|it| it.as_str().to_owned()),
         strangers_refused: Arc::clone(&strangers_refused),
+        measure_storage: storage::measure(state),
         sign_ins: sign_ins(public, &secrets, &fetcher)?,
         issuer: public.map(|(url, _, _)| url.as_str().to_owned()),
         fetch_document: fetcher.client_documents(),
@@ -150,6 +152,7 @@ pub(crate) fn join(
         .map(|it| it.ip().to_string());
     config.hosts = Hosts::new(named.into_iter().chain(addresses));
     config.strangers_refused = strangers_refused;
+    config.stopwatch = Some(stopwatch());
     config.stdio_processes_max = stdio_processes_max;
     // Tokens come from the public port: without it nobody has any.
     let by_token = gateway_url.zip(public.map(|(url, ..)| url));

@@ -30,6 +30,8 @@ use crate::config::Network;
 
 /// How long one request may take, from the look-up of the name to the last byte.
 const FETCH_TIMEOUT: Duration = Duration::from_secs(10);
+/// The longest body of the answer to something posted, in bytes: nothing is looked for in it.
+const POSTED_ANSWER_BYTES_MAX: usize = 64 * 1024;
 /// The longest head of an answer, in bytes.
 const FETCHED_HEAD_BYTES_MAX: usize = 16 * 1024;
 
@@ -125,14 +127,45 @@ impl Fetcher {
         asked.unwrap_or(Err(FetchError::Timeout))
     }
 
+    /// Posts `body`, which is of the media type `kind`, to where `ambit.toml` says.
+    pub(crate) async fn post(
+        &self,
+        url: &str,
+        kind: &'static str,
+        body: Bytes,
+    ) -> Result<Answer, FetchError> {
+        let target = Target::parse(url, Reach::Named)?;
+        let request = blank(&target)?
+            .method(Method::POST)
+            .header(header::CONTENT_TYPE, kind)
+            .body(Full::from(body));
+        let request = request.map_err(|_| FetchError::Address(url.to_owned()))?;
+        let bounds = (Reach::Named, POSTED_ANSWER_BYTES_MAX);
+        let sent = timeout(
+            FETCH_TIMEOUT,
+            self.send(self.tls.clone(), target, request, bounds),
+        );
+        sent.await.unwrap_or(Err(FetchError::Timeout))
+    }
+
     async fn ask(
         &self,
         tls: Option<Arc<ClientConfig>>,
         wanted: Wanted,
     ) -> Result<Answer, FetchError> {
         let target = Target::parse(&wanted.url, wanted.reach)?;
-        let (bytes_max, reach) = (wanted.bytes_max, wanted.reach);
+        let bounds = (wanted.reach, wanted.bytes_max);
         let request = request(&target, wanted)?;
+        self.send(tls, target, request, bounds).await
+    }
+
+    async fn send(
+        &self,
+        tls: Option<Arc<ClientConfig>>,
+        target: Target,
+        request: Request<Full<Bytes>>,
+        (reach, bytes_max): (Reach, usize),
+    ) -> Result<Answer, FetchError> {
         let addresses = target.addresses(reach, &self.inner).await?;
         let connected = connect(&addresses).await;
         let stream = connected.map_err(FetchError::Unreachable)?;
@@ -156,15 +189,19 @@ fn unknown(error: io::Error) -> FetchError {
     }
 }
 
-fn request(target: &Target, wanted: Wanted) -> Result<Request<Full<Bytes>>, FetchError> {
-    let wrong = || FetchError::Address(wanted.url.clone());
-    let authority = target.uri.authority().ok_or_else(wrong)?.as_str();
+/// Returns what every request begins with.
+fn blank(target: &Target) -> Result<http::request::Builder, FetchError> {
+    let authority = target.uri.authority().map(|it| it.as_str());
+    let authority = authority.ok_or_else(|| FetchError::Address(target.uri.to_string()))?;
     let path = target.uri.path_and_query().map_or("/", |it| it.as_str());
-    let mut request = Request::builder()
+    Ok(Request::builder()
         .uri(path)
         .header(header::HOST, authority)
-        .header(header::ACCEPT, "application/json")
-        .header(header::CONNECTION, "close");
+        .header(header::CONNECTION, "close"))
+}
+
+fn request(target: &Target, wanted: Wanted) -> Result<Request<Full<Bytes>>, FetchError> {
+    let mut request = blank(target)?.header(header::ACCEPT, "application/json");
     let Some((form, proof)) = wanted.form else {
         let request = request.body(Full::default());
         return request.map_err(|_| FetchError::Address(wanted.url));

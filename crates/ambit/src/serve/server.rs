@@ -15,9 +15,10 @@ use ambit_control::{
     check::Checked,
     estate::EstateFiles,
 };
-use ambit_engine::Refusal;
+use ambit_engine::{Handle, Refusal};
 use ambit_gateway::Gateway;
 use ambit_identity::{IdentityError, PeerCredentials, identify_person};
+use nix::unistd::{Gid, Group};
 use tokio::{net::TcpListener, sync::oneshot, task::JoinSet, time::timeout};
 
 use super::{
@@ -40,7 +41,7 @@ use crate::{
     output::complain,
 };
 
-/// How long the sequencer may take to close the store.
+/// How long acts under way may take to end, and the sequencer to close the store.
 const STOP_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// What a server is made of.
@@ -91,6 +92,7 @@ pub(crate) struct Server {
     public: Option<String>,
     bundle: Option<SocketAddr>,
     tasks: JoinSet<()>,
+    handle: Handle,
     ended: oneshot::Receiver<()>,
 }
 
@@ -115,6 +117,12 @@ pub(crate) enum ServeError {
         #[source]
         source: io::Error,
     },
+    /// There is no such group.
+    #[error(
+        "doors.control_group is {0}, and this machine has no group of that number; make it with `groupadd --gid {0} NAME`, \
+         or write the number of one that is there"
+    )]
+    Group(u32),
     /// Runners can't be told what to keep from their commands.
     #[error("could not write {}", path.display())]
     Places {
@@ -169,6 +177,7 @@ impl Sockets {
         let control = doors.control.clone();
         let control = control.unwrap_or_else(|| state.control_socket());
         let group = doors.control_group;
+        group.map_or(Ok(()), known_group)?;
         let places = Places {
             of_ambit: own_places(state, mark, &control, doors.workload.as_ref()),
             of_authority: rules,
@@ -280,13 +289,9 @@ impl Server {
         let public = public.map(|(url, ..)| url.as_str().to_owned());
         let bundle = ports.bundle_address()?;
         let mut tasks = JoinSet::new();
-        if let Some(port) = ports.bundle {
-            tasks.spawn(port.serve(bundle_router(&doors.people)));
-        }
-        if let Some((port, _)) = ports.public {
-            tasks.spawn(port.serve(public_router(&doors.people)));
-        }
-        keep_going(&mut tasks, running, &doors.people);
+        let open = (ports.bundle, ports.public.map(|(port, _)| port));
+        serve_ports(&mut tasks, open, &doors.people);
+        let handle = keep_going(&mut tasks, running, &doors.people);
         tasks.spawn(serve_workloads(doors.people.clone(), sockets.workloads));
         tasks.spawn(health(health_door, operations_router(&doors.people)));
         tasks.spawn(sockets.people.serve(people_router(&doors.people)));
@@ -303,6 +308,7 @@ impl Server {
             public,
             bundle,
             tasks,
+            handle,
             ended,
         })
     }
@@ -340,6 +346,11 @@ impl Server {
     /// Closes the doors and the store.
     pub(crate) async fn stop(mut self) {
         self.tasks.shutdown().await;
+        // Connections that are open, and what goes on within them, hold the engine: it ends without waiting for them.
+        if timeout(STOP_TIMEOUT, self.handle.land()).await.is_err() {
+            tracing::warn!("acts were still under way; the next start writes them down as unknown");
+        }
+        self.handle.finish();
         // Every record is durable already: a late end costs nothing but the wait.
         let _ = timeout(STOP_TIMEOUT, self.ended).await;
     }
@@ -371,6 +382,15 @@ async fn put_in_force(running: &Running, checked: Checked, when: When) -> Result
         .apply(&caller, book, archive, (running.moments)())
         .await?;
     Ok(())
+}
+
+/// Refuses a group that this machine does not know: its number may be given to anybody later.
+fn known_group(number: u32) -> Result<(), ServeError> {
+    let group = Group::from_gid(Gid::from_raw(number));
+    match group {
+        Ok(Some(_)) => Ok(()),
+        Ok(None) | Err(_) => Err(ServeError::Group(number)),
+    }
 }
 
 /// Returns what is the server's own. Who reached the workload socket from inside a container would be taken for the
@@ -427,11 +447,31 @@ fn unbound(place: &Path) -> impl FnOnce(std::io::Error) -> ServeError {
     |source| ServeError::Listen { place, source }
 }
 
-/// Spawns what goes on by itself.
-fn keep_going(tasks: &mut JoinSet<()>, running: Running, doors: &ambit_control::api::Doors) {
+/// Spawns what goes on by itself, and returns the engine, to be ended.
+fn keep_going(
+    tasks: &mut JoinSet<()>,
+    running: Running,
+    doors: &ambit_control::api::Doors,
+) -> Handle {
+    let handle = running.handle.clone();
     tasks.spawn(tick(running));
     tasks.spawn(rotate(doors.clone()));
     tasks.spawn(federate(doors.clone()));
+    handle
+}
+
+/// Serves the ports that not every server has.
+fn serve_ports(
+    tasks: &mut JoinSet<()>,
+    (bundle, public): (Option<BundlePort>, Option<PublicPort>),
+    doors: &ambit_control::api::Doors,
+) {
+    if let Some(port) = bundle {
+        tasks.spawn(port.serve(bundle_router(doors)));
+    }
+    if let Some(port) = public {
+        tasks.spawn(port.serve(public_router(doors)));
+    }
 }
 
 /// Serves the gateway at its second address.
@@ -449,5 +489,20 @@ async fn serve_workloads(doors: ambit_control::api::Doors, workloads: WorkloadSo
     let served = ambit_control::workload::serve(&doors, workloads.connections());
     if let Err(error) = served.await {
         tracing::error!(%error, "the Workload API is served no more");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_group_must_be_there() {
+        known_group(0).unwrap();
+        let unknown = known_group(4_294_000_001).unwrap_err();
+        assert!(
+            matches!(unknown, ServeError::Group(4_294_000_001)),
+            "{unknown}"
+        );
     }
 }

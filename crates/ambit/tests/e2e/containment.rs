@@ -111,6 +111,17 @@ fn no_other_process_is_within_reach() {
     });
 }
 
+/// ASI05: namespaces of one's own lead nowhere, but they reach parts of the kernel that nothing else does.
+#[test]
+fn asi05_no_namespaces_can_be_made_inside() {
+    for_each_user(|world| {
+        for kind in ["--user", "--user --map-root-user --mount", "--net"] {
+            let script = format!("unshare {kind} true 2>/dev/null && echo made || echo none");
+            check(world, &script, "none", 0);
+        }
+    });
+}
+
 /// Tries to get hold of each process named on the command line, and of a child of its own to show that it could.
 const SEIZE: &str = r#"
 import ctypes, errno, os, signal, sys
@@ -465,6 +476,7 @@ fn no_file_left_open_reaches_the_command() {
         let mut shell = std::process::Command::new("sh");
         shell.args(["-c", "exec 9<\"$0\"; exec \"$@\""]).arg(&kept);
         shell.arg(run.get_program()).args(run.get_args());
+        shell.env("AMBIT_STATE", world.state());
         shell.current_dir(world.directory.path().join("work"));
         let output = shell.output().unwrap();
         let text = String::from_utf8_lossy(&output.stdout);

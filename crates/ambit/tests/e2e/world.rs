@@ -139,7 +139,8 @@ impl World {
     /// Returns `ambit ARGUMENTS`, ready to be run in the working directory.
     pub(crate) fn command(&self, arguments: &[&str]) -> Command {
         let mut command = as_user(self.user, Path::new(env!("CARGO_BIN_EXE_ambit")));
-        command.arg("--state").arg(self.state()).args(arguments);
+        // By the environment, as it is meant for commands that need no state, too.
+        command.env("AMBIT_STATE", self.state()).args(arguments);
         // A runner that is killed leaves its directory; this one is removed with the world.
         command.env("TMPDIR", self.directory.path());
         command.current_dir(self.directory.path().join("work"));

@@ -15,7 +15,8 @@ struct Case {
     grants: &'static str,
     tool: &'static str,
     within: &'static str,
-    says: &'static str,
+    /// What it says, in the first era and in the second.
+    says: [&'static str; 2],
     beyond: &'static str,
     left_out: &'static str,
 }
@@ -29,7 +30,7 @@ fn the_filesystem_server_writes_where_it_may() {
         grants: "[tools.filesystem.write_file]\narguments = { path = { path_under = \"/data/out\" } }\n",
         tool: "write_file",
         within: r#"{"path":"/data/out/new.txt","content":"written"}"#,
-        says: "Successfully wrote",
+        says: ["Successfully wrote"; 2],
         beyond: r#"{"path":"/data/out/../note.txt","content":"overwritten"}"#,
         left_out: "move_file",
     });
@@ -48,7 +49,7 @@ fn the_git_server_stages_what_it_may() {
             \"files[]\" = { one_of = [\"note.txt\"] }\n",
         tool: "git_add",
         within: r#"{"repo_path":"/data/repo","files":["note.txt"]}"#,
-        says: "staged",
+        says: ["Files staged successfully"; 2],
         beyond: r#"{"repo_path":"/data/repo","files":["note.txt","other.txt"]}"#,
         left_out: "git_commit",
     });
@@ -68,8 +69,8 @@ fn the_memory_server_remembers_what_it_may() {
         grants: "[tools.memory.create_entities.arguments]\n\"entities[].entityType\" = { one_of = [\"host\"] }\n",
         tool: "create_entities",
         within: r#"{"entities":[{"name":"alpha","entityType":"host","observations":["up"]}]}"#,
-        // The second era finds it there already.
-        says: "[",
+        // In the second era it is there already: nothing was created.
+        says: ["\"name\": \"alpha\"", "[]"],
         beyond: r#"{"entities":[{"name":"beta","entityType":"key","observations":["kept"]}]}"#,
         left_out: "delete_entities",
     });
@@ -89,7 +90,7 @@ fn the_server_everything_says_what_it_may() {
         grants: "[tools.everything.echo]\narguments = { message = { one_of = [\"hello\"] } }\n",
         tool: "echo",
         within: r#"{"message":"hello"}"#,
-        says: "Echo: hello",
+        says: ["Echo: hello"; 2],
         beyond: r#"{"message":"goodbye"}"#,
         left_out: "get-env",
     });
@@ -100,7 +101,7 @@ fn check(case: &Case) -> World {
     let upstream = Upstream::stdio(case.server, case.arguments, case.environment);
     let world = World::start_prepared(&[upstream], case.grants, |it| prepare(&it.path("data")));
     let (python, client) = (tool("python"), judge("clients/mcp_client.py"));
-    for era in ["auto", "legacy"] {
+    for (era, says) in ["auto", "legacy"].into_iter().zip(case.says) {
         let arguments = [
             case.server,
             python.to_str().unwrap(),
@@ -125,7 +126,7 @@ fn check(case: &Case) -> World {
                 String::from_utf8_lossy(&output.stderr)
             );
         };
-        within.check(&[&[case.says]]);
+        within.check(&[&[says]]);
         beyond.check(&[&["argument_out_of_bounds", "dec_"]]);
         let unlisted = left_out.error.as_deref().unwrap_or_default();
         assert!(

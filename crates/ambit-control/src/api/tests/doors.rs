@@ -70,6 +70,7 @@ impl Office {
             gateway_url: Some("https://127.0.0.1:1".to_owned()),
             federation: crate::federation::FederationParts::offline(),
             strangers_refused: Arc::default(),
+            measure_storage: Arc::new(crate::api::Storage::default),
             handle: world.handle.clone(),
             clock: world.clock.to_clock(),
             keep_keys: Arc::new(|_| Ok(())),

@@ -50,6 +50,7 @@ fn publishing(office: &Office, published: Published) -> Doors {
     Doors::new(Control {
         gateway_url: None,
         strangers_refused: std::sync::Arc::default(),
+        measure_storage: std::sync::Arc::new(crate::api::Storage::default),
         published,
         ..control
     })
