@@ -17,8 +17,8 @@ use ambit_core::{
 };
 use tokio::sync::mpsc;
 
-pub(crate) use self::setup::unknown;
 pub use self::setup::{CompileEstate, Setup, SetupError};
+pub(crate) use self::setup::{not_sent, unknown};
 use crate::{
     Archive, Clock, Custody, EngineError,
     desk::{Desk, Settle, Turn},

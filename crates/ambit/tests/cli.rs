@@ -11,7 +11,7 @@ use std::{
     process::{Command, Output},
 };
 
-const COMMANDS: [&str; 33] = [
+const COMMANDS: [&str; 34] = [
     "",
     "demo",
     "dev",
@@ -38,6 +38,7 @@ const COMMANDS: [&str; 33] = [
     "log show",
     "log trace",
     "log why",
+    "log settle",
     "log verify",
     "log rebuild",
     "log replay",

@@ -243,8 +243,11 @@ fn a_server_is_asked_for_its_tools() {
     check(
         &world,
         &["server", "inspect", "notes"],
-        6,
-        &["`notes-token` is not sealed", "ambit secret set"],
+        1,
+        &[
+            "`notes-token` is not sealed",
+            "ambit secret set notes-token",
+        ],
     );
     world.seal("notes-token", "a-token");
     check(
