@@ -27,8 +27,14 @@ CLIENTS = [
     ("pydantic_ai_client.py", "auto"),
     ("openai_agents_client.py", "auto"),
 ]
-# Whether the first call is refused; in the scenarios with a pause the second is the opposite.
-SCENARIOS = {"allow": False, "deny": True, "pending": True, "ended": False}
+# Whether each call is refused.
+SCENARIOS = {
+    "allow": [False],
+    "deny": [True],
+    "pending": [True, False],
+    "refused": [True, True],
+    "ended": [False, True],
+}
 DONE = "act done"
 REFUSED = "act refused"
 START_SECONDS_MAX = 30.0
@@ -49,18 +55,18 @@ def act(name: str) -> str:
 def run_scenario(url, client, era, scenario):
     """One client in one scenario; raises when it does not do what it should."""
     name = f"{client} {era} {scenario}"
-    first_refused = SCENARIOS[scenario]
-    if first_refused:
+    refusals = SCENARIOS[scenario]
+    if refusals[0]:
         refusing.add(name)
-    texts = [REFUSED, DONE] if first_refused else [DONE, REFUSED]
-    texts = texts if scenario in ("pending", "ended") else texts[:1]
+    texts = [REFUSED if refused else DONE for refused in refusals]
     options = ["--era", era, "--tool", "act", "--arguments", json.dumps({"name": name})]
     for text in texts:
         options += ["--expect", text]
 
     def pause(line):
-        assert line == {"pending": "PENDING", "ended": "BETWEEN"}[scenario], f"{name}: {line}"
-        refusing.symmetric_difference_update({name})
+        assert line == ("PENDING" if refusals[0] else "BETWEEN"), f"{name}: {line}"
+        if refusals[0] != refusals[1]:
+            refusing.symmetric_difference_update({name})
 
     report, code = run_client(client, [url, scenario, *options], pause)
     assert code == 0 and report["finished"], f"{name}: {report}"

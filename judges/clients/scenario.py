@@ -5,6 +5,7 @@ A scripted model calls one tool. Its scenario says how many calls it makes, and 
     allow    one call, which succeeds
     deny     one call, which is refused
     pending  a call that is refused, a pause, the identical call, which succeeds
+    refused  a call that is refused, a pause, the identical call, which is refused again
     ended    a call that succeeds, a pause, the identical call, which is refused
 
 At a pause the client prints PENDING (or BETWEEN, in scenario ended) and waits for a line on
@@ -27,9 +28,10 @@ REFUSALS = {
     "allow": [False],
     "deny": [True],
     "pending": [True, False],
+    "refused": [True, True],
     "ended": [False, True],
 }
-PAUSES = {"pending": "PENDING", "ended": "BETWEEN"}
+PAUSES = {"pending": "PENDING", "refused": "PENDING", "ended": "BETWEEN"}
 
 
 class Unexpected(Exception):

@@ -4,6 +4,7 @@
 //! A member that a record has not is left out. A task's parameters are the owner's words and are never written.
 
 mod claim;
+mod content;
 mod delegation;
 mod proof;
 mod read;
@@ -110,6 +111,8 @@ mod kind {
     pub(super) const TASK_ENDED: &str = "task.ended";
     pub(super) const DECIDED: &str = "decision";
     pub(super) const PERFORMED: &str = "outcome";
+    pub(super) const ACT_SETTLED: &str = "act.settled";
+    pub(super) const SEALED_OPENED: &str = "sealed.opened";
     pub(super) const APPROVAL_DECIDED: &str = "approval.decided";
     pub(super) const REVOKED: &str = "revocation";
     pub(super) const REINSTATED: &str = "reinstatement";

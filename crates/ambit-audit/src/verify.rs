@@ -1,6 +1,6 @@
 //! The offline verifier: believes nobody but the log's verifier key, and says where damage is.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use ambit_core::{
     DecisionId, Digest, TaskId, Timestamp,
@@ -226,6 +226,16 @@ pub enum Damage {
         /// The decision that it names.
         decision: DecisionId,
     },
+    /// A person settled an act whose outcome was not unknown.
+    #[error(
+        "record {index} settles {decision}, whose outcome is not written as unknown, or was settled before"
+    )]
+    SettledWithoutUnknown {
+        /// The record.
+        index: u64,
+        /// The decision that it names.
+        decision: DecisionId,
+    },
 }
 
 /// Verifies the whole log in `source`: its checkpoint's signature, every leaf, every tile, the root, every record, and
@@ -444,6 +454,8 @@ struct Story {
     last_at: Option<Timestamp>,
     /// The permits whose acts have no known outcome yet.
     open: HashMap<DecisionId, TaskId>,
+    /// Those of which it is certain that nobody knows.
+    unknown: HashSet<DecisionId>,
 }
 
 impl Story {
@@ -453,6 +465,7 @@ impl Story {
             first_at: None,
             last_at: None,
             open: HashMap::new(),
+            unknown: HashSet::new(),
         }
     }
 
@@ -484,8 +497,18 @@ impl Story {
                     return Err(Damage::OutcomeWithoutPermit { index, decision });
                 }
                 // An unknown outcome may become known later.
-                if performed.status != Status::Unknown {
+                if performed.status == Status::Unknown {
+                    self.unknown.insert(decision);
+                } else {
                     self.open.remove(&decision);
+                    self.unknown.remove(&decision);
+                }
+                Ok(())
+            }
+            Body::ActSettled { decision, task, .. } => {
+                let unknown = self.unknown.remove(&decision);
+                if !unknown || self.open.remove(&decision) != Some(task) {
+                    return Err(Damage::SettledWithoutUnknown { index, decision });
                 }
                 Ok(())
             }
@@ -509,6 +532,7 @@ impl Story {
             | Body::ToolSeen { .. }
             | Body::ServerInspected { .. }
             | Body::KeysRotated { .. }
+            | Body::SealedOpened { .. }
             | Body::CredentialSealed { .. }
             | Body::Proof(_)
             | Body::TokenIssued(_)

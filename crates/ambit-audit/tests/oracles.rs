@@ -18,7 +18,9 @@ use ambit_core::{
     Digest, Timestamp,
     id::Id,
     json::Value,
-    record::{Actor, Answer, Body, Decided, Performed, Record, Status},
+    record::{
+        Actor, Answer, Body, Decided, Performed, Record, Sealed, Settlement, Status, Warrant,
+    },
 };
 use proptest::prelude::*;
 use signed_note::{Note, StandardVerifier, VerifierList};
@@ -500,4 +502,57 @@ fn a_signed_log_with_a_wrong_story_is_refused() {
     check("record 0 breaks", &[(1, body(1))]);
     check("record 1 breaks", &[(1, body(0)), (1, body(0))]);
     check("record 0 breaks", &[(1, other_origin)]);
+}
+
+#[test]
+fn only_an_unknown_outcome_is_settled_and_once() {
+    let check = |message: &str, records: &[(u64, Body)]| {
+        let refused = verdict(records).unwrap_err().to_string();
+        assert!(refused.contains(message), "{refused}");
+    };
+    let Body::Performed(of) = body(2) else {
+        unreachable!("an even index is an outcome");
+    };
+    let lost = Body::Performed(Box::new(Performed {
+        status: Status::Unknown,
+        ..(*of).clone()
+    }));
+    let settled = |task| Body::ActSettled {
+        decision: of.decision,
+        task,
+        settlement: Settlement::Happened,
+        reason: Sealed {
+            commitment: Digest::of(b"words"),
+            blob: None,
+        },
+        warrant: Warrant {
+            decision: Id::from_bits(7),
+            by: Id::from_bits(8),
+            rules: Vec::new(),
+            facts: Value::Null,
+        },
+    };
+    let unknown = [(1, body(0)), (1, body(1)), (1, lost)];
+    let then = |more: &[Body]| {
+        let more = more.iter().map(|it| (2, it.clone()));
+        unknown.iter().cloned().chain(more).collect::<Vec<_>>()
+    };
+    assert_eq!(
+        verdict(&then(&[settled(of.task)])).unwrap().open_acts.len(),
+        0,
+        "a person settled it"
+    );
+    check("record 3 settles", &then(&[settled(Id::from_bits(99))]));
+    check(
+        "record 4 settles",
+        &then(&[settled(of.task), settled(of.task)]),
+    );
+    check(
+        "record 4 is the outcome",
+        &then(&[settled(of.task), body(2)]),
+    );
+    check(
+        "record 2 settles",
+        &[(1, body(0)), (1, body(1)), (2, settled(of.task))],
+    );
 }

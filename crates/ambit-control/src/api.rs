@@ -9,6 +9,7 @@ mod approvals;
 mod authority;
 mod body;
 mod caller;
+mod content;
 mod cookies;
 mod delegations;
 mod device;
@@ -78,8 +79,23 @@ pub type SealCredential =
 /// Asks a running server of the estate in force for its tools: what MCP `tools/list` returns.
 pub type ListTools = Arc<dyn Fn(ServerName) -> ListedTools + Send + Sync>;
 
-/// The tools of a running server, or why they can't be had and what to do.
-pub type ListedTools = Pin<Box<dyn Future<Output = Result<Vec<Value>, String>> + Send>>;
+/// The tools of a running server, or why they can't be had.
+pub type ListedTools = Pin<Box<dyn Future<Output = Result<Vec<Value>, NoTools>> + Send>>;
+
+/// Why a running server's tools can't be had, and what to do.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum NoTools {
+    /// Its credential is not sealed, or can't be used: it was not asked.
+    Credential(String),
+    /// It gave no list.
+    Failed(String),
+}
+
+impl From<String> for NoTools {
+    fn from(why: String) -> Self {
+        Self::Failed(why)
+    }
+}
 
 /// The issuing keys, and who waits to hear that they changed.
 pub type KeysInForce = Arc<watch::Sender<Arc<IssuingKeys>>>;

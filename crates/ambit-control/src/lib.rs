@@ -3,6 +3,7 @@
 //! - [`estate`]: reading what an organisation declared.
 //! - [`api`]: the doors themselves.
 //! - [`check`]: whether it may come into force.
+//! - [`credentials`]: which credentials it wants and nobody has sealed.
 //! - [`foreign`]: workload tokens of other issuers.
 //! - [`inspect`]: what a running server's registry files could be.
 //! - [`people`]: who is in front of a browser.
@@ -16,6 +17,7 @@
 
 pub mod api;
 pub mod check;
+pub mod credentials;
 pub mod estate;
 pub mod federation;
 pub mod foreign;

@@ -19,7 +19,7 @@ use ambit_core::{
 
 pub use self::{
     trace::{Line, Mark, Trace, trace},
-    why::{Why, why},
+    why::{Why, to_settle, why},
 };
 use crate::visible::{visible, visible_json};
 
@@ -147,6 +147,8 @@ impl Concerns {
             | Body::TokenIssued(_)
             | Body::TokenRevoked { .. }
             | Body::ServerInspected { .. }
+            | Body::ActSettled { .. }
+            | Body::SealedOpened { .. }
             | Body::CredentialSealed { .. }
             | Body::Proof(_)
             | Body::RefusalsCoalesced { .. }
@@ -178,6 +180,8 @@ fn concerns_task(body: &Body, task: TaskId) -> bool {
         | Body::TaskAttended { task: it, .. }
         | Body::TaskEnded { task: it, .. }
         | Body::TokenRevoked { task: it, .. }
+        | Body::ActSettled { task: it, .. }
+        | Body::SealedOpened { task: it, .. }
         | Body::ApprovalDecided { task: it, .. } => *it == task,
         Body::TokenIssued(it) => it.task == task,
         Body::Decided(it) => it.task == Some(task),
@@ -203,6 +207,11 @@ fn concerns_task(body: &Body, task: TaskId) -> bool {
 
 /// Says whether [`why`] of `decision` needs a record.
 pub fn concerns_decision(body: &Body, decision: DecisionId) -> bool {
+    if let Body::ActSettled { decision: of, .. } = body
+        && *of == decision
+    {
+        return true;
+    }
     let named = if let Body::Decided(it) = body {
         Some(it.decision)
     } else if let Body::Performed(it) = body {
@@ -216,7 +225,10 @@ pub fn concerns_decision(body: &Body, decision: DecisionId) -> bool {
 
 /// Returns the words of a person that stand sealed beside a record, and the decision behind it.
 pub fn sealed_reason(body: &Body) -> Option<(DecisionId, Sealed)> {
-    let reason = if let Body::Revoked { reason, .. } | Body::Reinstated { reason, .. } = body {
+    let reason = if let Body::Revoked { reason, .. }
+    | Body::Reinstated { reason, .. }
+    | Body::ActSettled { reason, .. } = body
+    {
         Some(*reason)
     } else if let Body::ApprovalDecided { reason, .. } = body {
         *reason

@@ -1,8 +1,8 @@
 //! Acts: what an agent or a person wants done, in the one form in which it is decided, shown, digested and forwarded.
 
 use crate::{
-    AgentName, ApprovalId, Digest, InstanceId, LoginId, PasskeyId, PersonId, ServerName, TaskId,
-    TemplateName, ToolName, estate::Mode, json::Value, record::KeyStep,
+    AgentName, ApprovalId, DecisionId, Digest, InstanceId, LoginId, PasskeyId, PersonId,
+    ServerName, TaskId, TemplateName, ToolName, estate::Mode, json::Value, record::KeyStep,
 };
 
 /// What an agent wants done at a server.
@@ -136,6 +136,16 @@ pub enum Governance {
     },
     /// Read tasks, approvals, the log.
     Inspect,
+    /// Open what stands sealed beside records: arguments, parameters, results.
+    OpenSealed {
+        /// Of which task; of none when nothing is sealed there.
+        task: Option<TaskId>,
+    },
+    /// Say of an act whose outcome nobody knows whether it happened.
+    SettleAct {
+        /// The decision that permitted it.
+        decision: DecisionId,
+    },
 }
 
 /// What authority can be taken away from.
@@ -279,6 +289,8 @@ impl Governance {
             Self::OfferEnrolment { .. } => "offer_enrolment",
             Self::RemovePasskey { .. } => "remove_passkey",
             Self::Inspect => "inspect",
+            Self::OpenSealed { .. } => "open_sealed",
+            Self::SettleAct { .. } => "settle_act",
         }
     }
 }

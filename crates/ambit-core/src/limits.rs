@@ -62,6 +62,8 @@ pub const PARAMETERS_MAX: usize = 64;
 pub const PARAMETER_BYTES_MAX: usize = 16 * 1024;
 /// The longest reason that a person gives for a revocation or a refusal, in bytes.
 pub const REASON_BYTES_MAX: usize = 1024;
+/// The most records whose sealed contents are opened at once.
+pub const OPENED_AT_ONCE_MAX: usize = 8;
 /// The most tasks that may be live at once.
 pub const TASKS_LIVE_MAX: usize = 100_000;
 /// The most tools that one server may offer.

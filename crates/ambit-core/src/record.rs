@@ -3,6 +3,10 @@
 //! A record holds every input of the fold and of each decision, pseudonymous: identifiers, digests, codes,
 //! numbers. Names of people, arguments and results stand beside the log, sealed, bound by salted commitments.
 
+mod content;
+
+pub use self::content::{Content, Settlement};
+
 use crate::{
     ApprovalId, DecisionId, DelegationId, Digest, InstanceId, Labels, Millis, PersonId, Reason,
     RevocationId, ServerName, TaskId, Timestamp, TokenId, ToolName,
@@ -128,6 +132,28 @@ pub enum Body {
     Decided(Box<Decided>),
     /// A permitted act came to an end, or is known not to have begun.
     Performed(Box<Performed>),
+    /// A person said of an act whose outcome nobody knew whether it happened.
+    ActSettled {
+        /// The decision that permitted the act.
+        decision: DecisionId,
+        /// Under which task.
+        task: TaskId,
+        /// What the person found.
+        settlement: Settlement,
+        /// The sealed reason, as the person gave it.
+        reason: Sealed,
+        /// Who may say so.
+        warrant: Warrant,
+    },
+    /// A person opened what stands sealed beside records of a task. Written before it is shown.
+    SealedOpened {
+        /// Of which task.
+        task: TaskId,
+        /// The places of the records.
+        leaves: Vec<u64>,
+        /// Who may say so.
+        warrant: Warrant,
+    },
     /// A person said yes or no to a held act.
     ApprovalDecided {
         /// Which approval.
@@ -436,6 +462,8 @@ impl Body {
             Self::EstateApplied { warrant, .. }
             | Self::TaskStarted { warrant, .. }
             | Self::ApprovalDecided { warrant, .. }
+            | Self::ActSettled { warrant, .. }
+            | Self::SealedOpened { warrant, .. }
             | Self::Revoked { warrant, .. }
             | Self::Reinstated { warrant, .. }
             | Self::ServerInspected { warrant, .. }
@@ -483,6 +511,8 @@ impl Body {
             | Self::TaskEnded { .. }
             | Self::Decided(_)
             | Self::Performed(_)
+            | Self::ActSettled { .. }
+            | Self::SealedOpened { .. }
             | Self::ApprovalDecided { .. }
             | Self::Revoked { .. }
             | Self::KeysRotated { .. }

@@ -2,7 +2,7 @@
 
 use ambit_audit::{Attachment, Batch, Committed, Draft, Pending, Space};
 use ambit_core::{
-    TaskId, Timestamp,
+    DecisionId, TaskId, Timestamp,
     limits::BATCH_RECORDS_MAX,
     proof::ProofFact,
     record::{Body, Recordable, Sealed},
@@ -81,6 +81,16 @@ impl<'a> Desk<'a> {
         })
     }
 
+    /// Says whether an outcome of the act that `decision` permitted can still be written. Once a person settled an unknown
+    /// one, what a door says of it later comes too late.
+    pub(crate) fn awaits(&self, decision: DecisionId) -> Awaits {
+        if self.live.state.open.contains_key(&decision) {
+            Awaits::Outcome
+        } else {
+            Awaits::Nothing
+        }
+    }
+
     /// Keeps the sealed bytes that the record at `leaf` names.
     pub(crate) fn keep_sealed(
         &mut self,
@@ -102,6 +112,15 @@ impl<'a> Desk<'a> {
     pub(crate) fn finish(self) -> Result<Vec<Attachment>, EngineError> {
         self.fatal.map_or(Ok(self.attachments), Err)
     }
+}
+
+/// Whether the outcome of an act can still be written.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Awaits {
+    /// It can.
+    Outcome,
+    /// It was written, or a person settled it.
+    Nothing,
 }
 
 /// Says whether the reserve is kept for such a record: it takes authority away, says how something ended, or is what
@@ -141,6 +160,8 @@ const fn may_use_reserve(body: &Body) -> bool {
         | Body::ServerInspected { .. }
         | Body::KeysRotated { .. }
         | Body::TokenIssued(_)
+        | Body::ActSettled { .. }
+        | Body::SealedOpened { .. }
         | Body::CredentialSealed { .. } => false,
     }
 }
@@ -182,6 +203,8 @@ impl Live {
             | Body::ToolSeen { .. }
             | Body::ServerInspected { .. }
             | Body::KeysRotated { .. }
+            | Body::ActSettled { .. }
+            | Body::SealedOpened { .. }
             | Body::CredentialSealed { .. }
             | Body::Proof(_)
             | Body::TokenIssued(_)

@@ -8,9 +8,11 @@ mod delegations;
 mod inspect;
 mod keys;
 mod logins;
+mod open;
 mod passkeys;
 mod reinstate;
 mod revoke;
+mod settle;
 mod tasks;
 mod tick;
 
@@ -36,9 +38,11 @@ pub use self::{
     inspect::{Inspection, ServerInspection},
     keys::{KeyLeave, KeyRotation},
     logins::{LoginAsk, LoginGrant, NoLogin},
+    open::{Found, Opened},
     passkeys::{Enrolled, NewPasskey, NoPasskey, OfferedEnrolment},
     reinstate::Reinstatement,
     revoke::RevocationReport,
+    settle::Settled,
     tasks::{Applied, EndedTask, Ender, StartTask, Started, TaskSummary},
 };
 use crate::{

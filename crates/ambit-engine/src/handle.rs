@@ -12,7 +12,7 @@ use ambit_core::{
     ApprovalId, DecisionId, Digest, Reason, ServerName, SpiffeId, TaskId, Timestamp, ToolName,
     act::Act,
     limits::ACTS_IN_FLIGHT_PER_TASK_MAX,
-    record::{Body, Performed, Sealed, Status},
+    record::{Body, Performed, Sealed},
     task::{Task, TaskState},
 };
 use ambit_identity::InstanceCaller;
@@ -23,11 +23,11 @@ use self::ask::{Ask, Drafted, approved_form};
 pub(crate) use self::waiting::{Reply, Waiting};
 use crate::{
     Denied, Effect, EngineError, Moment, Passage, RESULT_KEPT_BYTES_MAX,
-    desk::{Desk, Settle, Turn},
+    desk::{Awaits, Desk, Settle, Turn},
     live::TaskRuntime,
     moment::Chance,
     queue::Turns,
-    sequencer::Shared,
+    sequencer::{Shared, not_sent},
 };
 
 /// The engine, as every door holds it. Cheap to clone.
@@ -184,7 +184,7 @@ impl Handle {
         };
         let departed = self.depart(permit, task, now);
         departed.map_err(|reason| {
-            self.write_later(Body::Performed(Box::new(not_sent(decision, task))));
+            self.write_later(not_sent(decision, task));
             Denied { decision, reason }
         })
     }
@@ -243,6 +243,10 @@ impl Handle {
         };
         let draft = Draft::new(Body::Performed(Box::new(performed)))?;
         let written = self.turn(move |desk| {
+            if desk.awaits(decision) == Awaits::Nothing {
+                // A person settled it while the door was silent: their word stands.
+                return Box::new(|committed| committed.map(|_| ()));
+            }
             let pending = desk.write_draft(draft);
             if let (Ok(pending), Some(sealed)) = (&pending, &result) {
                 desk.keep_sealed(pending.index(), Some(task), sealed, bytes);
@@ -451,11 +455,13 @@ impl Handle {
         Ok((Some(sealed), bytes))
     }
 
-    /// Queues a record that nobody waits for.
-    pub(crate) fn write_later(&self, body: Body) {
+    /// Queues the record of an outcome that nobody waits for.
+    fn write_later(&self, performed: Performed) {
         let turn: Turn = Box::new(move |desk| {
-            // A record that can't be written leaves the act open: it is shown as unknown.
-            let _ = desk.write(body);
+            if desk.awaits(performed.decision) == Awaits::Outcome {
+                // A record that can't be written leaves the act open: it is shown as unknown.
+                let _ = desk.write(Body::Performed(Box::new(performed)));
+            }
             Box::new(|_| ())
         });
         self.turns.try_later(turn);
@@ -480,21 +486,6 @@ impl Handle {
             answer,
             shared: self.shared.clone(),
         }
-    }
-}
-
-/// Returns the record of a permit that never passed its door.
-fn not_sent(decision: DecisionId, task: TaskId) -> Performed {
-    Performed {
-        decision,
-        task,
-        status: Status::NotSent,
-        took: ambit_core::Millis::new(0),
-        sent_bytes: 0,
-        received_bytes: 0,
-        labels: ambit_core::Labels::none(),
-        result: None,
-        failure: None,
     }
 }
 

@@ -142,6 +142,8 @@ impl Metrics {
             | Body::Reinstated { .. }
             | Body::RevocationCarried { .. }
             | Body::ToolSeen { .. }
+            | Body::ActSettled { .. }
+            | Body::SealedOpened { .. }
             | Body::ServerInspected { .. }
             | Body::KeysRotated { .. }
             | Body::CredentialSealed { .. }

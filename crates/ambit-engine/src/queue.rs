@@ -6,7 +6,10 @@
 
 use std::{
     fmt,
-    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
+        atomic::{AtomicBool, Ordering, fence},
+    },
     thread::{self, Thread},
     time::Duration,
 };
@@ -61,6 +64,8 @@ struct Aside {
     turns: Mutex<Vec<Turn>>,
     /// The thread that waits, when there is one.
     sequencer: OnceLock<Thread>,
+    /// Whether it sleeps, or is about to: waking one that works would only keep it from its next sleep.
+    sleeps: AtomicBool,
 }
 
 #[derive(Clone)]
@@ -112,18 +117,33 @@ impl Queue {
     /// Returns what comes next, and waits for it. Must be called on one thread only.
     pub(crate) fn wait(&mut self) -> Next {
         let _ = self.aside.sequencer.set(thread::current());
+        let next = self.look_and_sleep();
+        self.aside.sleeps.store(false, Ordering::SeqCst);
+        next
+    }
+
+    fn look_and_sleep(&mut self) -> Next {
+        let mut told = false;
         loop {
             match self.next() {
-                Next::Idle => thread::park(),
-                // Whatever wakes the thread early, they go: that is never wrong.
-                Next::Aside if !self.receiver.is_closed() => {
-                    thread::park_timeout(ASIDE_WAIT);
-                    return match self.next() {
-                        Next::Idle => continue,
-                        next @ (Next::Awaited(_) | Next::Aside | Next::Over) => next,
-                    };
+                Next::Awaited(turn) => return Next::Awaited(turn),
+                Next::Over => return Next::Over,
+                Next::Aside if self.receiver.is_closed() => return Next::Aside,
+                Next::Idle | Next::Aside if !told => {
+                    // Whoever comes from now on wakes this thread; whoever came before is seen at the next look.
+                    self.aside.sleeps.store(true, Ordering::SeqCst);
+                    fence(Ordering::SeqCst);
+                    told = true;
                 }
-                next @ (Next::Awaited(_) | Next::Aside | Next::Over) => return next,
+                Next::Idle => thread::park(),
+                Next::Aside => {
+                    thread::park_timeout(ASIDE_WAIT);
+                    // Whatever woke it early, they may go: that is never wrong.
+                    match self.next() {
+                        Next::Idle => {}
+                        next @ (Next::Awaited(_) | Next::Aside | Next::Over) => return next,
+                    }
+                }
             }
         }
     }
@@ -160,7 +180,11 @@ impl Aside {
     }
 
     fn wake(&self) {
-        if let Some(sequencer) = self.sequencer.get() {
+        // What was handed over is there before this look at the flag.
+        fence(Ordering::SeqCst);
+        if self.sleeps.load(Ordering::SeqCst)
+            && let Some(sequencer) = self.sequencer.get()
+        {
             sequencer.unpark();
         }
     }

@@ -10,8 +10,15 @@ use std::{
     },
 };
 
-pub(crate) use self::setup::unknown;
+use ambit_audit::{Attachment, Batch, Committed, Durable, Log, Space};
+use ambit_core::{
+    Timestamp, TrustDomain,
+    limits::{BATCH_RECORDS_MAX, CLOCK_JUMP_MAX, RECORDS_ASIDE_MAX},
+    record::Body,
+};
+
 pub use self::setup::{CompileEstate, Setup, SetupError};
+pub(crate) use self::setup::{not_sent, unknown};
 use crate::{
     Archive, Clock, Custody, EngineError, Metrics,
     desk::{Desk, Settle, Turn},
@@ -19,12 +26,6 @@ use crate::{
     live::Live,
     queue::{Next, Queue},
     quota::Quotas,
-};
-use ambit_audit::{Attachment, Batch, Committed, Durable, Log, Space};
-use ambit_core::{
-    Timestamp, TrustDomain,
-    limits::{BATCH_RECORDS_MAX, CLOCK_JUMP_MAX, RECORDS_ASIDE_MAX},
-    record::Body,
 };
 
 /// After how many records the digest of the folded state is written down.

@@ -14,6 +14,9 @@ use crate::{
 /// A server could not be asked for its tools. Written for the server's owner, not for an agent.
 #[derive(Debug, thiserror::Error)]
 pub enum InspectError {
+    /// Its credential is not sealed, or can't be used: nobody asked it.
+    #[error("{0}")]
+    Credential(String),
     /// It gave no answer.
     #[error(transparent)]
     Upstream(Box<dyn std::error::Error + Send + Sync>),
@@ -38,7 +41,12 @@ pub async fn inspect(
     tls: Option<Arc<rustls::ClientConfig>>,
     sandbox: SandboxPolicy,
 ) -> Result<Vec<Value>, InspectError> {
-    let broken = |error: UpstreamError| InspectError::Upstream(Box::new(error));
+    let broken = |error: UpstreamError| {
+        if let UpstreamError::CredentialMissing(_) = error {
+            return InspectError::Credential(error.to_string());
+        }
+        InspectError::Upstream(Box::new(error))
+    };
     let means = Means::new(secrets, tls, sandbox);
     let upstream = Upstream::open(Arc::new(server), &means)
         .await

@@ -384,6 +384,7 @@ fn agent(request: &PersonRequest<'_>) -> &'static str {
 const fn touched_task(act: &Governance) -> Option<TaskId> {
     match act {
         Governance::EndTask { task } => Some(*task),
+        Governance::OpenSealed { task } => *task,
         Governance::StartTask { .. }
         | Governance::DecideApproval { .. }
         | Governance::Revoke { .. }
@@ -396,6 +397,7 @@ const fn touched_task(act: &Governance) -> Option<TaskId> {
         | Governance::EndLogin { .. }
         | Governance::OfferEnrolment { .. }
         | Governance::RemovePasskey { .. }
+        | Governance::SettleAct { .. }
         | Governance::Inspect => None,
     }
 }

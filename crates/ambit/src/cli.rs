@@ -159,7 +159,7 @@ enum Work {
     /// Ends the login of this command line
     #[command(after_help = "Example:\n  ambit logout")]
     Logout,
-    /// Says how the server is
+    /// Says how the server is; acts whose outcome nobody knows come first
     #[command(after_help = "Example:\n  ambit status -o json")]
     Status,
     /// The scripted agent of the demo

@@ -186,7 +186,8 @@ pub(crate) fn cell(item: &Value, member: &str) -> String {
     }
 }
 
-fn members(item: &Value) -> String {
+/// Returns an object as a line per member.
+pub(crate) fn members(item: &Value) -> String {
     let Some(members) = item.as_object() else {
         return visible(&item.to_canonical());
     };

@@ -12,8 +12,8 @@ use ambit_core::{
     json::{INTEGER_MAX, Value},
     proof::{Enrolment, Login, LoginBy, Passkey, PasskeyAlgorithm, PasskeyKept, ProofFact},
     record::{
-        Actor, Answer, Body, Decided, KeyStep, Mandate, Performed, Record, Sealed, Status, Verdict,
-        Warrant,
+        Actor, Answer, Body, Decided, KeyStep, Mandate, Performed, Record, Sealed, Settlement,
+        Status, Verdict, Warrant,
     },
     task::{Contained, End, Task},
     token::{Grant, IssuedToken, KeyBinding, Reach, TokenEnd, TokenKind},
@@ -184,6 +184,29 @@ fn governed() -> impl Strategy<Value = Body> {
                 revocation,
                 target,
                 reason,
+                warrant,
+            }
+        }),
+        (
+            id(),
+            id(),
+            select(Settlement::ALL.to_vec()),
+            sealed(),
+            warrant()
+        )
+            .prop_map(|(decision, task, settlement, reason, warrant)| {
+                Body::ActSettled {
+                    decision,
+                    task,
+                    settlement,
+                    reason,
+                    warrant,
+                }
+            }),
+        (id(), vec(number(), 0..4), warrant()).prop_map(|(task, leaves, warrant)| {
+            Body::SealedOpened {
+                task,
+                leaves,
                 warrant,
             }
         }),

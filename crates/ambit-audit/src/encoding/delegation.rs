@@ -74,6 +74,8 @@ pub(super) fn write(body: &Body) -> (&'static str, Written<'_>) {
         | Body::TokenIssued(_)
         | Body::TokenRevoked { .. }
         | Body::Proof(_)
+        | Body::ActSettled { .. }
+        | Body::SealedOpened { .. }
         | Body::CredentialSealed { .. }
         | Body::RefusalsCoalesced { .. }
         | Body::StateDigest { .. } => ("", members()),

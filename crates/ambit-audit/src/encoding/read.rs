@@ -13,7 +13,7 @@ use ambit_core::{
     task::{Contained, End, Task},
 };
 
-use super::{DecodeError, VERSION, delegation, kind, proof, token};
+use super::{DecodeError, VERSION, content, delegation, kind, proof, token};
 
 /// Reads the object of a record.
 pub(super) fn record(value: Value) -> Result<Record, DecodeError> {
@@ -133,6 +133,8 @@ fn governance(kind: &str, it: &mut Members) -> Result<Body, DecodeError> {
         kind::STATE_DIGEST => Body::StateDigest {
             digest: it.text("digest")?,
         },
+        kind::ACT_SETTLED => content::read_settled(it)?,
+        kind::SEALED_OPENED => content::read_opened(it)?,
         kind::DELEGATION_MADE => delegation::made(it)?,
         kind::DELEGATION_SPENT => delegation::spent(it)?,
         kind::DELEGATION_WITHDRAWN => delegation::withdrawn(it)?,
@@ -309,6 +311,14 @@ impl Members {
         number
             .and_then(|it| u64::try_from(it).ok())
             .ok_or(DecodeError::Invalid(name))
+    }
+
+    pub(super) fn numbers(&mut self, name: &'static str) -> Result<Vec<u64>, DecodeError> {
+        let list = self.take(name)?;
+        let items = list.as_array().ok_or(DecodeError::Invalid(name))?;
+        let read = |item: &Value| item.as_integer().and_then(|it| u64::try_from(it).ok());
+        let numbers: Option<Vec<u64>> = items.iter().map(read).collect();
+        numbers.ok_or(DecodeError::Invalid(name))
     }
 
     pub(super) fn maybe_count(&mut self, name: &'static str) -> Result<Option<u32>, DecodeError> {

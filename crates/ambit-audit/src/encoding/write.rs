@@ -10,7 +10,7 @@ use ambit_core::{
     task::Task,
 };
 
-use super::{VERSION, claim, delegation, kind, proof, token};
+use super::{VERSION, claim, content, delegation, kind, proof, token};
 
 /// Returns the canonical text of the record of `body`: what stands before the time, and what stands behind it.
 pub(super) fn around_time(body: &Body) -> (String, String) {
@@ -72,6 +72,7 @@ fn body(body: &Body) -> (&'static str, Members<'_>) {
         Body::DelegationMade { .. }
         | Body::DelegationSpent { .. }
         | Body::DelegationWithdrawn { .. } => delegation::write(body),
+        Body::ActSettled { .. } | Body::SealedOpened { .. } => content::write(body),
         Body::Proof(it) => proof::write(it),
         Body::TokenIssued(it) => (kind::TOKEN_ISSUED, token::write_issued(it)),
         Body::TokenRevoked {
@@ -137,6 +138,8 @@ fn tasks(body: &Body) -> (&'static str, Members<'_>) {
         | Body::PersonKnown { .. }
         | Body::EstateApplied { .. }
         | Body::KeysRotated { .. }
+        | Body::ActSettled { .. }
+        | Body::SealedOpened { .. }
         | Body::CredentialSealed { .. }
         | Body::StateDigest { .. }
         | Body::Revoked { .. }
@@ -206,6 +209,8 @@ fn revocations(body: &Body) -> (&'static str, Members<'_>) {
         | Body::PersonKnown { .. }
         | Body::EstateApplied { .. }
         | Body::KeysRotated { .. }
+        | Body::ActSettled { .. }
+        | Body::SealedOpened { .. }
         | Body::CredentialSealed { .. }
         | Body::StateDigest { .. }
         | Body::TaskStarted { .. }
@@ -273,6 +278,8 @@ fn observations(body: &Body) -> (&'static str, Members<'_>) {
         | Body::PersonKnown { .. }
         | Body::EstateApplied { .. }
         | Body::KeysRotated { .. }
+        | Body::ActSettled { .. }
+        | Body::SealedOpened { .. }
         | Body::CredentialSealed { .. }
         | Body::StateDigest { .. }
         | Body::TaskStarted { .. }

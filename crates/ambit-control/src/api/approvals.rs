@@ -2,8 +2,13 @@
 
 use std::sync::Arc;
 
-use ambit_core::{ApprovalId, Timestamp, json::Value, record::Verdict};
-use ambit_engine::{ApprovalStanding, ApprovalSummary, Counts, Inspection};
+use ambit_audit::decode;
+use ambit_core::{
+    ApprovalId, Timestamp,
+    json::Value,
+    record::{Body, Verdict},
+};
+use ambit_engine::{Approval, ApprovalStanding, ApprovalSummary, Counts, Inspection};
 use axum::extract::{Path, State};
 use serde::Deserialize;
 
@@ -14,7 +19,7 @@ use super::{
     problem::Problem,
     tasks::parsed,
 };
-use crate::visible::visible_json;
+use crate::visible::{visible, visible_json};
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -164,11 +169,50 @@ fn whole(
             members.push(("spent_by", decision.to_string().into()));
         }
     }
+    let rules = rules(control, inspection, approval)?;
+    let because = match rules.is_empty() {
+        true => String::new(),
+        false => format!(" (rules: {})", visible(&rules.join(", "))),
+    };
+    let why = format!("{}{because}", approval.reason.for_agent());
+    members.push(("why", why.into()));
+    members.push(("rules", rules.iter().map(String::as_str).collect()));
+    members.extend(description(control, summary)?.map(|it| ("description", it.into())));
     if let Some(act) = &summary.act {
         members.push(("shown", visible_json(act).into()));
         members.push(("act", act.clone()));
     }
     Ok(Value::object(members))
+}
+
+/// Returns the rules that held the act.
+fn rules(
+    control: &Control,
+    inspection: &Inspection,
+    approval: &Approval,
+) -> Result<Vec<String>, Problem> {
+    let leaves = control
+        .handle
+        .archive(inspection)
+        .leaves(approval.leaf, 1)?;
+    let record = leaves.first().and_then(|it| decode(it).ok());
+    Ok(match record.map(|it| it.body) {
+        Some(Body::Decided(decided)) => decided.rules,
+        _ => Vec::new(),
+    })
+}
+
+/// Returns how the tool describes itself, with nothing hidden, when it is still the one that the act pins.
+fn description(control: &Control, summary: &ApprovalSummary) -> Result<Option<String>, Problem> {
+    let approval = &summary.approval;
+    let book = control.handle.book()?;
+    let named = approval.server.as_ref().zip(approval.tool.as_ref());
+    let tool = named.and_then(|(server, tool)| book.estate().tool(server, tool));
+    let pinned = summary.act.as_ref().and_then(|it| it.get("pin"));
+    let pinned = pinned.and_then(Value::as_str);
+    let tool = tool.filter(|it| Some(it.pin.to_string().as_str()) == pinned);
+    let text = tool.and_then(|it| it.definition.get("description")?.as_str());
+    Ok(text.map(visible))
 }
 
 fn state(summary: &ApprovalSummary, now: Timestamp) -> &'static str {

@@ -7,6 +7,7 @@ use ambit_core::{
     estate::{Estate, PersonRole},
     json::Value,
 };
+use ambit_engine::Inspection;
 use ambit_identity::{PersonCaller, PersonProof};
 use axum::{
     extract::{Path, State},
@@ -15,7 +16,7 @@ use axum::{
 use serde::Deserialize;
 
 use super::{
-    Control, ESTATE_BODY_BYTES_MAX, Shared,
+    Control, ESTATE_BODY_BYTES_MAX, NoTools, Shared,
     body::{Answer, Json},
     caller::{Peer, Person, is_first},
     log::with_text,
@@ -24,6 +25,7 @@ use super::{
 };
 use crate::{
     check::{Checked, KnownBy, check_archive},
+    credentials::{self, Unsealed},
     inspect::propose,
     people::SignIns,
     plan,
@@ -45,11 +47,11 @@ pub(super) async fn plan(
     let book = match control.handle.book() {
         Ok(book) => {
             let caller = peer.identify(book.estate())?;
-            control
+            let inspection = control
                 .handle
                 .may_inspect(&caller, (control.clock)())
                 .await?;
-            Some(book)
+            Some((book, inspection))
         }
         // Nothing is in force, so there is nothing to learn but what the caller sent.
         Err(error) if is_first(&error) => {
@@ -58,9 +60,21 @@ pub(super) async fn plan(
         }
         Err(error) => return Err(error.into()),
     };
-    let old = book.as_ref().map(|it| it.estate().as_ref());
+    let old = book.as_ref().map(|it| it.0.estate().as_ref());
     let plan = plan::plan(old, checked.estate());
-    Ok(with_text(plan.to_value(), plan.to_string()))
+    let missing = match &book {
+        Some((_, inspection)) => unsealed(control, inspection, checked.estate())?,
+        None => credentials::wanted(checked.estate()),
+    };
+    let mut value = plan.to_value();
+    let mut text = plan.to_string();
+    for it in &missing {
+        text.push_str(&format!("\n{it}\n"));
+    }
+    if let Value::Object(members) = &mut value {
+        members.insert("unsealed".to_owned(), listed(&missing));
+    }
+    Ok(with_text(value, text))
 }
 
 pub(super) async fn apply(
@@ -99,11 +113,39 @@ pub(super) async fn apply(
     let before = applied
         .before
         .map_or(Value::Null, |it| it.to_string().into());
+    // The estate is in force, whatever the caller may see of it.
+    let missing = unsealed_now(control, &peer).await.unwrap_or_default();
     Ok(Answer(Value::object([
         ("estate", applied.estate.to_string().into()),
         ("before", before),
         ("cases", (cases as u64).into()),
+        ("unsealed", listed(&missing)),
     ])))
+}
+
+/// Returns the servers of the estate in force whose credentials are not sealed, when the caller may look under that one.
+async fn unsealed_now(control: &Control, peer: &Peer) -> Result<Vec<Unsealed>, Problem> {
+    let book = control.handle.book()?;
+    let caller = peer.identify(book.estate())?;
+    let inspection = control
+        .handle
+        .may_inspect(&caller, (control.clock)())
+        .await?;
+    unsealed(control, &inspection, book.estate())
+}
+
+/// Returns the servers of `estate` whose credentials are not sealed.
+fn unsealed(
+    control: &Control,
+    inspection: &Inspection,
+    estate: &Estate,
+) -> Result<Vec<Unsealed>, Problem> {
+    let archive = control.handle.archive(inspection);
+    Ok(credentials::unsealed(archive.as_ref(), estate)?)
+}
+
+fn listed(missing: &[Unsealed]) -> Value {
+    missing.iter().map(Unsealed::to_value).collect()
 }
 
 pub(super) async fn inspect(
@@ -133,13 +175,23 @@ pub(super) async fn inspect(
         )
         .because(detail)
     };
-    let tools = (control.list_tools)(leave.spend()).await.map_err(failed)?;
+    let listed = (control.list_tools)(leave.spend()).await;
+    let tools = listed.map_err(|error| match error {
+        NoTools::Credential(detail) => not_set_up(detail),
+        NoTools::Failed(detail) => failed(detail),
+    })?;
     let proposal = propose(server, &tools).map_err(|it| failed(it.to_string()))?;
     Ok(Answer(Value::object([
         ("server", name.as_str().into()),
         ("toml", proposal.toml.into()),
         ("tools_json", proposal.tools_json.into()),
     ])))
+}
+
+/// Nobody asked the server: what it wants is missing here.
+fn not_set_up(detail: String) -> Problem {
+    let title = "the server can't be asked for its tools yet";
+    Problem::new(StatusCode::CONFLICT, "credential_missing", title).because(detail)
 }
 
 fn is_administrator(estate: &Estate, caller: &PersonCaller) -> bool {

@@ -192,6 +192,9 @@ fn shape(shape: &Shape) -> Value {
         Shape::Time => json!({ "type": "string", "format": "date-time" }),
         Shape::Count => json!({ "type": "integer", "minimum": 0 }),
         Shape::Texts => json!({ "type": "array", "items": { "type": "string" } }),
+        Shape::Counts => {
+            json!({ "type": "array", "items": { "type": "integer", "minimum": 0 } })
+        }
         Shape::Object => json!({ "type": "object" }),
         Shape::Anything => json!({}),
         Shape::Word(words) => json!({ "type": "string", "enum": words }),

@@ -25,6 +25,7 @@ pub(super) enum Shape {
     ListOf(&'static str),
     TextOrNull,
     Truth,
+    Counts,
 }
 
 /// Whether a member is always there.
@@ -35,13 +36,18 @@ pub(super) enum Need {
 }
 
 use Need::{Always, Maybe};
-use Shape::{Anything, Count, ListOf, Object, Of, Text, TextOrNull, Texts, Time, Truth, Word};
+use Shape::{
+    Anything, Count, Counts, ListOf, Object, Of, Text, TextOrNull, Texts, Time, Truth, Word,
+};
 
 const STATES: Shape = Word(&["active", "completed", "cancelled", "expired", "revoked"]);
 const CONTAINED: Shape = Word(&["namespaces", "none"]);
 const STANDINGS: Shape = Word(&["open", "spent", "withdrawn", "expired"]);
+const SETTLEMENTS: Shape = Word(&["happened", "did_not_happen"]);
 const VERDICTS: Shape = Word(&["approved", "refused"]);
-const MARKS: Shape = Word(&["allowed", "held", "denied", "unknown", "given", "ended"]);
+const MARKS: Shape = Word(&[
+    "allowed", "held", "denied", "unknown", "given", "ended", "noted",
+]);
 
 /// Returns every shape.
 pub(super) fn schemas() -> impl Iterator<Item = &'static Schema> {
@@ -227,6 +233,9 @@ const SCHEMAS: &[Schema] = &[
             Member("reason", Text, Always),
             Member("requested_at", Time, Always),
             Member("digest", Text, Always),
+            Member("why", Text, Always),
+            Member("rules", Texts, Always),
+            Member("description", Text, Maybe),
             Member("agent", Text, Maybe),
             Member("template", Text, Maybe),
             Member("subject", Text, Maybe),
@@ -307,6 +316,7 @@ const SCHEMAS: &[Schema] = &[
             Member("alters", Count, Always),
             Member("narrows", Count, Always),
             Member("subjects", ListOf("PlanSubject"), Always),
+            Member("unsealed", ListOf("Unsealed"), Always),
             Member("text", Text, Always),
         ],
     },
@@ -330,6 +340,15 @@ const SCHEMAS: &[Schema] = &[
             Member("estate", Text, Always),
             Member("before", TextOrNull, Always),
             Member("cases", Count, Always),
+            Member("unsealed", ListOf("Unsealed"), Always),
+        ],
+    },
+    Schema {
+        name: "Unsealed",
+        members: &[
+            Member("server", Text, Always),
+            Member("secret", Text, Always),
+            Member("text", Text, Always),
         ],
     },
     Schema {
@@ -400,6 +419,7 @@ const SCHEMAS: &[Schema] = &[
             Member("reason", TextOrNull, Always),
             Member("remedy", TextOrNull, Always),
             Member("next", TextOrNull, Always),
+            Member("outcome", Anything, Always),
             Member("change", TextOrNull, Always),
             Member("rules", Texts, Always),
             Member("estate", TextOrNull, Always),
@@ -421,6 +441,56 @@ const SCHEMAS: &[Schema] = &[
             Member("tasks", Count, Always),
             Member("log_size", Count, Always),
             Member("open_acts", Texts, Always),
+            Member("unknown_count", Count, Always),
+            Member("unknown", ListOf("UnknownAct"), Always),
+        ],
+    },
+    Schema {
+        name: "UnknownAct",
+        members: &[
+            Member("decision", Text, Always),
+            Member("task", Text, Always),
+            Member("what", Text, Always),
+            Member("permitted_at", Time, Always),
+            Member("next", Text, Always),
+        ],
+    },
+    Schema {
+        name: "SettleAct",
+        members: &[
+            Member("settlement", SETTLEMENTS, Always),
+            Member("reason", Text, Always),
+        ],
+    },
+    Schema {
+        name: "SettledAct",
+        members: &[
+            Member("decision", Text, Always),
+            Member("task", Text, Always),
+            Member("settlement", SETTLEMENTS, Always),
+        ],
+    },
+    Schema {
+        name: "OpenSealed",
+        members: &[Member("records", Counts, Always)],
+    },
+    Schema {
+        name: "OpenedSealed",
+        members: &[Member("opened", ListOf("OpenedContent"), Always)],
+    },
+    Schema {
+        name: "OpenedContent",
+        members: &[
+            Member("record", Count, Always),
+            Member(
+                "what",
+                Word(&["parameters", "part", "act", "result"]),
+                Always,
+            ),
+            Member("state", Word(&["opened", "erased", "not_kept"]), Always),
+            Member("commitment", Text, Always),
+            Member("content", Anything, Maybe),
+            Member("shown", Text, Maybe),
         ],
     },
     Schema {

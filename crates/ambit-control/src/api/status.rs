@@ -2,10 +2,15 @@
 
 use std::sync::Arc;
 
-use ambit_core::json::Value;
+use ambit_core::{json::Value, record::Status};
+use ambit_engine::OpenAct;
 use axum::extract::State;
 
 use super::{Shared, body::Answer, caller::Onlooker, problem::Problem};
+use crate::story::to_settle;
+
+/// The most acts with an unknown outcome in one answer, the oldest first.
+const UNKNOWN_PER_ANSWER_MAX: usize = 256;
 
 pub(super) async fn status(
     State(shared): State<Arc<Shared>>,
@@ -15,13 +20,14 @@ pub(super) async fn status(
     let keys = control.keys_in_force();
     let book = control.handle.book()?;
     let tasks = control.handle.tasks(&inspection)?;
-    let unknown = control.handle.open_acts(&inspection)?;
+    let open = control.handle.open_acts(&inspection)?;
     let archive = control.handle.archive(&inspection);
     let size = archive.size()?;
-    let unknown: Vec<Value> = unknown
+    let mut unknown: Vec<_> = open
         .iter()
-        .map(|it| it.decision.to_string().into())
+        .filter(|it| it.status == Some(Status::Unknown))
         .collect();
+    unknown.sort_by_key(|it| it.leaf);
     Ok(Answer(Value::object([
         ("version", env!("CARGO_PKG_VERSION").into()),
         ("time", (control.clock)().now.to_string().into()),
@@ -33,6 +39,34 @@ pub(super) async fn status(
         ("servers", (book.estate().servers.len() as u64).into()),
         ("tasks", (tasks.len() as u64).into()),
         ("log_size", size.into()),
-        ("open_acts", Value::Array(unknown)),
+        (
+            "open_acts",
+            open.iter().map(|it| it.decision.to_string()).collect(),
+        ),
+        ("unknown_count", (unknown.len() as u64).into()),
+        (
+            "unknown",
+            unknown
+                .into_iter()
+                .take(UNKNOWN_PER_ANSWER_MAX)
+                .map(named)
+                .collect(),
+        ),
     ])))
+}
+
+/// Names an act whose outcome nobody knows, with what to do.
+fn named(act: &OpenAct) -> Value {
+    let what = match (&act.server, &act.tool) {
+        (Some(server), Some(tool)) => format!("{server}.{tool}"),
+        (Some(server), None) => format!("{} at {server}", act.action),
+        (None, _) => act.action.clone(),
+    };
+    Value::object([
+        ("decision", act.decision.to_string().into()),
+        ("task", act.task.to_string().into()),
+        ("what", what.into()),
+        ("permitted_at", act.at.to_string().into()),
+        ("next", to_settle(act.decision).into()),
+    ])
 }

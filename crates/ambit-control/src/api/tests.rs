@@ -5,6 +5,7 @@ mod clients;
 mod consent;
 mod consent_attacks;
 mod consent_limits;
+mod content;
 mod delegations;
 mod doors;
 mod ended;

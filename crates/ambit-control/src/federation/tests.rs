@@ -103,7 +103,7 @@ impl Desk {
             keys: Arc::new(watch::Sender::new(Arc::new(own.unwrap()))),
             gateway: "https://127.0.0.1:1".to_owned(),
             seal_credential: Arc::new(|_, _, _| Err("not here".to_owned())),
-            list_tools: Arc::new(|_| Box::pin(async { Err("not here".to_owned()) })),
+            list_tools: Arc::new(|_| Box::pin(async { Err("not here".to_owned().into()) })),
             gateway_url: None,
             federation,
             strangers_refused: Arc::default(),

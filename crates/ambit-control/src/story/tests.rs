@@ -3,7 +3,7 @@ use std::collections::BTreeMap;
 use ambit_core::{
     ApprovalId, Digest, InstanceId, Labels, Millis, Reason, RevocationId, Timestamp,
     act::Target,
-    record::{Answer, Decided, Performed, Sealed, Status, Verdict, Warrant},
+    record::{Answer, Decided, Performed, Sealed, Settlement, Status, Verdict, Warrant},
     task::{Contained, End, Task},
 };
 
@@ -158,6 +158,7 @@ fn a_trace_tells_the_task_and_what_nobody_knows_first() {
     Look at these first: nobody knows how they ended.
       +   0.600s  #6     allowed tickets.refund (dec_0000000000000000000000000d), spending approval apr_00000000000000000000000004: outcome UNKNOWN: up to 80 bytes were sent, no whole answer came back
       +   0.800s  #8     allowed tickets.close_ticket (dec_0000000000000000000000000e): outcome not written: under way, or unknown
+      Ask the server of each whether it happened, then say so with `ambit log settle`.
 
     began 1970-01-01T00:00:00.000Z
       +   0.000s  #0     ada\u{202e} started answer-ticket version 1 for support-bot as inst_00000000000000000000000002, until 1970-01-01T00:30:00.000Z, containment namespaces
@@ -288,6 +289,62 @@ fn why_names_rule_facts_and_remedy() {
         "{next}"
     );
     assert_eq!(of(999), None);
+}
+
+#[test]
+fn what_a_person_found_of_an_unknown_outcome_is_told_everywhere() {
+    let mut day = a_day();
+    let (unknown, settling) = (DecisionId::from_bits(13), 104);
+    let names = names().with_reasons([(
+        DecisionId::from_bits(settling),
+        "asked\u{202e} it".to_owned(),
+    )]);
+    let whole = |day: &[Entry]| why(day, &names, unknown, |_| None).unwrap();
+    assert_eq!(whole(&day).next, Some(to_settle(unknown)));
+    assert_eq!(whole(&day).outcome, Some(7));
+    let bodies = [
+        Body::ActSettled {
+            decision: unknown,
+            task: TASK,
+            settlement: Settlement::DidNotHappen,
+            reason: SEALED,
+            warrant: warrant(settling),
+        },
+        Body::SealedOpened {
+            task: TASK,
+            leaves: vec![6, 7],
+            warrant: warrant(105),
+        },
+    ];
+    for body in bodies {
+        let index = day.len() as u64;
+        let at = Timestamp::from_millis(index * 100);
+        day.push(Entry {
+            index,
+            record: Record { at, body },
+        });
+    }
+    let found = "ada\\u{202e} found that it did not happen: \"asked\\u{202e} it\"";
+    let told = whole(&day);
+    assert!(told.sentence.ends_with(found), "{}", told.sentence);
+    assert_eq!(told.next, None);
+    let sifted: Vec<Entry> = day
+        .iter()
+        .filter(|it| concerns_decision(&it.record.body, unknown))
+        .cloned()
+        .collect();
+    assert_eq!(whole(&sifted), told);
+    let trace = trace(&day, &names, TASK, Timestamp::from_millis(2000)).unwrap();
+    let unknown: Vec<_> = trace.unknown.iter().map(|it| it.index).collect();
+    assert_eq!(unknown, [8], "one is settled");
+    let text = trace.to_string();
+    assert_eq!(text.matches(found).count(), 2, "{text}");
+    assert!(
+        text.contains("opened what is sealed beside records 6, 7"),
+        "{text}"
+    );
+    let by_person = why(&day, &names, DecisionId::from_bits(settling), |_| None).unwrap();
+    assert_eq!(by_person.task, Some(TASK));
 }
 
 #[test]

@@ -10,7 +10,7 @@ use ambit_core::{
     act::Target,
     delegation::Lineage,
     json::Value,
-    record::{Answer, Body, Decided, Performed, Status},
+    record::{Answer, Body, Decided, Performed, Settlement, Status, Warrant},
     task::{End, Task, TaskState},
 };
 
@@ -60,6 +60,8 @@ pub enum Mark {
     Given,
     /// Authority ended.
     Ended,
+    /// A person settled an act whose outcome nobody knew, or opened what is sealed.
+    Noted,
 }
 
 /// Tells the story of `task` as of `now`, or nothing when the log does not know it.
@@ -109,6 +111,8 @@ pub fn trace(entries: &[Entry], names: &Names, task: TaskId, now: Timestamp) -> 
 struct Context<'a> {
     task: &'a Task,
     outcomes: BTreeMap<DecisionId, &'a Performed>,
+    /// What people found of acts whose outcome nobody knew.
+    settled: BTreeMap<DecisionId, (Settlement, &'a Warrant)>,
     servers: BTreeSet<&'a ServerName>,
     revocations: BTreeSet<RevocationId>,
     state: TaskState,
@@ -121,6 +125,7 @@ impl<'a> Context<'a> {
         let mut context = Self {
             task,
             outcomes: BTreeMap::new(),
+            settled: BTreeMap::new(),
             servers: BTreeSet::new(),
             revocations: BTreeSet::new(),
             state: TaskState::Active,
@@ -143,6 +148,15 @@ impl<'a> Context<'a> {
             && it.task == self.task.id
         {
             self.outcomes.insert(it.decision, it);
+        }
+        if let Body::ActSettled {
+            decision,
+            settlement,
+            warrant,
+            ..
+        } = body
+        {
+            self.settled.insert(*decision, (*settlement, warrant));
         }
         if let Body::Decided(it) = body
             && it.task == Some(self.task.id)
@@ -214,7 +228,7 @@ impl<'a> Context<'a> {
     fn line(&self, entry: &Entry, names: &Names) -> Option<Line> {
         let body = &entry.record.body;
         let (mark, text) = if let Body::Decided(it) = body {
-            self.decided(it)?
+            self.decided(it, names)?
         } else {
             let mark = self.mark(body)?;
             let text = words::body(body, names);
@@ -234,18 +248,25 @@ impl<'a> Context<'a> {
         })
     }
 
-    fn decided(&self, decided: &Decided) -> Option<(Mark, String)> {
+    fn decided(&self, decided: &Decided, names: &Names) -> Option<(Mark, String)> {
         if decided.task != Some(self.task.id) {
             return None;
         }
         let outcome = self.outcomes.get(&decided.decision).copied();
+        let settled = self.settled.get(&decided.decision);
+        let found =
+            settled.map(|(settlement, warrant)| words::settled(*settlement, warrant, names));
+        let end = match (outcome, &found) {
+            (Some(performed), Some(found)) => words::End::Settled(performed, found),
+            (outcome, _) => outcome.into(),
+        };
         let mark = match &decided.answer {
-            Answer::Allow { .. } if is_unknown(outcome) => Mark::Unknown,
+            Answer::Allow { .. } if found.is_none() && is_unknown(outcome) => Mark::Unknown,
             Answer::Allow { .. } => Mark::Allowed,
             Answer::Hold { .. } => Mark::Held,
             Answer::Deny { .. } => Mark::Denied,
         };
-        Some((mark, words::decided(decided, outcome.into())))
+        Some((mark, words::decided(decided, end)))
     }
 
     /// Says what kind of thing a record is, when it belongs to the task.
@@ -257,6 +278,9 @@ impl<'a> Context<'a> {
             | Body::TaskClaimed { task, .. }
             | Body::TaskAttended { task, .. }
             | Body::ApprovalDecided { task, .. } => (Some(*task), Mark::Given),
+            Body::ActSettled { task, .. } | Body::SealedOpened { task, .. } => {
+                (Some(*task), Mark::Noted)
+            }
             Body::TaskEnded { task, .. } if self.is_above(*task) => return Some(Mark::Ended),
             Body::TaskEnded { task, .. } => (Some(*task), Mark::Ended),
             Body::DelegationMade { delegation, .. } => {
@@ -311,6 +335,7 @@ impl Mark {
             Self::Unknown => "unknown",
             Self::Given => "given",
             Self::Ended => "ended",
+            Self::Noted => "noted",
         }
     }
 }
@@ -349,6 +374,7 @@ impl fmt::Display for Trace {
             for line in &self.unknown {
                 write_line(f, line, start)?;
             }
+            writeln!(f, "  {NEXT}")?;
         }
         writeln!(f, "\nbegan {start}")?;
         for line in &self.lines {
@@ -357,6 +383,10 @@ impl fmt::Display for Trace {
         Ok(())
     }
 }
+
+/// What to do about an act whose outcome nobody knows.
+const NEXT: &str =
+    "Ask the server of each whether it happened, then say so with `ambit log settle`.";
 
 fn write_line(f: &mut fmt::Formatter<'_>, line: &Line, start: Timestamp) -> fmt::Result {
     let since = line.at.since(start).as_millis();

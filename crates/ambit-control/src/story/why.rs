@@ -5,7 +5,7 @@ use std::fmt;
 use ambit_core::{
     DecisionId, Digest, Reason, TaskId, Timestamp,
     json::Value,
-    record::{Answer, Body, Decided, Mandate, Warrant},
+    record::{Answer, Body, Decided, Mandate, Status, Warrant},
 };
 
 use super::{Entry, Names, beyond, words};
@@ -32,6 +32,8 @@ pub struct Why {
     pub change: Option<String>,
     /// What a person can do next, when there is something.
     pub next: Option<String>,
+    /// The index of the record of its outcome, when that is written.
+    pub outcome: Option<u64>,
     /// The rules that made it.
     pub rules: Vec<String>,
     /// The version of the estate that decided, for acts of agents.
@@ -52,7 +54,8 @@ pub fn why(
     entries.iter().find_map(|entry| {
         let body = &entry.record.body;
         if let Body::Decided(it) = body {
-            return (it.decision == decision).then(|| of_act(entry, it, entries, &explain));
+            return (it.decision == decision)
+                .then(|| of_act(entry, it, (entries, names), &explain));
         }
         if let Some(mandate) = body.mandate().filter(|it| it.decision == decision) {
             return Some(of_step(entry, mandate, names));
@@ -65,15 +68,24 @@ pub fn why(
 fn of_act(
     entry: &Entry,
     decided: &Decided,
-    entries: &[Entry],
+    (entries, names): (&[Entry], &Names),
     explain: &impl Fn(&Decided) -> Option<String>,
 ) -> Why {
-    let outcome = entries.iter().find_map(|it| {
-        let Body::Performed(it) = &it.record.body else {
+    // What is written later is known better.
+    let outcome = entries.iter().rev().find_map(|entry| {
+        let Body::Performed(it) = &entry.record.body else {
             return None;
         };
-        (it.decision == decided.decision).then_some(it.as_ref())
+        (it.decision == decided.decision).then_some((entry.index, it.as_ref()))
     });
+    let found = entries
+        .iter()
+        .find_map(|it| settlement_of(&it.record.body, decided.decision, names));
+    let end = match (outcome, &found) {
+        (Some((_, performed)), Some(found)) => words::End::Settled(performed, found),
+        (outcome, _) => outcome.map(|it| it.1).into(),
+    };
+    let is_unknown = outcome.is_some_and(|it| it.1.status == Status::Unknown);
     let (answer, reason) = match &decided.answer {
         Answer::Allow { .. } => ("allow", None),
         Answer::Hold { reason, .. } => ("hold", Some(*reason)),
@@ -91,11 +103,15 @@ fn of_act(
         index: entry.index,
         at: entry.record.at,
         task: decided.task,
-        sentence: visible(&words::decided(decided, outcome.into())),
+        sentence: visible(&words::decided(decided, end)),
         answer,
         reason,
         change: change.map(|it| visible(&it)),
-        next: next(&decided.answer),
+        next: match next(&decided.answer) {
+            None if is_unknown && found.is_none() => Some(to_settle(decided.decision)),
+            next => next,
+        },
+        outcome: outcome.map(|it| it.0),
         rules: decided.rules.clone(),
         estate: Some(decided.estate),
         facts: decided.facts.clone(),
@@ -116,10 +132,36 @@ fn next(answer: &Answer) -> Option<String> {
     }
 }
 
+/// Says what a person found of the act that `decision` permitted, when the record does.
+fn settlement_of(body: &Body, decision: DecisionId, names: &Names) -> Option<String> {
+    let Body::ActSettled {
+        decision: of,
+        settlement,
+        warrant,
+        ..
+    } = body
+    else {
+        return None;
+    };
+    (*of == decision).then(|| words::settled(*settlement, warrant, names))
+}
+
+/// Says what to do about an act whose outcome nobody knows.
+pub fn to_settle(decision: DecisionId) -> String {
+    format!(
+        "ask its server whether it happened, then `ambit log settle {decision} --happened` or `--did-not-happen`, \
+         with `--reason`"
+    )
+}
+
 fn of_person(entry: &Entry, warrant: &Warrant, names: &Names) -> Why {
     let task = if let Body::TaskStarted { task, .. } = &entry.record.body {
         Some(task.id)
     } else if let Body::ApprovalDecided { task, .. } = &entry.record.body {
+        Some(*task)
+    } else if let Body::ActSettled { task, .. } | Body::SealedOpened { task, .. } =
+        &entry.record.body
+    {
         Some(*task)
     } else {
         None
@@ -134,6 +176,7 @@ fn of_person(entry: &Entry, warrant: &Warrant, names: &Names) -> Why {
         reason: None,
         change: None,
         next: None,
+        outcome: None,
         rules: warrant.rules.clone(),
         estate: None,
         facts: warrant.facts.clone(),
@@ -152,6 +195,7 @@ fn of_step(entry: &Entry, mandate: &Mandate, names: &Names) -> Why {
         reason: None,
         change: None,
         next: None,
+        outcome: None,
         rules: mandate.rules.clone(),
         estate: None,
         facts: mandate.facts.clone(),
@@ -175,6 +219,7 @@ impl Why {
                 text(self.reason.map(|it| it.remedy().code().to_owned())),
             ),
             ("next", text(self.next.clone())),
+            ("outcome", self.outcome.map_or(Value::Null, |it| it.into())),
             ("change", text(self.change.clone())),
             ("rules", self.rules.iter().map(String::as_str).collect()),
             ("estate", text(self.estate.map(|it| it.to_string()))),

@@ -1,6 +1,9 @@
 //! Records in words.
 
+mod content;
 mod delegation;
+
+pub(super) use self::content::settled;
 
 use ambit_core::{
     Digest, Reason, ServerName, TokenId,
@@ -31,6 +34,8 @@ pub(super) enum End<'a> {
     NotWritten,
     /// This record says it.
     Written(&'a Performed),
+    /// This record says that nobody knows, and a person said these words of it since.
+    Settled(&'a Performed, &'a str),
 }
 
 impl<'a> From<Option<&'a Performed>> for End<'a> {
@@ -59,6 +64,9 @@ pub(super) fn decided(decided: &Decided, end: End<'_>) -> String {
                 End::Written(performed) => {
                     text.push_str(": ");
                     text.push_str(&outcome(performed));
+                }
+                End::Settled(performed, found) => {
+                    text.push_str(&format!(": {}; {found}", outcome(performed)));
                 }
             }
             text
@@ -141,6 +149,7 @@ pub(super) fn body(body: &Body, names: &Names) -> String {
         | Body::RevocationEffective { .. }
         | Body::ServerInspected { .. }
         | Body::CredentialSealed { .. } => governance(body, names),
+        Body::ActSettled { .. } | Body::SealedOpened { .. } => content::told(body, names),
         Body::DelegationMade { .. }
         | Body::DelegationSpent { .. }
         | Body::DelegationWithdrawn { .. } => delegation::step(body, names),
@@ -239,6 +248,8 @@ fn governance(body: &Body, names: &Names) -> String {
         | Body::Decided(_)
         | Body::Performed(_)
         | Body::ToolSeen { .. }
+        | Body::ActSettled { .. }
+        | Body::SealedOpened { .. }
         | Body::KeysRotated { .. }
         | Body::DelegationMade { .. }
         | Body::DelegationSpent { .. }

@@ -60,7 +60,7 @@ impl Desk {
             keys: Arc::new(tokio::sync::watch::Sender::new(Arc::new(keys.unwrap()))),
             gateway: "https://127.0.0.1:1".to_owned(),
             seal_credential: Arc::new(|_, _, _| Err("not here".to_owned())),
-            list_tools: Arc::new(|_| Box::pin(async { Err("not here".to_owned()) })),
+            list_tools: Arc::new(|_| Box::pin(async { Err("not here".to_owned().into()) })),
             sign_ins: SignIns::Nowhere,
             fetch: Arc::new(|_| Box::pin(async { Err("not here".to_owned()) })),
             published: Published::Nothing,

@@ -50,7 +50,8 @@ impl Handle {
         let take = move |desk: &mut Desk<'_>, asked: &mut Asked| {
             decide(desk, asked, (approval, verdict), None)
         };
-        let approval = self.govern(caller, moment, take).await?;
+        let decided = self.govern(caller, moment, take).await;
+        let approval = decided.map_err(|it| self.unless_ended(approval, it))?;
         let now = (self.shared.clock)().now;
         Ok(self.approval_summary(approval, now))
     }
@@ -67,7 +68,8 @@ impl Handle {
         let take = move |desk: &mut Desk<'_>, asked: &mut Asked| {
             decide(desk, asked, (approval, Verdict::Refused), Some(&reason))
         };
-        let approval = self.govern(caller, moment, take).await?;
+        let decided = self.govern(caller, moment, take).await;
+        let approval = decided.map_err(|it| self.unless_ended(approval, it))?;
         let now = (self.shared.clock)().now;
         Ok(self.approval_summary(approval, now))
     }
@@ -107,6 +109,17 @@ impl Handle {
                 .ok_or_else(|| Refusal::not_found(id))?,
         };
         Ok(self.approval_summary(approval, now))
+    }
+
+    /// Says of an approval that is not there any more that its task has ended, when that is so.
+    fn unless_ended(&self, approval: ApprovalId, refusal: Refusal) -> Refusal {
+        if !matches!(refusal, Refusal::NotFound(_)) {
+            return refusal;
+        }
+        match ended_approval(self.shared.archive.as_ref(), approval) {
+            Ok(Some(_)) => conflict(approval, Reason::TaskEnded.for_agent()),
+            Ok(None) | Err(_) => refusal,
+        }
     }
 
     fn approval_summary(&self, approval: Approval, now: Timestamp) -> ApprovalSummary {

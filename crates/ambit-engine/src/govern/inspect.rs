@@ -140,16 +140,6 @@ impl Handle {
         self.shared.archive.clone()
     }
 
-    /// Opens what stands sealed beside `leaf`; `None` when its key was erased.
-    pub fn open_sealed(
-        &self,
-        _: &Inspection,
-        (leaf, task): (u64, TaskId),
-        sealed: &Sealed,
-    ) -> Result<Option<Vec<u8>>, EngineError> {
-        self.open((leaf, task), sealed)
-    }
-
     /// Returns the words that a person gave with the act that `decision` permitted, from beside `leaf`; `None` when they were
     /// erased, or never kept.
     pub fn reason(
@@ -209,6 +199,7 @@ impl Handle {
         made.await?
     }
 
+    /// Opens what stands sealed beside `leaf`; `None` when it was erased, or never kept.
     pub(crate) fn open(
         &self,
         (leaf, task): (u64, TaskId),

@@ -20,6 +20,7 @@ use ambit_policy::{Offering, PolicyBook, Standing};
 use super::{Asked, Touched};
 use crate::{
     EngineError, Handle, Moment, Refusal, TaskEntry, desk::Desk, doors::Door, live::TaskRuntime,
+    state::ended_task,
 };
 
 /// What a person wants started.
@@ -177,7 +178,8 @@ impl Handle {
                     let by = Actor::Person(permit.warrant().by);
                     finish(desk, task, end, by)
                 };
-                let ended = self.govern(caller, moment, take).await?;
+                let done = self.govern(caller, moment, take).await;
+                let ended = done.map_err(|it| self.unless_over(task, it))?;
                 self.cut(task, now).await;
                 Ok(ended)
             }
@@ -186,6 +188,18 @@ impl Handle {
                     .await
             }
             Ender::RunnerGone => self.end_without_warrant(task, end, Actor::Ambit, now).await,
+        }
+    }
+
+    /// Says of a task that is not there any more that it has ended, when that is so.
+    fn unless_over(&self, task: TaskId, refusal: Refusal) -> Refusal {
+        if !matches!(refusal, Refusal::NotFound(_)) {
+            return refusal;
+        }
+        let known = ended_task(self.shared.archive.as_ref(), task);
+        match known.map(|it| it.map(|it| it.state)) {
+            Ok(Some(TaskState::Ended(already))) => over(task, already),
+            Ok(Some(TaskState::Active) | None) | Err(_) => refusal,
         }
     }
 
@@ -464,10 +478,7 @@ fn finish(desk: &mut Desk<'_>, task: TaskId, end: End, by: Actor) -> Result<Ende
         .task(task)
         .ok_or_else(|| Refusal::not_found(task))?;
     if let TaskState::Ended(already) = entry.state {
-        return Err(Refusal::Conflict(format!(
-            "{task} has ended already ({}); see `ambit task show {task}`",
-            already.as_str()
-        )));
+        return Err(over(task, already));
     }
     // What ends after its time has expired, whoever says so.
     let late = entry.state.standing(entry.task.expires_at, at) != TaskState::Active;
@@ -486,6 +497,13 @@ fn finish(desk: &mut Desk<'_>, task: TaskId, end: End, by: Actor) -> Result<Ende
         task: summary(entry, whole, at),
         below,
     })
+}
+
+fn over(task: TaskId, already: End) -> Refusal {
+    Refusal::Conflict(format!(
+        "{task} has ended already ({}); see `ambit task show {task}`",
+        already.as_str()
+    ))
 }
 
 /// Returns the task as people see it as of `now`.

@@ -8,7 +8,7 @@ use std::{
 
 use ambit_audit::{Attachment, Durable, Log, LogError, LogKey, Resume, ResumeError, Space};
 use ambit_core::{
-    Digest, Labels, Millis, Timestamp, TrustDomain,
+    DecisionId, Digest, Labels, Millis, TaskId, Timestamp, TrustDomain,
     act::Target,
     claim::ClaimStanding,
     json,
@@ -324,6 +324,21 @@ pub(crate) fn unknown(act: &crate::OpenAct) -> Performed {
         decision: act.decision,
         task: act.task,
         status: Status::Unknown,
+        took: Millis::new(0),
+        sent_bytes: 0,
+        received_bytes: 0,
+        labels: Labels::none(),
+        result: None,
+        failure: None,
+    }
+}
+
+/// Returns the record of a permit that never passed its door.
+pub(crate) fn not_sent(decision: DecisionId, task: TaskId) -> Performed {
+    Performed {
+        decision,
+        task,
+        status: Status::NotSent,
         took: Millis::new(0),
         sent_bytes: 0,
         received_bytes: 0,

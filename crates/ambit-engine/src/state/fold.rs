@@ -90,6 +90,7 @@ impl State {
             Body::DelegationWithdrawn { delegation, .. } => self.withdraw(index, *delegation)?,
             Body::Decided(decided) => self.decided(index, record.at, decided)?,
             Body::Performed(performed) => self.performed(index, performed)?,
+            Body::ActSettled { decision, task, .. } => self.settle(index, *decision, *task)?,
             Body::ApprovalDecided {
                 approval,
                 verdict,
@@ -112,6 +113,7 @@ impl State {
             | Body::RevocationEffective { .. }
             | Body::ServerInspected { .. }
             | Body::KeysRotated { .. }
+            | Body::SealedOpened { .. }
             | Body::CredentialSealed { .. }
             | Body::RefusalsCoalesced { .. }
             | Body::StateDigest { .. } => {}
@@ -430,6 +432,23 @@ impl State {
         for member in self.line(performed.task) {
             self.join(index, member, &performed.labels)?;
         }
+        Ok(())
+    }
+
+    /// A person said of an act whose outcome nobody knew whether it happened.
+    fn settle(
+        &mut self,
+        index: u64,
+        decision: ambit_core::DecisionId,
+        task: ambit_core::TaskId,
+    ) -> Result<(), FoldError> {
+        let open = self.open.get(&decision);
+        let open = open.ok_or_else(|| missing(index, &decision))?;
+        if open.status != Some(Status::Unknown) || open.task != task {
+            return Err(inconsistent(index, "only an unknown outcome is settled"));
+        }
+        self.open.remove(&decision);
+        self.touch(RowKey::Open(decision));
         Ok(())
     }
 

@@ -3,7 +3,7 @@
 use ambit_core::{
     ApprovalId, TaskId,
     act::Target,
-    record::{Body, Sealed},
+    record::{Body, Sealed, Verdict},
     task::{End, TaskState},
 };
 use ambit_engine::{ApprovalStanding, Ender, Inspection};
@@ -114,6 +114,23 @@ fn what_has_ended_is_shown_after_a_restart() {
         ApprovalStanding::Refused { .. }
     ));
     assert!(shown.act.is_some(), "the exact act, whole");
+    let (handle, ben) = (world.handle.clone(), world.person("ben"));
+    let moment = world.clock.moment();
+    let late = world.run(async move {
+        handle
+            .decide_approval(&ben, approval, Verdict::Approved, moment)
+            .await
+    });
+    let late = late.expect_err("too late").to_string();
+    assert!(late.contains("the task has ended"), "{late}");
+    let (handle, ana) = (world.handle.clone(), world.person("ana"));
+    let moment = world.clock.moment();
+    let again = world.run(async move {
+        let by = Ender::Person(&ana);
+        handle.end_task(by, task, End::Cancelled, moment).await
+    });
+    let again = again.expect_err("it has ended").to_string();
+    assert!(again.contains("has ended already (completed)"), "{again}");
     let ended = world.handle.ended_approvals(&inspection, 10);
     assert_eq!(ended.expect("running").len(), 1);
 }

@@ -20,7 +20,7 @@ pub(crate) enum UpstreamError {
     #[error("too many server processes run; end tasks or raise the cap")]
     TooManyProcesses,
     /// The credential to be injected is missing.
-    #[error("the credential `{0}` is not sealed here; set it with `ambit secret set`")]
+    #[error("the credential `{0}` is not sealed here; set it with `ambit secret set {0} < FILE`")]
     CredentialMissing(String),
     /// The revisions do not meet.
     #[error("the server speaks no MCP revision that Ambit speaks")]

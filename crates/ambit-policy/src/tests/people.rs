@@ -132,6 +132,12 @@ fn acts() -> Vec<Governance> {
             passkey: PasskeyId::from_bits(1),
         },
         Governance::Inspect,
+        Governance::OpenSealed {
+            task: Some(TaskId::from_bits(1)),
+        },
+        Governance::SettleAct {
+            decision: DecisionId::from_bits(2),
+        },
     ]
 }
 
@@ -168,6 +174,8 @@ fn roles_by_acts() {
     offer_enrolment: - - - - allow
      remove_passkey: - - - - allow
             inspect: allow allow allow allow allow
+        open_sealed: - - - allow -
+         settle_act: - - allow - -
     UncontainedAgentOnSameUser
          start_task: binding_too_weak binding_too_weak binding_too_weak binding_too_weak binding_too_weak
            end_task: - - allow - -
@@ -183,6 +191,8 @@ fn roles_by_acts() {
     offer_enrolment: binding_too_weak binding_too_weak binding_too_weak binding_too_weak binding_too_weak
      remove_passkey: - - - - allow
             inspect: allow allow allow allow allow
+        open_sealed: binding_too_weak binding_too_weak binding_too_weak binding_too_weak binding_too_weak
+         settle_act: binding_too_weak binding_too_weak binding_too_weak binding_too_weak binding_too_weak
     ");
 }
 
@@ -201,6 +211,16 @@ fn what_stops_everybody() {
     });
     check("role_missing", Starter, end(), |it| it.subject = None);
     check("allow", Operator, end(), |it| it.subject = None);
+    let open = Governance::OpenSealed {
+        task: Some(TaskId::from_bits(1)),
+    };
+    check("allow", Starter, open.clone(), |it| {
+        it.subject = Some(PersonId::from_bits(ME))
+    });
+    check("role_missing", Approves, open.clone(), |it| {
+        it.subject = Some(PersonId::from_bits(ME))
+    });
+    check("role_missing", Starter, open, |it| it.subject = None);
     check("same_person", Approves, approve(), |it| {
         it.subject = Some(PersonId::from_bits(ME));
     });

@@ -4,7 +4,7 @@ use ambit_core::{
     ApprovalId, DecisionId, Digest, Labels, Millis, ServerName,
     act::{Act, Listing, Target},
     json::Value,
-    record::{Status, Verdict},
+    record::{Settlement, Status, Verdict},
     task::{Contained, End},
 };
 use ambit_engine::{Effect, Ender, StartTask};
@@ -39,7 +39,8 @@ impl Simulation {
             71..75 => self.tick(),
             75..80 => self.turn_clock(),
             80..82 => self.certify(),
-            82..84 => self.see(),
+            82 => self.see(),
+            83 => self.settle_act(),
             84 => self.flood(),
             85 => self.fuse(),
             86..88 => self.crash(),
@@ -284,6 +285,32 @@ impl Simulation {
             let reason = "a false alarm".to_owned();
             let done = handle.reinstate(&person, target, reason, moment).await?;
             Ok(Done::Reinstated(done))
+        })
+    }
+
+    /// Says of an act that it happened, or did not: mostly of one whose outcome nobody knows.
+    fn settle_act(&mut self) -> Result<(), Broken> {
+        let open = self.laws.open.iter();
+        let open: Vec<_> = open.map(|(decision, _)| *decision).collect();
+        if open.is_empty() {
+            return Ok(());
+        }
+        let which = self.pick(open.len() as u64);
+        let Some(decision) = open.get(which).copied() else {
+            return Ok(());
+        };
+        let alias = self.one_of(&["ana", "ana", "cat", "eve"]);
+        let settlement = self.one_of(&Settlement::ALL);
+        self.note(
+            "settle",
+            format_args!("{decision} {} by {alias}", settlement.as_str()),
+        );
+        let person = self.machine.site.person(alias);
+        let moment = self.machine.clock.moment();
+        self.launch(|handle| async move {
+            let reason = "looked at the target".to_owned();
+            let settling = handle.settle_act(&person, (decision, settlement), reason, moment);
+            Ok(Done::Settled(settling.await?.decision))
         })
     }
 

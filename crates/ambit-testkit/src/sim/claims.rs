@@ -17,6 +17,8 @@ pub enum Claim {
     Denied(DecisionId),
     /// The end of an act is known.
     Ended(DecisionId),
+    /// A person settled an act.
+    Settled(DecisionId),
     /// A task started.
     TaskStarted(TaskId),
     /// A task ended.
@@ -48,6 +50,7 @@ impl std::fmt::Display for Claim {
             Self::Held(it, approval) => write!(f, "held {it} {approval}"),
             Self::Denied(it) => write!(f, "denied {it}"),
             Self::Ended(it) => write!(f, "ended {it}"),
+            Self::Settled(it) => write!(f, "settled {it}"),
             Self::TaskStarted(it) => write!(f, "started {it}"),
             Self::TaskOver(it) => write!(f, "over {it}"),
             Self::Verdict(it, verdict) => write!(f, "{} {it}", verdict.as_str()),
@@ -72,6 +75,7 @@ pub(super) fn claims(body: &Body) -> Option<String> {
             Answer::Deny { .. } => Claim::Denied(it.decision),
         },
         Body::Performed(it) => Claim::Ended(it.decision),
+        Body::ActSettled { decision, .. } => Claim::Settled(*decision),
         Body::TaskStarted { task, .. } | Body::DelegationSpent { task, .. } => {
             Claim::TaskStarted(task.id)
         }
@@ -96,6 +100,7 @@ pub(super) fn claims(body: &Body) -> Option<String> {
         | Body::ServerInspected { .. }
         | Body::KeysRotated { .. }
         | Body::PersonKnown { .. }
+        | Body::SealedOpened { .. }
         | Body::CredentialSealed { .. }
         | Body::Proof(_)
         | Body::TokenRevoked { .. }

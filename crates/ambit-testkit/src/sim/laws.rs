@@ -112,6 +112,7 @@ impl Laws {
             Body::TaskEnded { task, .. } => self.ended(*task)?,
             Body::Decided(decided) => self.decided(record.at, decided)?,
             Body::Performed(performed) => self.performed(performed)?,
+            Body::ActSettled { decision, task, .. } => self.settled(*decision, *task)?,
             Body::ApprovalDecided {
                 approval,
                 task,
@@ -131,12 +132,7 @@ impl Laws {
                 })?;
                 self.reinstated.insert(target.clone(), self.tasks.len());
             }
-            Body::RevocationEffective { revocation, .. } => {
-                let known = self.revocations.contains(revocation);
-                ensure(known && self.effective.insert(*revocation), || {
-                    format!("{revocation} takes effect once, after it was written")
-                })?;
-            }
+            Body::RevocationEffective { revocation, .. } => self.effective(*revocation)?,
             Body::ToolSeen { server, tool, seen } => {
                 self.seen.insert((server.clone(), tool.clone()), *seen);
             }
@@ -161,11 +157,27 @@ impl Laws {
             | Body::PersonKnown { .. }
             | Body::ServerInspected { .. }
             | Body::KeysRotated { .. }
+            | Body::SealedOpened { .. }
             | Body::CredentialSealed { .. }
             | Body::Proof(_)
             | Body::StateDigest { .. } => {}
         }
         Ok(())
+    }
+
+    fn settled(&mut self, decision: DecisionId, task: TaskId) -> Result<(), Broken> {
+        let known = self.permitted.get(&decision) == Some(&task);
+        let unknown = self.open.remove(&decision) == Some(Some(Status::Unknown));
+        ensure(known && unknown, || {
+            format!("{decision} is settled, and was not unknown")
+        })
+    }
+
+    fn effective(&mut self, revocation: RevocationId) -> Result<(), Broken> {
+        let known = self.revocations.contains(&revocation);
+        ensure(known && self.effective.insert(revocation), || {
+            format!("{revocation} takes effect once, after it was written")
+        })
     }
 
     /// Returns the time of the last record.

@@ -36,6 +36,7 @@ pub(super) enum Done {
     Applied(Digest),
     Certified(Digest),
     Ended(DecisionId),
+    Settled(DecisionId),
     Delegated(DelegationId),
     Exchanged(Box<Started>),
     Withdrawn(Withdrawal),
@@ -169,6 +170,7 @@ impl Simulation {
             Done::Over(task) => self.unproved.push(Claim::TaskOver(task)),
             Done::Applied(estate) => self.unproved.push(Claim::Applied(estate)),
             Done::Certified(certificate) => self.unproved.push(Claim::Certified(certificate)),
+            Done::Settled(decision) => self.unproved.push(Claim::Settled(decision)),
             Done::Ended(decision) => self.unproved.push(Claim::Ended(decision)),
             Done::Delegated(delegation) => {
                 self.unproved.push(Claim::Delegated(delegation));

@@ -165,16 +165,20 @@ fn shown(answer: &Value) -> String {
         ("template", "template"),
         ("agent", "agent"),
         ("for", "subject"),
-        ("why", "reason"),
+        ("why", "why"),
+        ("code", "reason"),
         ("decision", "decision"),
         ("asked", "requested_at"),
         ("expires", "expires_at"),
         ("decided by", "by"),
         ("spent by", "spent_by"),
+        ("server", "server"),
+        ("tool", "tool"),
+        ("says of itself", "description"),
         ("digest", "digest"),
     ] {
         if answer.get(member).is_some() {
-            text.push_str(&format!("{label:10} {}\n", cell(answer, member)));
+            text.push_str(&format!("{label:14} {}\n", cell(answer, member)));
         }
     }
     match answer.get("act") {

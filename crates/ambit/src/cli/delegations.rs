@@ -9,6 +9,7 @@ use super::{
     tasks::{counted, segment},
 };
 use crate::{
+    client::Client,
     output::{cell, visible},
     problem::Problem,
 };
@@ -165,7 +166,10 @@ pub(crate) async fn tree(session: &Session, task: Option<&str>) -> Result<(), Pr
         shown.push(item);
     }
     if text.is_empty() {
-        text.push_str("No such task is live.");
+        text = match task {
+            None => "No task is live.".to_owned(),
+            Some(task) => over(&client, task).await?,
+        };
     }
     let members = [
         ("tasks", Value::Array(shown)),
@@ -177,6 +181,15 @@ pub(crate) async fn tree(session: &Session, task: Option<&str>) -> Result<(), Pr
     session
         .output
         .thing(&Value::object(members), text.trim_end())
+}
+
+/// Says how a task ended that is not live, or that there is none.
+async fn over(client: &Client, task: &str) -> Result<String, Problem> {
+    let answer = client.get(&format!("/v1/tasks/{}", segment(task))).await?;
+    let (task, state) = (cell(&answer, "task"), cell(&answer, "state"));
+    Ok(format!(
+        "{task} is {state}: nothing is below it any more; `ambit log trace {task}` tells what was"
+    ))
 }
 
 fn task_line(depth: usize, task: &Value) -> String {

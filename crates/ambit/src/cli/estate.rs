@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use ambit_control::{
     check::{Checked, KnownBy, check as check_directory},
+    credentials::Unsealed,
     estate::EstateProblem,
 };
 use ambit_core::json::Value;
@@ -71,6 +72,11 @@ pub(crate) fn check(session: &Session, arguments: &CheckArguments) -> Result<(),
         ("cases", (checked.cases() as u64).into()),
     ];
     members.extend(note.as_deref().map(|it| ("note", it.into())));
+    let missing = match *governed {
+        true => super::log::unsealed_here(session, checked.estate()),
+        false => Vec::new(),
+    };
+    let missing: Vec<Value> = missing.iter().map(Unsealed::to_value).collect();
     let mut text = format!(
         "{} {}: {} hold\n{}",
         session.output.paint(Tone::Good, "ok"),
@@ -82,6 +88,12 @@ pub(crate) fn check(session: &Session, arguments: &CheckArguments) -> Result<(),
         let word = session.output.paint(Tone::Waiting, "note");
         text.push_str(&format!("\n{word} {note}"));
     }
+    missing
+        .iter()
+        .for_each(|it| text.push_str(&warning(session, it)));
+    if !missing.is_empty() {
+        members.push(("unsealed", Value::Array(missing)));
+    }
     session.output.thing(&Value::object(members), &text)
 }
 
@@ -89,7 +101,8 @@ pub(crate) fn check(session: &Session, arguments: &CheckArguments) -> Result<(),
 pub(crate) async fn plan(session: &Session, arguments: &EstateArguments) -> Result<(), Problem> {
     let body = archive(&checked(session, arguments)?)?;
     let answer = session.client()?.post("/v1/estate/plan", &body).await?;
-    session.output.thing(&answer, &planned(session, &answer))
+    let text = planned(session, &answer) + &unsealed(session, &answer);
+    session.output.thing(&answer, &text)
 }
 
 /// Puts an estate directory in force.
@@ -101,7 +114,20 @@ pub(crate) async fn apply(session: &Session, arguments: &EstateArguments) -> Res
     if answer.get("before") == answer.get("estate") {
         text.push_str("\nit was in force already, so nothing changed and nothing was written down");
     }
+    text.push_str(&unsealed(session, &answer));
     session.output.thing(&answer, &text)
+}
+
+/// Warns of the servers whose credentials are not sealed, as the end of a text.
+fn unsealed(session: &Session, answer: &Value) -> String {
+    let missing = answer.get("unsealed").and_then(Value::as_array);
+    let missing = missing.unwrap_or_default();
+    missing.iter().map(|it| warning(session, it)).collect()
+}
+
+fn warning(session: &Session, missing: &Value) -> String {
+    let word = session.output.paint(Tone::Waiting, "warning");
+    format!("\n{word} {}", cell(missing, "text"))
 }
 
 /// Does what the command says.

@@ -1,5 +1,6 @@
 //! `ambit log …`.
 
+mod content;
 mod offline;
 mod rebuild;
 
@@ -8,7 +9,7 @@ use std::path::PathBuf;
 use ambit_core::json::Value;
 use clap::Subcommand;
 
-use self::{offline::Asked, rebuild::Tables};
+use self::{content::SettleArguments, offline::Asked, rebuild::Tables};
 use super::{Session, tasks::segment};
 use crate::{
     output::{Column, Format, cell},
@@ -54,10 +55,13 @@ pub(crate) enum LogCommand {
         follow: bool,
     },
     /// Shows one record whole
-    #[command(after_help = "Example:\n  ambit log show 42")]
+    #[command(after_help = "Examples:\n  ambit log show 42\n  ambit log show 42 --open")]
     Show {
         /// Its index
         index: u64,
+        /// What stands sealed beside it, too: arguments, parameters, a result; that you opened it is on the record
+        #[arg(long)]
+        open: bool,
     },
     /// Tells the story of a task in words
     #[command(after_help = "Example:\n  ambit log trace task_01…")]
@@ -66,11 +70,19 @@ pub(crate) enum LogCommand {
         task: String,
     },
     /// Says why a decision was made, and what would change it
-    #[command(after_help = "Example:\n  ambit log why dec_01…")]
+    #[command(after_help = "Examples:\n  ambit log why dec_01…\n  ambit log why dec_01… --open")]
     Why {
         /// Which decision
         decision: String,
+        /// The sealed act and its result, too; that you opened them is on the record
+        #[arg(long)]
+        open: bool,
     },
+    /// Says of an act whose outcome nobody knows whether it happened
+    #[command(
+        after_help = "Examples:\n  ambit log settle dec_01… --happened --reason \"the ticket is closed\"\n  ambit log settle dec_01… --did-not-happen --reason \"the server has no trace of it\""
+    )]
+    Settle(SettleArguments),
     /// Verifies a log from files alone: every record, hash and signature
     #[command(after_help = "Examples:
   ambit log verify                            the log in the state directory
@@ -117,25 +129,36 @@ pub(crate) fn check_state(session: &Session) -> Result<(), Problem> {
     offline::check(session, Asked::default())
 }
 
+pub(crate) use self::offline::unsealed_here;
+
 /// Does what the command says.
 pub(crate) async fn log(session: &Session, command: LogCommand) -> Result<(), Problem> {
     match command {
         LogCommand::Tail { lines, follow } => tail(session, lines, follow).await,
-        LogCommand::Show { index } => {
+        LogCommand::Show { index, open } => {
             let record = records(session, index, 1).await?;
             let record = record.first().ok_or_else(|| {
                 Problem::NotFound(format!(
                     "the log has no record {index}; see `ambit log tail`"
                 ))
             })?;
-            session.output.thing(record, &crate::output::pretty(record))
+            let text = crate::output::pretty(record);
+            if open {
+                return content::open(session, (record, &text), &[index]).await;
+            }
+            session.output.thing(record, &text)
         }
         LogCommand::Trace { task } => {
             told(session, &format!("/v1/log/trace/{}", segment(&task))).await
         }
-        LogCommand::Why { decision } => {
-            told(session, &format!("/v1/log/why/{}", segment(&decision))).await
+        LogCommand::Why { decision, open } => {
+            let path = format!("/v1/log/why/{}", segment(&decision));
+            if open {
+                return content::why(session, &path).await;
+            }
+            told(session, &path).await
         }
+        LogCommand::Settle(arguments) => content::settle(session, &arguments).await,
         LogCommand::Verify {
             dir: directory,
             key,

@@ -12,15 +12,15 @@ use std::{
 
 use ambit_broker::{FileCustody, Secret};
 use ambit_control::api::{
-    self, Control, KeepKeys, ListTools, Parts, Published, PublishedLog, SealCredential,
+    self, Control, KeepKeys, ListTools, NoTools, Parts, Published, PublishedLog, SealCredential,
     instance_router,
 };
 use ambit_control::federation::FederatedInForce;
 use ambit_control::people::{Provider, ProviderConfig, SignIns};
 use ambit_engine::Archive;
 use ambit_gateway::{
-    Answering, Fallback, Federated, Gateway, GatewayConfig, Hosts, Links, SandboxPolicy, Secrets,
-    TokenConfig, Verifiers, inspect,
+    Answering, Fallback, Federated, Gateway, GatewayConfig, Hosts, InspectError, Links,
+    SandboxPolicy, Secrets, TokenConfig, Verifiers, inspect,
 };
 use ambit_identity::passkey::RelyingParty;
 use axum::Router;
@@ -265,12 +265,18 @@ fn list_tools(
         let (handle, secrets) = (handle.clone(), Arc::clone(&secrets));
         let (tls, sandbox) = (tls.clone(), sandbox.clone());
         Box::pin(async move {
-            let book = handle.book().map_err(|error| error.to_string())?;
+            let book = handle
+                .book()
+                .map_err(|error| NoTools::from(error.to_string()))?;
             let server = book.estate().servers.get(&name).cloned();
             let server = server.ok_or_else(|| format!("the estate has no server `{name}`"))?;
-            inspect(server, secrets, tls, sandbox)
-                .await
-                .map_err(|error| error.to_string())
+            let listed = inspect(server, secrets, tls, sandbox).await;
+            listed.map_err(|error| {
+                if let InspectError::Credential(why) = error {
+                    return NoTools::Credential(why);
+                }
+                NoTools::Failed(error.to_string())
+            })
         })
     })
 }

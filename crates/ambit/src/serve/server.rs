@@ -13,6 +13,7 @@ use std::{
 use ambit_control::{
     api::{bundle_router, operations_router, people_router, public_router},
     check::Checked,
+    credentials::unsealed,
     estate::EstateFiles,
 };
 use ambit_engine::{Handle, Refusal};
@@ -252,9 +253,7 @@ impl Server {
         }
         let domain = plan.trust_domain.as_deref();
         let (running, ended) = engine::open(&plan.state, &plan.mark, domain, clock, None)?;
-        if let Some((checked, when)) = plan.estate {
-            put_in_force(&running, checked, when).await?;
-        }
+        begin(&running, plan.estate).await?;
         let gateway = listen(plan.doors.gateway).await?;
         let health_door = listen(plan.doors.health).await?;
         let places = (plan.mark.as_path(), plan.places);
@@ -356,6 +355,15 @@ impl Server {
     }
 }
 
+/// Puts the estate in force that the server begins with, when there is one, and warns of what the one in force lacks.
+async fn begin(running: &Running, estate: Option<(Checked, When)>) -> Result<(), ServeError> {
+    if let Some((checked, when)) = estate {
+        put_in_force(running, checked, when).await?;
+    }
+    warn_of_unsealed(running);
+    Ok(())
+}
+
 /// Applies the estate as the person whose user runs this process, unless it is in force already.
 async fn put_in_force(running: &Running, checked: Checked, when: When) -> Result<(), ServeError> {
     if let Ok(book) = running.handle.book() {
@@ -390,6 +398,17 @@ fn known_group(number: u32) -> Result<(), ServeError> {
     match group {
         Ok(Some(_)) => Ok(()),
         Ok(None) | Err(_) => Err(ServeError::Group(number)),
+    }
+}
+
+/// Warns of the servers of the estate in force whose credentials are not sealed. What can't be read shows itself elsewhere.
+fn warn_of_unsealed(running: &Running) {
+    let Ok(book) = running.handle.book() else {
+        return;
+    };
+    let missing = unsealed(running.archive.as_ref(), book.estate()).unwrap_or_default();
+    for it in missing {
+        complain(&format!("ambit: warning: {it}"));
     }
 }
 

@@ -244,7 +244,10 @@ fn a_server_is_asked_for_its_tools() {
         &world,
         &["server", "inspect", "notes"],
         1,
-        &["`notes-token` is not sealed", "ambit secret set"],
+        &[
+            "`notes-token` is not sealed",
+            "ambit secret set notes-token",
+        ],
     );
     world.seal("notes-token", "a-token");
     check(

@@ -10,6 +10,7 @@ mod cores;
 mod federation;
 mod guard;
 mod identity;
+mod incident;
 mod kill;
 mod life;
 mod metrics;

@@ -8,7 +8,7 @@ use std::{
     process::{Child, Command, Output, Stdio},
     sync::{
         Arc, Mutex,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     thread,
 };
@@ -35,6 +35,8 @@ pub(crate) struct Upstream {
     pub(crate) heads: Arc<Mutex<Vec<String>>>,
     /// How often its tool was called.
     pub(crate) calls: Arc<AtomicU64>,
+    /// Whether it ends the connection instead of answering a call.
+    pub(crate) silent: Arc<AtomicBool>,
 }
 
 impl World {
@@ -239,6 +241,7 @@ impl Upstream {
             address,
             heads: Arc::default(),
             calls: Arc::default(),
+            silent: Arc::default(),
         };
         let kept = upstream.clone();
         thread::spawn(move || {
@@ -275,6 +278,9 @@ fn talk(stream: &mut std::net::TcpStream, upstream: &Upstream) {
         let body = String::from_utf8(body).unwrap();
         let is_call = body.contains("\"tools/call\"");
         upstream.calls.fetch_add(is_call.into(), Ordering::SeqCst);
+        if is_call && upstream.silent.load(Ordering::SeqCst) {
+            return;
+        }
         let answer = answer(&body);
         let status = if answer.is_empty() {
             "202 Accepted"

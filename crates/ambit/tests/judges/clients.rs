@@ -77,7 +77,7 @@ arguments = { message = { one_of = [\"hello\"] } }
 approval = \"held\"
 ";
 
-const SCENARIOS: [Scenario; 4] = [
+const SCENARIOS: [Scenario; 5] = [
     Scenario {
         name: "allow",
         tool: "echo",
@@ -106,6 +106,22 @@ const SCENARIOS: [Scenario; 4] = [
                 "Do not retry",
             ],
             &["The sum of 1 and 2 is 3."],
+        ],
+    },
+    Scenario {
+        name: "refused",
+        tool: "get-sum",
+        arguments: r#"{"a":2,"b":3}"#,
+        between: refuse,
+        texts: &[
+            &["Pending approval", "approval_required", "apr_"],
+            &[
+                "Refused",
+                "approval_refused",
+                "a person refused this exact call",
+                "dec_",
+                "Do not retry",
+            ],
         ],
     },
     Scenario {
@@ -167,6 +183,12 @@ fn check(client: &str, era: &str, door: &Door) {
             scenario.name
         );
         report.texts.iter().for_each(|it| explain(&world, it));
+        let told = report.texts.iter().any(|it| it.contains(WHY_NOT));
+        assert!(!told, "a person's words are for people: {report:?}");
+        if scenario.name == "refused" {
+            let last = world.done(&["log", "tail", "-n", "20"]);
+            assert!(last.contains(WHY_NOT), "people read why not: {last}");
+        }
     }
 }
 
@@ -213,17 +235,27 @@ fn converse(world: &World, run: &mut Child, scenario: &Scenario) -> Report {
 
 /// Approves the one action that waits, after having looked at it.
 fn approve(world: &World) {
+    world.approve(&waiting(world, "\"b\": 2"));
+}
+
+/// Refuses the one action that waits, after having looked at it, and says why.
+fn refuse(world: &World) {
+    world.refuse(&waiting(world, "\"b\": 3"), WHY_NOT);
+}
+
+/// What the person says to people. The model hears that a person refused, and the words stay with the record.
+const WHY_NOT: &str = "the sum of another customer";
+
+/// Returns the approval of the one action that waits, whose arguments have `part`.
+fn waiting(world: &World, part: &str) -> String {
     let waiting = json::parse(world.done(&["approvals", "list", "-o", "json"]).as_bytes()).unwrap();
     let [waiting] = waiting.as_array().unwrap() else {
         panic!("one action waits: {waiting:?}")
     };
     let approval = waiting.get("approval").and_then(Value::as_str).unwrap();
     let shown = world.done(&["approvals", "show", approval]);
-    assert!(
-        shown.contains("get-sum") && shown.contains("\"b\": 2") | shown.contains("\"b\":2"),
-        "{shown}"
-    );
-    world.approve(approval);
+    assert!(shown.contains("get-sum") && shown.contains(part), "{shown}");
+    approval.to_owned()
 }
 
 fn revoke(world: &World) {

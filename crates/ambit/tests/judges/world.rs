@@ -109,8 +109,16 @@ impl World {
 
     /// Approves `approval` as another person than the one who started the task. Only root can be two people.
     pub(crate) fn approve(&self, approval: &str) {
-        let arguments = ["approvals", "approve", approval];
-        let mut command = self.command(&arguments);
+        self.decide(&["approvals", "approve", approval]);
+    }
+
+    /// Refuses `approval`, and says why, as another person than the one who started the task.
+    pub(crate) fn refuse(&self, approval: &str, reason: &str) {
+        self.decide(&["approvals", "deny", approval, "--reason", reason]);
+    }
+
+    fn decide(&self, arguments: &[&str]) {
+        let mut command = self.command(arguments);
         if is_root() {
             command = Command::new(env!("CARGO_BIN_EXE_ambit"));
             command.uid(SECOND_USER).gid(SECOND_USER);
@@ -119,7 +127,7 @@ impl World {
                 .arg(self.path("people"))
                 .args(arguments);
         }
-        succeed(&command.output().unwrap(), &arguments);
+        succeed(&command.output().unwrap(), arguments);
     }
 
     /// Returns `ambit run … -- sh -c SCRIPT sh ARGUMENTS`, contained, with the judges in its sight.

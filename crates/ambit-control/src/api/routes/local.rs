@@ -4,8 +4,8 @@ use axum::routing::{get, post};
 
 use super::{Asks, Door, Route};
 use crate::api::{
-    approvals, authority, delegations, estate, log, logins, proofs, revocations, secrets, status,
-    tasks,
+    approvals, authority, content, delegations, estate, log, logins, proofs, revocations, secrets,
+    status, tasks,
 };
 
 /// The routes for people.
@@ -317,6 +317,28 @@ pub(super) const ROUTES: &[Route] = &[
         request: None,
         answer: "Why",
         handler: || get(log::why),
+    },
+    Route {
+        name: "open_sealed",
+        door: Door::People,
+        method: "POST",
+        path: "/v1/log/open",
+        asks: Asks::Person("open_sealed"),
+        summary: "Opens what stands sealed beside records of one task: arguments, parameters, results. Who opened it is on the record.",
+        request: Some("OpenSealed"),
+        answer: "OpenedSealed",
+        handler: || post(content::open),
+    },
+    Route {
+        name: "settle_act",
+        door: Door::People,
+        method: "POST",
+        path: "/v1/acts/{decision}/settle",
+        asks: Asks::Person("settle_act"),
+        summary: "Says of an act whose outcome nobody knows whether it happened, once.",
+        request: Some("SettleAct"),
+        answer: "SettledAct",
+        handler: || post(content::settle),
     },
     Route {
         name: "status",

@@ -237,6 +237,8 @@ pub(super) fn well_formed(route: &Route) -> (String, String) {
             Json::object([("contained", "namespaces".into()), ("csr", csr)]).to_canonical()
         }
         Some("RotateKeys") => r#"{"step":"prepare"}"#.to_owned(),
+        Some("OpenSealed") => r#"{"records":[0]}"#.to_owned(),
+        Some("SettleAct") => r#"{"settlement":"happened","reason":"test"}"#.to_owned(),
         Some("Estate") => estate_body(),
         Some("Secret") => r#"{"secret":"hunter2"}"#.to_owned(),
         Some(other) => panic!("write a request for {other}"),

@@ -6,7 +6,8 @@ use std::{
 };
 
 use ambit_audit::{Checkpoint, Directory, TileSource, VerifierKey, export, verify};
-use ambit_core::json::Value;
+use ambit_control::credentials::{Unsealed, unsealed};
+use ambit_core::{estate::Estate, json::Value};
 use ambit_engine::{RebuildError, TABLES};
 use ambit_store::{ArchiveTiles, Mark, SqliteArchive, open_to_read};
 
@@ -245,9 +246,18 @@ fn told(session: &Session, source: &impl TileSource, trusted: &Trusted) -> Resul
     });
     let open = verified.open_acts.iter().take(OPEN_ACTS_SHOWN);
     let text = open.fold(text, |text, (decision, task)| {
-        format!("{text}\n   unknown: {decision} of {task}; ask its server, and see `ambit log why {decision}`")
+        format!("{text}\n   unknown: {decision} of {task}; ask its server, see `ambit log why {decision}`, then `ambit log settle` it")
     });
     session.output.thing(&answer, &text)
+}
+
+/// Returns the servers of `estate` whose credentials are not sealed in the state directory; nothing where no server has
+/// been, or where it can't be read: then only the server knows.
+pub(crate) fn unsealed_here(session: &Session, estate: &Estate) -> Vec<Unsealed> {
+    let Ok(archive) = session.state_of_a_server().and_then(|it| database(&it)) else {
+        return Vec::new();
+    };
+    unsealed(&archive, estate).unwrap_or_default()
 }
 
 pub(super) fn database(state: &StateDirectory) -> Result<SqliteArchive, Problem> {
