@@ -18,6 +18,7 @@ mod docs;
 mod log;
 mod oauth;
 mod ports;
+mod provider;
 mod public;
 mod servers;
 mod workload;
