@@ -1,6 +1,7 @@
 // An MCP or OAuth client of others gets a task by a person's consent, in a real browser, and works within it.
-// ARGV[2] is a JSON file: { modules, library, python, issuer, provider, resource, certificate, key, chromium, shots, tool,
-// arguments, expect }. `library` is one of `sdk`, `openid-client`, `oauth4webapi`, `python`.
+// ARGV[2] is a JSON file: { modules, library, python, rust, conformance, issuer, provider, resource, certificate, key,
+// chromium, shots, tool, arguments }. `library` is one of `sdk`, `openid-client`, `oauth4webapi`, `python`, `rmcp`,
+// `openidconnect`, `conformance`.
 //
 // Prints one line of JSON: what came of each step, or `error`.
 import { spawn } from "node:child_process";
@@ -52,10 +53,10 @@ async function callback() {
     if (url.pathname === "/callback") arrive(url);
   });
   await new Promise((done) => server.listen(0, "127.0.0.1", done));
-  return { url: `http://127.0.0.1:${server.address().port}/callback`, arrived, server };
+  return { url: `http://127.0.0.1:${server.address().port}/callback`, arrived, server, done: "#done" };
 }
 
-/** Takes the person's browser to the client's request and has them say yes. */
+/** Takes the person's browser to the client's request and has them say yes, up to the page at which they arrive. */
 async function consent(someone, url, back, told) {
   await someone.page.goto(String(url));
   if (new URL(someone.page.url()).origin === asked.provider) await someone.signIn("ada");
@@ -75,7 +76,7 @@ async function consent(someone, url, back, told) {
   await someone.type("p.count", "3");
   await someone.type("p.loud", "false");
   await someone.press("Start this task");
-  await someone.page.waitForSelector("#done");
+  await someone.page.waitForSelector(back.done);
   told.answer = Object.keys(Object.fromEntries((await back.arrived).searchParams)).sort();
   return back.arrived;
 }
@@ -198,12 +199,22 @@ async function oauth4webapi(someone, back, id, told) {
   told.late = await twice(call).then((it) => it.text(), (it) => it.cause?.[0]?.parameters?.error ?? String(it));
 }
 
-/** The Python SDK of MCP, in a process of its own: it prints where its person shall go, and reads what came back. */
-async function python(someone, back, id, told) {
+/** The Python SDK of MCP. */
+function python(someone, back, id, told) {
   const script = new URL("./client.py", import.meta.url).pathname;
-  const child = spawn(asked.python, [script, asked.resource, id, back.url, asked.tool, JSON.stringify(asked.arguments)], {
-    stdio: ["pipe", "pipe", "inherit"],
-  });
+  const words = [script, asked.resource, id, back.url, asked.tool, JSON.stringify(asked.arguments)];
+  return beside(someone, back, told, [asked.python, words]);
+}
+
+/** A client in Rust. */
+function rust(someone, back, id, told) {
+  const words = [asked.issuer, asked.resource, id, back.url, asked.tool, JSON.stringify(asked.arguments)];
+  return beside(someone, back, told, [asked.rust, [asked.library, ...words]]);
+}
+
+/** A client in a process of its own: it prints where its person shall go, and reads what came back. */
+async function beside(someone, back, told, [program, words]) {
+  const child = spawn(program, words, { stdio: ["pipe", "pipe", "inherit"] });
   for await (const line of createInterface({ input: child.stdout })) {
     const [word, ...rest] = line.split(" ");
     const text = rest.join(" ");
@@ -216,6 +227,27 @@ async function python(someone, back, id, told) {
     } else if (word === "LATE") told.late = text;
     else throw new Error(line);
   }
+}
+
+/** The suite of MCP as a client: it prints where its person shall go, and waits for the browser itself. */
+async function conformance(someone, back, id, told) {
+  const port = new URL(back.url).port;
+  // The suite listens there.
+  await new Promise((done) => back.server.close(done));
+  const words = ["authorization", "--url", asked.issuer, "--client-id", id, "--resource", asked.resource, "--port", port];
+  const child = spawn(asked.conformance, words, { stdio: ["ignore", "pipe", "inherit"] });
+  told.suite = "";
+  for await (const line of createInterface({ input: child.stdout })) {
+    told.suite += `${line}\n`;
+    if (!line.startsWith(`${asked.issuer}/`)) continue;
+    await consent(someone, line, { arrived: arrival(someone.page), done: "text=You can close this page" }, told);
+  }
+}
+
+/** The address at which the person's browser is in the end. */
+async function arrival(page) {
+  await page.waitForURL(/127\.0\.0\.1:\d+\/callback\?/, { timeout: 0 });
+  return new URL(page.url());
 }
 
 /** One call of the tool, as an MCP client of 2025-11-25 makes it. */
@@ -245,7 +277,15 @@ async function around(someone, id, told) {
   await someone.look(`stranger-${asked.library}`);
 }
 
-const LIBRARIES = { sdk, "openid-client": openidClient, oauth4webapi, python };
+const LIBRARIES = {
+  sdk,
+  "openid-client": openidClient,
+  oauth4webapi,
+  python,
+  rmcp: rust,
+  openidconnect: rust,
+  conformance,
+};
 let answer = {};
 const back = await callback();
 const { id, server } = await document([back.url.replace(/:\d+/, "")]);

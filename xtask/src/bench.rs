@@ -49,7 +49,7 @@ usage: cargo xtask bench [--quick] [--only PARTS] [--dir DIRECTORY]
 
 Measures Ambit on this machine and holds the figures against their bars.
   --quick           fewer rounds, a shorter log, fewer tasks: under two minutes
-  --only PARTS      some of decision,append,engine,start,ladder,revoke,svid
+  --only PARTS      some of decision,append,engine,start,ladder,revoke,svid,token
   --dir DIRECTORY   where files are made, on the disk to be measured [target/bench]
 
 What each figure means: docs/reference/performance.md. Run it on a quiet machine.";

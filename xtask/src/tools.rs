@@ -47,6 +47,7 @@ pub(crate) fn install(root: &Path) -> Result<Tools, Failure> {
     install_npm(&judges.join("npm"), &place)?;
     python::install(&judges, &place)?;
     build_log_verifier(&judges.join("log"), &place)?;
+    build_rust_clients(&judges.join("rust"), &place)?;
     Ok(Tools { place, judges })
 }
 
@@ -129,6 +130,20 @@ fn build_log_verifier(source: &Path, place: &Path) -> Result<(), Failure> {
         .arg("-o")
         .arg(place.join("bin").join("verify-log"));
     step::run(build.arg("verify_log.go"))
+}
+
+/// The clients in Rust have a lock file of their own: Ambit's build knows nothing of what they need.
+fn build_rust_clients(source: &Path, place: &Path) -> Result<(), Failure> {
+    let target = place.join("rust");
+    let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned());
+    let mut build = Command::new(cargo);
+    build
+        .current_dir(source)
+        .args(["build", "--locked", "--quiet", "--target-dir"])
+        .arg(&target);
+    step::run(&mut build)?;
+    let program = target.join("debug").join("rust-clients");
+    wrap(place, "rust-clients", &[&program])
 }
 
 /// Go as Debian packages it: libraries under one tree, no modules, no network.

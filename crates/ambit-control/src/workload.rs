@@ -19,7 +19,10 @@ use std::{collections::BTreeMap, fmt, future::Future, io, pin::Pin, sync::Arc, t
 
 use ambit_core::{AgentName, Digest, estate::Agent};
 use ambit_identity::{PeerCredentials, ProcessAttributes};
-use tokio::net::UnixStream;
+use tokio::{
+    net::UnixStream,
+    time::{Sleep, sleep},
+};
 use tokio_stream::Stream;
 use tonic::transport::{Server, server::Connected};
 
@@ -40,6 +43,9 @@ pub const HEADER_BYTES_MAX: u32 = 8 * 1024;
 const KEEPALIVE_EVERY: Duration = Duration::from_secs(60);
 /// How long it may take to answer that.
 const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// How long a client may take to say that it speaks HTTP/2. Who connects and says nothing holds a place of others.
+pub const PREFACE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Names a process among all of this machine: which run of the kernel it belongs to, its number, and when it began (in
 /// the kernel's ticks), since numbers are used again.
@@ -89,17 +95,27 @@ pub struct Connection<P> {
     stream: UnixStream,
     peer: Peer,
     mend: Mend,
+    /// When the client must have begun; none once it has.
+    begins_within: Option<Pin<Box<Sleep>>>,
     /// Held, never read.
     _place: P,
 }
 
 impl<P> Connection<P> {
-    /// Returns the connection `stream` of the process `peer`, which has `place` in the listener's limits.
-    pub const fn new(stream: UnixStream, peer: Peer, place: P) -> Self {
+    /// Returns the connection `stream` of the process `peer`, which has `place` in the listener's limits. From now on the
+    /// client has [`PREFACE_TIMEOUT`] to begin.
+    ///
+    /// Called within a tokio runtime.
+    pub fn new(stream: UnixStream, peer: Peer, place: P) -> Self {
+        Self::within(PREFACE_TIMEOUT, stream, peer, place)
+    }
+
+    fn within(patience: Duration, stream: UnixStream, peer: Peer, place: P) -> Self {
         Self {
             stream,
             peer,
             mend: Mend::new(),
+            begins_within: Some(Box::pin(sleep(patience))),
             _place: place,
         }
     }
@@ -150,10 +166,20 @@ impl<P: Unpin> tokio::io::AsyncRead for Connection<P> {
         context: &mut std::task::Context<'_>,
         buffer: &mut tokio::io::ReadBuf<'_>,
     ) -> std::task::Poll<io::Result<()>> {
+        if let Some(end) = &mut self.begins_within
+            && end.as_mut().poll(context).is_ready()
+        {
+            let late = "the client did not say that it speaks HTTP/2";
+            let late = io::Error::new(io::ErrorKind::TimedOut, late);
+            return std::task::Poll::Ready(Err(late));
+        }
         let before = buffer.filled().len();
         let read = Pin::new(&mut self.stream).poll_read(context, buffer);
         if let Some(fresh) = buffer.filled_mut().get_mut(before..) {
             self.mend.bytes(fresh);
+        }
+        if self.mend.is_past_preface() {
+            self.begins_within = None;
         }
         read
     }

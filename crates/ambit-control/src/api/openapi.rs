@@ -70,10 +70,7 @@ fn operation(route: &Route) -> Value {
         "tags": [tag],
         "summary": route.summary,
         "description": asks,
-        "responses": {
-            "200": { "description": "It was done.", "content": answer(route.answer) },
-            "default": refusal(route),
-        },
+        "responses": responses(route),
     });
     let parameters = parameters(route);
     if let Value::Object(members) = &mut operation {
@@ -98,10 +95,28 @@ fn speaks_oauth(route: &Route) -> bool {
     route.path.starts_with("/oauth/")
 }
 
+fn responses(route: &Route) -> Value {
+    let done = json!({ "description": "It was done.", "content": answer(route.answer) });
+    let refused = refusal(route);
+    if !is_page(route) {
+        return json!({ "200": done, "default": refused });
+    }
+    let place = json!({ "required": true, "schema": { "type": "string" } });
+    let elsewhere = json!({
+        "description": "The browser goes on elsewhere: to sign in, to the next page, or back to who sent it.",
+        "headers": { "Location": place },
+    });
+    json!({ "200": done, "303": elsewhere, "default": refused })
+}
+
+/// Says whether a browser shows to a person whatever comes back.
+fn is_page(route: &Route) -> bool {
+    let is_asked = route.answer == "text/html" && route.asks != Asks::Nothing;
+    is_asked || matches!(route.asks, Asks::WhoItIs)
+}
+
 fn refusal(route: &Route) -> Value {
-    // A browser shows whatever comes back to a person.
-    let is_page = route.answer == "text/html" && route.asks != Asks::Nothing;
-    if is_page || matches!(route.asks, Asks::WhoItIs) {
+    if is_page(route) {
         return json!({
             "description": "It was not done: a page says why, and what to do.",
             "content": { "text/html": { "schema": { "type": "string" } } },

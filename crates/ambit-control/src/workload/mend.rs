@@ -88,6 +88,11 @@ impl Mend {
         }
     }
 
+    /// Says whether the client has sent its whole preface.
+    pub(super) const fn is_past_preface(&self) -> bool {
+        !matches!(self.place, Place::Preface { .. })
+    }
+
     /// Mends the next bytes of the connection, wherever they were cut.
     pub(super) fn bytes(&mut self, bytes: &mut [u8]) {
         for byte in bytes {

@@ -17,6 +17,8 @@ use crate::{
     people::SignIns,
 };
 
+mod connection;
+
 const CLERK: u32 = 1001;
 const STRANGER: u32 = 4711;
 

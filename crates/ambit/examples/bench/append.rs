@@ -62,6 +62,16 @@ pub(crate) fn report(options: &Options, _: &Sync) -> Result<(), Failure> {
     Ok(())
 }
 
+/// Returns the rate of durable appends, folded, in batches of this size.
+pub(crate) fn once(options: &Options, batch: usize) -> Result<f64, Failure> {
+    let prepared = Prepared::new(10)?;
+    let directory = fresh(&options.directory.join("append"))?;
+    let permits = permits(&prepared, batch as u64 * 100)?;
+    let (rate, _) = appends(&directory, &prepared, permits, batch)?;
+    fs::remove_dir_all(&directory)?;
+    Ok(rate)
+}
+
 /// Returns an empty directory.
 pub(crate) fn fresh(directory: &Path) -> Result<std::path::PathBuf, Failure> {
     if directory.exists() {

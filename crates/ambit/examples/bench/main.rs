@@ -14,6 +14,7 @@
 )]
 
 mod append;
+mod cached;
 mod cut;
 mod decision;
 mod engine;
@@ -24,9 +25,11 @@ mod machine;
 mod options;
 mod relay;
 mod role;
+mod serve;
 mod spread;
 mod start;
 mod svid;
+mod token;
 mod upstream;
 mod whole;
 
@@ -80,7 +83,7 @@ fn report(arguments: &[String]) -> Result<(), Failure> {
     machine::describe(&options)?;
     let sync = machine::measure_sync(&options)?;
     println!("\nF, one fdatasync after an append of 512 B: {sync} µs");
-    let parts: [(&str, Part); 7] = [
+    let parts: [(&str, Part); 8] = [
         ("decision", decision::report),
         ("append", append::report),
         ("engine", engine::report),
@@ -88,6 +91,7 @@ fn report(arguments: &[String]) -> Result<(), Failure> {
         ("ladder", ladder::report),
         ("revoke", cut::report),
         ("svid", svid::report),
+        ("token", token::report),
     ];
     for (name, part) in parts {
         if options.wants(name) {

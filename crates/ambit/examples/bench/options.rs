@@ -82,5 +82,4 @@ pub(crate) fn number<T: std::str::FromStr>(arguments: &[String], name: &str) -> 
         .map_err(|_| format!("{name} {text} is no number").into())
 }
 
-const USAGE: &str =
-    "options: --quick, --dir DIRECTORY, --only decision,append,engine,start,ladder,revoke,svid";
+const USAGE: &str = "options: --quick, --dir DIRECTORY, --only decision,append,engine,start,ladder,revoke,svid,token";

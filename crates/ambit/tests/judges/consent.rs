@@ -11,8 +11,9 @@ use std::{
 
 use ambit_core::json::{self, Value};
 
-use super::world::{
-    Beside, JUDGE, Upstream, World, free_address, judge, succeed, tool, tools, workspace,
+use super::{
+    provider::{Provider, modules},
+    world::{Beside, JUDGE, Upstream, World, judge, succeed, tool, workspace},
 };
 
 /// Where Debian puts the browser.
@@ -34,30 +35,23 @@ impl Town {
         let keys = tempfile::tempdir().unwrap();
         let certificate = keys.path().join("client.pem");
         certify(keys.path());
-        let address = free_address();
-        let provider = format!("http://{address}");
+        let provider = Provider::planned();
         let settings = format!(
-            "\n[sign_in]\nissuer = \"{provider}\"\nclient_id = \"ambit\"\n\n\
-             [outbound]\ninner_networks = [\"127.0.0.1/32\", \"::1/128\"]\nroots = \"{}\"\n",
+            "{}\n[outbound]\ninner_networks = [\"127.0.0.1/32\", \"::1/128\"]\nroots = \"{}\"\n",
+            provider.settings(),
             certificate.display()
         );
         let mut beside = None;
         let upstreams = [Upstream::stdio("everything", &["stdio"], "")];
         let grants = "[tools.everything.echo]\narguments = { message = { equals_parameter = \"message\" } }\n";
         let world = World::start_configured(&settings, &upstreams, grants, |world| {
-            let mut node = Command::new(tool("node"));
-            node.arg(judge("browser/provider.mjs")).arg(modules());
-            node.arg(address.port().to_string());
-            node.arg(format!("{}/sign-in/callback", world.public()));
-            let (running, said) = Beside::start(node);
-            assert!(said.starts_with("provider "), "{said}");
-            beside = Some(running);
-            declare(world, &provider);
+            beside = Some(provider.start(world));
+            declare(world, &provider.url());
         });
         let resource = format!("{}/s/everything/mcp", gateway(&world));
         Self {
             world,
-            provider,
+            provider: provider.url(),
             certificate,
             resource,
             _keys: keys,
@@ -72,6 +66,8 @@ impl Town {
             ("modules", text(&modules())),
             ("library", library.into()),
             ("python", text(&tool("python"))),
+            ("rust", text(&tool("rust-clients"))),
+            ("conformance", text(&tool("conformance"))),
             ("issuer", self.world.public().into()),
             ("provider", self.provider.as_str().into()),
             ("resource", self.resource.as_str().into()),
@@ -191,11 +187,6 @@ fn gateway(world: &World) -> String {
     )
 }
 
-/// Returns where the judges of npm are.
-pub(crate) fn modules() -> PathBuf {
-    tools().join("npm/node_modules")
-}
-
 /// Checks that a client got a token of this kind, called the tool, and could do nothing once the task had ended.
 fn check(told: &Value, kind: &str, late: &[&str]) {
     assert!(told.get("error").is_none(), "{told:?}");
@@ -228,6 +219,28 @@ fn the_typescript_sdk_comes_by_a_browser() {
 #[test]
 fn the_python_sdk_comes_by_a_browser() {
     check(&Town::open().consent("python"), "bearer", &OVER);
+}
+
+#[test]
+fn the_rust_sdk_comes_by_a_browser() {
+    check(&Town::open().consent("rmcp"), "bearer", &OVER);
+}
+
+#[test]
+fn openidconnect_comes_by_a_browser() {
+    let late = ["invalid_grant"];
+    check(&Town::open().consent("openidconnect"), "bearer", &late);
+}
+
+/// The suite of MCP asks for a code and redeems it, as its scenarios for authorization servers say.
+#[test]
+fn the_suite_of_mcp_comes_by_a_browser() {
+    let told = Town::open().consent("conformance");
+    let text = |name| told.get(name).and_then(Value::as_str).unwrap_or_default();
+    assert!(
+        text("suite").contains("Total: 3 passed, 0 failed"),
+        "{told:?}"
+    );
 }
 
 #[test]

@@ -14,8 +14,9 @@ use ambit_core::json::{self, Value};
 use tempfile::TempDir;
 
 use super::{
-    consent::{CHROMIUM, modules},
-    world::{Beside, Upstream, World, free_address, judge, succeed, tool, workspace},
+    consent::CHROMIUM,
+    provider::{Provider, modules},
+    world::{Upstream, World, judge, succeed, tool, workspace},
 };
 
 /// A command line that waits for its person.
@@ -209,35 +210,26 @@ fn a_person_of_a_provider_logs_command_lines_in() {
         "-out",
     ]);
     succeed(&openssl.arg(&key).output().unwrap(), &["openssl"]);
-    let address = free_address();
-    let provider = format!("http://{address}");
+    let provider = Provider::planned();
     // Ambit proves itself by a key, whose public half the provider fetches.
-    let settings = format!(
-        "\n[sign_in]\nissuer = \"{provider}\"\nclient_id = \"ambit\"\nkey = \"{}\"\n",
-        key.display()
-    );
+    let settings = format!("{}key = \"{}\"\n", provider.settings(), key.display());
     let upstreams = [Upstream::stdio("everything", &["stdio"], "")];
     let mut beside = None;
     let world = World::start_configured(&settings, &upstreams, GRANTS, |world| {
-        let mut node = Command::new(tool("node"));
-        node.arg(judge("browser/provider.mjs")).arg(modules());
-        node.arg(address.port().to_string());
-        node.arg(format!("{}/sign-in/callback", world.public()));
-        node.arg(format!("{}/sign-in/jwks", world.public()));
-        node.env("NODE_EXTRA_CA_CERTS", world.roots());
-        let (running, said) = Beside::start(node);
-        assert!(said.starts_with("provider "), "{said}");
-        beside = Some(running);
-        let subject = format!("oidc = {{ issuer = \"{provider}\", subject = \"ada\" }}\n");
+        beside = Some(provider.start_for_key(world));
+        let subject = format!(
+            "oidc = {{ issuer = \"{}\", subject = \"ada\" }}\n",
+            provider.url()
+        );
         declare(world, &subject);
     });
     let more = [
-        ("provider", provider.as_str().into()),
+        ("provider", provider.url().into()),
         ("name", "ada".into()),
         ("link", Value::Null),
     ];
     let told = go(&world, more);
-    saw(&told, &[("account", &provider)]);
+    saw(&told, &[("account", &provider.url())]);
     drop(beside);
 }
 

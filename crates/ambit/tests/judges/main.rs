@@ -19,6 +19,7 @@ mod log;
 mod login;
 mod oauth;
 mod ports;
+mod provider;
 mod public;
 mod servers;
 mod workload;

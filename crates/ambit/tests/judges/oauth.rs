@@ -8,7 +8,7 @@ use ambit_identity::{
     jose::{KeyUse, SigningKey},
 };
 
-use super::world::{JUDGE, Upstream, World, judge, succeed, tool, tools};
+use super::world::{JUDGE, Upstream, World, judge, succeed, tool, tools, workspace};
 
 /// A world with a client that is a run of its agent, and what the client must know.
 pub(crate) struct Desk {
@@ -19,13 +19,21 @@ pub(crate) struct Desk {
 
 impl Desk {
     pub(crate) fn open() -> Self {
-        let world = World::start(
-            &[Upstream::stdio("everything", &["stdio"], "")],
-            "[tools.everything.echo]\n",
-        );
+        Self::open_with("", ["", ""])
+    }
+
+    /// Opens it with more `settings` of the server, more of the estate's first file, and more `bounds` of the template.
+    fn open_with(settings: &str, [estate, bounds]: [&str; 2]) -> Self {
+        let upstreams = [Upstream::stdio("everything", &["stdio"], "")];
+        let grants = "[tools.everything.echo]\n";
+        let world = World::start_configured(settings, &upstreams, grants, |_| ());
         let template = world.path("estate/templates/judge.toml");
         let text = fs::read_to_string(&template).unwrap();
-        fs::write(template, text.replace("\"required\"", "\"optional\"")).unwrap();
+        let bounds = format!("\"optional\"{bounds}");
+        fs::write(template, text.replace("\"required\"", &bounds)).unwrap();
+        let people = world.path("estate/estate.toml");
+        let text = fs::read_to_string(&people).unwrap();
+        fs::write(people, format!("{estate}{text}")).unwrap();
         let client = format!(
             "title = \"A judge\"\nowner = \"ada\"\nagents = [\"{JUDGE}\"]\nruns = \"{JUDGE}\"\njwks = '{}'\n",
             Value::object([("keys", [key().public().to_value()].into_iter().collect())])
@@ -112,6 +120,28 @@ fn authlib_gets_uses_and_gives_up_a_token() {
     assert_eq!(told.get("revoked"), Some(&Value::Integer(200)));
 }
 
+/// The client credentials of MCP (SEP-1046): the Rust SDK proves itself by its key, and knows no DPoP.
+#[test]
+fn the_rust_sdk_comes_by_itself() {
+    let bearer = [
+        "[tokens]\nbearer = true\n\n",
+        "\nbinding = \"bearer\"\nbearer = \"acts\"",
+    ];
+    let desk = Desk::open_with(SIGN_IN, bearer);
+    desk.world
+        .done(&["task", "start", JUDGE, "--for", JUDGE, "--attested"]);
+    let pem = desk.world.path("desk.pem");
+    fs::write(&pem, pkcs8().to_pem().as_bytes()).unwrap();
+    let mut client = Command::new(tool("rust-clients"));
+    client
+        .args(["credentials", &desk.resource, "desk"])
+        .arg(pem)
+        .args(["echo", "{\"message\":\"hello\"}"])
+        .env("SSL_CERT_FILE", &desk.ca);
+    let told = succeed(&client.output().unwrap(), &["rmcp"]);
+    assert_eq!(told, "TOKEN bearer\nCALLED Echo: hello\n");
+}
+
 /// The suite of MCP finds in the metadata all that its clients need, where people can sign in.
 #[test]
 fn the_metadata_is_what_mcp_asks_of_an_authorization_server() {
@@ -125,6 +155,27 @@ fn the_metadata_is_what_mcp_asks_of_an_authorization_server() {
         .env("NODE_EXTRA_CA_CERTS", world.roots());
     let told = succeed(&suite.output().unwrap(), &["the suite"]);
     assert!(told.contains("0 failed, 0 warnings"), "{told}");
+}
+
+/// What of the suite judges clients is in the reference, each with the other side of it, and nothing else is.
+#[test]
+fn the_reference_lists_the_suite_s_scenarios_of_authorization() {
+    let mut suite = Command::new(tool("conformance"));
+    let told = succeed(
+        &suite.args(["list", "--client"]).output().unwrap(),
+        &["list"],
+    );
+    let lines = told
+        .lines()
+        .filter_map(|it| it.trim().strip_prefix("- auth/"));
+    let known: Vec<_> = lines.filter_map(|it| it.split(' ').next()).collect();
+    assert!(known.len() > 20, "{told}");
+    let reference = fs::read_to_string(workspace().join("docs/reference/conformance.md")).unwrap();
+    let rows = reference
+        .lines()
+        .filter_map(|it| it.strip_prefix("| `auth/"));
+    let listed: Vec<_> = rows.filter_map(|it| it.split('`').next()).collect();
+    assert_eq!(listed, known, "left: the reference, right: the suite");
 }
 
 /// A provider that nobody asks.

@@ -8,6 +8,8 @@ use tokio::{
 use super::*;
 use crate::config::SignInConfig;
 
+mod redirects;
+
 fn provider(secret: Option<&str>) -> ambit_control::people::Fetch {
     let config = SignInConfig {
         issuer: "http://127.0.0.1:1".to_owned(),
