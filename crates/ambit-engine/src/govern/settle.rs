@@ -56,12 +56,12 @@ fn settle(
     let task = match open {
         Some((task, Some(Status::Unknown))) => task,
         Some(_) => {
-            return Err(Refusal::Invalid(format!(
+            return Err(Refusal::Conflict(format!(
                 "the act of {decision} is under way; wait until its outcome is written"
             )));
         }
         None => {
-            return Err(Refusal::Invalid(format!(
+            return Err(Refusal::Conflict(format!(
                 "{decision} has no unknown outcome; see `ambit log why {decision}`"
             )));
         }
