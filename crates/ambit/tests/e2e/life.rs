@@ -122,6 +122,10 @@ fn a_task_is_started_looked_at_ended_and_explained() {
     let all = check(&world, &["task", "list", "--all"], 0, &[task, "completed"]);
     assert_eq!(all.lines().count(), 2, "a mistake started nothing: {all}");
     check(&world, &["log", "trace", task], 0, &["completed by"]);
+    let tree = ["task", "tree", task];
+    check(&world, &tree, 0, &["is completed", "nothing is below it"]);
+    let nowhere = ["task", "tree", "task_00000000000000000000000000"];
+    check(&world, &nowhere, 1, &["there is no"]);
     check(
         &world,
         &["task", "show", "task_00000000000000000000000000"],
