@@ -16,6 +16,7 @@ mod key;
 mod key_set;
 mod location;
 mod message;
+mod passkey;
 mod proof;
 mod record;
 mod request;
@@ -49,6 +50,7 @@ pub const TARGETS: &[Target] = &[
     token::TARGET,
     token::CLAIMS,
     proof::TARGET,
+    passkey::TARGET,
     key_set::TARGET,
     client_document::TARGET,
     bundle_document::TARGET,
