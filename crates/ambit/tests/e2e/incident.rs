@@ -91,7 +91,7 @@ fn what_nobody_knows_is_found_first_looked_at_and_settled() {
     let found = ["--did-not-happen", "--reason", "its log has no such call"];
     let settle = [&settle[..], &found].concat();
     check(&world, &settle, 0, &["settled", "it did not happen"]);
-    check(&world, &settle, 2, &["has no unknown outcome"]);
+    check(&world, &settle, 4, &["has no unknown outcome"]);
     let status = check(&world, &["status"], 0, &[]);
     assert!(!status.contains("unknown outcome"), "{status}");
     check(
