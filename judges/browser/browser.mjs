@@ -49,6 +49,27 @@ export async function person(asked) {
     if (new URL(page.url()).origin === asked.provider) await page.click("button[type=submit]");
   }
 
+  /** Gives the person a device with a fingerprint reader, as far as the browser can tell. */
+  async function device() {
+    const cdp = await context.newCDPSession(page);
+    await cdp.send("WebAuthn.enable");
+    const options = {
+      protocol: "ctap2",
+      transport: "internal",
+      hasResidentKey: true,
+      hasUserVerification: true,
+      isUserVerified: true,
+      automaticPresenceSimulation: true,
+    };
+    const { authenticatorId } = await cdp.send("WebAuthn.addVirtualAuthenticator", { options });
+    return {
+      recognises: (isUserVerified) => cdp.send("WebAuthn.setUserVerified", { authenticatorId, isUserVerified }),
+      keys: async () => (await cdp.send("WebAuthn.getCredentials", { authenticatorId })).credentials,
+      forget: () => cdp.send("WebAuthn.clearCredentials", { authenticatorId }),
+      remember: (credential) => cdp.send("WebAuthn.addCredential", { authenticatorId, credential }),
+    };
+  }
+
   /** Goes with the tabulator to the control of this name, and types or picks there. */
   async function type(name, text) {
     await reach((it) => it.name === name, name);
@@ -75,5 +96,5 @@ export async function person(asked) {
     throw new Error(`no way by keyboard to ${what}`);
   }
 
-  return { browser, context, page, told, look, signIn, type, press };
+  return { browser, context, page, told, look, signIn, device, type, press };
 }

@@ -1,7 +1,7 @@
 // An MCP or OAuth client of others gets a task by a person's consent, in a real browser, and works within it.
 // ARGV[2] is a JSON file: { modules, library, python, rust, conformance, issuer, provider, resource, certificate, key,
-// chromium, shots, tool, arguments }. `library` is one of `sdk`, `openid-client`, `oauth4webapi`, `python`, `rmcp`,
-// `openidconnect`, `conformance`.
+// chromium, shots, tool, arguments, link }. With `link` the person has a passkey, which the link registers, and there is
+// no provider. `library` is one of `sdk`, `openid-client`, `oauth4webapi`, `python`, `rmcp`, `openidconnect`, `conformance`.
 //
 // Prints one line of JSON: what came of each step, or `error`.
 import { spawn } from "node:child_process";
@@ -60,6 +60,7 @@ async function callback() {
 async function consent(someone, url, back, told) {
   await someone.page.goto(String(url));
   if (new URL(someone.page.url()).origin === asked.provider) await someone.signIn("ada");
+  if (new URL(someone.page.url()).pathname === "/sign-in") await someone.press("Sign in with a passkey");
   await someone.page.waitForSelector("button[value=deny]");
   await someone.look(`choose-${asked.library}`);
   await someone.press("Pick judge for judge");
@@ -277,6 +278,14 @@ async function around(someone, id, told) {
   await someone.look(`stranger-${asked.library}`);
 }
 
+/** Registers the passkey of the person's device. */
+async function enrol(someone) {
+  await someone.device();
+  await someone.page.goto(asked.link);
+  await someone.press("Register a passkey");
+  await someone.page.waitForSelector("[role=status]");
+}
+
 const LIBRARIES = {
   sdk,
   "openid-client": openidClient,
@@ -289,8 +298,10 @@ const LIBRARIES = {
 let answer = {};
 const back = await callback();
 const { id, server } = await document([back.url.replace(/:\d+/, "")]);
-const someone = await person({ ...asked, owners: [asked.issuer, asked.provider, new URL(back.url).origin] });
+const owners = [asked.issuer, asked.provider, new URL(back.url).origin].filter(Boolean);
+const someone = await person({ ...asked, owners });
 try {
+  if (asked.link) await enrol(someone);
   await LIBRARIES[asked.library](someone, back, id, answer);
   await around(someone, id, answer);
 } catch (error) {

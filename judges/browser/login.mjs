@@ -11,27 +11,6 @@ import { person } from "./browser.mjs";
 const asked = JSON.parse(readFileSync(process.argv[2], "utf8"));
 const kind = asked.link ? "passkey" : "provider";
 
-/** A device with a fingerprint reader, as far as the browser can tell. */
-async function device(someone) {
-  const cdp = await someone.context.newCDPSession(someone.page);
-  await cdp.send("WebAuthn.enable");
-  const options = {
-    protocol: "ctap2",
-    transport: "internal",
-    hasResidentKey: true,
-    hasUserVerification: true,
-    isUserVerified: true,
-    automaticPresenceSimulation: true,
-  };
-  const { authenticatorId } = await cdp.send("WebAuthn.addVirtualAuthenticator", { options });
-  return {
-    recognises: (isUserVerified) => cdp.send("WebAuthn.setUserVerified", { authenticatorId, isUserVerified }),
-    keys: async () => (await cdp.send("WebAuthn.getCredentials", { authenticatorId })).credentials,
-    forget: () => cdp.send("WebAuthn.clearCredentials", { authenticatorId }),
-    remember: (credential) => cdp.send("WebAuthn.addCredential", { authenticatorId, credential }),
-  };
-}
-
 const text = (page, selector = "main") => page.innerText(selector);
 
 /** Registers a passkey with the link, and tries the link again. */
@@ -80,7 +59,7 @@ async function refusals(someone, holder, told) {
 
 async function go(someone, told) {
   const { page } = someone;
-  const holder = asked.link && (await device(someone));
+  const holder = asked.link && (await someone.device());
   if (holder) await enrol(someone, told);
   // On a laptop: the address has the code in it.
   await page.goto(asked.laptop);

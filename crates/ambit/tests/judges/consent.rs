@@ -22,40 +22,57 @@ pub(crate) const CHROMIUM: &str = "/usr/bin/chromium";
 /// A world in which ada signs in at a provider, and clients from elsewhere come.
 struct Town {
     world: World,
-    provider: String,
+    /// Where ada signs in; without it she has a passkey.
+    provider: Option<String>,
+    /// With which she registers it.
+    link: Value,
     /// What a client's host shows, and its key.
     certificate: PathBuf,
     resource: String,
     _keys: tempfile::TempDir,
-    _provider: Beside,
+    _beside: Option<Beside>,
 }
 
 impl Town {
     fn open() -> Self {
+        Self::open_with(Some(Provider::planned()))
+    }
+
+    /// Opens one where people sign in with passkeys.
+    fn open_with_passkeys() -> Self {
+        Self::open_with(None)
+    }
+
+    fn open_with(provider: Option<Provider>) -> Self {
         let keys = tempfile::tempdir().unwrap();
         let certificate = keys.path().join("client.pem");
         certify(keys.path());
-        let provider = Provider::planned();
         let settings = format!(
             "{}\n[outbound]\ninner_networks = [\"127.0.0.1/32\", \"::1/128\"]\nroots = \"{}\"\n",
-            provider.settings(),
+            provider.map(Provider::settings).unwrap_or_default(),
             certificate.display()
         );
         let mut beside = None;
         let upstreams = [Upstream::stdio("everything", &["stdio"], "")];
         let grants = "[tools.everything.echo]\narguments = { message = { equals_parameter = \"message\" } }\n";
         let world = World::start_configured(&settings, &upstreams, grants, |world| {
-            beside = Some(provider.start(world));
-            declare(world, &provider.url());
+            beside = provider.map(|it| it.start(world));
+            declare(world, provider.map(Provider::url).as_deref());
         });
+        // Before anything runs as ada without containment: that could ask for a link, too.
+        let link = match provider {
+            Some(_) => Value::Null,
+            None => link(&world),
+        };
         let resource = format!("{}/s/everything/mcp", gateway(&world));
         Self {
             world,
-            provider: provider.url(),
+            provider: provider.map(Provider::url),
+            link,
             certificate,
             resource,
             _keys: keys,
-            _provider: beside.unwrap(),
+            _beside: beside,
         }
     }
 
@@ -69,7 +86,11 @@ impl Town {
             ("rust", text(&tool("rust-clients"))),
             ("conformance", text(&tool("conformance"))),
             ("issuer", self.world.public().into()),
-            ("provider", self.provider.as_str().into()),
+            (
+                "provider",
+                self.provider.as_deref().map_or(Value::Null, Value::from),
+            ),
+            ("link", self.link.clone()),
             ("resource", self.resource.as_str().into()),
             ("certificate", text(&self.certificate)),
             ("key", text(&self.certificate.with_extension("key"))),
@@ -108,12 +129,14 @@ impl Town {
     }
 }
 
-/// Writes ada's name at the provider, and a template for clients that come with nothing.
-fn declare(world: &World, provider: &str) {
+/// Writes ada's name at the provider, where there is one, and a template for clients that come with nothing.
+fn declare(world: &World, provider: Option<&str>) {
     let people = world.path("estate/estate.toml");
-    let text = fs::read_to_string(&people).unwrap();
-    let oidc = format!("oidc = {{ issuer = \"{provider}\", subject = \"ada\" }}\nroles");
-    let text = text.replacen("roles", &oidc, 1);
+    let mut text = fs::read_to_string(&people).unwrap();
+    if let Some(provider) = provider {
+        let oidc = format!("oidc = {{ issuer = \"{provider}\", subject = \"ada\" }}\nroles");
+        text = text.replacen("roles", &oidc, 1);
+    }
     fs::write(people, format!("[tokens]\nbearer = true\n\n{text}")).unwrap();
     let template = world.path(&format!("estate/templates/{JUDGE}.toml"));
     let text = fs::read_to_string(&template).unwrap();
@@ -135,6 +158,13 @@ fn declare(world: &World, provider: &str) {
     assert!(text.contains(&templates), "{text}");
     let both = format!("[\"{JUDGE}\", \"other\"]");
     fs::write(agent, text.replace(&templates, &both)).unwrap();
+}
+
+/// Returns the link with which ada registers a passkey.
+fn link(world: &World) -> Value {
+    let offered = world.done(&["people", "enroll", "ada", "-o", "json"]);
+    let offered = json::parse(offered.as_bytes()).unwrap();
+    offered.get("link").unwrap().clone()
 }
 
 /// Makes a certificate for `localhost` that signs itself.
@@ -260,4 +290,10 @@ fn oauth4webapi_comes_by_a_browser() {
         told.get("again").and_then(Value::as_str),
         Some("invalid_grant")
     );
+}
+
+#[test]
+fn a_person_with_a_passkey_consents_in_a_browser() {
+    let told = Town::open_with_passkeys().consent("oauth4webapi");
+    check(&told, "dpop", &OVER);
 }
