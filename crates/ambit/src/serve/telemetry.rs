@@ -57,19 +57,7 @@ impl Telemetry {
             runtime: Handle::current(),
             resource: ResourceAttributesWithSchema::default(),
         };
-        let bounds = BatchConfigBuilder::default()
-            .with_max_queue_size(SPANS_WAITING_MAX)
-            .with_max_export_batch_size(SPANS_SENT_MAX)
-            .with_scheduled_delay(SEND_EVERY)
-            .build();
-        let processor = BatchSpanProcessor::builder(exporter);
-        let resource = Resource::builder_empty().with_service_name("ambit");
-        let version = opentelemetry::KeyValue::new("service.version", env!("CARGO_PKG_VERSION"));
-        let provider = SdkTracerProvider::builder()
-            .with_sampler(Sampler::AlwaysOn)
-            .with_resource(resource.with_attribute(version).build())
-            .with_span_processor(processor.with_batch_config(bounds).build());
-        Self(provider.build())
+        Self(provider(exporter))
     }
 
     /// Returns what makes the spans.
@@ -85,6 +73,23 @@ impl Telemetry {
             tracing::warn!(%error, "the last spans were not sent");
         }
     }
+}
+
+/// Returns what makes spans and hands them to `exporter`, within bounds: what the environment says of them is not asked.
+fn provider(exporter: impl SpanExporter + 'static) -> SdkTracerProvider {
+    let bounds = BatchConfigBuilder::default()
+        .with_max_queue_size(SPANS_WAITING_MAX)
+        .with_max_export_batch_size(SPANS_SENT_MAX)
+        .with_scheduled_delay(SEND_EVERY)
+        .build();
+    let processor = BatchSpanProcessor::builder(exporter);
+    let resource = Resource::builder_empty().with_service_name("ambit");
+    let version = opentelemetry::KeyValue::new("service.version", env!("CARGO_PKG_VERSION"));
+    SdkTracerProvider::builder()
+        .with_sampler(Sampler::AlwaysOn)
+        .with_resource(resource.with_attribute(version).build())
+        .with_span_processor(processor.with_batch_config(bounds).build())
+        .build()
 }
 
 impl SpanExporter for Exporter {
@@ -123,3 +128,40 @@ impl fmt::Debug for Exporter {
 
 /// The media type of what is sent.
 const PROTOBUF: &str = "application/x-protobuf";
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use opentelemetry::trace::{Span, Tracer};
+
+    use super::*;
+
+    /// Takes spans, and counts them by the batch.
+    #[derive(Clone, Debug, Default)]
+    struct Counted(Arc<Mutex<Vec<usize>>>);
+
+    impl SpanExporter for Counted {
+        async fn export(&self, batch: Vec<SpanData>) -> OTelSdkResult {
+            self.0.lock().unwrap().push(batch.len());
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn spans_are_sent_up_to_so_many_at_once() {
+        let counted = Counted::default();
+        let provider = provider(counted.clone());
+        let tracer = provider.tracer("ambit");
+        for _ in 0..=SPANS_SENT_MAX {
+            tracer.start("call").end();
+        }
+        provider.shutdown().unwrap();
+        let batches = counted.0.lock().unwrap();
+        assert_eq!(batches.iter().sum::<usize>(), SPANS_SENT_MAX + 1);
+        assert!(
+            batches.iter().all(|it| *it <= SPANS_SENT_MAX),
+            "{batches:?}"
+        );
+    }
+}

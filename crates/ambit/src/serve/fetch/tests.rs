@@ -167,3 +167,25 @@ async fn a_document_comes_from_where_it_was_asked() {
     assert_eq!(answer.status, StatusCode::FOUND);
     serving.await.unwrap();
 }
+
+#[tokio::test]
+async fn the_answer_to_what_is_posted_has_a_maximum() {
+    let post = async |bytes: usize| {
+        let body = "x".repeat(bytes);
+        let answer = format!("HTTP/1.1 200 OK\r\ncontent-length: {bytes}\r\n\r\n{body}");
+        let (url, serving) = serve(answer).await;
+        let sent = Bytes::from_static(b"a-body");
+        let posted = Fetcher::new(None, &[]).post(&url, "a/kind", sent).await;
+        (posted, serving.await.unwrap())
+    };
+    let (answer, request) = post(POSTED_ANSWER_BYTES_MAX).await;
+    assert_eq!(answer.unwrap().body.len(), POSTED_ANSWER_BYTES_MAX);
+    assert!(request.starts_with("POST "), "{request}");
+    assert!(request.contains("content-type: a/kind\r\n"), "{request}");
+    assert!(request.contains("content-length: 6\r\n"), "{request}");
+    let (answer, _) = post(POSTED_ANSWER_BYTES_MAX + 1).await;
+    assert!(matches!(answer, Err(FetchError::Body(..))), "{answer:?}");
+    let fetcher = Fetcher::new(None, &[]);
+    let away = fetcher.post("http://192.0.2.1/", "a/kind", Bytes::new());
+    assert!(matches!(away.await, Err(FetchError::Address(_))));
+}
