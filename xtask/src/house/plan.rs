@@ -248,8 +248,8 @@ pub(super) const PHRASES: &[Phrase] = &[
     },
 ];
 
-// The driver under `fuzz` is told its target by the environment.
-const CLOCK_READERS: &[&str] = &["ambit", TESTKIT, "xtask", "ambit-fuzz"];
+// The driver under `fuzz` is told its target by the environment; drivers of others' clients read arguments.
+const CLOCK_READERS: &[&str] = &["ambit", TESTKIT, "xtask", "ambit-fuzz", "judges"];
 
 /// Directories of one machine; no path below them may stand in the tree.
 pub(super) const MACHINE_PATHS: &[&str] = &[concat!("/ro", "ot/"), concat!("/wo", "rk/")];

@@ -15,13 +15,14 @@ pub(super) struct File {
 }
 
 impl File {
-    /// The crate that the file belongs to: `ambit-core`, `xtask`, `ambit-fuzz`, or nothing.
+    /// The crate that the file belongs to: `ambit-core`, `xtask`, `ambit-fuzz`, `judges`, or nothing.
     pub(super) fn room(&self) -> Option<&str> {
         let mut parts = self.path.split('/');
         match parts.next()? {
             "crates" => parts.next(),
             "xtask" => Some("xtask"),
             "fuzz" => Some("ambit-fuzz"),
+            "judges" => Some("judges"),
             _ => None,
         }
     }

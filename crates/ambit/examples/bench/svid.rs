@@ -9,7 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use ambit_core::json::Value;
+use ambit_core::json::{self, Value};
 use ambit_identity::{Svid, SvidKey, TlsClock, tls};
 use base64::{Engine, prelude::BASE64_STANDARD};
 use bytes::Bytes;
@@ -89,10 +89,10 @@ async fn revoke(server: &Server, options: &Options, sync: &Sync) -> Result<(), F
         if !asked.wait()?.success() {
             return Err("a task could not be revoked".into());
         }
-        while let Some(ended) = timeout(STREAMS_END_WITHIN, streams.join_next()).await? {
+        while let Some(ended) = within("a stream", streams.join_next()).await? {
             ends.push(after(ended??, begun));
         }
-        gateway.push(after(timeout(STREAMS_END_WITHIN, caller).await???, begun));
+        gateway.push(after(within("the gateway", caller).await???, begun));
         let ends = Spread::new(ends);
         each.push(ends.at(0.99));
         last.push(ends.max());
@@ -107,7 +107,7 @@ async fn revoke(server: &Server, options: &Options, sync: &Sync) -> Result<(), F
     for (what, times) in [
         ("99 of 100 streams have read their end", each),
         ("the last stream has", last),
-        ("the gateway refuses the instance's next request", gateway),
+        ("the gateway refuses the instance as such", gateway),
     ] {
         let times = Spread::new(times);
         let late = times.at(0.99);
@@ -121,7 +121,7 @@ async fn revoke(server: &Server, options: &Options, sync: &Sync) -> Result<(), F
     Ok(())
 }
 
-/// Calls the gateway as the instance, again and again; resolves to when it was refused first.
+/// Calls the gateway as the instance, again and again; resolves to when it was refused because its task is over.
 async fn caller(server: &Server) -> Result<JoinHandle<Result<Instant, Failure>>, Failure> {
     let status = server.ambit(&["status"])?;
     let gateway = member(&status, "gateway")?;
@@ -134,26 +134,26 @@ async fn caller(server: &Server) -> Result<JoinHandle<Result<Instant, Failure>>,
     let stream = connect(port).await?;
     let connector = TlsConnector::from(Arc::new(config));
     let mut sender = speak(connector.connect(tls::server_name(), stream).await?).await?;
-    if !lists(&mut sender).await? {
-        return Err("the gateway refuses a live instance".into());
-    }
+    let live = refusal(&mut sender).await?;
     Ok(tokio::spawn(async move {
-        // A connection that is closed is a refusal, too.
-        while lists(&mut sender).await.unwrap_or(false) {
+        // A connection that is closed tells it, too.
+        while refusal(&mut sender).await.is_ok_and(|it| it == live) {
             tokio::time::sleep(BETWEEN_CALLS).await;
         }
         Ok(Instant::now())
     }))
 }
 
-/// Asks for the tools, and says whether it was answered.
-async fn lists(sender: &mut SendRequest<Full<Bytes>>) -> Result<bool, Failure> {
+/// Calls a tool that no task has, and returns why it is refused: while the task lives, because of the tool.
+async fn refusal(sender: &mut SendRequest<Full<Bytes>>) -> Result<String, Failure> {
+    let params = Value::object([("name", "nothing".into()), ("arguments", Value::object([]))]);
     let body = Value::object([
         ("jsonrpc", "2.0".into()),
         ("id", Value::Integer(1)),
-        ("method", "tools/list".into()),
+        ("method", "tools/call".into()),
+        ("params", params),
     ]);
-    let request = Request::post("/mcp")
+    let request = Request::post("/s/nowhere/mcp")
         .header(header::HOST, "localhost")
         .header(header::CONTENT_TYPE, "application/json")
         .header(header::ACCEPT, "application/json, text/event-stream")
@@ -162,7 +162,11 @@ async fn lists(sender: &mut SendRequest<Full<Bytes>>) -> Result<bool, Failure> {
     sender.ready().await?;
     let response = sender.send_request(request).await?;
     let body = response.into_body().collect().await?.to_bytes();
-    Ok(String::from_utf8_lossy(&body).contains("\"tools\":["))
+    let answer = json::parse(&body)?;
+    let refusal = answer
+        .get("result")
+        .and_then(|it| it.get("structuredContent"));
+    member(refusal.unwrap_or(&answer), "code")
 }
 
 /// Returns what the client was given, in our own types.
@@ -186,6 +190,12 @@ fn own(shown: &X509Svid) -> Result<(Svid, SvidKey), Failure> {
         .collect();
     let key = pem("PRIVATE KEY", shown.private_key().as_bytes());
     Ok((Svid::from_pem(&chain)?, SvidKey::from_pem(&key)?))
+}
+
+/// Waits for what must end.
+async fn within<T>(what: &str, end: impl Future<Output = T>) -> Result<T, Failure> {
+    let ended = timeout(ENDS_WITHIN, end).await;
+    ended.map_err(|_| format!("{what} goes on after the revocation").into())
 }
 
 fn after(instant: Instant, begun: Instant) -> f64 {
@@ -219,8 +229,8 @@ async fn idle(server: &Server, per_connection: usize) -> Result<(), Failure> {
 
 /// How many streams see a revocation.
 const REVOKED_STREAMS: usize = 1000;
-/// How long is waited for what must end.
-const STREAMS_END_WITHIN: Duration = Duration::from_secs(30);
+/// How long is waited for that.
+const ENDS_WITHIN: Duration = Duration::from_secs(30);
 /// How many streams idle.
 const IDLE_STREAMS: usize = 10_000;
 /// How many streams the clients of one process put on one connection.
