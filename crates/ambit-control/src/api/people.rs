@@ -164,15 +164,16 @@ async fn end(shared: &Shared, headers: &HeaderMap, query: &str) -> Result<Respon
         "the provider sent no code; begin again",
     ))?;
     let sign_in = provider.redeem(code, &flow, &moment).await?;
-    open_session(shared, headers, How::Provider(sign_in), flow.return_to())
+    let onward = see_other(flow.return_to())?;
+    open_session(shared, headers, How::Provider(sign_in), onward)
 }
 
-/// Opens a session of whoever signed in, and sends the browser on.
+/// Opens a session of whoever signed in, and answers with `response`, which sends the browser on.
 pub(super) fn open_session(
     shared: &Shared,
     headers: &HeaderMap,
     how: How,
-    return_to: &str,
+    mut response: Response,
 ) -> Result<Response, SignInError> {
     // Only people of the estate get a session, so that strangers at the provider take no room.
     let book = shared.control.handle.book()?;
@@ -185,7 +186,6 @@ pub(super) fn open_session(
     let secret = shared
         .sessions
         .open((how, caller.alias()), opened.chance, opened.now)?;
-    let mut response = see_other(return_to)?;
     let age = SESSION_TTL.as_millis() / 1000;
     set_cookie(&mut response, shared, Cookie::Session, &secret, age);
     Ok(response)

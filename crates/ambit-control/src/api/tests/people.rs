@@ -139,8 +139,12 @@ pub(super) struct Page {
 }
 
 impl Page {
+    /// Returns where the browser goes on its own: by a redirect, or as the page says.
     pub(super) fn location(&self) -> &str {
-        self.headers[header::LOCATION].to_str().unwrap()
+        match self.headers.get(header::REFRESH) {
+            Some(refresh) => refresh.to_str().unwrap().strip_prefix("0;url=").unwrap(),
+            None => self.headers[header::LOCATION].to_str().unwrap(),
+        }
     }
 
     /// Returns `name=value` of the cookie whose name ends so.
