@@ -80,6 +80,8 @@ pub struct Verified {
     pub last_at: Option<Timestamp>,
     /// The permits whose acts have no known outcome, oldest first, with their tasks.
     pub open_acts: Vec<(DecisionId, TaskId)>,
+    /// How many unknown outcomes people settled.
+    pub settled_acts: u64,
 }
 
 /// A log was not found whole.
@@ -262,6 +264,7 @@ pub fn verify(
     open_acts.sort_unstable();
     Ok(Verified {
         open_acts,
+        settled_acts: walk.story.settled,
         first_at: walk.story.first_at,
         last_at: walk.story.last_at,
         checkpoint,
@@ -456,6 +459,8 @@ struct Story {
     open: HashMap<DecisionId, TaskId>,
     /// Those of which it is certain that nobody knows.
     unknown: HashSet<DecisionId>,
+    /// How many of those people settled.
+    settled: u64,
 }
 
 impl Story {
@@ -466,6 +471,7 @@ impl Story {
             last_at: None,
             open: HashMap::new(),
             unknown: HashSet::new(),
+            settled: 0,
         }
     }
 
@@ -510,6 +516,7 @@ impl Story {
                 if !unknown || self.open.remove(&decision) != Some(task) {
                     return Err(Damage::SettledWithoutUnknown { index, decision });
                 }
+                self.settled += 1;
                 Ok(())
             }
             Body::LogOpened { .. }

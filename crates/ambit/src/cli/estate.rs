@@ -15,7 +15,7 @@ use super::{
     tasks::{counted, segment},
 };
 use crate::{
-    output::{Format, Tone, cell},
+    output::{Format, Tone, cell, complain},
     problem::Problem,
 };
 
@@ -88,21 +88,22 @@ pub(crate) fn check(session: &Session, arguments: &CheckArguments) -> Result<(),
         let word = session.output.paint(Tone::Waiting, "note");
         text.push_str(&format!("\n{word} {note}"));
     }
-    missing
-        .iter()
-        .for_each(|it| text.push_str(&warning(session, it)));
     if !missing.is_empty() {
         members.push(("unsealed", Value::Array(missing)));
     }
-    session.output.thing(&Value::object(members), &text)
+    let answer = Value::object(members);
+    session.output.thing(&answer, &text)?;
+    warn_of_unsealed(session, &answer);
+    Ok(())
 }
 
 /// Says what applying would change.
 pub(crate) async fn plan(session: &Session, arguments: &EstateArguments) -> Result<(), Problem> {
     let body = archive(&checked(session, arguments)?)?;
     let answer = session.client()?.post("/v1/estate/plan", &body).await?;
-    let text = planned(session, &answer) + &unsealed(session, &answer);
-    session.output.thing(&answer, &text)
+    session.output.thing(&answer, &planned(session, &answer))?;
+    warn_of_unsealed(session, &answer);
+    Ok(())
 }
 
 /// Puts an estate directory in force.
@@ -114,20 +115,20 @@ pub(crate) async fn apply(session: &Session, arguments: &EstateArguments) -> Res
     if answer.get("before") == answer.get("estate") {
         text.push_str("\nit was in force already, so nothing changed and nothing was written down");
     }
-    text.push_str(&unsealed(session, &answer));
-    session.output.thing(&answer, &text)
+    session.output.thing(&answer, &text)?;
+    warn_of_unsealed(session, &answer);
+    Ok(())
 }
 
-/// Warns of the servers whose credentials are not sealed, as the end of a text.
-fn unsealed(session: &Session, answer: &Value) -> String {
+/// Warns of the servers whose credentials are not sealed, beside what is printed; programs find them in the answer.
+fn warn_of_unsealed(session: &Session, answer: &Value) {
+    if session.output.format() != Format::Table {
+        return;
+    }
     let missing = answer.get("unsealed").and_then(Value::as_array);
-    let missing = missing.unwrap_or_default();
-    missing.iter().map(|it| warning(session, it)).collect()
-}
-
-fn warning(session: &Session, missing: &Value) -> String {
-    let word = session.output.paint(Tone::Waiting, "warning");
-    format!("\n{word} {}", cell(missing, "text"))
+    for it in missing.unwrap_or_default() {
+        complain(&format!("warning: {}", cell(it, "text")));
+    }
 }
 
 /// Does what the command says.

@@ -100,7 +100,12 @@ fn what_nobody_knows_is_found_first_looked_at_and_settled() {
         0,
         &["its log has no such call"],
     );
-    check(&world, &["log", "verify"], 0, &["0 acts without"]);
+    check(
+        &world,
+        &["log", "verify"],
+        0,
+        &["0 acts without a known outcome, 1 settled by people"],
+    );
     check(&world, &["log", "rebuild"], 0, &["byte for byte"]);
     check(&world, &["log", "replay"], 0, &["follow again"]);
 }

@@ -212,6 +212,7 @@ fn told(session: &Session, source: &impl TileSource, trusted: &Trusted) -> Resul
         ("first_at", time(verified.first_at)),
         ("last_at", time(verified.last_at)),
         ("open_acts", (verified.open_acts.len() as u64).into()),
+        ("settled_acts", verified.settled_acts.into()),
         (
             "open",
             verified
@@ -230,12 +231,13 @@ fn told(session: &Session, source: &impl TileSource, trusted: &Trusted) -> Resul
     let ok = session.output.paint(Tone::Good, "OK");
     let text = format!(
         "{ok} {}: {} records from {} to {}\n   every record, hash and signature holds; {} without \
-         a known outcome\n   key {}",
+         a known outcome, {} settled by people\n   key {}",
         cell(&answer, "origin"),
         verified.checkpoint.size,
         cell(&answer, "first_at"),
         cell(&answer, "last_at"),
         counted(verified.open_acts.len(), "act"),
+        verified.settled_acts,
         trusted.key_from,
     );
     let text = trusted.known.iter().fold(text, |text, known| {
