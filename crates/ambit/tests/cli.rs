@@ -88,7 +88,7 @@ fn every_command_that_a_message_names_is_there() {
     }
     assert!(found.len() > 100, "the sources are read");
     for (path, words) in found {
-        // `ambit inner` is the program's own, `ambit people` is still to come; a bare option is of every command.
+        // `ambit inner` is the program's own; a bare option is of every command.
         if words.is_empty() || words[0] == "inner" {
             continue;
         }

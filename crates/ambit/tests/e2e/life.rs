@@ -248,7 +248,7 @@ fn a_server_is_asked_for_its_tools() {
     check(
         &world,
         &["server", "inspect", "notes"],
-        1,
+        4,
         &[
             "`notes-token` is not sealed",
             "ambit secret set notes-token",
