@@ -43,6 +43,6 @@ fn told(session: &Session, answer: &Value) -> String {
         text.push('\n');
     }
     let mut rest = answer.as_object().cloned().unwrap_or_default();
-    rest.remove("unknown");
+    rest.retain(|name, _| !name.starts_with("unknown"));
     text + &members(&Value::Object(rest))
 }
