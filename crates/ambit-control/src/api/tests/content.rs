@@ -55,7 +55,7 @@ async fn an_unknown_outcome_is_named_settled_and_told() {
     assert_eq!(status, StatusCode::OK, "{settled:?}");
     fits("SettledAct", &settled);
     let (status, again) = office.ask(ANA, "POST", &settle, word).await;
-    assert_eq!(status, StatusCode::UNPROCESSABLE_ENTITY, "{again:?}");
+    assert_eq!(status, StatusCode::CONFLICT, "{again:?}");
     let (_, told) = office.ask(ANA, "GET", &why, "").await;
     fits("Why", &told);
     let sentence = text(&told, "sentence");

@@ -230,7 +230,8 @@ impl SignInDesk {
     /// Puts an estate in force, as ana.
     pub(super) async fn apply(&self, mut estate: Estate) {
         let world = &self.office.world;
-        estate.digest = Digest::of(b"another");
+        // Another estate has another digest, and the same one is not applied twice.
+        estate.digest = Digest::of(format!("{:?}", estate.people).as_bytes());
         let book = Arc::new(PolicyBook::compile(Arc::new(estate)).unwrap());
         let (ana, moment) = (world.person("ana"), world.clock.moment());
         let applied = world.handle.apply(&ana, book, Vec::new(), moment).await;
