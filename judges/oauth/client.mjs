@@ -1,6 +1,8 @@
 // A client on `oauth4webapi`: finds the server, proves itself by private_key_jwt, gets a DPoP-bound token, calls a tool
 // with it, asks what it is worth and gives it up. ARGV[2] is a JSON file:
-// { issuer, resource, client_id, pem, tool, arguments, library: the path of oauth4webapi }.
+// { issuer, resource, client_id, pem, tool, arguments, library: the path of oauth4webapi }. With `workload` (issuer, audience,
+// subject, kid, jose: the path of jose) it has no name and no key of its own: it shows a workload token that this issuer
+// signed with `pem` (RFC 7523).
 //
 // Prints one line of JSON: what came of each step, or `error`.
 import { readFileSync } from "node:fs";
@@ -41,10 +43,12 @@ async function run() {
   const DPoP = oauth.DPoP(client, pair);
   const parameters = new URLSearchParams({ resource: asked.resource });
   const token = await twice(async () => {
+    if (asked.workload) return byWorkloadToken(as, DPoP);
     const response = await oauth.clientCredentialsGrantRequest(as, client, proof, parameters, { DPoP });
     return oauth.processClientCredentialsResponse(as, client, response);
   });
   const called = await call(token.access_token, DPoP);
+  if (asked.workload) return { token_type: token.token_type, called };
   const validated = await validate(as, token.access_token, pair);
   const before = await introspect(as, proof, token.access_token);
   await oauth.processRevocationResponse(await oauth.revocationRequest(as, client, proof, token.access_token));
@@ -60,6 +64,20 @@ async function run() {
     active: [before.active, after.active],
     late,
   };
+}
+
+/** Exchanges a token of the workload's own issuer. Nobody authenticates but by that token (RFC 7523 §2.1). */
+async function byWorkloadToken(as, DPoP) {
+  const { issuer, audience, subject, kid } = asked.workload;
+  const { SignJWT, importPKCS8 } = await import(asked.workload.jose);
+  const claims = new SignJWT({ run: "42" }).setProtectedHeader({ alg: "ES256", kid, typ: "JWT" });
+  claims.setIssuer(issuer).setSubject(subject).setAudience(audience).setIssuedAt().setExpirationTime("5m");
+  const assertion = await claims.sign(await importPKCS8(asked.pem, "ES256"));
+  const grant = "urn:ietf:params:oauth:grant-type:jwt-bearer";
+  const parameters = new URLSearchParams({ assertion, resource: asked.resource });
+  const unnamed = () => {};
+  const response = await oauth.genericTokenEndpointRequest(as, client, unnamed, grant, parameters, { DPoP });
+  return oauth.processGenericTokenEndpointResponse(as, client, response);
 }
 
 /** Calls the tool as an MCP client of 2025-11-25 does. */

@@ -44,11 +44,11 @@ pub(super) async fn x509_svids(
     let mut keys = doors.control().keys.subscribe();
     keys.borrow_and_update();
     let (bound, held) = instance(&doors, &peer).await?;
-    let (control, task) = (doors.control().clone(), bound.task.id);
+    let (handle, task) = (doors.control().handle.clone(), bound.task.id);
     let state = Svids {
         next: Next::Say(svids(&doors, &bound, &held)),
         renew_in: renew_in(&doors, &held),
-        ended: Box::pin(async move { control.handle.task_ended(task).await }),
+        ended: Box::pin(async move { handle.task_ended(task).await }),
         keys,
         doors,
         peer,
@@ -76,8 +76,9 @@ impl Svids {
             }
             () = tokio::time::sleep(self.renew_in) => (),
         }
-        // Looked at anew: what the estate no longer registers is not renewed.
-        match instance(&self.doors, &self.peer).await {
+        // Looked at anew: what the estate no longer registers is not renewed. Boxed, so that a stream that waits for hours
+        // holds no room for it.
+        match Box::pin(instance(&self.doors, &self.peer)).await {
             Ok((bound, held)) => {
                 self.renew_in = renew_in(&self.doors, &held);
                 Some((Ok(svids(&self.doors, &bound, &held)), self))

@@ -34,10 +34,20 @@ impl Desk {
         let people = world.path("estate/estate.toml");
         let text = fs::read_to_string(&people).unwrap();
         fs::write(people, format!("{estate}{text}")).unwrap();
+        let agent = world.path(&format!("estate/agents/{JUDGE}.toml"));
+        let text = fs::read_to_string(&agent).unwrap();
+        let token =
+            "[[token]]\nissuer = \"builds\"\nclaims = { sub = \"repo:example/notes:ref:*\" }\n";
+        fs::write(agent, format!("{text}\n{token}")).unwrap();
+        let issuer = format!(
+            "issuer = \"{BUILDS}\"\naudience = \"{AUDIENCE}\"\njwks = '{}'\n",
+            keys().to_canonical()
+        );
+        fs::create_dir_all(world.path("estate/issuers")).unwrap();
+        fs::write(world.path("estate/issuers/builds.toml"), issuer).unwrap();
         let client = format!(
             "title = \"A judge\"\nowner = \"ada\"\nagents = [\"{JUDGE}\"]\nruns = \"{JUDGE}\"\njwks = '{}'\n",
-            Value::object([("keys", [key().public().to_value()].into_iter().collect())])
-                .to_canonical()
+            keys().to_canonical()
         );
         fs::create_dir_all(world.path("estate/clients")).unwrap();
         fs::write(world.path("estate/clients/desk.toml"), client).unwrap();
@@ -58,7 +68,11 @@ impl Desk {
     }
 
     /// Starts a task for which the client may come, and runs `program` with what it must know.
-    fn run(&self, mut program: Command, library: &str) -> Value {
+    fn run(&self, program: Command, library: &str) -> Value {
+        self.run_with(program, library, None)
+    }
+
+    fn run_with(&self, mut program: Command, library: &str, workload: Option<Value>) -> Value {
         self.world
             .done(&["task", "start", JUDGE, "--for", JUDGE, "--attested"]);
         let asked = Value::object([
@@ -70,6 +84,7 @@ impl Desk {
             ("arguments", Value::object([("message", "hello".into())])),
             ("ca", self.ca.to_str().unwrap().into()),
             ("library", library.into()),
+            ("workload", workload.unwrap_or(Value::Null)),
         ]);
         let path = self.world.path("asked.json");
         fs::write(&path, asked.to_canonical()).unwrap();
@@ -87,6 +102,10 @@ fn pkcs8() -> SvidKey {
 
 fn key() -> SigningKey {
     SigningKey::from_svid_key(&pkcs8(), KeyUse::Signature).unwrap()
+}
+
+fn keys() -> Value {
+    Value::object([("keys", [key().public().to_value()].into_iter().collect())])
 }
 
 fn check(told: &Value) {
@@ -107,6 +126,28 @@ fn oauth4webapi_gets_uses_and_gives_up_a_token() {
     check(&told);
     let late = told.get("late").unwrap().to_canonical();
     assert_eq!(late, r#"{"refused":"invalid_token"}"#);
+}
+
+/// The workload identity federation of MCP (SEP-1933), seen from the server: `jose` signs the token of another issuer.
+#[test]
+fn oauth4webapi_gets_a_token_for_one_of_its_own_issuer() {
+    let desk = Desk::open();
+    let modules = tools().join("npm/node_modules");
+    let library = modules.join("oauth4webapi/build/index.js");
+    let jose = modules.join("jose/dist/webapi/index.js");
+    let workload = Value::object([
+        ("issuer", BUILDS.into()),
+        ("audience", AUDIENCE.into()),
+        ("subject", "repo:example/notes:ref:main".into()),
+        ("kid", key().public().key_id().unwrap().into()),
+        ("jose", jose.to_str().unwrap().into()),
+    ]);
+    let mut node = Command::new(tool("node"));
+    node.arg(judge("oauth/client.mjs"));
+    let told = desk.run_with(node, library.to_str().unwrap(), Some(workload));
+    let text = |name| told.get(name).and_then(Value::as_str).unwrap();
+    assert_eq!(text("token_type").to_lowercase(), "dpop", "{told:?}");
+    assert!(text("called").contains("Echo: hello"), "{told:?}");
 }
 
 #[test]
@@ -178,6 +219,9 @@ fn the_reference_lists_the_suite_s_scenarios_of_authorization() {
     assert_eq!(listed, known, "left: the reference, right: the suite");
 }
 
+/// An issuer of workload tokens, and for whom it makes them.
+const BUILDS: &str = "https://token.builds.example";
+const AUDIENCE: &str = "https://ambit.judges.example";
 /// A provider that nobody asks.
 const SIGN_IN: &str =
     "\n[sign_in]\nissuer = \"https://id.judges.example\"\nclient_id = \"ambit\"\n";
