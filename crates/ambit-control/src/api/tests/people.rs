@@ -141,10 +141,9 @@ pub(super) struct Page {
 impl Page {
     /// Returns where the browser goes on its own: by a redirect, or as the page says.
     pub(super) fn location(&self) -> &str {
-        match self.headers.get(header::REFRESH) {
-            Some(refresh) => refresh.to_str().unwrap().strip_prefix("0;url=").unwrap(),
-            None => self.headers[header::LOCATION].to_str().unwrap(),
-        }
+        let place = self.headers.get(header::REFRESH);
+        let place = place.unwrap_or_else(|| &self.headers[header::LOCATION]);
+        place.to_str().unwrap().trim_start_matches("0;url=")
     }
 
     /// Returns `name=value` of the cookie whose name ends so.
@@ -230,7 +229,6 @@ impl SignInDesk {
     /// Puts an estate in force, as ana.
     pub(super) async fn apply(&self, mut estate: Estate) {
         let world = &self.office.world;
-        // Another estate has another digest, and the same one is not applied twice.
         estate.digest = Digest::of(format!("{:?}", estate.people).as_bytes());
         let book = Arc::new(PolicyBook::compile(Arc::new(estate)).unwrap());
         let (ana, moment) = (world.person("ana"), world.clock.moment());
