@@ -167,6 +167,17 @@ pub(super) fn nothing_came(
     assert_eq!(desk.office.world.records().len(), records, "{}", wanted.1);
 }
 
+impl Page {
+    /// Returns where the browser goes on its own: by a redirect, or as the page says.
+    pub(in crate::api::tests) fn location(&self) -> &str {
+        let place = match self.headers.get(header::REFRESH) {
+            Some(refresh) => refresh,
+            None => &self.headers[header::LOCATION],
+        };
+        place.to_str().unwrap().trim_start_matches("0;url=")
+    }
+}
+
 #[tokio::test]
 async fn a_person_registers_a_passkey_and_signs_in_with_it() {
     let desk = open();

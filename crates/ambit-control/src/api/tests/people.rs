@@ -139,19 +139,6 @@ pub(super) struct Page {
 }
 
 impl Page {
-    /// Returns where the browser goes on its own: by a redirect, or as the page says.
-    pub(super) fn location(&self) -> &str {
-        let place = self
-            .headers
-            .get(header::REFRESH)
-            .or(self.headers.get(header::LOCATION));
-        place
-            .unwrap()
-            .to_str()
-            .unwrap()
-            .trim_start_matches("0;url=")
-    }
-
     /// Returns `name=value` of the cookie whose name ends so.
     pub(super) fn cookie(&self, name: &str) -> String {
         let all = self.headers.get_all(header::SET_COOKIE).into_iter();
