@@ -1,4 +1,4 @@
-//! `cargo xtask bench`: builds the measurements with optimisation and runs them.
+//! `cargo xtask bench`: builds the measurements as for service and runs them.
 
 use std::path::Path;
 use std::process::Command;
@@ -22,7 +22,8 @@ pub(crate) fn run(options: &[String]) -> Result<(), Failure> {
     let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned());
     let scope = [
         "build",
-        "--release",
+        "--profile",
+        "dist",
         "--package",
         "ambit",
         "--example",
@@ -41,7 +42,7 @@ pub(crate) fn run(options: &[String]) -> Result<(), Failure> {
 fn program(root: &Path) -> std::path::PathBuf {
     let target = std::env::var_os("CARGO_TARGET_DIR");
     let target = target.map_or_else(|| root.join("target"), std::path::PathBuf::from);
-    root.join(target).join("release/examples/bench")
+    root.join(target).join("dist/examples/bench")
 }
 
 const USAGE: &str = "\

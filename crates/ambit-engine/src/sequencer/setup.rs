@@ -320,25 +320,19 @@ fn carry(desk: &mut Desk<'_>, ban: Ban) -> Result<(), EngineError> {
 
 /// Returns the record of an act whose end nobody knows.
 pub(crate) fn unknown(act: &crate::OpenAct) -> Performed {
-    Performed {
-        decision: act.decision,
-        task: act.task,
-        status: Status::Unknown,
-        took: Millis::new(0),
-        sent_bytes: 0,
-        received_bytes: 0,
-        labels: Labels::none(),
-        result: None,
-        failure: None,
-    }
+    without_answer(act.decision, act.task, Status::Unknown)
 }
 
 /// Returns the record of a permit that never passed its door.
 pub(crate) fn not_sent(decision: DecisionId, task: TaskId) -> Performed {
+    without_answer(decision, task, Status::NotSent)
+}
+
+fn without_answer(decision: DecisionId, task: TaskId, status: Status) -> Performed {
     Performed {
         decision,
         task,
-        status: Status::NotSent,
+        status,
         took: Millis::new(0),
         sent_bytes: 0,
         received_bytes: 0,

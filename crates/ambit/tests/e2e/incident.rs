@@ -2,7 +2,7 @@
 
 use std::{fs, sync::atomic::Ordering};
 
-use crate::world::World;
+use crate::{life::check, world::World};
 
 /// Calls the one tool from inside a task and returns what came back, and the decision in the newest record of one.
 fn call(world: &World) -> (String, String) {
@@ -22,17 +22,6 @@ fn call(world: &World) -> (String, String) {
     );
     let (_, rest) = log.rsplit_once("allowed notes.note (").unwrap();
     (text, rest.split(')').next().unwrap().to_owned())
-}
-
-/// Runs `ambit ARGUMENTS`, which must end with `code` and print all of `parts`; returns what it printed.
-fn check(world: &World, arguments: &[&str], code: i32, parts: &[&str]) -> String {
-    let output = world.ambit(arguments);
-    let text = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
-    assert_eq!(output.status.code(), Some(code), "{arguments:?}: {text}");
-    for part in parts {
-        assert!(text.contains(part), "{arguments:?}: no `{part}` in: {text}");
-    }
-    text
 }
 
 #[test]

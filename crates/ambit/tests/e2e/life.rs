@@ -12,7 +12,7 @@ use ambit_core::json::{self, Value};
 use crate::world::World;
 
 /// Runs `ambit ARGUMENTS`, which must end with `code` and print all of `parts`; returns what it printed.
-fn check(world: &World, arguments: &[&str], code: i32, parts: &[&str]) -> String {
+pub(crate) fn check(world: &World, arguments: &[&str], code: i32, parts: &[&str]) -> String {
     let output = world.ambit(arguments);
     let text = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
     assert_eq!(output.status.code(), Some(code), "{arguments:?}: {text}");
