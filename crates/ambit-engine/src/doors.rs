@@ -3,7 +3,10 @@
 use std::{
     collections::HashMap,
     fmt,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use crate::live::TaskRuntime;
@@ -83,6 +86,8 @@ impl Passage {
 /// All acts under way.
 pub(crate) struct Flights {
     listed: Mutex<HashMap<DecisionId, Flight>>,
+    /// No further act departs.
+    closed: AtomicBool,
     landed: Notify,
 }
 
@@ -111,7 +116,7 @@ pub(crate) enum Door<'a> {
     Endpoint(&'a Endpoint),
 }
 
-/// A task has as many acts under way as it may have.
+/// A task has as many acts under way as it may have, or none is to depart any more.
 #[derive(Debug)]
 pub(crate) struct Crowded;
 
@@ -127,11 +132,17 @@ impl Flights {
     pub(crate) fn new() -> Self {
         Self {
             listed: Mutex::new(HashMap::new()),
+            closed: AtomicBool::new(false),
             landed: Notify::new(),
         }
     }
 
-    /// Lists an act as under way, or refuses when the task has too many under way already.
+    /// Lets no further act depart.
+    pub(crate) fn close(&self) {
+        self.closed.store(true, Ordering::Relaxed);
+    }
+
+    /// Lists an act as under way, or refuses when the task has too many under way already, or none is to depart.
     pub(crate) fn depart(
         self: &Arc<Self>,
         decision: DecisionId,
@@ -169,6 +180,10 @@ impl Flights {
             cut_at: None,
         };
         let mut listed = self.lock();
+        // Read under the lock: whoever closes waits for what is listed by then.
+        if self.closed.load(Ordering::Relaxed) {
+            return Err(Crowded);
+        }
         let crowded = |id: TaskId| {
             let under = listed.values().filter(|it| it.is_under(id)).count();
             under >= ACTS_IN_FLIGHT_PER_TASK_MAX

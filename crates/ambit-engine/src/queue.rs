@@ -61,11 +61,18 @@ pub(crate) enum Next {
 
 #[derive(Default)]
 struct Aside {
-    turns: Mutex<Vec<Turn>>,
+    turns: Mutex<Waiters>,
     /// The thread that waits, when there is one.
     sequencer: OnceLock<Thread>,
     /// Whether it sleeps, or is about to: waking one that works would only keep it from its next sleep.
     sleeps: AtomicBool,
+}
+
+#[derive(Default)]
+struct Waiters {
+    turns: Vec<Turn>,
+    /// Nobody takes any more.
+    over: bool,
 }
 
 #[derive(Clone)]
@@ -96,16 +103,13 @@ impl Turns {
     }
 
     fn aside(&self, turn: Turn) -> Result<(), Turn> {
-        if self.sender.is_closed() {
+        let mut aside = self.wake.0.lock();
+        if aside.over || aside.turns.len() >= RECORDS_ASIDE_MAX {
             return Err(turn);
         }
-        let mut turns = self.wake.0.turns();
-        if turns.len() >= RECORDS_ASIDE_MAX {
-            return Err(turn);
-        }
-        turns.push(turn);
-        let is_first = turns.len() == 1;
-        drop(turns);
+        aside.turns.push(turn);
+        let is_first = aside.turns.len() == 1;
+        drop(aside);
         if is_first {
             self.wake.0.wake();
         }
@@ -152,9 +156,19 @@ impl Queue {
     pub(crate) fn next(&mut self) -> Next {
         match self.receiver.try_recv() {
             Ok(turn) => Next::Awaited(turn),
-            Err(_) if !self.aside.turns().is_empty() => Next::Aside,
-            Err(mpsc::error::TryRecvError::Empty) => Next::Idle,
-            Err(mpsc::error::TryRecvError::Disconnected) => Next::Over,
+            Err(error) => {
+                let mut aside = self.aside.lock();
+                if !aside.turns.is_empty() {
+                    return Next::Aside;
+                }
+                match error {
+                    mpsc::error::TryRecvError::Empty => Next::Idle,
+                    mpsc::error::TryRecvError::Disconnected => {
+                        aside.over = true;
+                        Next::Over
+                    }
+                }
+            }
         }
     }
 
@@ -170,12 +184,12 @@ impl Queue {
 
     /// Takes the turns that nobody waits for: at most [`RECORDS_ASIDE_MAX`], in their order.
     pub(crate) fn take_aside(&self) -> Vec<Turn> {
-        std::mem::take(&mut *self.aside.turns())
+        std::mem::take(&mut self.aside.lock().turns)
     }
 }
 
 impl Aside {
-    fn turns(&self) -> MutexGuard<'_, Vec<Turn>> {
+    fn lock(&self) -> MutexGuard<'_, Waiters> {
         self.turns.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

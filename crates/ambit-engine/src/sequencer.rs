@@ -92,9 +92,9 @@ impl<D: Durable> Sequencer<D> {
             match self.queue.wait() {
                 Next::Awaited(first) => self.batch(Some(first), BATCH_RECORDS_MAX),
                 Next::Aside => self.batch(None, BATCH_RECORDS_MAX),
-                Next::Idle => {}
+                Next::Idle => Step::Idle,
                 Next::Over => return,
-            }
+            };
         }
     }
 
@@ -112,13 +112,12 @@ impl<D: Durable> Sequencer<D> {
             Next::Idle => return Step::Idle,
             Next::Over => return Step::Over,
         };
-        self.batch(first, turns.min(BATCH_RECORDS_MAX));
-        Step::Taken
+        self.batch(first, turns.min(BATCH_RECORDS_MAX))
     }
 
     /// Takes `first` and what waits behind it, at most `turns_max` in all, with what nobody waits for, makes it durable,
     /// and tells everybody.
-    fn batch(&mut self, first: Option<Turn>, turns_max: usize) {
+    fn batch(&mut self, first: Option<Turn>, turns_max: usize) -> Step {
         let mut settles = Vec::new();
         let result = match self.begin() {
             Ok(batch) => {
@@ -128,11 +127,18 @@ impl<D: Durable> Sequencer<D> {
             Err(error) => {
                 // Whoever waits for the turn hears that its reply is gone, and finds the trouble.
                 self.shared.set_trouble(Some(error));
-                if self.shared.running().is_err() {
+                let finishing = self.shared.finishing.load(Ordering::Acquire);
+                if finishing || self.shared.running().is_err() {
+                    // The next start writes down that nobody knows.
                     drop(self.queue.take_aside());
                 }
-                drop(first);
-                return self.close_if_finishing();
+                // What nobody waits for stays aside until the trouble is over.
+                let step = match first {
+                    Some(_) => Step::Taken,
+                    None => Step::Idle,
+                };
+                self.close_if_finishing();
+                return step;
             }
         };
         let outcome = result.as_ref().map(Option::as_ref).map_err(Clone::clone);
@@ -140,6 +146,7 @@ impl<D: Durable> Sequencer<D> {
             settle(outcome.clone());
         }
         self.close_if_finishing();
+        Step::Taken
     }
 
     /// What waits is taken still; nothing more comes.

@@ -185,7 +185,8 @@ fn uses_whole(json: &Value) -> bool {
     match json {
         Value::Array(items) => items.iter().any(uses_whole),
         Value::Object(members) => members.iter().any(|(operator, operand)| {
-            if operator == "Var" {
+            // A record may have a member of that name, whose value is an expression.
+            if operator == "Var" && operand.is_string() {
                 return operand == "context";
             }
             let left = operand.get("left").and_then(|it| it.get("Var"));
@@ -260,5 +261,6 @@ mod tests {
         check(&["context == {calls_left: 3}"], all);
         check(&["[context].contains({task: \"active\"})"], all);
         check(&["{a: context} has a"], all);
+        check(&["{Var: context} has Var"], all);
     }
 }

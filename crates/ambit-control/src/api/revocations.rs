@@ -47,10 +47,18 @@ pub(super) async fn revoke(
     let control = &shared.control;
     check_reason(&asked.reason)?;
     let target = target(control, &caller, &asked.target).await?;
+    let banned = match target {
+        Target::Person(person) => alias(control, &caller, person).await?,
+        Target::Task(_) | Target::Instance(_) | Target::Agent(_) | Target::Server(_) => None,
+    };
     let report = control
         .handle
         .revoke(&caller, target, asked.reason, (control.clock)())
         .await?;
+    if let Some(person) = banned {
+        // A ban that is lifted gives no session back.
+        shared.sessions.close_all_of(&person);
+    }
     let texts = |it: &mut dyn Iterator<Item = String>| it.map(Value::from).collect::<Vec<_>>();
     Ok(Answer(Value::object([
         ("revocation", report.revocation.to_string().into()),
@@ -106,6 +114,17 @@ async fn target(
         TargetWord::Server => Target::Server(parsed(&asked.id)?),
         TargetWord::Person => Target::Person(person(control, caller, &asked.id).await?),
     })
+}
+
+/// Returns who a pseudonym is.
+async fn alias(
+    control: &Control,
+    caller: &PersonCaller,
+    person: PersonId,
+) -> Result<Option<String>, Problem> {
+    let moment = (control.clock)();
+    let inspection = control.handle.may_inspect(caller, moment).await?;
+    Ok(control.handle.person_alias(&inspection, person)?)
 }
 
 /// Reads a pseudonym, or the alias that the estate uses.

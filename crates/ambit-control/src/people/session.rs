@@ -89,6 +89,14 @@ impl Sessions {
     }
 }
 
+impl Sessions {
+    /// Ends every session of `person`, by alias.
+    pub fn close_all_of(&self, person: &str) {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        all.retain(|_, it| it.person != person);
+    }
+}
+
 impl Session {
     /// Returns how somebody signed in.
     pub const fn sign_in(&self) -> &SignedIn {

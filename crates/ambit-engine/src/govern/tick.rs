@@ -29,8 +29,10 @@ impl Handle {
             // They stay counted: the reserve is for what takes authority away.
             Space::Reserve => 0,
         };
-        let counted = self.shared.quotas().take(now, counts_max);
+        let shared = self.shared.clone();
         let ended = self.turn(move |desk| {
+            // Taken in the turn: a turn that is never taken loses no count.
+            let counted = shared.quotas().take(now, counts_max.min(desk.room() / 4));
             let ended = sweep(desk, now, |decision| flights.is_listed(decision), counted);
             Box::new(move |committed| committed.and(ended))
         });

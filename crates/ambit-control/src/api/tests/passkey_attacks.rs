@@ -12,6 +12,7 @@ use axum::{
 };
 
 use super::{
+    doors::ANA,
     passkeys::{
         SAME, answer, ask, device_of, enrol, link, nothing_came, open, register, register_in,
         sets_a_session, sign_in,
@@ -370,6 +371,26 @@ async fn asi03_who_is_banned_or_gone_signs_in_with_nothing() {
     let asked = ask(&desk, "/sign-in", "").await;
     let page = answer(&desk, (&asked.cookie, SAME), &device.get(&asked.challenge)).await;
     nothing_came(&desk, &page, before, (StatusCode::FORBIDDEN, "banned"));
+}
+
+/// ASI03: a ban ends the sessions of who is banned, and lifting it gives none of them back.
+#[tokio::test]
+async fn asi03_a_lifted_ban_gives_no_session_back() {
+    let mut desk = open();
+    desk.office.doors = desk.doors.clone();
+    let mut device = device_of(&desk, "ben", 7).await;
+    let session = sign_in(&desk, &mut device).await.cookie("session");
+    let signed_in = desk.get("/account", &session).await.body;
+    let nobody = desk.get("/account", "").await.body;
+    assert_ne!(signed_in, nobody);
+    let ben = r#"{"target":{"kind":"person","id":"ben"},"reason":"stolen"}"#;
+    for path in ["/v1/revocations", "/v1/reinstatements"] {
+        let (status, told) = desk.office.ask(ANA, "POST", path, ben).await;
+        assert_eq!(status, StatusCode::OK, "{path}: {told:?}");
+        let page = desk.get("/account", &session).await;
+        assert_eq!(page.body, nobody, "{path}");
+    }
+    assert_eq!(sign_in(&desk, &mut device).await.status, StatusCode::OK);
 }
 
 /// ASI09, NHI04: a page of somebody else has a browser answer, and forms that no page of ours has.
