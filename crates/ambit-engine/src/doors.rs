@@ -142,6 +142,11 @@ impl Flights {
         self.closed.store(true, Ordering::Relaxed);
     }
 
+    /// Says whether no further act departs.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::Relaxed)
+    }
+
     /// Lists an act as under way, or refuses when the task has too many under way already, or none is to depart.
     pub(crate) fn depart(
         self: &Arc<Self>,
@@ -181,7 +186,7 @@ impl Flights {
         };
         let mut listed = self.lock();
         // Read under the lock: whoever closes waits for what is listed by then.
-        if self.closed.load(Ordering::Relaxed) {
+        if self.is_closed() {
             return Err(Crowded);
         }
         let crowded = |id: TaskId| {

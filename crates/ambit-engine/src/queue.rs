@@ -239,6 +239,19 @@ mod tests {
     }
 
     #[test]
+    fn nothing_is_put_aside_for_a_sequencer_that_has_gone() {
+        let (turns, mut queue) = queue();
+        turns.try_later(turn());
+        queue.close();
+        assert!(matches!(queue.next(), Next::Aside));
+        assert_eq!(queue.take_aside().len(), 1);
+        assert!(matches!(queue.next(), Next::Over));
+        turns.try_later(turn());
+        assert!(turns.try_send(turn()).is_err());
+        assert!(queue.take_aside().is_empty());
+    }
+
+    #[test]
     fn what_nobody_waits_for_comes_alone_after_a_while() {
         let (turns, mut queue) = queue();
         turns.try_later(turn());

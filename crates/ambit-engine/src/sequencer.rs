@@ -48,8 +48,6 @@ pub struct Sequencer<D> {
 pub(crate) struct Shared {
     live: RwLock<Live>,
     stopped: OnceLock<Arc<str>>,
-    /// No further act begins.
-    closing: AtomicBool,
     /// The sequencer ends when nothing waits.
     finishing: AtomicBool,
     /// Why the newest turns could not be taken; gone with the next batch.
@@ -274,16 +272,11 @@ impl Shared {
 
     /// Refuses when the log has stopped, or no further act is to begin.
     pub(crate) fn open(&self) -> Result<(), EngineError> {
-        if self.closing.load(Ordering::Relaxed) {
+        if self.flights.is_closed() {
             let why = "ambit is being stopped; try again when it runs again";
             return Err(EngineError::Stopped(why.into()));
         }
         self.running()
-    }
-
-    /// Lets no further act begin.
-    pub(crate) fn close(&self) {
-        self.closing.store(true, Ordering::Relaxed);
     }
 
     /// Has the sequencer end after what waits now.

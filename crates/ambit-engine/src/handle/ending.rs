@@ -5,7 +5,6 @@ use super::{Handle, Turn};
 impl Handle {
     /// Lets no further act begin, cuts tunnels, and resolves when no act is under way. How they ended waits to be written.
     pub async fn land(&self) {
-        self.shared.close();
         self.shared.flights.close();
         let now = (self.shared.clock)().now;
         self.shared.flights.cut_tunnels(now);

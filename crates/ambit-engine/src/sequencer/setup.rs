@@ -132,7 +132,6 @@ impl<D: Durable> Setup<D> {
             metrics: live.metrics.clone(),
             live: RwLock::new(live),
             stopped: OnceLock::new(),
-            closing: AtomicBool::new(false),
             finishing: AtomicBool::new(false),
             trouble: Mutex::new(None),
             quotas: Mutex::new(Quotas::new()),
