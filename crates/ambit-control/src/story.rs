@@ -90,7 +90,7 @@ impl Names {
 }
 
 /// Finds the records that [`trace`] of one task needs, in the order of the log. The ends of the tasks above it are
-/// among them: with them it ended.
+/// among them, for with them it ended, and those of its own parts.
 #[derive(Clone, Debug)]
 pub struct Concerns {
     task: TaskId,
@@ -126,7 +126,9 @@ impl Concerns {
             }
             Body::DelegationMade { delegation, .. } => self.line.contains(&delegation.parent),
             Body::DelegationWithdrawn { parent, .. } => self.line.contains(parent),
-            Body::TaskEnded { task, .. } => self.line.contains(task),
+            Body::TaskEnded { task, .. } => {
+                self.line.contains(task) || self.parents.get(task) == Some(&self.task)
+            }
             Body::LogOpened { .. }
             | Body::PersonKnown { .. }
             | Body::EstateApplied { .. }
