@@ -146,7 +146,7 @@ pub enum SignInError {
     NoPasskeys,
     /// The link is for another person than the one who is signed in.
     #[error(
-        "{here} is signed in here, and the link is for {wanted}; sign out first, or open the link in {wanted}'s own browser"
+        "somebody else is signed in here, {here}, and the link is for {wanted}; sign out first, or open the link in {wanted}'s own browser"
     )]
     SomebodyElse {
         /// Who is signed in.

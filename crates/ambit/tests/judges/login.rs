@@ -200,7 +200,7 @@ const GRANTS: &str = "[tools.everything.echo]\n";
 /// What a person reads who has a passkey, and what tries with it go wrong.
 const BY_PASSKEY: [(&str, &str); 6] = [
     ("enrolled", "is registered, and the link is spent"),
-    ("spent", "the link is over or was used"),
+    ("spent", "The link is over or was used"),
     ("account", "your passkey pk_"),
     ("unverified", "The browser gave no passkey"),
     ("without", "The browser gave no passkey"),
@@ -315,5 +315,5 @@ fn a_person_alone_approves_with_a_passkey() {
     assert!(done.contains("The sum of 1 and 2 is 3"), "{done}");
     assert!(agent.wait().unwrap().success());
     let story = world.done(&["log", "trace", &task]);
-    assert!(story.contains("passkey pk_"), "{story}");
+    assert!(story.contains("ada approved apr_"), "{story}");
 }

@@ -368,7 +368,11 @@ fn spawn(root: &Path) -> (Child, String) {
         .spawn()
         .unwrap();
     // The server prints where it serves once all of its doors are open, the public one last.
-    let door = if is_configured { "  anybody" } else { "  browser" };
+    let door = if is_configured {
+        "  anybody"
+    } else {
+        "  browser"
+    };
     let mut told = String::new();
     let mut output = BufReader::new(server.stdout.as_mut().unwrap());
     while !told.contains(door) && output.read_line(&mut told).unwrap() > 0 {}
