@@ -257,7 +257,8 @@ pub(super) fn check_site(headers: &HeaderMap) -> Result<(), SignInError> {
 
 fn provider(shared: &Shared) -> Result<&Provider, SignInError> {
     match &shared.control.sign_ins {
-        SignIns::Nowhere | SignIns::WithPasskeys(_) => Err(SignInError::Nowhere),
+        SignIns::Nowhere => Err(SignInError::Nowhere),
+        SignIns::WithPasskeys(_) => Err(SignInError::NoProvider),
         SignIns::At(provider) => Ok(provider),
     }
 }
@@ -413,7 +414,9 @@ pub(crate) fn refused(error: &SignInError) -> Response {
 /// Says under `title` what was not done, why not, and what to do.
 pub(super) fn not_done(title: &'static str, error: &SignInError) -> Response {
     let status = match error {
-        SignInError::Nowhere | SignInError::NoPasskeys => StatusCode::NOT_FOUND,
+        SignInError::Nowhere | SignInError::NoPasskeys | SignInError::NoProvider => {
+            StatusCode::NOT_FOUND
+        }
         SignInError::Request(_) | SignInError::Flow(_) => StatusCode::BAD_REQUEST,
         SignInError::Session(_) => StatusCode::UNAUTHORIZED,
         SignInError::Identity(_)

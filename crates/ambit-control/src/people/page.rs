@@ -84,7 +84,17 @@ impl Html {
 
 /// Returns a page that nobody but its reader may keep, and whose forms go to this server alone.
 pub(crate) fn page(status: StatusCode, title: &'static str, body: &Html) -> Response {
-    page_with_forms(status, title, body, "'self'")
+    page_with(status, title, body, ("'self'", "no-store"))
+}
+
+/// Returns a page without forms that anybody may keep for a while.
+pub(crate) fn page_for_anybody(title: &'static str, body: &Html) -> Response {
+    page_with(
+        StatusCode::OK,
+        title,
+        body,
+        ("'none'", "public, max-age=300"),
+    )
 }
 
 /// Returns a page as [`page`] does, whose forms go to this server, which may send the browser on to `origin`.
@@ -94,10 +104,16 @@ pub(crate) fn page_leading_to(
     body: &Html,
     origin: &str,
 ) -> Response {
-    page_with_forms(status, title, body, &format!("'self' {origin}"))
+    let forms = format!("'self' {origin}");
+    page_with(status, title, body, (&forms, "no-store"))
 }
 
-fn page_with_forms(status: StatusCode, title: &'static str, body: &Html, forms: &str) -> Response {
+fn page_with(
+    status: StatusCode,
+    title: &'static str,
+    body: &Html,
+    (forms, keep): (&str, &'static str),
+) -> Response {
     let html = Html::ours(
         "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
          <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n<title>",
@@ -114,7 +130,7 @@ fn page_with_forms(status: StatusCode, title: &'static str, body: &Html, forms: 
     let headers = response.headers_mut();
     let kind = HeaderValue::from_static("text/html; charset=utf-8");
     headers.insert(header::CONTENT_TYPE, kind);
-    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static(keep));
     headers.insert(header::X_FRAME_OPTIONS, HeaderValue::from_static("DENY"));
     match HeaderValue::from_str(&policy(forms)) {
         Ok(policy) => {
@@ -142,6 +158,7 @@ body{margin:0;background:var(--paper);color:var(--ink);font:1rem/1.55 system-ui,
 main{max-width:42rem;margin:0 auto;padding:2.5rem 1.25rem}
 h1{font-size:1.6rem;line-height:1.2;margin:0 0 1.25rem}
 h2{font-size:1rem;margin:1.5rem 0 .5rem}
+section>h2{margin-top:0;line-height:1.35}
 p,ul,dl{margin:0 0 1rem}
 code{font:.9rem/1.5 ui-monospace,monospace;overflow-wrap:anywhere}
 dt{color:var(--soft);font-size:.875rem}
@@ -158,6 +175,8 @@ button.no{background:transparent;color:var(--act)}
 .bad{color:var(--bad);font-weight:600;margin:-.5rem 0 1rem}
 #passkey{margin:0 0 1rem}
 #passkey+.bad{margin-top:0}
+label+.bad{margin-top:0;margin-bottom:.5rem}
+pre{margin:.75rem 0 0;padding:.6rem .75rem;border-radius:.35rem;background:var(--paper);border:1px solid var(--line);white-space:pre-wrap}
 .warn{border-left:.3rem solid var(--bad);padding:.1rem 0 .1rem .75rem}
 .hint{color:var(--soft);font-size:.875rem;margin:0 0 .35rem}
 .unseen{position:absolute;width:1px;height:1px;overflow:hidden;clip-path:inset(50%);white-space:nowrap}
