@@ -149,20 +149,21 @@ impl<'a> Context<'a> {
             .values()
             .filter(|it| self.is_below(it, self.task.id));
         let below = below.filter(is_live);
-        let ended: Vec<&'a Task> = match body {
-            Body::Revoked { target, .. } => below
+        let ended: Vec<&'a Task> = if let Body::Revoked { target, .. } = body {
+            below
                 .filter(|it| self.is_hit_below(target, it))
                 .copied()
-                .collect(),
-            Body::TaskEnded { task, .. } => below
-                .filter(|it| it.id == *task || self.is_below(it, *task))
-                .copied()
-                .collect(),
-            Body::DelegationWithdrawn { delegation, .. } => below
+                .collect()
+        } else if let Body::TaskEnded { task, .. } = body {
+            let own = |it: &&&Task| it.id == *task || self.is_below(it, *task);
+            below.filter(own).copied().collect()
+        } else if let Body::DelegationWithdrawn { delegation, .. } = body {
+            below
                 .filter(|it| self.came_by(it, *delegation))
                 .copied()
-                .collect(),
-            _ => return,
+                .collect()
+        } else {
+            return;
         };
         self.over_below.extend(ended.iter().map(|it| it.id));
         if let Body::Revoked { revocation, .. } = body
@@ -288,23 +289,22 @@ impl<'a> Context<'a> {
     /// Adds to the words of an end which task it was of, where it was not this one.
     fn told(&self, body: &Body, text: String) -> String {
         let named = |it: &&Task| format!("{} of {}", it.id, it.agent);
-        match body {
-            Body::TaskEnded { task, .. } if self.is_above(*task) => {
-                format!("ended with {task}, which was {text}")
+        if let Body::TaskEnded { task, .. } = body
+            && *task != self.task.id
+        {
+            if self.is_above(*task) {
+                return format!("ended with {task}, which was {text}");
             }
-            Body::TaskEnded { task, .. } if *task != self.task.id => {
-                let part = self.tasks.get(task).map(|it| named(it));
-                format!("{}, a part of it: {text}", part.unwrap_or_default())
-            }
-            Body::Revoked { revocation, .. } => match self.cut.get(revocation) {
-                None => text,
-                Some(below) => {
-                    let below: Vec<String> = below.iter().map(named).collect();
-                    format!("{text}; with it ended {}", below.join(" and "))
-                }
-            },
-            _ => text,
+            let part = self.tasks.get(task).map(named).unwrap_or_default();
+            return format!("{part}, a part of it: {text}");
         }
+        if let Body::Revoked { revocation, .. } = body
+            && let Some(below) = self.cut.get(revocation)
+        {
+            let below: Vec<String> = below.iter().map(named).collect();
+            return format!("{text}; with it ended {}", below.join(" and "));
+        }
+        text
     }
 
     fn decided(&self, decided: &Decided, names: &Names) -> Option<(Mark, String)> {
@@ -387,10 +387,11 @@ impl<'a> Context<'a> {
 
 /// Returns the task that begins with a record.
 fn begun(entry: &Entry) -> Option<&Task> {
-    match &entry.record.body {
-        Body::TaskStarted { task, .. } | Body::DelegationSpent { task, .. } => Some(task),
-        _ => None,
+    if let Body::TaskStarted { task, .. } | Body::DelegationSpent { task, .. } = &entry.record.body
+    {
+        return Some(task);
     }
+    None
 }
 
 fn is_unknown(outcome: Option<&Performed>) -> bool {

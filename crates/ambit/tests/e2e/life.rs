@@ -317,7 +317,7 @@ fn a_task_waits_for_its_agent_unless_told_otherwise() {
         &world,
         &start,
         0,
-        &["for the next process that is registered"],
+        &["for whoever first proves to be a run of its agent"],
     );
 }
 
