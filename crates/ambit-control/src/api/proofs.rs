@@ -24,7 +24,7 @@ pub(super) async fn offer(
     // A link that nobody could follow would lie in the log.
     if !matches!(control.sign_ins, SignIns::WithPasskeys(_)) {
         return Err(Problem::invalid(
-            "nobody signs in with a passkey here: that wants `[public]` with a host's name, and no `[sign_in]`, in ambit.toml",
+            "nobody signs in with a passkey here: that wants `[public]` with https and a host's name, and no `[sign_in]`, in ambit.toml",
         ));
     }
     let moment = (control.clock)();

@@ -36,8 +36,8 @@ use super::{body::Ending, engine::Running, federate, fetch::Fetcher, keys, serve
 use crate::{
     clock::{Clock, chance, stopwatch},
     config::{
-        DoorsConfig, IdentityConfig, OutboundConfig, PublicConfig, PublicUrl, SignInConfig,
-        StateDirectory,
+        DoorsConfig, Guests, IdentityConfig, OutboundConfig, PublicConfig, PublicUrl, Scheme,
+        SignInConfig, StateDirectory,
     },
     run::find_bubblewrap,
 };
@@ -192,13 +192,11 @@ fn sign_ins(
     secrets: &Secrets,
     fetcher: &Fetcher,
 ) -> Result<SignIns, ServeError> {
-    let Some((url, _, config)) = public else {
+    let Some((url, port, config)) = public else {
         return Ok(SignIns::Nowhere);
     };
     let Some(config) = config else {
-        // Passkeys are bound to a host's name: where the port has none, people come by the local socket alone.
-        let party = RelyingParty::of(url.as_str());
-        return Ok(party.map_or(SignIns::Nowhere, SignIns::WithPasskeys));
+        return Ok(passkeys(url, port.guests));
     };
     Ok(SignIns::At(Arc::new(Provider::new(ProviderConfig {
         issuer: config.issuer.clone(),
@@ -207,6 +205,18 @@ fn sign_ins(
         key: config.read_key().map_err(ServeError::ClientKey)?,
         fetch: fetcher.provider(config, secrets),
     }))))
+}
+
+/// Passkeys are bound to a host's name: where the port has none, people come by the local socket alone. So they do where
+/// cookies reach other ports of the machine (RFC 6265 §8.5) and the port is not of one user.
+fn passkeys(url: &PublicUrl, guests: Guests) -> SignIns {
+    match (guests, url.scheme()) {
+        (Guests::Anybody, Scheme::Http) => SignIns::Nowhere,
+        (Guests::Anybody, Scheme::Https) | (Guests::ThisUser, _) => {
+            let party = RelyingParty::of(url.as_str());
+            party.map_or(SignIns::Nowhere, SignIns::WithPasskeys)
+        }
+    }
 }
 
 /// Returns what anybody may read of the log.

@@ -159,3 +159,30 @@ fn asi03_no_other_local_user_comes_to_a_server_of_one_user() {
         "{theirs:?}"
     );
 }
+
+/// NHI04: a session of `http://localhost` is worth something at a port for many, and browsers show its cookie to every other
+/// port of the machine. So nobody signs in there with a passkey.
+#[test]
+fn nhi04_nobody_signs_in_where_others_see_the_cookie() {
+    let public = "\n[public]\nlisten = \"127.0.0.1:0\"\nurl = ";
+    for (url, code, part) in [
+        (
+            "http://localhost:7422",
+            2,
+            "nobody signs in with a passkey here",
+        ),
+        (
+            "https://localhost:7422",
+            0,
+            "https://localhost:7422/enroll?code=",
+        ),
+    ] {
+        let more = format!("{public}\"{url}\"\n");
+        let world = World::start_configured("people.example", &more, |root| {
+            let uid = rustix::process::getuid().as_raw();
+            let people = format!("[people.ada]\nunix_uid = {uid}\nroles = [\"administrator\"]\n");
+            fs::write(root.join("estate/estate.toml"), people).unwrap();
+        });
+        check(world.ambit(&["people", "enroll", "ada"]), code, part);
+    }
+}
