@@ -90,12 +90,13 @@ impl Names {
 }
 
 /// Finds the records that [`trace`] of one task needs, in the order of the log. The ends of the tasks above it are
-/// among them: with them it ended.
+/// among them, because with them it ended, and the ends of the parts that it gave.
 #[derive(Clone, Debug)]
 pub struct Concerns {
     task: TaskId,
     parents: BTreeMap<TaskId, TaskId>,
     line: BTreeSet<TaskId>,
+    parts: BTreeSet<TaskId>,
 }
 
 impl Concerns {
@@ -105,6 +106,7 @@ impl Concerns {
             task,
             parents: BTreeMap::new(),
             line: BTreeSet::from([task]),
+            parts: BTreeSet::new(),
         }
     }
 
@@ -114,6 +116,9 @@ impl Concerns {
             Body::DelegationSpent { task, .. } => {
                 if let Some(parent) = task.lineage.parent() {
                     self.parents.insert(task.id, parent);
+                    if parent == self.task {
+                        self.parts.insert(task.id);
+                    }
                 }
                 if task.id == self.task {
                     let mut next = self.parents.get(&task.id);
@@ -124,9 +129,10 @@ impl Concerns {
                 // One short record for each child that ever was: the line above may be among them.
                 true
             }
-            Body::DelegationMade { delegation, .. } => self.line.contains(&delegation.parent),
+            // That the task came by it is known only when it is spent.
+            Body::DelegationMade { .. } => true,
             Body::DelegationWithdrawn { parent, .. } => self.line.contains(parent),
-            Body::TaskEnded { task, .. } => self.line.contains(task),
+            Body::TaskEnded { task, .. } => self.line.contains(task) || self.parts.contains(task),
             Body::LogOpened { .. }
             | Body::PersonKnown { .. }
             | Body::EstateApplied { .. }

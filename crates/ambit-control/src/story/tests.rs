@@ -9,6 +9,8 @@ use ambit_core::{
 
 use super::*;
 
+mod parts;
+
 const TASK: TaskId = TaskId::from_bits(1);
 const INSTANCE: InstanceId = InstanceId::from_bits(2);
 const ADA: PersonId = PersonId::from_bits(3);

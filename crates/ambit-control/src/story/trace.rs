@@ -6,11 +6,11 @@ use std::{
 };
 
 use ambit_core::{
-    DecisionId, DelegationId, RevocationId, ServerName, TaskId, Timestamp,
+    DecisionId, DelegationId, InstanceId, RevocationId, ServerName, TaskId, Timestamp,
     act::Target,
     delegation::Lineage,
     json::Value,
-    record::{Answer, Body, Decided, Performed, Settlement, Status, Warrant},
+    record::{Actor, Answer, Body, Decided, Performed, Settlement, Status, Warrant},
     task::{End, Task, TaskState},
 };
 
@@ -66,16 +66,8 @@ pub enum Mark {
 
 /// Tells the story of `task` as of `now`, or nothing when the log does not know it.
 pub fn trace(entries: &[Entry], names: &Names, task: TaskId, now: Timestamp) -> Option<Trace> {
-    let started = entries.iter().find_map(|it| {
-        let begun = if let Body::TaskStarted { task, .. } = &it.record.body {
-            task
-        } else if let Body::DelegationSpent { task, .. } = &it.record.body {
-            task
-        } else {
-            return None;
-        };
-        (begun.id == task).then_some(begun.as_ref())
-    })?;
+    let mut all = entries.iter().filter_map(|it| begun(&it.record.body));
+    let started = all.find(|it| it.id == task)?;
     let context = Context::gather(entries, started);
     let lines: Vec<Line> = entries
         .iter()
@@ -107,6 +99,15 @@ pub fn trace(entries: &[Entry], names: &Names, task: TaskId, now: Timestamp) -> 
     })
 }
 
+/// Returns the task that begins with a record: by a person, or as a part of another.
+pub(super) fn begun(body: &Body) -> Option<&Task> {
+    if let Body::TaskStarted { task, .. } | Body::DelegationSpent { task, .. } = body {
+        Some(task)
+    } else {
+        None
+    }
+}
+
 /// What must be known of the whole log before one record of the task can be told.
 struct Context<'a> {
     task: &'a Task,
@@ -118,6 +119,8 @@ struct Context<'a> {
     state: TaskState,
     /// The tasks that began, as far as the records say.
     tasks: BTreeMap<TaskId, &'a Task>,
+    /// Which run took which part.
+    takers: BTreeMap<TaskId, Actor>,
 }
 
 impl<'a> Context<'a> {
@@ -130,19 +133,30 @@ impl<'a> Context<'a> {
             revocations: BTreeSet::new(),
             state: TaskState::Active,
             tasks: BTreeMap::new(),
+            takers: BTreeMap::new(),
         };
+        for entry in entries {
+            context.meet(&entry.record.body);
+        }
         // What was revoked before it began was lifted before, too: it tells nothing of this task.
-        let began = |it: &&Entry| matches!(&it.record.body, Body::TaskStarted { task: it, .. } if it.id == task.id);
+        let began = |it: &&Entry| begun(&it.record.body).is_some_and(|it| it.id == task.id);
         for entry in entries.iter().skip_while(|it| !began(it)) {
             context.learn(&entry.record.body, entry.record.at);
         }
         context
     }
 
-    fn learn(&mut self, body: &'a Body, at: Timestamp) {
-        if let Body::DelegationSpent { task, .. } | Body::TaskStarted { task, .. } = body {
+    /// Learns which tasks there are: those above one began before it.
+    fn meet(&mut self, body: &'a Body) {
+        if let Some(task) = begun(body) {
             self.tasks.insert(task.id, task);
         }
+        if let Body::DelegationSpent { task, mandate, .. } = body {
+            self.takers.insert(task.id, mandate.by);
+        }
+    }
+
+    fn learn(&mut self, body: &'a Body, at: Timestamp) {
         let over = self.state != TaskState::Active || self.task.expires_at <= at;
         if let Body::Performed(it) = body
             && it.task == self.task.id
@@ -215,10 +229,23 @@ impl<'a> Context<'a> {
         })
     }
 
+    /// Says whether the run `instance` took the part `task`: it ends with its taker.
+    fn is_taker(&self, task: TaskId, instance: InstanceId) -> bool {
+        self.takers.get(&task) == Some(&Actor::Instance(instance))
+    }
+
+    /// Says whether a task is a part of this one.
+    fn is_part(&self, task: TaskId) -> bool {
+        let part = self.tasks.get(&task);
+        part.is_some_and(|it| it.lineage.parent() == Some(self.task.id))
+    }
+
     fn is_hit(&self, target: &Target) -> bool {
         match target {
             Target::Task(id) => *id == self.task.id || self.is_above(*id),
-            Target::Instance(id) => self.chain().any(|it| it.instance == *id),
+            Target::Instance(id) => self
+                .chain()
+                .any(|it| it.instance == *id || self.is_taker(it.id, *id)),
             Target::Agent(name) => self.chain().any(|it| it.agent == *name),
             Target::Person(id) => *id == self.task.subject,
             Target::Server(name) => self.servers.contains(name),
@@ -232,13 +259,7 @@ impl<'a> Context<'a> {
         } else {
             let mark = self.mark(body)?;
             let text = words::body(body, names);
-            if let Body::TaskEnded { task, .. } = body
-                && *task != self.task.id
-            {
-                (mark, format!("ended with {task}, which was {text}"))
-            } else {
-                (mark, text)
-            }
+            (mark, self.of_another(body, &text).unwrap_or(text))
         };
         Some(Line {
             index: entry.index,
@@ -246,6 +267,17 @@ impl<'a> Context<'a> {
             mark,
             text: visible(&text),
         })
+    }
+
+    /// Says of the end of another task what it means to this one.
+    fn of_another(&self, body: &Body, text: &str) -> Option<String> {
+        let Body::TaskEnded { task, .. } = body else {
+            return None;
+        };
+        if self.is_part(*task) {
+            return Some(format!("its part {task} was {text}"));
+        }
+        (*task != self.task.id).then(|| format!("ended with {task}, which was {text}"))
     }
 
     fn decided(&self, decided: &Decided, names: &Names) -> Option<(Mark, String)> {
@@ -281,14 +313,18 @@ impl<'a> Context<'a> {
             Body::ActSettled { task, .. } | Body::SealedOpened { task, .. } => {
                 (Some(*task), Mark::Noted)
             }
-            Body::TaskEnded { task, .. } if self.is_above(*task) => return Some(Mark::Ended),
+            Body::TaskEnded { task, .. } if self.is_above(*task) || self.is_part(*task) => {
+                return Some(Mark::Ended);
+            }
             Body::TaskEnded { task, .. } => (Some(*task), Mark::Ended),
             Body::DelegationMade { delegation, .. } => {
                 let own = delegation.parent == self.task.id || self.came_by(delegation.id);
                 return own.then_some(Mark::Given);
             }
             Body::DelegationSpent { task, .. } => {
-                let own = task.id == self.task.id || task.lineage.parent() == Some(self.task.id);
+                let own = task.id == self.task.id
+                    || self.is_part(task.id)
+                    || self.is_taker(task.id, self.task.instance);
                 return own.then_some(Mark::Given);
             }
             Body::DelegationWithdrawn {
