@@ -4,9 +4,12 @@
 //! given a face.
 
 mod face;
+mod places;
+mod punctual;
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
+use ambit_control::origin::Origin;
 use axum::Router;
 use http::{HeaderValue, Request, Response, header};
 use hyper::{body::Incoming, service::Service};
@@ -24,6 +27,7 @@ use tokio_rustls::TlsAcceptor;
 
 use self::face::Faces;
 pub(crate) use self::face::{FILES_READ_EVERY, FaceError, read_identity};
+use self::{places::Places, punctual::Punctual};
 use super::{
     engine::Running,
     listen::ACCEPT_PAUSE,
@@ -35,7 +39,7 @@ use crate::{
 };
 
 /// How many strangers are connected at once; further ones wait.
-const STRANGERS_MAX: usize = 256;
+const STRANGERS_MAX: usize = 1024;
 /// How many requests one connection may carry; then it is closed and another one may be made.
 const REQUESTS_PER_CONNECTION_MAX: usize = 256;
 /// The longest head of a stranger's request, in bytes.
@@ -46,6 +50,8 @@ const PUBLIC_HEADERS_MAX: usize = 64;
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long the head of a stranger's request may take to arrive.
 const PUBLIC_HEAD_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long the body of a stranger's request may take to arrive.
+const PUBLIC_BODY_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long one connection of a stranger lasts, whatever is under way.
 const CONNECTION_TTL_MAX: Duration = Duration::from_secs(120);
 
@@ -70,6 +76,7 @@ pub(crate) struct BundlePort {
 struct Patience {
     handshake: Duration,
     head: Duration,
+    body: Duration,
     connection: Duration,
 }
 
@@ -130,6 +137,7 @@ async fn serve(listener: TcpListener, faces: Option<Arc<Faces>>, router: Router)
     let patience = Patience {
         handshake: HANDSHAKE_TIMEOUT,
         head: PUBLIC_HEAD_TIMEOUT,
+        body: PUBLIC_BODY_TIMEOUT,
         connection: CONNECTION_TTL_MAX,
     };
     let places = Arc::new(Semaphore::new(STRANGERS_MAX));
@@ -143,6 +151,7 @@ async fn accept(
     places: Arc<Semaphore>,
     patience: Patience,
 ) {
+    let shares = Places::default();
     loop {
         let Ok(place) = Arc::clone(&places).acquire_owned().await else {
             return;
@@ -151,12 +160,19 @@ async fn accept(
             tokio::time::sleep(ACCEPT_PAUSE).await;
             continue;
         };
+        let share = match shares.take(Origin::of(peer)) {
+            Ok(share) => share,
+            Err(error) => {
+                tracing::debug!(%peer, %error, "a stranger is let go");
+                continue;
+            }
+        };
         let (faces, router) = (faces.clone(), router.clone());
         tokio::spawn(async move {
             let served = greet(stream, peer, faces, router, patience);
             // Its end is the connection's, whatever was under way.
             let _ = timeout(patience.connection, served).await;
-            drop(place);
+            drop((place, share));
         });
     }
 }
@@ -169,17 +185,17 @@ async fn greet(
     patience: Patience,
 ) {
     let Some(faces) = faces else {
-        return connection(stream, router, patience).await;
+        return connection(stream, peer, router, patience).await;
     };
     let acceptor = TlsAcceptor::from(faces.now());
     match timeout(patience.handshake, acceptor.accept(stream)).await {
-        Ok(Ok(stream)) => connection(stream, router, patience).await,
+        Ok(Ok(stream)) => connection(stream, peer, router, patience).await,
         Ok(Err(error)) => tracing::debug!(%peer, %error, "a stranger's TLS handshake failed"),
         Err(_) => tracing::debug!(%peer, "a stranger's TLS handshake took too long"),
     }
 }
 
-async fn connection<S>(stream: S, router: Router, patience: Patience)
+async fn connection<S>(stream: S, peer: SocketAddr, router: Router, patience: Patience)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
@@ -187,6 +203,8 @@ where
     let count = std::sync::atomic::AtomicUsize::new(0);
     let service = hyper::service::service_fn(move |request: Request<Incoming>| {
         let before = count.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        let mut request = request.map(|body| Punctual::new(body, patience.body));
+        request.extensions_mut().insert(Origin::of(peer));
         let answering = service.call(request);
         async move {
             let mut response = answering.await?;
