@@ -31,6 +31,11 @@ impl Origin {
         }
     }
 
+    /// Returns the origin that a door wrote upon a request. Requests upon which none did share one origin.
+    pub fn of_request(extensions: &http::Extensions) -> Self {
+        extensions.get().copied().unwrap_or(Self::Network(0))
+    }
+
     /// Says whether one more is too many, when `taken` of the places that it shares are taken by it.
     pub fn share(self, taken: usize, share: usize) -> Share {
         if self == Self::Here || taken < share {

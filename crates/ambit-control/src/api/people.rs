@@ -420,6 +420,7 @@ pub(crate) fn refused(error: &SignInError) -> Response {
         SignInError::Wrong { .. } | SignInError::Token(_) => StatusCode::BAD_GATEWAY,
         SignInError::Unreachable { .. }
         | SignInError::Full(_)
+        | SignInError::Busy(_)
         | SignInError::NoAssertion(_)
         | SignInError::Engine(_) => StatusCode::SERVICE_UNAVAILABLE,
     };

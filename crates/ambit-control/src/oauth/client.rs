@@ -12,7 +12,7 @@ use ambit_identity::{
 };
 use axum::http::{HeaderMap, header};
 
-use super::{ClientProof, KnownClient, OAuthError, Server, form::Form, locked};
+use super::{Circle, ClientProof, KnownClient, OAuthError, Server, form::Form};
 use crate::foreign::Freshness;
 
 /// A client that proved itself, or a public one that says who it is.
@@ -205,9 +205,14 @@ impl Server<'_> {
         now: Timestamp,
     ) -> Result<(), OAuthError> {
         let owner = ReplayOwner::Assertion { issuer };
-        match locked(&self.oauth.used).admit(owner, token_id, until, now) {
-            Ok(_first) => Ok(()),
-            Err(error @ ReplayError::Full) => Err(OAuthError::unavailable(error.to_string())),
+        let admitted = self
+            .oauth
+            .admit(Circle::Clients, owner, token_id, until, now);
+        match admitted {
+            Ok(()) => Ok(()),
+            Err(error @ (ReplayError::Full | ReplayError::OwnerFull)) => {
+                Err(OAuthError::unavailable(error.to_string()))
+            }
             Err(ReplayError::Replayed) => Err(OAuthError::client(
                 "this assertion was used before; make a new one, with a new jti, for each request",
             )),
