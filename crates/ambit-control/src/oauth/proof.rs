@@ -93,9 +93,11 @@ impl Server<'_> {
         now: Timestamp,
     ) -> Result<KeyBinding, OAuthError> {
         let needs_none = match client {
-            Client::Known { .. } => LOOSE_GRANTS.contains(&form.get("grant_type").unwrap_or("")),
+            Client::Known { .. } | Client::Holder { .. } => {
+                LOOSE_GRANTS.contains(&form.get("grant_type").unwrap_or(""))
+            }
             Client::Unnamed => true,
-            Client::Instance(_) | Client::Workload(_) | Client::Foreign(_) => false,
+            Client::Instance(_) | Client::Workload(_) | Client::Foreign(..) => false,
         };
         let taken = self.control.handle.book()?.estate().bearer_tokens;
         if needs_none && taken == BearerTokens::Taken {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use ambit_core::{
-    AgentName, Digest, TaskId, Timestamp,
+    AgentName, Digest, SpiffeId, TaskId, Timestamp,
     claim::{ClaimProof, ClaimStanding},
     limits::TASK_TTL_MAX,
     record::Body,
@@ -139,6 +139,16 @@ impl Handle {
             Box::new(move |committed| committed.and(taken))
         })
         .await?
+    }
+
+    /// Returns the name of the run that the claimant is: the instance of the live task that it has claimed. None when it
+    /// has claimed none, or one of another agent than it is a run of now.
+    pub fn serves(&self, claimant: &Claimant) -> Result<Option<SpiffeId>, EngineError> {
+        let now = (self.shared.clock)().now;
+        Ok(match known(&*self.shared.read()?, claimant, now) {
+            Some(Claim::New(task) | Claim::Known(task)) => Some(task.spiffe_id.clone()),
+            Some(Claim::OtherAgent | Claim::NothingWaits) | None => None,
+        })
     }
 
     /// Returns how many live tasks of `agent` wait to be claimed.

@@ -228,8 +228,7 @@ impl Handle {
                 digest: estate,
                 bytes: files,
             });
-            desk.live.books.insert(estate, book.clone());
-            desk.live.book = Some(book);
+            desk.live.put_in_force(book);
             Ok(Applied { estate, before })
         };
         let applied = self.govern(caller, moment, take).await?;

@@ -7,7 +7,7 @@ use ambit_core::{
     limits::{ACCESS_TOKEN_TTL, DELEGATION_DEPTH_MAX},
     record::{Answer, Body},
     task::Contained,
-    token::{Grant, KeyBinding, Reach},
+    token::{Grant, KeyBinding, Reach, RestsOn},
 };
 use ambit_engine::{
     Delegate, ExchangeRefusal, Refreshable, Refusal, TokenAsk, TokenBy, TokenGrant, TokenRefusal,
@@ -34,6 +34,7 @@ fn wanted(client: &InstanceCaller, binding: KeyBinding) -> TokenAsk {
         grant: Grant::ClientCredentials,
         parent: None,
         details: None,
+        rests_on: RestsOn::default(),
     }
 }
 

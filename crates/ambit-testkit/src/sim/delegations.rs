@@ -6,7 +6,7 @@ use ambit_core::{
     DelegationId, Digest, InstanceId, TaskId, json,
     limits::ACCESS_TOKEN_TTL,
     task::Contained,
-    token::{Grant, KeyBinding},
+    token::{Grant, KeyBinding, RestsOn},
 };
 use ambit_engine::{
     Delegate, DelegateTask, Delegator, ExchangeRefusal, Refreshable, Refusal, TokenAsk, TokenBy,
@@ -225,6 +225,7 @@ impl Simulation {
             grant: Grant::ClientCredentials,
             parent: None,
             details: None,
+            rests_on: RestsOn::default(),
         }
     }
 

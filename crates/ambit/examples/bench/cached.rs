@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Instant};
 
-use ambit_core::token::Grant;
+use ambit_core::token::{Grant, RestsOn};
 use ambit_engine::{Refreshable, TokenAsk, TokenBy};
 use ambit_gateway::{Gateway, GatewayConfig, Peer, SandboxPolicy, TokenConfig};
 use ambit_identity::{
@@ -87,6 +87,7 @@ async fn token(
         grant: Grant::ClientCredentials,
         parent: None,
         details: None,
+        rests_on: RestsOn::default(),
     };
     let granted = whole
         .handle

@@ -17,12 +17,12 @@ use ambit_policy::{PartAsk, SubjectToken, part_details};
 
 use super::{
     Delegate, of_delegation,
-    step::{Evidence, Step, What},
+    step::{Step, What},
     unknown,
 };
 use crate::{
-    CustodyError, Handle, Moment, Refusal, TokenAsk, TokenGrant, TokenRefusal, TokenUse,
-    desk::Desk, govern::Started, live::TaskRuntime, sequencer::Shared, tokens,
+    CustodyError, Handle, Moment, Refusal, TokenAsk, TokenGrant, TokenRefusal, desk::Desk,
+    govern::Started, live::TaskRuntime, sequencer::Shared, tokens,
 };
 
 /// No token is given for a delegation.
@@ -57,7 +57,7 @@ impl Handle {
         contained: Contained,
         moment: Moment,
     ) -> Result<Started, Refusal> {
-        let by = Evidence::of_delegate(by)?;
+        let by = self.evidence(by)?;
         let spending = Spending {
             delegation,
             part: self.part_of(delegation)?,
@@ -101,7 +101,7 @@ impl Handle {
             parent: shown,
             ..ask
         };
-        let by = Evidence::of_delegate(by)?;
+        let by = self.evidence(by)?;
         let spending = Spending {
             delegation,
             part: self.part_of(delegation)?,
@@ -110,6 +110,10 @@ impl Handle {
         };
         let shared = self.shared.clone();
         let issued = self.step(by, moment, move |desk, step| {
+            // A child without a token would be nobody's.
+            if let Err(refusal) = given(desk, delegation, &ask) {
+                return Ok(Err(refusal));
+            }
             let child = spend(desk, step, &shared, spending)?;
             Ok(tokens::first(desk, child.task.id, ask, &mut step.chance))
         });
@@ -126,6 +130,22 @@ impl Handle {
         let part = details.and_then(|it| PartAsk::from_details(&it).ok()?.whole());
         part.ok_or_else(|| CustodyError::Open { task }.into())
     }
+}
+
+/// Refuses what the estate in force gives no delegate a token for.
+fn given(desk: &Desk<'_>, delegation: DelegationId, ask: &TokenAsk) -> Result<(), TokenRefusal> {
+    let Some(entry) = desk.live.state.delegation(delegation) else {
+        return Ok(());
+    };
+    let delegation = &entry.delegation;
+    let Some(parent) = desk.live.runtime.get(&delegation.parent) else {
+        return Ok(());
+    };
+    let child = Task {
+        agent: delegation.to.clone(),
+        ..parent.task.as_ref().clone()
+    };
+    desk.live.gives(&child, &ask.client, &ask.rests_on)
 }
 
 /// Decides, writes the child down, and keeps what it needs to act.
@@ -197,7 +217,7 @@ fn of_subject(desk: &Desk<'_>, shown: Option<TokenId>, parent: TaskId) -> Subjec
     let entry = shown.and_then(|it| desk.live.state.token(it));
     let live = entry.filter(|it| {
         it.token.kind == TokenKind::Access
-            && it.standing == TokenUse::Unspent
+            && desk.live.is_good(it)
             && it.token.expires_at > desk.at()
     });
     match live {

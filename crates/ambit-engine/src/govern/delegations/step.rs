@@ -5,13 +5,14 @@ use std::{collections::BTreeSet, sync::Arc};
 use ambit_core::{
     AgentName, DecisionId, InstanceId, SpiffeId, TaskId, Timestamp,
     act::Target,
+    claim::ClaimProof,
     delegation::{DelegationStep, Part},
     estate::PersonRole,
     limits::{CHILDREN_PER_TASK_MAX, DELEGATIONS_PER_TASK_MAX, SUBTREE_TASKS_MAX},
     record::Actor,
     task::{Contained, End, TaskState},
 };
-use ambit_identity::InstanceCaller;
+use ambit_identity::{InstanceCaller, Proved};
 use ambit_policy::{
     Acting, DelegationAsk, DelegationDecision, DelegationPermit, DelegationRoom,
     DelegationStanding, Denial, Standing, SubjectToken, decide_delegation,
@@ -19,7 +20,7 @@ use ambit_policy::{
 
 use super::{Delegate, Delegator, standing};
 use crate::{
-    DelegationEntry, Denied, Moment, Refusal, TaskEntry, desk::Desk, govern::Asked,
+    DelegationEntry, Denied, Handle, Moment, Refusal, TaskEntry, desk::Desk, govern::Asked,
     live::TaskRuntime, moment::Chance, quota::Writing, sequencer::Shared, state::Room,
 };
 
@@ -294,28 +295,42 @@ fn own_task<'d>(desk: &'d Desk<'_>, run: &Run) -> Option<&'d TaskEntry> {
     own.filter(|it| it.task.spiffe_id == run.spiffe_id)
 }
 
-impl Evidence {
+impl Handle {
     /// Takes the delegate's proof up.
-    pub(super) fn of_delegate(by: Delegate<'_>) -> Result<Self, Refusal> {
-        Ok(match by {
-            Delegate::Instance(caller) => Self::Instance(Box::new(caller.into())),
+    pub(super) fn evidence(&self, by: Delegate<'_>) -> Result<Evidence, Refusal> {
+        let (spiffe_id, expires_at, binding) = match by {
+            Delegate::Instance(caller) => return Ok(Evidence::Instance(Box::new(caller.into()))),
+            Delegate::Runner(caller) => return Ok(Evidence::Person(caller.clone())),
             Delegate::Workload(proved) => {
                 let spiffe_id = proved.spiffe_id().clone();
-                let run = spiffe_id.as_instance();
-                let (agent, instance) = run.ok_or_else(|| {
-                    Refusal::NotFound(format!("{spiffe_id} is no run of an agent"))
-                })?;
-                Self::Instance(Box::new(Run {
-                    agent,
-                    instance,
-                    spiffe_id,
-                    expires_at: proved.expires_at(),
-                    binding: "jwt_svid",
-                    caller: None,
-                }))
+                (spiffe_id, proved.expires_at(), "jwt_svid")
             }
-            Delegate::Runner(caller) => Self::Person(caller.clone()),
-        })
+            Delegate::Claimant(claimant, expires_at) => {
+                let spiffe_id = self.serves(claimant)?.ok_or_else(|| {
+                    Refusal::Conflict(
+                        "this delegate serves no live task of its agent; have one started with `ambit task start TEMPLATE --for \
+                         AGENT --attested`, and get a token of it first"
+                            .to_owned(),
+                    )
+                })?;
+                let binding = match claimant.proved() {
+                    Proved::Agent(_, proof) => proof.as_str(),
+                    Proved::JoinToken(_) => ClaimProof::JoinToken.as_str(),
+                };
+                (spiffe_id, expires_at, binding)
+            }
+        };
+        let run = spiffe_id.as_instance();
+        let (agent, instance) =
+            run.ok_or_else(|| Refusal::NotFound(format!("{spiffe_id} is no run of an agent")))?;
+        Ok(Evidence::Instance(Box::new(Run {
+            agent,
+            instance,
+            spiffe_id,
+            expires_at,
+            binding,
+            caller: None,
+        })))
     }
 }
 

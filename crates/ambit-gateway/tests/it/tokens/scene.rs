@@ -1,6 +1,10 @@
 //! A stand with a client from elsewhere, and what it sends and hears.
 
-use ambit_core::{Millis, Timestamp, estate::Estate, token::Grant};
+use ambit_core::{
+    Millis, Timestamp,
+    estate::Estate,
+    token::{Grant, RestsOn},
+};
 use ambit_engine::{Refreshable, TokenAsk, TokenBy};
 use ambit_gateway::Peer;
 use ambit_identity::{InstanceCaller, KeyBinding, token::access::AccessGrant};
@@ -47,6 +51,7 @@ impl Scene {
             grant: Grant::ClientCredentials,
             parent: None,
             details: None,
+            rests_on: RestsOn::default(),
         };
         let (by, moment) = (TokenBy::Instance(&stand.caller), stand.world.clock.moment());
         let issued = stand
@@ -73,6 +78,7 @@ impl Scene {
             grant: Grant::ClientCredentials,
             parent: None,
             details: Some(ambit_core::json::parse(details.as_bytes()).unwrap()),
+            rests_on: RestsOn::default(),
         };
         let world = &self.stand.world;
         let (by, moment) = (TokenBy::Instance(&self.stand.caller), world.clock.moment());
