@@ -91,7 +91,7 @@ async fn client_credentials(
         Client::Unnamed => return Err(OAuthError::request("prove who asks")),
     };
     let ask = TokenAsk {
-        client,
+        client: Some(client),
         audience: place.url,
         binding: asking.binding,
         ttl: ttl(asking.binding),
@@ -138,7 +138,7 @@ async fn authorization_code(
         }
     };
     let ask = TokenAsk {
-        client,
+        client: Some(client),
         audience,
         binding: asking.binding,
         ttl: ttl(asking.binding),
