@@ -37,6 +37,7 @@ mod proof;
 mod pushed;
 mod redirect;
 mod resource;
+mod sent;
 mod token;
 
 use std::{
@@ -49,6 +50,7 @@ use ambit_core::{AgentName, Millis, Timestamp};
 use ambit_identity::{
     dpop::NonceKey,
     replay::{ReplayCache, ReplayError, ReplayOwner, ReplayRoom},
+    senders::{SENDERS_MAX, Senders},
     token::assertion::ClientKeys,
 };
 
@@ -63,6 +65,7 @@ pub(crate) use self::{
     introspect::{introspect, revoke},
     metadata::{authorization_server, jwks, openid_configuration},
     pushed::push,
+    sent::{Assertion, Good, Sent},
     token::{token, token_mtls},
 };
 use self::{
@@ -152,6 +155,7 @@ struct Used {
 pub(crate) struct OAuth {
     nonces: NonceKey,
     used: Used,
+    senders: Mutex<Senders>,
     keyring: Mutex<Option<Arc<Keyring>>>,
     pushed: Mutex<Pushed>,
     codes: Mutex<Codes>,
@@ -176,6 +180,7 @@ impl OAuth {
         Self {
             nonces: NonceKey::new(&(control.clock)().chance),
             used: Used::new(),
+            senders: Mutex::new(Senders::new(SENDERS_MAX)),
             keyring: Mutex::new(None),
             pushed: Mutex::new(Pushed::default()),
             codes: Mutex::new(Codes::default()),

@@ -15,6 +15,7 @@ use ambit_core::{
     json::Value,
     task::{Task, TaskState, Usage},
 };
+use ambit_identity::Grounds;
 use ambit_policy::{ApprovalState, Epochs, PolicyBook, TaskScope};
 use tokio::sync::watch;
 
@@ -41,6 +42,8 @@ pub(crate) enum Keeping {
 pub(crate) struct Live {
     pub(crate) state: State,
     pub(crate) book: Option<Arc<PolicyBook>>,
+    /// What tokens can rest upon under the estate in force.
+    pub(crate) grounds: Grounds,
     /// Every version of the estate that a live task was started under.
     pub(crate) books: HashMap<Digest, Arc<PolicyBook>>,
     pub(crate) runtime: HashMap<TaskId, Arc<TaskRuntime>>,
@@ -209,6 +212,14 @@ fn keep(kept: &AtomicU64, bytes: usize, bytes_max: u64) -> Keeping {
 }
 
 impl Live {
+    /// Puts policies in force.
+    pub(crate) fn put_in_force(&mut self, book: Arc<PolicyBook>) {
+        let estate = book.estate();
+        self.grounds = Grounds::of(estate);
+        self.books.insert(estate.digest, book.clone());
+        self.book = Some(book);
+    }
+
     /// Returns the policies in force.
     pub(crate) fn book(&self) -> Result<Arc<PolicyBook>, EngineError> {
         self.book.clone().ok_or(EngineError::NoEstate)

@@ -24,6 +24,7 @@ pub const JOIN_TOKEN_PREFIX: &str = "ambit_join_";
 pub struct Claimant {
     workload: Digest,
     proved: Proved,
+    registration: Option<Digest>,
 }
 
 /// What was proved.
@@ -60,6 +61,7 @@ impl Claimant {
                 &[rcgen::PublicKeyData::der_bytes(&key.spki)],
             ),
             proved: Proved::JoinToken(token.digest()),
+            registration: None,
         }
     }
 
@@ -68,7 +70,23 @@ impl Claimant {
         Self {
             workload: name(proof, names),
             proved: Proved::Agent(agent, proof),
+            registration: None,
         }
+    }
+
+    /// Says by what in the estate this is a run of its agent.
+    #[must_use]
+    pub(crate) fn registered(self, registration: Digest) -> Self {
+        Self {
+            registration: Some(registration),
+            ..self
+        }
+    }
+
+    /// Names what in the estate makes this a run of its agent; nothing when nothing there does alone. See
+    /// [`crate::Grounds`].
+    pub const fn registration(&self) -> Option<Digest> {
+        self.registration
     }
 
     /// Returns the digest that names it in records: the same workload has the same.
@@ -118,13 +136,18 @@ impl std::fmt::Debug for JoinToken {
     }
 }
 
-/// Names a workload: each part with its length first, so that no two lists of names are the same bytes.
+/// Names a workload.
 fn name(proof: ClaimProof, names: &[&[u8]]) -> Digest {
+    name_of(proof.as_str().as_bytes(), names)
+}
+
+/// Returns the digest of names of one kind: each with its length first, so that no two lists of names are the same bytes.
+pub(crate) fn name_of(kind: &[u8], names: &[&[u8]]) -> Digest {
     let lengths: Vec<[u8; 8]> = names
         .iter()
         .map(|it| u64::try_from(it.len()).unwrap_or(u64::MAX).to_be_bytes())
         .collect();
-    let mut parts: Vec<&[u8]> = vec![proof.as_str().as_bytes(), &[0]];
+    let mut parts: Vec<&[u8]> = vec![kind, &[0]];
     for (length, name) in lengths.iter().zip(names) {
         parts.extend([length.as_slice(), *name]);
     }

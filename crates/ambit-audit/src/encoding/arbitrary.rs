@@ -16,7 +16,7 @@ use ambit_core::{
         Status, Verdict, Warrant,
     },
     task::{Contained, End, Task},
-    token::{Grant, IssuedToken, KeyBinding, Reach, TokenEnd, TokenKind},
+    token::{Grant, IssuedToken, KeyBinding, Reach, RestsOn, TokenEnd, TokenKind},
 };
 use proptest::{collection::vec, option, prelude::*, sample::select};
 
@@ -149,9 +149,15 @@ fn issued() -> impl Strategy<Value = IssuedToken> {
     ];
     let part = option::of(delegation().prop_map(|it| Arc::new(it.part)));
     let ids = (id(), id(), id(), option::of(id()), part);
+    let rests_on = (option::of(digest()), option::of(digest()));
+    let rests_on = rests_on.prop_map(|(client, registration)| RestsOn {
+        client,
+        registration,
+    });
+    let end = (rests_on, time());
     let grant = select(Grant::ALL.to_vec());
-    (ids, kind, text(), text(), binding, grant, time()).prop_map(
-        |(ids, kind, client, audience, binding, grant, expires_at)| IssuedToken {
+    (ids, kind, text(), text(), binding, grant, end).prop_map(
+        |(ids, kind, client, audience, binding, grant, (rests_on, expires_at))| IssuedToken {
             id: ids.0,
             family: ids.1,
             kind,
@@ -162,6 +168,7 @@ fn issued() -> impl Strategy<Value = IssuedToken> {
             grant,
             parent: ids.3,
             part: ids.4,
+            rests_on,
             expires_at,
         },
     )
@@ -470,6 +477,7 @@ fn actor() -> impl Strategy<Value = Actor> {
     prop_oneof![
         id().prop_map(Actor::Instance),
         id().prop_map(Actor::Person),
+        digest().prop_map(Actor::Workload),
         Just(Actor::Ambit),
         Just(Actor::Nobody),
     ]

@@ -6,6 +6,7 @@ mod consent;
 mod consent_attacks;
 mod consent_limits;
 mod content;
+mod delegates;
 mod delegations;
 mod doors;
 mod ended;
@@ -18,6 +19,7 @@ mod passkey_sessions;
 mod passkeys;
 mod people;
 mod public;
+mod senders;
 
 use std::collections::BTreeSet;
 

@@ -123,6 +123,7 @@ impl OAuthError {
             | TokenRefusal::TooMany { .. }
             | TokenRefusal::Unknown
             | TokenRefusal::Reused
+            | TokenRefusal::Withdrawn { .. }
             | TokenRefusal::OtherClient
             | TokenRefusal::OtherKey => Self::grant(error.to_string()),
         }

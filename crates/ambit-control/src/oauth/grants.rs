@@ -1,16 +1,18 @@
 //! The grants: each finds the live task that stands behind a request, or there is no token.
 
 use ambit_core::{
+    ClientName, Digest,
     json::{self, Value},
     limits::{ACCESS_TOKEN_TTL, PART_BYTES_MAX},
-    token::{Grant, KeyBinding},
+    token::{Grant, KeyBinding, RestsOn},
 };
 use ambit_engine::{RefreshAsk, Refreshable, TokenAsk, TokenBy, TokenGrant, TokenStanding};
+use ambit_identity::client_proof;
 
 use super::{
     BEARER_TTL, OAuthError, Server,
-    claimed::{by_key, by_svid, jwt_bearer},
-    client::Client,
+    claimed::{by_holder, by_key, by_svid, jwt_bearer},
+    client::{Client, Shown},
     codes::Ends,
     consent,
     exchange::{TOKEN_EXCHANGE, token_exchange},
@@ -23,6 +25,23 @@ pub(super) struct Asking<'a> {
     pub(super) form: &'a Form,
     pub(super) client: &'a Client,
     pub(super) binding: KeyBinding,
+}
+
+impl Asking<'_> {
+    /// Names what the client showed, when the estate declares it: the tokens rest upon that.
+    pub(super) fn client_proof(&self, server: Server<'_>) -> Result<Option<Digest>, OAuthError> {
+        let Client::Known { id, shown, .. } = self.client else {
+            return Ok(None);
+        };
+        let book = server.control.handle.book()?;
+        let name = id.parse::<ClientName>().ok();
+        let declared = name.and_then(|it| book.estate().clients.get(&it));
+        let key = match shown {
+            Shown::Key(proved) => Some(proved.key()),
+            Shown::Name => None,
+        };
+        Ok(declared.and_then(|it| client_proof(it, key)))
+    }
 }
 
 /// Grants what is asked for, or says why not.
@@ -64,12 +83,15 @@ async fn client_credentials(
     let by = match asking.client {
         Client::Instance(caller) => TokenBy::Instance(caller),
         Client::Workload(proved) => TokenBy::Workload(proved),
-        Client::Foreign(svid) => return by_svid(server, asking, (svid, place.url)).await,
+        Client::Foreign(svid, _) => return by_svid(server, asking, (svid, place.url)).await,
+        Client::Holder { identified, .. } => {
+            return by_holder(server, asking, (identified, place.url)).await;
+        }
         Client::Known { shown, .. } => return by_key(server, asking, (shown, place.url)).await,
         Client::Unnamed => return Err(OAuthError::request("prove who asks")),
     };
     let ask = TokenAsk {
-        client,
+        client: Some(client),
         audience: place.url,
         binding: asking.binding,
         ttl: ttl(asking.binding),
@@ -77,6 +99,7 @@ async fn client_credentials(
         grant: Grant::ClientCredentials,
         parent: None,
         details: asked_details(asking.form)?,
+        rests_on: RestsOn::default(),
     };
     issue(server, by, ask).await
 }
@@ -115,7 +138,7 @@ async fn authorization_code(
         }
     };
     let ask = TokenAsk {
-        client,
+        client: Some(client),
         audience,
         binding: asking.binding,
         ttl: ttl(asking.binding),
@@ -123,6 +146,10 @@ async fn authorization_code(
         grant: Grant::AuthorizationCode,
         parent: None,
         details: asked_details(asking.form)?,
+        rests_on: RestsOn {
+            client: asking.client_proof(server)?,
+            registration: None,
+        },
     };
     let granted = issue(server, TokenBy::Leave(redeemed.leave), ask).await?;
     locked(&server.oauth.codes).gave(code, granted.access().id);
@@ -145,6 +172,7 @@ async fn refresh_token(server: Server<'_>, asking: Asking<'_>) -> Result<TokenGr
         binding: asking.binding,
         ttl: ttl(asking.binding),
         audience: audience.map(|it| it.url),
+        client_proof: asking.client_proof(server)?,
     };
     let moment = (server.control.clock)();
     let granted = server.control.handle.refresh_token(ask, moment).await;

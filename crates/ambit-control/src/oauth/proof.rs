@@ -9,8 +9,8 @@ use ambit_identity::{
 use axum::http::{HeaderMap, HeaderName};
 
 use super::{
-    Circle, ClientProof, OAuthError, Server,
-    client::Client,
+    Circle, OAuthError, Server,
+    client::{Client, Shown},
     form::{Form, JWT_BEARER},
 };
 
@@ -65,12 +65,18 @@ impl Server<'_> {
             };
         };
         let circle = match client {
-            Client::Instance(_) | Client::Workload(_) | Client::Foreign(_) => Circle::Clients,
-            Client::Known { client, .. } => match client.keys {
-                ClientProof::Keys(_) => Circle::Clients,
-                ClientProof::Public => Circle::Strangers,
-            },
-            Client::Unnamed => Circle::Strangers,
+            Client::Instance(_)
+            | Client::Workload(_)
+            | Client::Foreign(..)
+            | Client::Holder { .. }
+            | Client::Known {
+                shown: Shown::Key(_),
+                ..
+            } => Circle::Clients,
+            Client::Known {
+                shown: Shown::Name, ..
+            }
+            | Client::Unnamed => Circle::Strangers,
         };
         let thumbprint = self.proved_key((circle, proof), now)?;
         Ok(KeyBinding::Dpop { thumbprint })
@@ -109,9 +115,11 @@ impl Server<'_> {
         now: Timestamp,
     ) -> Result<KeyBinding, OAuthError> {
         let needs_none = match client {
-            Client::Known { .. } => LOOSE_GRANTS.contains(&form.get("grant_type").unwrap_or("")),
+            Client::Known { .. } | Client::Holder { .. } => {
+                LOOSE_GRANTS.contains(&form.get("grant_type").unwrap_or(""))
+            }
             Client::Unnamed => true,
-            Client::Instance(_) | Client::Workload(_) | Client::Foreign(_) => false,
+            Client::Instance(_) | Client::Workload(_) | Client::Foreign(..) => false,
         };
         let taken = self.control.handle.book()?.estate().bearer_tokens;
         if needs_none && taken == BearerTokens::Taken {

@@ -20,6 +20,7 @@ use axum::{
 
 use super::{
     OAuthError, Server,
+    claimed::refused_sender,
     device::DEVICE_GRANT,
     error::{json, put_nonce},
     exchange::ACCESS_TOKEN,
@@ -90,7 +91,16 @@ async fn granted(
         client: &client,
         binding,
     };
+    // Whoever can show the same assertion again: the key that was proved beside it keeps it.
+    let sent = client
+        .assertion()
+        .map(|it| server.oauth.sent(it, binding.key(), now));
+    let sent = sent.transpose();
+    let sent = sent.map_err(|error| refused_sender(error, OAuthError::client))?;
     let granted = grant(server, asking).await?;
+    if let Some(sent) = sent {
+        sent.gave();
+    }
     let now = (server.control.clock)().now;
     let mut response = json(&server.signed(&granted, now)?);
     put_nonce(&mut response, Some(&server.nonce(now)));

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use ambit_core::{
-    AgentName, Digest, TaskId, Timestamp,
+    AgentName, Digest, SpiffeId, TaskId, Timestamp,
     claim::{ClaimProof, ClaimStanding},
     limits::TASK_TTL_MAX,
     record::Body,
@@ -141,6 +141,16 @@ impl Handle {
         .await?
     }
 
+    /// Returns the name of the run that the claimant is: the instance of the live task that it has claimed. None when it
+    /// has claimed none, or one of another agent than it is a run of now.
+    pub fn serves(&self, claimant: &Claimant) -> Result<Option<SpiffeId>, EngineError> {
+        let now = (self.shared.clock)().now;
+        Ok(match known(&*self.shared.read()?, claimant, now) {
+            Some(Claim::New(task) | Claim::Known(task)) => Some(task.spiffe_id.clone()),
+            Some(Claim::OtherAgent | Claim::NothingWaits) | None => None,
+        })
+    }
+
     /// Returns how many live tasks of `agent` wait to be claimed.
     pub fn waiting(&self, agent: &AgentName) -> Result<usize, EngineError> {
         let now = (self.shared.clock)().now;
@@ -184,7 +194,7 @@ fn take(desk: &mut Desk<'_>, claimant: &Claimant) -> Result<Claim, EngineError> 
 }
 
 /// Returns what the claimant has already. A join token is good for one claim, whoever shows it.
-fn known(live: &Live, claimant: &Claimant, now: Timestamp) -> Option<Claim> {
+pub(super) fn known(live: &Live, claimant: &Claimant, now: Timestamp) -> Option<Claim> {
     let Proved::Agent(agent, _) = claimant.proved() else {
         return None;
     };

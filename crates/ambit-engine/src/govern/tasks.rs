@@ -228,8 +228,7 @@ impl Handle {
                 digest: estate,
                 bytes: files,
             });
-            desk.live.books.insert(estate, book.clone());
-            desk.live.book = Some(book);
+            desk.live.put_in_force(book);
             Ok(Applied { estate, before })
         };
         let applied = self.govern(caller, moment, take).await?;
@@ -309,7 +308,7 @@ impl Handle {
                     desk.live.state.instances.get(&instance) == Some(&task)
                 }
                 Actor::Ambit => true,
-                Actor::Person(_) | Actor::Nobody => false,
+                Actor::Person(_) | Actor::Workload(_) | Actor::Nobody => false,
             };
             let result = if own {
                 finish(desk, task, end, by)

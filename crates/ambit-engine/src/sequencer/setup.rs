@@ -16,6 +16,7 @@ use ambit_core::{
     record::{Body, Performed, Status},
     task::{Contained, Task, TaskState},
 };
+use ambit_identity::Grounds;
 use ambit_policy::{PartAsk, PolicyBook};
 
 use super::{STATE_DIGEST_EVERY_RECORDS, Sequencer, Shared, next_digest};
@@ -171,6 +172,7 @@ impl<D: Durable> Setup<D> {
         let mut live = Live {
             state,
             book: None,
+            grounds: Grounds::default(),
             books: HashMap::new(),
             runtime: HashMap::new(),
             aliases: self.archive.directory()?.into_iter().collect(),
@@ -181,8 +183,7 @@ impl<D: Durable> Setup<D> {
         };
         if let Some(estate) = live.state.estate {
             let book = self.book(estate)?;
-            live.books.insert(estate, book.clone());
-            live.book = Some(book);
+            live.put_in_force(book);
         }
         let acting =
             |it: &&TaskEntry| it.state.standing(it.task.expires_at, now) == TaskState::Active;

@@ -14,6 +14,7 @@ mod attacks;
 mod attacks_on_delegation;
 mod attend;
 mod claim;
+mod clients;
 mod delegation;
 mod delegation_laws;
 mod ending;
