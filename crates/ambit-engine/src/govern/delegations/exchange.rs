@@ -209,6 +209,7 @@ fn spend(
         .push(Attachment::TaskKey { task: id, wrapped });
     desk.keep_sealed(written.index(), Some(id), &sealed, bytes);
     desk.live.runtime.insert(id, child.clone());
+    desk.loosen(id);
     Ok(child)
 }
 
