@@ -186,7 +186,7 @@ impl<'a> Context<'a> {
                 self.state = TaskState::Ended(match end {
                     End::Completed | End::Cancelled => End::Cancelled,
                     End::Expired => End::Expired,
-                    End::Revoked => End::Revoked,
+                    End::Revoked | End::Unregistered => End::Revoked,
                 });
             }
         }
