@@ -91,13 +91,12 @@ impl Names {
 }
 
 /// Finds the records that [`trace`] of one task needs, in the order of the log. The ends of the tasks above it are
-/// among them, because with them it ended, and the ends of the parts that it gave.
+/// among them, for with them it ended, and those of its own parts.
 #[derive(Clone, Debug)]
 pub struct Concerns {
     task: TaskId,
     parents: BTreeMap<TaskId, TaskId>,
     line: BTreeSet<TaskId>,
-    parts: BTreeSet<TaskId>,
 }
 
 impl Concerns {
@@ -107,7 +106,6 @@ impl Concerns {
             task,
             parents: BTreeMap::new(),
             line: BTreeSet::from([task]),
-            parts: BTreeSet::new(),
         }
     }
 
@@ -117,9 +115,6 @@ impl Concerns {
             Body::DelegationSpent { task, .. } => {
                 if let Some(parent) = task.lineage.parent() {
                     self.parents.insert(task.id, parent);
-                    if parent == self.task {
-                        self.parts.insert(task.id);
-                    }
                 }
                 if task.id == self.task {
                     let mut next = self.parents.get(&task.id);
@@ -133,7 +128,9 @@ impl Concerns {
             // That the task came by it is known only when it is spent.
             Body::DelegationMade { .. } => true,
             Body::DelegationWithdrawn { parent, .. } => self.line.contains(parent),
-            Body::TaskEnded { task, .. } => self.line.contains(task) || self.parts.contains(task),
+            Body::TaskEnded { task, .. } => {
+                self.line.contains(task) || self.parents.get(task) == Some(&self.task)
+            }
             Body::LogOpened { .. }
             | Body::PersonKnown { .. }
             | Body::EstateApplied { .. }

@@ -65,7 +65,8 @@ pub(crate) enum ApiError {
     },
     /// What needs a server on this machine was asked of one elsewhere.
     #[error(
-        "this needs a server on this machine, and you are logged in at {0}; name the local one with --state DIR"
+        "this needs a server on this machine, and you are logged in at {0}; name the local one with `--state DIR` (usually \
+         ~/.local/state/ambit), or run `ambit logout`"
     )]
     Elsewhere(String),
     /// The server elsewhere can't be reached.

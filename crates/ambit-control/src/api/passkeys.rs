@@ -21,7 +21,7 @@ use axum::{
 use super::{
     Shared,
     cookies::{Cookie, set_cookie},
-    people::{Fields, HOME, check_site, flow_of, open_session, refused, signed_in},
+    people::{Fields, HOME, check_site, flow_of, not_done, open_session, refused, signed_in},
 };
 use crate::oauth::Circle;
 use crate::people::{
@@ -81,7 +81,7 @@ pub(super) async fn enrol_page(
     RawQuery(query): RawQuery,
 ) -> Response {
     let query = query.unwrap_or_default();
-    enrol_page_or(&shared, &headers, &query).unwrap_or_else(|error| refused(&error))
+    enrol_page_or(&shared, &headers, &query).unwrap_or_else(|error| not_done(NOT_ENROLLED, &error))
 }
 
 /// `POST /enroll`: the browser registers a passkey.
@@ -91,7 +91,7 @@ pub(super) async fn enrol(
     body: Body,
 ) -> Response {
     let enrolled = enrol_or(&shared, &headers, body).await;
-    let mut response = enrolled.unwrap_or_else(|error| refused(&error));
+    let mut response = enrolled.unwrap_or_else(|error| not_done(NOT_ENROLLED, &error));
     set_cookie(&mut response, &shared, Cookie::Flow, "", 0);
     response
 }
@@ -292,6 +292,7 @@ fn with_flow(shared: &Shared, mut response: Response, flow: &Flow) -> Response {
     response
 }
 
+const NOT_ENROLLED: &str = "Not registered";
 const GET_FIELDS: &str = "<input type=\"hidden\" name=\"credential\">\n<input type=\"hidden\" name=\"client_data\">\n\
 <input type=\"hidden\" name=\"authenticator_data\">\n<input type=\"hidden\" name=\"signature\">\n\
 <input type=\"hidden\" name=\"user_handle\">\n";

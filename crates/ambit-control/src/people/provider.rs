@@ -145,9 +145,12 @@ pub enum SignInError {
     /// Nobody signs in with passkeys here.
     #[error("nobody signs in with a passkey at this server")]
     NoPasskeys,
+    /// Nobody signs in at a provider here.
+    #[error("nobody comes from a provider at this server; sign in with a passkey")]
+    NoProvider,
     /// The link is for another person than the one who is signed in.
     #[error(
-        "{here} is signed in here, and the link is for {wanted}; sign out first, or open the link in {wanted}'s own browser"
+        "somebody else is signed in here, {here}, and the link is for {wanted}; sign out first, or open the link in {wanted}'s own browser"
     )]
     SomebodyElse {
         /// Who is signed in.

@@ -7,6 +7,8 @@ use ambit_core::{
     task::{Contained, End, Task},
 };
 
+mod delegated;
+
 use super::*;
 
 mod parts;

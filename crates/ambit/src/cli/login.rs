@@ -22,8 +22,8 @@ use crate::{
   ambit status                            # of that server, until `ambit logout`
   ambit --state DIR status                # of a server on this machine
 
-The login is a key and a text in a file that only you can read. It is good for eight hours; your account's
-page lists it and ends it, and so does `ambit logout`.")]
+The login is a key and a text in a file that only you can read. It is good for eight hours. Your
+account's page lists it and ends it, and so does `ambit logout`.")]
 pub(crate) struct LoginArguments {
     /// The server's public URL [default: --server, or that of the last login]
     url: Option<String>,

@@ -250,8 +250,10 @@ fn is_written(scene: &Scene, wanted: ClaimProof) {
                 task,
                 proof,
                 workload,
+                footing,
             } => {
                 assert_eq!((Some(task), proof), (child, wanted));
+                assert!(footing.registration.is_some(), "it stands on the estate");
                 claimed = Some(Actor::Workload(workload));
             }
             _ => {}

@@ -146,7 +146,7 @@ fn a_part_is_told_to_its_end_and_so_is_it_by_those_who_gave_and_took_it() {
             let above = root(&log, it);
             let needed = |entry: &&Entry| {
                 concerns.take(&entry.record.body)
-                    || begun(&entry.record.body).is_some_and(|it| Some(it.id) == above)
+                    || begun(entry).is_some_and(|it| Some(it.id) == above)
             };
             let sifted: Vec<Entry> = log.iter().filter(needed).cloned().collect();
             assert_eq!(trace(&sifted, &names(), it, now).as_ref(), Some(&whole));
@@ -177,7 +177,7 @@ fn the_trace_of_a_part_begins_with_how_it_came_to_be() {
       +   0.000s  #0     ada\u{202e} started answer-ticket version 1 for support-bot as inst_00000000000000000000000002, until 1970-01-01T00:30:00.000Z, containment namespaces
       +   0.200s  #2     inst_00000000000000000000000002 of task_00000000000000000000000001 delegated reads of tickets to helper as dlg_0000000000000000000000000z, 5 calls, until 1970-01-01T00:16:40.000Z, 0 more hops
       +   0.300s  #3     inst_00000000000000000000000010 took dlg_0000000000000000000000000z of task_00000000000000000000000001: task_0000000000000000000000000y for helper as inst_00000000000000000000000012, until 1970-01-01T00:30:00.000Z, containment namespaces
-      +   0.600s  #6     its part task_0000000000000000000000000y was completed by Ambit
+      +   0.600s  #6     task_0000000000000000000000000y of helper, a part of it: completed by Ambit
 
     task_0000000000000000000000000y: answer-ticket, a part delegated by task_00000000000000000000000001, by helper for ada\u{202e}: completed
 

@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, sync::Arc};
 
 use ambit_core::{
-    AgentName, DecisionId, Digest, InstanceId, SpiffeId, TaskId, Timestamp,
+    AgentName, DecisionId, InstanceId, SpiffeId, TaskId, Timestamp,
     act::Target,
     claim::ClaimProof,
     delegation::{DelegationStep, Part},
@@ -12,7 +12,7 @@ use ambit_core::{
     record::Actor,
     task::{Contained, End, TaskState},
 };
-use ambit_identity::{Claimant, InstanceCaller, Proved};
+use ambit_identity::{Claimant, Ground, InstanceCaller, Proved};
 use ambit_policy::{
     Acting, DelegationAsk, DelegationDecision, DelegationPermit, DelegationRoom,
     DelegationStanding, Denial, Standing, SubjectToken, decide_delegation,
@@ -222,7 +222,8 @@ impl Step {
         // Another estate may have come into force since it was identified.
         if desk.live.grounds.bear(&newcomer.claimant.footing()) == Ground::Gone {
             return Err(Refusal::Conflict(
-                "the estate registers this workload no more; it has to be registered again".to_owned(),
+                "the estate registers this workload no more; it has to be registered again"
+                    .to_owned(),
             ));
         }
         let task = match known(desk.live, &newcomer.claimant, at) {

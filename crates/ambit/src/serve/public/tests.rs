@@ -131,14 +131,12 @@ async fn a_body_that_does_not_arrive_is_not_waited_for() {
 async fn port(patience: Patience) -> (SocketAddr, Arc<Semaphore>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
-    let places = Arc::new(Semaphore::new(STRANGERS_MAX));
-    tokio::spawn(accept(
-        listener,
-        None,
-        router(),
-        Arc::clone(&places),
+    let serving = Serving {
         patience,
-    ));
+        ..Serving::new(None, router(), Guests::Anybody)
+    };
+    let places = Arc::clone(&serving.places);
+    tokio::spawn(accept(listener, serving));
     (address, places)
 }
 
@@ -183,4 +181,39 @@ async fn a_connection_ends_in_time_whatever_is_under_way() {
     // The place is free again. One is kept for whoever connects next.
     let others = STRANGERS_MAX as u32 - 1;
     let _all = places.acquire_many(others).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_port_of_one_user_is_theirs_on_both_loopbacks() {
+    let any = SocketAddr::from(([127, 0, 0, 1], 0));
+    let (address, listeners) = both_loopbacks(any).await.unwrap();
+    // Nobody else can be `localhost` at that port.
+    for place in ["127.0.0.1", "[::1]"] {
+        let taken = TcpListener::bind(format!("{place}:{}", address.port())).await;
+        assert!(taken.is_err(), "{place}");
+    }
+    let other = SocketAddr::from((Ipv6Addr::LOCALHOST, 0));
+    let Ok(other) = TcpListener::bind(other).await else {
+        // Without IPv6 there is one loopback.
+        return;
+    };
+    assert_eq!(listeners.len(), 2);
+    let taken = SocketAddr::from(([127, 0, 0, 1], other.local_addr().unwrap().port()));
+    let (address, _) = both_loopbacks(taken).await.unwrap();
+    assert_ne!(address, taken);
+}
+
+#[tokio::test]
+async fn a_port_of_one_user_serves_that_user() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(accept(
+        listener,
+        Serving::new(None, router(), Guests::ThisUser),
+    ));
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    stream.write_all(request("").as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    assert!(answer.contains("hello"), "{answer}");
 }
