@@ -214,7 +214,8 @@ impl ApiError {
     /// Returns the exit code.
     pub(crate) fn exit(&self) -> Exit {
         match self {
-            Self::Unreachable { .. } | Self::Broken(_) | Self::Channel(_) => Exit::Unreachable,
+            Self::Unreachable { .. } | Self::Broken(_) => Exit::Unreachable,
+            Self::Channel(error) => error.exit(),
             Self::Elsewhere(_) => Exit::Usage,
             Self::Form(_) | Self::Places { .. } => Exit::Failure,
             Self::Refused { status, problem } => {

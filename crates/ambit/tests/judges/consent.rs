@@ -259,7 +259,7 @@ fn check(told: &Value, kind: &str, late: &[&str]) {
     if told.get("rogue").is_some() {
         assert!(text("rogue").contains("the answer is 302"), "{told:?}");
     }
-    for name in ["violations", "strangers"] {
+    for name in ["violations", "strangers", "complaints"] {
         assert_eq!(told.get(name).unwrap().to_canonical(), "[]", "{name}");
     }
 }
@@ -268,13 +268,7 @@ const GRANTS: &str =
     "[tools.everything.echo]\narguments = { message = { equals_parameter = \"message\" } }\n";
 
 /// How a client hears that its task is over: its call is refused, or its token.
-const OVER: [&str; 5] = [
-    "task_ended",
-    "invalid_token",
-    "invalid_grant",
-    "Unauthorized",
-    "Error",
-];
+const OVER: [&str; 3] = ["task_ended", "invalid_token", "invalid_grant"];
 
 #[test]
 fn the_typescript_sdk_comes_by_a_browser() {

@@ -305,7 +305,7 @@ impl Reader {
         let told = succeed(&output.unwrap(), &["guide.mjs"]);
         let told = json::parse(told.trim().as_bytes()).unwrap();
         assert!(told.get("error").is_none(), "{guide}: {told:?}");
-        for name in ["violations", "strangers"] {
+        for name in ["violations", "strangers", "complaints"] {
             assert_eq!(told.get(name).unwrap().to_canonical(), "[]", "{name}");
         }
         self.agents.push(client);

@@ -183,7 +183,7 @@ fn saw(told: &Value, wanted: &[(&str, &str)]) {
         text.matches("login_").count()
     };
     assert_eq!((count("account"), count("after")), (2, 1));
-    for name in ["violations", "strangers"] {
+    for name in ["violations", "strangers", "complaints"] {
         assert_eq!(told.get(name).unwrap().to_canonical(), "[]", "{name}");
     }
 }
