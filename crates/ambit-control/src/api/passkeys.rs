@@ -8,7 +8,7 @@ use ambit_engine::{Enrolled, NewPasskey};
 use ambit_identity::{
     SignedIn as How,
     passkey::{Assertion, Registration, RelyingParty, user_handle},
-    replay::ReplayOwner,
+    replay::{ReplayError, ReplayOwner},
     sign_in::{FLOW_TTL_MAX, Flow},
 };
 use axum::{
@@ -23,6 +23,7 @@ use super::{
     cookies::{Cookie, set_cookie},
     people::{Fields, HOME, check_site, flow_of, not_done, open_session, refused, signed_in},
 };
+use crate::oauth::Circle;
 use crate::people::{
     SignInError, SignIns,
     page::{Html, page},
@@ -233,8 +234,14 @@ fn use_up(shared: &Shared, flow: &Flow, now: Timestamp) -> Result<(), SignInErro
         issuer: "passkeys of this server",
     };
     let until = now.plus(FLOW_TTL_MAX);
-    let admitted = shared.oauth().admit(owner, flow.nonce(), until, now);
-    admitted.map_err(|_| SignInError::Request("this answer was used before; begin again"))
+    let oauth = shared.oauth();
+    match oauth.admit(Circle::People, owner, flow.nonce(), until, now) {
+        Ok(()) => Ok(()),
+        Err(error @ (ReplayError::Full | ReplayError::OwnerFull)) => Err(SignInError::Busy(error)),
+        Err(ReplayError::Replayed | ReplayError::Over) => Err(SignInError::Request(
+            "this answer was used before; begin again",
+        )),
+    }
 }
 
 fn party(shared: &Shared) -> Result<&RelyingParty, SignInError> {

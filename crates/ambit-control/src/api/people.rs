@@ -428,6 +428,7 @@ pub(super) fn not_done(title: &'static str, error: &SignInError) -> Response {
         SignInError::Wrong { .. } | SignInError::Token(_) => StatusCode::BAD_GATEWAY,
         SignInError::Unreachable { .. }
         | SignInError::Full(_)
+        | SignInError::Busy(_)
         | SignInError::NoAssertion(_)
         | SignInError::Engine(_) => StatusCode::SERVICE_UNAVAILABLE,
     };

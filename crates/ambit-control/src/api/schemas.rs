@@ -40,7 +40,14 @@ use Shape::{
     Anything, Count, Counts, ListOf, Object, Of, Text, TextOrNull, Texts, Time, Truth, Word,
 };
 
-const STATES: Shape = Word(&["active", "completed", "cancelled", "expired", "revoked"]);
+const STATES: Shape = Word(&[
+    "active",
+    "completed",
+    "cancelled",
+    "expired",
+    "revoked",
+    "unregistered",
+]);
 const CONTAINED: Shape = Word(&["namespaces", "none"]);
 const STANDINGS: Shape = Word(&["open", "spent", "withdrawn", "expired"]);
 const SETTLEMENTS: Shape = Word(&["happened", "did_not_happen"]);

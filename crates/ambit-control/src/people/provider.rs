@@ -11,6 +11,7 @@ use ambit_identity::{
     IdentityError,
     jose::{Algorithm, JoseError, JwkSet, SigningKey, base64url},
     passkey::PasskeyError,
+    replay::ReplayError,
     sign_in::{Flow, FlowError},
     token::{
         assertion::{AssertionMaker, TYPE_JWT_BEARER},
@@ -166,6 +167,9 @@ pub enum SignInError {
     /// The engine does not answer.
     #[error("Ambit can't say who you are just now; try again")]
     Engine(#[from] EngineError),
+    /// Too many sign in at once.
+    #[error("too many people sign in just now; try again in some minutes")]
+    Busy(#[source] ReplayError),
     /// No more sessions can be held.
     #[error(transparent)]
     Full(#[from] SessionsFull),

@@ -11,6 +11,8 @@ mod delegated;
 
 use super::*;
 
+mod parts;
+
 const TASK: TaskId = TaskId::from_bits(1);
 const INSTANCE: InstanceId = InstanceId::from_bits(2);
 const ADA: PersonId = PersonId::from_bits(3);

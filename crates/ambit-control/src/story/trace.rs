@@ -6,11 +6,11 @@ use std::{
 };
 
 use ambit_core::{
-    DecisionId, DelegationId, RevocationId, ServerName, TaskId, Timestamp,
+    DecisionId, DelegationId, InstanceId, RevocationId, ServerName, TaskId, Timestamp,
     act::Target,
     delegation::Lineage,
     json::Value,
-    record::{Answer, Body, Decided, Performed, Settlement, Status, Warrant},
+    record::{Actor, Answer, Body, Decided, Performed, Settlement, Status, Warrant},
     task::{End, Task, TaskState},
 };
 
@@ -109,6 +109,8 @@ struct Context<'a> {
     state: TaskState,
     /// The tasks that began, as far as the records say.
     tasks: BTreeMap<TaskId, &'a Task>,
+    /// Which run took which part.
+    takers: BTreeMap<TaskId, InstanceId>,
     /// Those below that are over.
     over_below: BTreeSet<TaskId>,
     /// Those below that a revocation ended.
@@ -129,6 +131,7 @@ impl<'a> Context<'a> {
                 .filter_map(begun)
                 .map(|it| (it.id, it))
                 .collect(),
+            takers: entries.iter().filter_map(taken).collect(),
             over_below: BTreeSet::new(),
             cut: BTreeMap::new(),
         };
@@ -203,7 +206,7 @@ impl<'a> Context<'a> {
                 self.state = TaskState::Ended(match end {
                     End::Completed | End::Cancelled => End::Cancelled,
                     End::Expired => End::Expired,
-                    End::Revoked => End::Revoked,
+                    End::Revoked | End::Unregistered => End::Revoked,
                 });
             }
         }
@@ -263,7 +266,9 @@ impl<'a> Context<'a> {
     fn is_hit_below(&self, target: &Target, task: &'a Task) -> bool {
         match target {
             Target::Task(id) => self.chain(task).any(|it| it.id == *id),
-            Target::Instance(id) => self.chain(task).any(|it| it.instance == *id),
+            Target::Instance(id) => self
+                .chain(task)
+                .any(|it| it.instance == *id || self.takers.get(&it.id) == Some(id)),
             Target::Agent(name) => self.chain(task).any(|it| it.agent == *name),
             Target::Person(id) => *id == task.subject,
             Target::Server(_) => false,
@@ -351,7 +356,9 @@ impl<'a> Context<'a> {
                 return own.then_some(Mark::Given);
             }
             Body::DelegationSpent { task, .. } => {
-                let own = task.id == self.task.id || task.lineage.parent() == Some(self.task.id);
+                let own = task.id == self.task.id
+                    || task.lineage.parent() == Some(self.task.id)
+                    || self.takers.get(&task.id) == Some(&self.task.instance);
                 return own.then_some(Mark::Given);
             }
             Body::DelegationWithdrawn {
@@ -385,8 +392,19 @@ impl<'a> Context<'a> {
     }
 }
 
+/// Returns which part a run of an agent took with a record.
+fn taken(entry: &Entry) -> Option<(TaskId, InstanceId)> {
+    let Body::DelegationSpent { task, mandate, .. } = &entry.record.body else {
+        return None;
+    };
+    match mandate.by {
+        Actor::Instance(taker) => Some((task.id, taker)),
+        Actor::Workload(_) | Actor::Person(_) | Actor::Ambit | Actor::Nobody => None,
+    }
+}
+
 /// Returns the task that begins with a record.
-fn begun(entry: &Entry) -> Option<&Task> {
+pub(super) fn begun(entry: &Entry) -> Option<&Task> {
     if let Body::TaskStarted { task, .. } | Body::DelegationSpent { task, .. } = &entry.record.body
     {
         return Some(task);

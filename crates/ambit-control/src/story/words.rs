@@ -87,7 +87,9 @@ pub(super) fn decided(decided: &Decided, end: End<'_>) -> String {
 pub(super) fn said(decided: &Decided, reason: Reason) -> &'static str {
     match decided.actor {
         Actor::Person(_) => reason.for_person(),
-        Actor::Instance(_) | Actor::Ambit | Actor::Nobody => reason.for_agent(),
+        Actor::Instance(_) | Actor::Workload(_) | Actor::Ambit | Actor::Nobody => {
+            reason.for_agent()
+        }
     }
 }
 
@@ -327,6 +329,10 @@ fn ended_task(end: task::End, by: Actor, names: &Names) -> String {
         (task::End::Cancelled, Actor::Ambit) => {
             "cancelled by Ambit: whoever served it is gone".to_owned()
         }
+        (task::End::Unregistered, by) => format!(
+            "unregistered by {}: the estate applied then does not say any more what its instance claimed it by",
+            names.actor(by)
+        ),
         (end, by) => format!("{} by {}", end.as_str(), names.actor(by)),
     }
 }

@@ -6,6 +6,8 @@
 
 mod face;
 mod owner;
+mod places;
+mod punctual;
 
 use std::{
     io,
@@ -14,6 +16,7 @@ use std::{
     time::Duration,
 };
 
+use ambit_control::origin::Origin;
 use axum::Router;
 use http::{HeaderValue, Request, Response, header};
 use hyper::{body::Incoming, service::Service};
@@ -32,7 +35,11 @@ use tokio_rustls::TlsAcceptor;
 
 use self::face::Faces;
 pub(crate) use self::face::{FILES_READ_EVERY, FaceError, read_identity};
-use self::owner::{NoOwner, owner};
+use self::{
+    owner::{NoOwner, owner},
+    places::Places,
+    punctual::Punctual,
+};
 use super::{
     engine::Running,
     listen::ACCEPT_PAUSE,
@@ -44,7 +51,7 @@ use crate::{
 };
 
 /// How many strangers are connected at once; further ones wait.
-const STRANGERS_MAX: usize = 256;
+const STRANGERS_MAX: usize = 1024;
 /// How many requests one connection may carry; then it is closed and another one may be made.
 const REQUESTS_PER_CONNECTION_MAX: usize = 256;
 /// The longest head of a stranger's request, in bytes.
@@ -55,6 +62,8 @@ const PUBLIC_HEADERS_MAX: usize = 64;
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long the head of a stranger's request may take to arrive.
 const PUBLIC_HEAD_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long the body of a stranger's request may take to arrive.
+const PUBLIC_BODY_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long one connection of a stranger lasts, whatever is under way.
 const CONNECTION_TTL_MAX: Duration = Duration::from_secs(120);
 /// How many ports are tried until one is free on both loopbacks.
@@ -82,6 +91,7 @@ pub(crate) struct BundlePort {
 struct Patience {
     handshake: Duration,
     head: Duration,
+    body: Duration,
     connection: Duration,
 }
 
@@ -156,6 +166,7 @@ struct Serving {
     router: Router,
     guests: Guests,
     places: Arc<Semaphore>,
+    shares: Places,
     patience: Patience,
 }
 
@@ -166,9 +177,11 @@ impl Serving {
             router,
             guests,
             places: Arc::new(Semaphore::new(STRANGERS_MAX)),
+            shares: Places::default(),
             patience: Patience {
                 handshake: HANDSHAKE_TIMEOUT,
                 head: PUBLIC_HEAD_TIMEOUT,
+                body: PUBLIC_BODY_TIMEOUT,
                 connection: CONNECTION_TTL_MAX,
             },
         }
@@ -180,11 +193,11 @@ impl Serving {
             return tracing::debug!(%peer, error, "somebody else came to a port of one user");
         }
         let Some(faces) = self.faces else {
-            return connection(stream, self.router, self.patience).await;
+            return connection(stream, peer, self.router, self.patience).await;
         };
         let acceptor = TlsAcceptor::from(faces.now());
         match timeout(self.patience.handshake, acceptor.accept(stream)).await {
-            Ok(Ok(stream)) => connection(stream, self.router, self.patience).await,
+            Ok(Ok(stream)) => connection(stream, peer, self.router, self.patience).await,
             Ok(Err(error)) => tracing::debug!(%peer, %error, "a stranger's TLS handshake failed"),
             Err(_) => tracing::debug!(%peer, "a stranger's TLS handshake took too long"),
         }
@@ -234,11 +247,18 @@ async fn accept(listener: TcpListener, serving: Serving) {
             tokio::time::sleep(ACCEPT_PAUSE).await;
             continue;
         };
+        let share = match serving.shares.take(Origin::of(peer)) {
+            Ok(share) => share,
+            Err(error) => {
+                tracing::debug!(%peer, %error, "a stranger is let go");
+                continue;
+            }
+        };
         let (lasting, serving) = (serving.patience.connection, serving.clone());
         tokio::spawn(async move {
             // Its end is the connection's, whatever was under way.
             let _ = timeout(lasting, serving.greet(stream, peer)).await;
-            drop(place);
+            drop((place, share));
         });
     }
 }
@@ -258,7 +278,7 @@ async fn welcome(guests: Guests, stream: &TcpStream, peer: SocketAddr) -> Result
     }
 }
 
-async fn connection<S>(stream: S, router: Router, patience: Patience)
+async fn connection<S>(stream: S, peer: SocketAddr, router: Router, patience: Patience)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
@@ -266,6 +286,8 @@ where
     let count = std::sync::atomic::AtomicUsize::new(0);
     let service = hyper::service::service_fn(move |request: Request<Incoming>| {
         let before = count.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        let mut request = request.map(|body| Punctual::new(body, patience.body));
+        request.extensions_mut().insert(Origin::of(peer));
         let answering = service.call(request);
         async move {
             let mut response = answering.await?;

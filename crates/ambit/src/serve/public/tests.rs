@@ -8,18 +8,24 @@ use super::*;
 const PATIENT: Patience = Patience {
     handshake: HANDSHAKE_TIMEOUT,
     head: PUBLIC_HEAD_TIMEOUT,
+    body: PUBLIC_BODY_TIMEOUT,
     connection: CONNECTION_TTL_MAX,
 };
 const SHORT: Duration = Duration::from_millis(20);
 
 fn router() -> Router {
-    Router::new().route("/", get(|| async { "hello" }))
+    let read = async |body: axum::body::Body| match axum::body::to_bytes(body, 100).await {
+        Ok(bytes) => format!("{} bytes", bytes.len()),
+        Err(error) => error.to_string(),
+    };
+    Router::new().route("/", get(|| async { "hello" }).post(read))
 }
 
 /// Opens a connection that is served with `patience`.
 fn open(patience: Patience) -> DuplexStream {
     let (ours, theirs) = duplex(1024 * 1024);
-    tokio::spawn(connection(theirs, router(), patience));
+    let peer = SocketAddr::from(([192, 0, 2, 1], 1));
+    tokio::spawn(connection(theirs, peer, router(), patience));
     ours
 }
 
@@ -95,6 +101,30 @@ async fn slow_strangers_are_not_waited_for() {
     assert_eq!(idle, "");
     let idle = exchange("GET / HTTP/1.1\r\nhost: a\r\n\r\n", patience).await;
     assert!(idle.contains("200 OK"), "{idle}");
+}
+
+#[tokio::test]
+async fn a_body_that_does_not_arrive_is_not_waited_for() {
+    let patience = Patience {
+        body: SHORT,
+        ..PATIENT
+    };
+    let head = "POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 3\r\n\r\n";
+    let mut stream = open(patience);
+    stream.write_all(head.as_bytes()).await.unwrap();
+    stream.write_all(b"ab").await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    assert!(answer.contains("did not arrive in time"), "{answer}");
+    let whole = exchange(
+        &format!("{head}abc"),
+        Patience {
+            head: SHORT,
+            ..PATIENT
+        },
+    )
+    .await;
+    assert!(whole.contains("3 bytes"), "{whole}");
 }
 
 /// A port on the loopback with so many places, and the places.
