@@ -140,7 +140,7 @@ pub(super) fn body(body: &Body, names: &Names) -> String {
             proof, workload, ..
         } => format!("claimed by {} {workload}", claimed_by(*proof)),
         Body::TaskAttended { .. } => "its runner is there, and the task ends with that".to_owned(),
-        Body::TaskEnded { end, by, .. } => ended(*end, &names.actor(*by)),
+        Body::TaskEnded { end, by, .. } => task_ended(*end, &names.actor(*by)),
         Body::Decided(it) => decided(it, End::Elsewhere),
         Body::Performed(it) => format!("{}: {}", it.decision, outcome(it)),
         Body::ApprovalDecided { .. }
@@ -335,7 +335,7 @@ fn started(task: &Task, by: &str) -> String {
 }
 
 /// Says how a task ended, and by whom.
-fn ended(end: TaskEnd, by: &str) -> String {
+fn task_ended(end: TaskEnd, by: &str) -> String {
     match end {
         TaskEnd::Unregistered => format!(
             "unregistered by {by}: the estate applied then does not say any more what its instance claimed it by"
