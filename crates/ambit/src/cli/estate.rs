@@ -79,7 +79,7 @@ pub(crate) fn check(session: &Session, arguments: &CheckArguments) -> Result<(),
     let missing: Vec<Value> = missing.iter().map(Unsealed::to_value).collect();
     let warned = warnings(checked.estate());
     if !warned.is_empty() {
-        let warned = warned.iter().map(|it| it.as_str().into());
+        let warned = warned.iter().map(|it| Value::from(it.as_str()));
         members.push(("warnings", warned.collect()));
     }
     warn_of_registrations(session, checked.estate());
