@@ -122,6 +122,7 @@ const SCHEMAS: &[Schema] = &[
             Member("trust_domain", Text, Always),
             Member("sequence", Count, Always),
             Member("keys", ListOf("IssuingKey"), Always),
+            Member("roots", Text, Always),
         ],
     },
     Schema {
@@ -443,6 +444,8 @@ const SCHEMAS: &[Schema] = &[
             Member("trust_domain", Text, Always),
             Member("authority_expires_at", Time, Always),
             Member("gateway", Text, Always),
+            Member("gateway_url", Text, Maybe),
+            Member("public", Text, Maybe),
             Member("estate", Text, Always),
             Member("agents", Count, Always),
             Member("servers", Count, Always),

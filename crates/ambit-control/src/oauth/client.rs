@@ -14,10 +14,9 @@ use ambit_identity::{
 use axum::http::{HeaderMap, header};
 
 use super::{
-    ClientProof, KnownClient, OAuthError, Server,
+    Circle, ClientProof, KnownClient, OAuthError, Server,
     claimed::refused_token,
     form::Form,
-    locked,
     sent::{Assertion, Good},
 };
 use crate::foreign::{AssertionBy, Freshness, Identified};
@@ -97,10 +96,14 @@ impl Server<'_> {
         by_certificate: Option<&InstanceCaller>,
         now: Timestamp,
     ) -> Result<Client, OAuthError> {
-        if headers.contains_key(header::AUTHORIZATION) || form.get("client_secret").is_some() {
-            return Err(OAuthError::client(
-                "clients have no secrets here; prove yourself with a client_assertion or an X509-SVID",
-            ));
+        let no_secrets = OAuthError::client(
+            "clients have no secrets here; prove yourself with a client_assertion or an X509-SVID",
+        );
+        if let Some(tried) = headers.get(header::AUTHORIZATION) {
+            return Err(no_secrets.challenged(tried));
+        }
+        if form.get("client_secret").is_some() {
+            return Err(no_secrets);
         }
         let assertion = form.get("client_assertion");
         let kind = form.get("client_assertion_type");
@@ -252,9 +255,14 @@ impl Server<'_> {
         now: Timestamp,
     ) -> Result<(), OAuthError> {
         let owner = ReplayOwner::Assertion { issuer };
-        match locked(&self.oauth.used).admit(owner, token_id, until, now) {
-            Ok(_first) => Ok(()),
-            Err(error @ ReplayError::Full) => Err(OAuthError::unavailable(error.to_string())),
+        let admitted = self
+            .oauth
+            .admit(Circle::Clients, owner, token_id, until, now);
+        match admitted {
+            Ok(()) => Ok(()),
+            Err(error @ (ReplayError::Full | ReplayError::OwnerFull)) => {
+                Err(OAuthError::unavailable(error.to_string()))
+            }
             Err(ReplayError::Replayed) => Err(OAuthError::client(
                 "this assertion was used before; make a new one, with a new jti, for each request",
             )),

@@ -9,8 +9,7 @@ use ambit_core::{
     Digest, Reason, ServerName, TokenId,
     claim::ClaimProof,
     record::{Actor, Answer, Body, Decided, KeyStep, Performed, Status},
-    task::End as TaskEnd,
-    task::Task,
+    task::{self, Task},
     token::{Grant, IssuedToken, Reach, TokenEnd, TokenKind},
 };
 
@@ -88,7 +87,9 @@ pub(super) fn decided(decided: &Decided, end: End<'_>) -> String {
 pub(super) fn said(decided: &Decided, reason: Reason) -> &'static str {
     match decided.actor {
         Actor::Person(_) => reason.for_person(),
-        Actor::Instance(_) | Actor::Ambit | Actor::Nobody => reason.for_agent(),
+        Actor::Instance(_) | Actor::Workload(_) | Actor::Ambit | Actor::Nobody => {
+            reason.for_agent()
+        }
     }
 }
 
@@ -140,7 +141,7 @@ pub(super) fn body(body: &Body, names: &Names) -> String {
             proof, workload, ..
         } => format!("claimed by {} {workload}", claimed_by(*proof)),
         Body::TaskAttended { .. } => "its runner is there, and the task ends with that".to_owned(),
-        Body::TaskEnded { end, by, .. } => task_ended(*end, &names.actor(*by)),
+        Body::TaskEnded { end, by, .. } => ended_task(*end, *by, names),
         Body::Decided(it) => decided(it, End::Elsewhere),
         Body::Performed(it) => format!("{}: {}", it.decision, outcome(it)),
         Body::ApprovalDecided { .. }
@@ -322,6 +323,20 @@ fn keys_rotated(
     format!("{by} {what} ({certificate}, bundle {sequence})")
 }
 
+/// Says how a task ended. Ambit itself cancels only what nobody serves any more.
+fn ended_task(end: task::End, by: Actor, names: &Names) -> String {
+    match (end, by) {
+        (task::End::Cancelled, Actor::Ambit) => {
+            "cancelled by Ambit: whoever served it is gone".to_owned()
+        }
+        (task::End::Unregistered, by) => format!(
+            "unregistered by {}: the estate applied then does not say any more what its instance claimed it by",
+            names.actor(by)
+        ),
+        (end, by) => format!("{} by {}", end.as_str(), names.actor(by)),
+    }
+}
+
 fn started(task: &Task, by: &str) -> String {
     format!(
         "{by} started {} version {} for {} as {}, until {}, containment {}",
@@ -332,18 +347,6 @@ fn started(task: &Task, by: &str) -> String {
         task.expires_at,
         task.contained.as_str()
     )
-}
-
-/// Says how a task ended, and by whom.
-fn task_ended(end: TaskEnd, by: &str) -> String {
-    match end {
-        TaskEnd::Unregistered => format!(
-            "unregistered by {by}: the estate applied then does not say any more what its instance claimed it by"
-        ),
-        TaskEnd::Completed | TaskEnd::Cancelled | TaskEnd::Expired | TaskEnd::Revoked => {
-            format!("{} by {by}", end.as_str())
-        }
-    }
 }
 
 const fn claimed_by(proof: ClaimProof) -> &'static str {

@@ -262,7 +262,8 @@ impl State {
     fn footing_of(&self, by: Actor) -> Footing {
         let own = match by {
             Actor::Instance(instance) => self.instances.get(&instance),
-            Actor::Person(_) | Actor::Ambit | Actor::Nobody => None,
+            // A workload's own claim follows, and says what it stands on.
+            Actor::Workload(_) | Actor::Person(_) | Actor::Ambit | Actor::Nobody => None,
         };
         let own = own.and_then(|it| self.tasks.get(it));
         own.map(|it| it.footing).unwrap_or_default()

@@ -51,7 +51,7 @@ fn issue(
     rests_on: RestsOn,
 ) -> Result<TokenGrant, TokenRefusal> {
     let ask = TokenAsk {
-        client: "desk".to_owned(),
+        client: Some("desk".to_owned()),
         binding: caller.binding(),
         refreshable: Refreshable::Yes,
         grant: Grant::AuthorizationCode,

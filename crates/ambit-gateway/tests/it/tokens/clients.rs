@@ -35,7 +35,7 @@ async fn open() -> Scene {
     let book = world.handle.book().unwrap();
     let desk = book.estate().clients.values().next().unwrap();
     let ask = TokenAsk {
-        client: "desk".to_owned(),
+        client: Some("desk".to_owned()),
         audience: ONE.to_owned(),
         binding: scene.dpop(),
         ttl: Millis::from_seconds(300),
