@@ -473,7 +473,13 @@ mod tests {
         let before = look(&process).unwrap().path;
         met.tell();
         // Its end of the connection closes as it becomes another.
-        met.stream.readable().await.unwrap();
+        loop {
+            met.stream.readable().await.unwrap();
+            match met.stream.try_read(&mut [0]) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                ended => break assert_eq!(ended.unwrap(), 0),
+            }
+        }
         let after = look(&process).unwrap().path;
         assert_ne!(before, after);
         let sleep = fs::canonicalize("/bin/sleep").unwrap();
