@@ -4,7 +4,7 @@ use std::{error::Error, path::Path, sync::Arc};
 
 use ambit_core::{
     Digest, Timestamp,
-    estate::{Estate, Person, PersonRole},
+    estate::{Admits, Agent, Estate, Person, PersonRole, Workload},
 };
 use ambit_policy::{PolicyBook, PolicyProblem, Tried, TryOut};
 
@@ -143,6 +143,24 @@ impl KnownBy<'_> {
         };
         person.unix_uid.is_some() || elsewhere
     }
+}
+
+/// Returns a warning for every registration by which any local user is an agent.
+pub fn warnings(estate: &Estate) -> Vec<String> {
+    let of_agent = |agent: &Agent| {
+        let everybody = agent
+            .workloads
+            .iter()
+            .filter(|it| it.admits() == Admits::Everybody);
+        let name = agent.name.clone();
+        let warning = move |it: &Workload| {
+            format!(
+                "agents/{name}.toml: any local user who can run what `[[workload]]` names ({it}) is this agent; add `uid` or `unit`"
+            )
+        };
+        everybody.map(warning).collect::<Vec<_>>()
+    };
+    estate.agents.values().flat_map(of_agent).collect()
 }
 
 /// Says how the answer differs from what the case expects, when it does.

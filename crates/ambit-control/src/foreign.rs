@@ -102,9 +102,7 @@ impl ForeignKeys {
         let claimant = identify_token(&verified, issuer, &estate.agents);
         let claimant = claimant.map_err(|error| {
             let (by, whom) = (visible(verified.issuer()), visible(verified.subject()));
-            ForeignTokenError::Unknown(format!(
-                "{error}; the token has iss `{by}` and sub `{whom}`"
-            ))
+            unknown(&error, &format!("it has iss `{by}` and sub `{whom}`"))
         })?;
         Ok(Identified {
             claimant,
@@ -190,8 +188,17 @@ fn by_svid(
             claimant,
             expires_at: svid.expires_at(),
         })),
-        Err(error) => Err(ForeignTokenError::Unknown(error.to_string())),
+        Err(error) => Err(unknown(&error, &format!("it names {}", svid.spiffe_id()))),
     }
+}
+
+/// Tells whoever asks what was seen of it. The registrations are for those who operate Ambit: a stranger could have a
+/// token made for it.
+fn unknown(error: &dyn std::error::Error, seen: &str) -> ForeignTokenError {
+    tracing::warn!(%error, seen, "a workload token is no run of one agent");
+    ForeignTokenError::Unknown(format!(
+        "{seen}; ask who runs Ambit, whose log names the nearest registration"
+    ))
 }
 
 fn verify(

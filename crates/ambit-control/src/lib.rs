@@ -22,6 +22,8 @@ pub mod credentials;
 pub mod estate;
 pub mod federation;
 pub mod foreign;
+#[cfg(test)]
+mod heard;
 pub mod inspect;
 pub mod oauth;
 pub mod origin;

@@ -24,7 +24,7 @@ pub use self::{
         Approver, ArgumentPath, Bound, Constraint, Containment, Delegable, LeastBinding, Parameter,
         ParameterKind, Prefix, Starters, Template, ToolGrant,
     },
-    workload::Workload,
+    workload::{Admits, Workload},
 };
 use crate::{
     AgentName, ClientName, Digest, FederationName, IssuerName, ServerName, TemplateName, ToolName,

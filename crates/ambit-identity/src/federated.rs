@@ -5,7 +5,10 @@ use std::{collections::BTreeMap, sync::Arc};
 use ambit_core::{
     AgentName, Digest, FederationName, SpiffeId, Timestamp, TrustDomain,
     claim::ClaimProof,
-    estate::{Estate, Federation, claim_rules::Fit},
+    estate::{
+        Estate, Federation,
+        claim_rules::{Fit, Wanted},
+    },
 };
 use rustls_pki_types::CertificateDer;
 
@@ -13,6 +16,7 @@ use crate::{
     Claimant, IdentityError, InstanceCaller, KeyBinding, TrustBundle,
     grounds::run_by_svid,
     jose::{JoseError, JwkError},
+    nearest::{Miss, Nearest, Search, hint, shown},
     token::{
         assertion::{self, ProvedWorkload},
         jwt_svid::{JwtSvidKeys, claimed_trust_domain},
@@ -59,12 +63,12 @@ pub enum UnknownSvid {
     #[error("the estate does not believe {0} as it did; wait a moment, or see its `trust/` files")]
     Domain(TrustDomain),
     /// No registration fits.
-    #[error("no agent is registered for {seen}; {}", hint(nearest.as_ref()))]
+    #[error("no agent is registered for {seen}; {}", hint(nearest.as_deref(), "an `[[svid]]`"))]
     Nobody {
         /// Who it is.
         seen: SpiffeId,
-        /// The agent whose registration came nearest, and the path that it wants.
-        nearest: Option<(AgentName, String)>,
+        /// The registration whose path has most of the path's beginning, when there is any.
+        nearest: Option<Box<Nearest>>,
     },
     /// Registrations of several agents fit.
     #[error("{seen} fits agent `{first}` and agent `{second}`; narrow the path of one of them")]
@@ -213,11 +217,14 @@ impl ForeignSvid {
         }
         let seen = || self.spiffe_id.clone();
         let mut fitting: Option<(&AgentName, Digest)> = None;
-        let mut nearest = None;
+        let mut nearest = Search::default();
         for (agent, declared) in &estate.agents {
             for registration in declared.svids.iter().filter(|it| it.federation == *name) {
                 match registration.path.fits(self.spiffe_id.path()) {
-                    Fit::Differs => nearest = Some((agent.clone(), registration.path.to_string())),
+                    Fit::Differs => {
+                        let (fitted, miss) = path_miss(&registration.path, self.spiffe_id.path());
+                        nearest.missed(agent, fitted, vec![miss]);
+                    }
                     Fit::Fits => match fitting {
                         Some((first, _)) if first != agent => {
                             let (first, second) = (first.clone(), agent.clone());
@@ -237,7 +244,7 @@ impl ForeignSvid {
         }
         let nobody = || UnknownSvid::Nobody {
             seen: seen(),
-            nearest,
+            nearest: nearest.found(),
         };
         let (agent, registration) = fitting.ok_or_else(nobody)?;
         let named = self.spiffe_id.to_string();
@@ -265,9 +272,17 @@ impl ForeignSvid {
     }
 }
 
-fn hint(nearest: Option<&(AgentName, String)>) -> String {
-    match nearest {
-        Some((agent, path)) => format!("nearest is agent `{agent}`, whose path is `{path}`"),
-        None => "write an `[[svid]]` into the agent's file and apply the estate".to_owned(),
-    }
+/// Says what of a path differs, and how many bytes from its beginning do not.
+fn path_miss(wanted: &Wanted, seen: &str) -> (usize, Miss) {
+    let common = |text: &str| {
+        let pairs = text.bytes().zip(seen.bytes());
+        pairs.take_while(|(a, b)| a == b).count()
+    };
+    let fitted = wanted.texts().map(common).max();
+    let miss = Miss {
+        name: "path".to_owned(),
+        wanted: wanted.to_string(),
+        seen: shown(seen),
+    };
+    (fitted.unwrap_or_default(), miss)
 }

@@ -22,6 +22,7 @@ pub mod jose;
 pub mod key;
 pub mod login;
 pub mod mission;
+mod nearest;
 mod outer_svid;
 pub mod passkey;
 mod pem;
@@ -52,13 +53,14 @@ pub use crate::{
     federated::{FederatedBundles, ForeignSvid, UnknownSvid},
     grounds::{CLIENT_KEY_USES, Ground, Grounds, client_proof},
     key::{KeyError, ProvedKey, SvidKey},
+    nearest::{Miss, Nearest, SEEN_CHARS_MAX},
     outer_svid::{OuterSvid, OuterSvidError},
     person::{PeerCredentials, SignedIn, identify_passkey, identify_person, identify_signed_in},
     tls::{Clients, TlsClock, TlsError, Trusted},
     token::{Beside, identify_token},
     trust_bundle::{BUNDLE_BYTES_MAX, BUNDLE_ROOTS_MAX, BundleError, TrustBundle},
     workload::{
-        AttestedWorkload, DigestWanted, Nearest, ProcessAttributes, UnknownWorkload, digest_wanted,
+        AttestedWorkload, DigestWanted, ProcessAttributes, UnknownWorkload, digest_wanted,
         identify_workload,
     },
     x509_svid::{

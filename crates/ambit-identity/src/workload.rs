@@ -10,7 +10,10 @@ use ambit_core::{
     estate::{Agent, Workload},
 };
 
-use crate::grounds::run_by_process;
+use crate::{
+    grounds::run_by_process,
+    nearest::{Miss, Nearest, Search, hint, shown},
+};
 
 /// What the kernel says of a process. Filled in by the door that holds the process, and by nothing else.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -52,7 +55,7 @@ pub struct AttestedWorkload {
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum UnknownWorkload {
     /// No registration fits.
-    #[error("no agent is registered for the process with {seen}; {}", hint(nearest.as_deref()))]
+    #[error("no agent is registered for the process with {seen}; {}", hint(nearest.as_deref(), "a `[[workload]]`"))]
     Nobody {
         /// What was seen.
         seen: ProcessAttributes,
@@ -70,17 +73,6 @@ pub enum UnknownWorkload {
         /// Whose registrations fit.
         agents: Vec<AgentName>,
     },
-}
-
-/// The registration that came nearest.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Nearest {
-    /// Whose it is.
-    pub agent: AgentName,
-    /// Each attribute that did not fit: its name, what was registered, what was seen.
-    pub misses: Vec<(&'static str, String, String)>,
-    /// How many fitted.
-    pub fitted: usize,
 }
 
 impl AttestedWorkload {
@@ -109,7 +101,7 @@ pub fn identify_workload(
     agents: &BTreeMap<AgentName, Agent>,
 ) -> Result<AttestedWorkload, UnknownWorkload> {
     let mut fitting: Vec<(AgentName, Digest)> = Vec::new();
-    let mut nearest: Option<Nearest> = None;
+    let mut nearest = Search::default();
     for (name, registration) in registrations(agents) {
         let misses = misses(registration, &seen);
         if misses.is_empty() {
@@ -119,13 +111,7 @@ pub fn identify_workload(
             continue;
         }
         let fitted = registration.count().saturating_sub(misses.len());
-        if nearest.as_ref().is_none_or(|it| it.fitted < fitted) {
-            nearest = Some(Nearest {
-                agent: name.clone(),
-                misses,
-                fitted,
-            });
-        }
+        nearest.missed(name, fitted, misses);
     }
     let only = fitting.pop();
     match only {
@@ -143,7 +129,7 @@ pub fn identify_workload(
         }
         None => Err(UnknownWorkload::Nobody {
             seen,
-            nearest: nearest.map(Box::new),
+            nearest: nearest.found(),
         }),
     }
 }
@@ -162,9 +148,8 @@ pub fn digest_wanted(
     seen: &ProcessAttributes,
     agents: &BTreeMap<AgentName, Agent>,
 ) -> DigestWanted {
-    let decides = |it: &Workload| {
-        it.sha256.is_some() && misses(it, seen).iter().all(|(name, ..)| *name == DIGEST)
-    };
+    let decides =
+        |it: &Workload| it.sha256.is_some() && misses(it, seen).iter().all(|it| it.name == DIGEST);
     if registrations(agents).any(|(_, it)| decides(it)) {
         return DigestWanted::Yes;
     }
@@ -182,13 +167,17 @@ fn registrations(
 }
 
 /// Returns each attribute that does not fit. One that could not be seen fits nothing.
-fn misses(wanted: &Workload, seen: &ProcessAttributes) -> Vec<(&'static str, String, String)> {
+fn misses(wanted: &Workload, seen: &ProcessAttributes) -> Vec<Miss> {
     let mut misses = Vec::new();
-    let mut compare = |name, wanted: Option<String>, seen: Option<String>| {
+    let mut compare = |name: &str, wanted: Option<String>, seen: Option<String>| {
         if let Some(wanted) = wanted
             && seen.as_ref() != Some(&wanted)
         {
-            misses.push((name, wanted, seen.unwrap_or_else(|| "not seen".to_owned())));
+            misses.push(Miss {
+                name: name.to_owned(),
+                wanted,
+                seen: seen.map_or_else(|| "not seen".to_owned(), |it| shown(&it)),
+            });
         }
     };
     let number = |it: u32| it.to_string();
@@ -217,21 +206,6 @@ impl fmt::Display for ProcessAttributes {
             None => Ok(()),
         }
     }
-}
-
-fn hint(nearest: Option<&Nearest>) -> String {
-    let Some(nearest) = nearest else {
-        return "write a `[[workload]]` into the agent's file and apply the estate".to_owned();
-    };
-    let misses = nearest.misses.iter();
-    let misses: Vec<String> = misses
-        .map(|(name, wanted, seen)| format!("{name} should be {wanted} and is {seen}"))
-        .collect();
-    format!(
-        "nearest is agent `{}`: {}",
-        nearest.agent,
-        misses.join(", ")
-    )
 }
 
 fn names(agents: &[AgentName]) -> String {

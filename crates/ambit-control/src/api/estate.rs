@@ -113,12 +113,14 @@ pub(super) async fn apply(
     let before = applied
         .before
         .map_or(Value::Null, |it| it.to_string().into());
+    let ended = applied.ended.iter().map(|it| Value::from(it.to_string()));
     // The estate is in force, whatever the caller may see of it.
     let missing = unsealed_now(control, &peer).await.unwrap_or_default();
     Ok(Answer(Value::object([
         ("estate", applied.estate.to_string().into()),
         ("before", before),
         ("cases", (cases as u64).into()),
+        ("ended", ended.collect()),
         ("unsealed", listed(&missing)),
     ])))
 }

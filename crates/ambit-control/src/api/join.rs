@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use ambit_core::{limits::SVID_TTL_MAX, task::End};
 use ambit_engine::{Claim, Ender};
-use ambit_identity::{Claimant, JoinToken, ProvedKey, senders::SenderError};
+use ambit_identity::{Claimant, JOIN_TOKEN_PREFIX, JoinToken, ProvedKey, senders::SenderError};
 use axum::{extract::State, http::StatusCode};
 use serde::Deserialize;
 
@@ -89,7 +89,16 @@ async fn foreign(shared: &Shared, token: &str) -> Result<Identified, Problem> {
             "a workload token was refused"
         );
         match error {
-            ForeignTokenError::Token(_) | ForeignTokenError::Unknown(_) => refused(),
+            ForeignTokenError::Token(cause) => no_run(
+                "the workload token is refused",
+                format!(
+                    "{}; get another from its issuer, or show a join token, which begins with `{JOIN_TOKEN_PREFIX}`",
+                    crate::check::chain(&cause)
+                ),
+            ),
+            ForeignTokenError::Unknown(seen) => {
+                no_run("no agent is registered for this workload token", seen)
+            }
             ForeignTokenError::Keys(_) => Problem::new(
                 StatusCode::SERVICE_UNAVAILABLE,
                 "issuer_unavailable",
@@ -127,6 +136,11 @@ fn sender<'a>(
             "sign the request with the key that came first, or get a new token from its issuer",
         ),
     })
+}
+
+/// Says what is wrong with a workload token: of that whoever has it may hear everything.
+fn no_run(what: &'static str, why: String) -> Problem {
+    Problem::new(StatusCode::FORBIDDEN, "join_refused", what).because(why)
 }
 
 fn refused() -> Problem {

@@ -348,6 +348,7 @@ const SCHEMAS: &[Schema] = &[
             Member("estate", Text, Always),
             Member("before", TextOrNull, Always),
             Member("cases", Count, Always),
+            Member("ended", Texts, Always),
             Member("unsealed", ListOf("Unsealed"), Always),
         ],
     },

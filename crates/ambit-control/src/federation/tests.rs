@@ -376,7 +376,7 @@ fn a_jwt_svid_of_a_foreign_domain_is_an_agent() {
         &keys,
         "spiffe://partner.example/ns/other",
         ISSUER,
-        "nearest is agent `clerk`, whose path is `/ns/books`",
+        "it names spiffe://partner.example/ns/other; ask who runs Ambit",
     );
     refused(
         &keys,

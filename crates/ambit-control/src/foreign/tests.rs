@@ -1,23 +1,23 @@
 use std::{collections::BTreeMap, error::Error as _, sync::Mutex};
 
 use ambit_core::{
-    IssuerName,
+    IssuerName, Reason,
     claim::ClaimProof,
     estate::{
-        TokenRegistration,
+        Agent, TokenRegistration,
         claim_rules::{ClaimRule, ClaimRules, Pattern, Wanted},
     },
     json::Value,
 };
-use ambit_engine::{Claim, StartTask, Waits};
+use ambit_engine::{Answer, Claim, StartTask, Waits};
 use ambit_identity::{
     IssuingKeys, PairChance, Proved, SvidKey,
     jose::{KeyUse, Signer, SigningKey},
 };
-use ambit_testkit::{World, office};
+use ambit_testkit::{World, compile, office};
 
 use super::*;
-use crate::api::Published;
+use crate::{api::Published, heard::Heard};
 
 const ISSUER: &str = "https://token.example.com";
 const KEYS: &str = "https://keys.example.com/jwks";
@@ -132,6 +132,56 @@ impl Desk {
         })
     }
 
+    /// Returns the estate in force.
+    fn estate(&self) -> Estate {
+        let book = self.world.handle.book().unwrap();
+        book.estate().as_ref().clone()
+    }
+
+    /// Puts `estate` in force, and returns the tasks that ended.
+    fn apply(&mut self, estate: Estate) -> Vec<ambit_core::TaskId> {
+        let digest = ambit_core::Digest::of(format!("{estate:?}").as_bytes());
+        let book = compile(Estate { digest, ..estate });
+        let (handle, ana, moment) = (
+            self.world.handle.clone(),
+            self.world.person("ana"),
+            self.world.clock.moment(),
+        );
+        let applied = async move { handle.apply(&ana, book, Vec::new(), moment).await };
+        self.world.run(applied).unwrap().ended
+    }
+
+    /// Starts a task of the clerk, which `claimant` claims.
+    fn claims(&mut self, claimant: Claimant) -> Arc<ambit_core::task::Task> {
+        let ask = StartTask {
+            template: "answer".parse().unwrap(),
+            agent: "clerk".parse().unwrap(),
+            parameters: [("ticket", "T-1"), ("customer", "kim@example.org")]
+                .map(|(name, it)| (name.to_owned(), it.into()))
+                .into(),
+            contained: ambit_core::task::Contained::Namespaces,
+        };
+        let (handle, ana, moment) = (
+            self.world.handle.clone(),
+            self.world.person("ana"),
+            self.world.clock.moment(),
+        );
+        let claims = self.world.run(async move {
+            let started = handle
+                .start_waiting_task(&ana, ask, Waits::ForAgent, moment)
+                .await;
+            let task = started.unwrap().task.id;
+            let first = handle.claim(claimant.clone()).await.unwrap();
+            let second = handle.claim(claimant).await.unwrap();
+            (task, first, second)
+        });
+        let (task, Claim::New(first), Claim::Known(second)) = claims else {
+            panic!("{claims:?}");
+        };
+        assert!(first.id == task && second.id == task);
+        first
+    }
+
     #[track_caller]
     fn refused(&mut self, token: &str, part: &str) {
         let found = self.identify(token).unwrap_err();
@@ -160,7 +210,7 @@ fn a_token_of_a_trusted_issuer_claims_the_task_of_its_agent() {
     assert_eq!(*claimant.proved(), Proved::Agent(agent, ClaimProof::Token));
     desk.refused(
         &desk.token(1, ISSUER, "repo:example/other:ref:main"),
-        "nearest is agent `clerk`",
+        "sub `repo:example/other:ref:main`; ask who runs Ambit",
     );
     desk.refused(
         &desk.token(1, "https://other.example", MAIN),
@@ -172,32 +222,102 @@ fn a_token_of_a_trusted_issuer_claims_the_task_of_its_agent() {
     );
     desk.refused("a.b.c", "the workload token is refused");
     assert!(desk.asked().is_empty());
-    let ask = StartTask {
-        template: "answer".parse().unwrap(),
-        agent: "clerk".parse().unwrap(),
-        parameters: [("ticket", "T-1"), ("customer", "kim@example.org")]
-            .map(|(name, it)| (name.to_owned(), it.into()))
-            .into(),
-        contained: ambit_core::task::Contained::Namespaces,
+    desk.claims(claimant);
+}
+
+fn rule(name: &str, wanted: &str) -> ClaimRule {
+    let wanted = Wanted::OneOf(vec![wanted.to_owned()]);
+    ClaimRule::new(vec![name.to_owned()], wanted).unwrap()
+}
+
+/// Who asks hears what was seen of it; who operates Ambit reads which registration came nearest, and in what it differs.
+#[test]
+fn the_log_names_the_nearest_registration_and_nobody_else_hears_it() {
+    let mut desk = Desk::open(IssuerKeys::Given(set(&[1])));
+    let mut estate = desk.estate();
+    let clerk = estate.agents.values().next().unwrap().clone();
+    let agent = |name: &str, rules| Agent {
+        name: name.parse().unwrap(),
+        tokens: vec![TokenRegistration {
+            issuer: "builds".parse().unwrap(),
+            claims: ClaimRules::new(rules).unwrap(),
+        }],
+        ..clerk.clone()
     };
-    let (handle, ana, moment) = (
-        desk.world.handle.clone(),
-        desk.world.person("ana"),
-        desk.world.clock.moment(),
-    );
-    let claims = desk.world.run(async move {
-        let started = handle
-            .start_waiting_task(&ana, ask, Waits::ForAgent, moment)
-            .await;
-        let task = started.unwrap().task.id;
-        let first = handle.claim(claimant.clone()).await.unwrap();
-        let second = handle.claim(claimant).await.unwrap();
-        (task, first, second)
-    });
-    let (task, Claim::New(first), Claim::Known(second)) = claims else {
-        panic!("{claims:?}");
-    };
-    assert!(first.id == task && second.id == task);
+    let near = vec![rule("sub", MAIN), rule("ref", "main"), rule("iat", "now")];
+    let agents = [
+        agent("alpha", vec![rule("sub", "some/other")]),
+        agent("reader", near),
+        agent("zeta", vec![rule("sub", "nothing-like-it")]),
+    ];
+    estate.agents.clear();
+    let agents = agents.map(|it| (it.name.clone(), it));
+    estate.agents.extend(agents);
+    desk.apply(estate);
+    let heard = Heard::begin();
+    let told = desk.identify(&desk.token(1, ISSUER, MAIN)).unwrap_err();
+    let log = heard.take();
+    let nearest = "nearest is agent `reader`: claim `ref` should be `main` and is missing, claim `iat` should be `now` and is no text";
+    assert!(log.contains(nearest), "{log}");
+    assert!(told.contains(&format!("sub `{MAIN}`")), "{told}");
+    for secret in ["reader", "alpha", "zeta", "`ref`"] {
+        assert!(!told.contains(secret), "{secret} is told: {told}");
+    }
+}
+
+/// NHI1, improper offboarding: a workload of an issuer that is registered no more loses its task with the apply.
+#[test]
+fn nhi01_a_token_that_is_registered_no_more_loses_its_task() {
+    type Change = fn(&mut Estate);
+    let rows: [(&str, Change, bool); 6] = [
+        ("nothing", |_| (), false),
+        (
+            "the registration",
+            |it| it.agents.values_mut().for_each(|it| it.tokens.clear()),
+            true,
+        ),
+        (
+            "another one",
+            |it| {
+                let claims = ClaimRules::new(vec![rule("sub", "another")]).unwrap();
+                for it in it.agents.values_mut().flat_map(|it| &mut it.tokens) {
+                    it.claims = claims.clone();
+                }
+            },
+            true,
+        ),
+        ("the issuer", |it| it.issuers.clear(), true),
+        (
+            "its audience",
+            |it| {
+                let issuers = it.issuers.values_mut();
+                issuers.for_each(|it| it.audience.push('/'));
+            },
+            true,
+        ),
+        (
+            "its keys",
+            |it| {
+                let issuers = it.issuers.values_mut();
+                issuers.for_each(|it| it.keys = IssuerKeys::Given(set(&[2])));
+            },
+            true,
+        ),
+    ];
+    for (what, change, ends) in rows {
+        let mut desk = Desk::open(IssuerKeys::Given(set(&[1])));
+        let claimant = desk.identify(&desk.token(1, ISSUER, MAIN)).unwrap();
+        let task = desk.claims(claimant);
+        let caller = desk.world.instance(&task);
+        let mut estate = desk.estate();
+        change(&mut estate);
+        let ended = desk.apply(estate);
+        let act = |id: &str| Value::object([("id", id.into())]);
+        let answer = desk.world.call(&caller, "get_ticket", act("T-1"));
+        let refused = matches!(&answer, Answer::Denied(it) if it.reason == Reason::TaskEnded);
+        assert_eq!(refused, ends, "{what}: {answer:?}");
+        assert_eq!(ended == [task.id], ends, "{what}");
+    }
 }
 
 #[test]

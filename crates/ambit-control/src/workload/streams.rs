@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeMap, future::Future, pin::Pin, sync::Arc, time::Duration};
 
+use ambit_core::Digest;
 use ambit_identity::IssuingKeys;
 use futures_util::stream::unfold;
 use tokio::sync::watch;
@@ -10,7 +11,7 @@ use tonic::Status;
 
 use super::{
     Peer,
-    instances::{Bound, Held, attest, instance},
+    instances::{Bound, Held, attest, instance, not_ready},
     messages::{
         JwtBundlesResponse, JwtSvidRequest, JwtSvidResponse, ValidateJwtSvidRequest,
         ValidateJwtSvidResponse, X509BundlesResponse, X509Svid, X509SvidResponse,
@@ -26,6 +27,23 @@ struct Svids {
     ended: Pin<Box<dyn Future<Output = ()> + Send>>,
     renew_in: Duration,
     next: Next,
+}
+
+/// A stream of bundles: what it waits for.
+struct Bundles<T> {
+    doors: Doors,
+    peer: Peer,
+    keys: watch::Receiver<Arc<IssuingKeys>>,
+    estates: watch::Receiver<Option<Digest>>,
+    say: fn(&IssuingKeys) -> T,
+    next: Saying,
+}
+
+/// Whether a stream of bundles goes on.
+#[derive(Clone, Copy, Eq, PartialEq)]
+enum Saying {
+    On,
+    Over,
 }
 
 /// What a stream does next.
@@ -114,20 +132,54 @@ pub(super) async fn jwt_bundles(
     .await
 }
 
-/// Says the bundles now and whenever they change, to a process of any agent. It needs no task: bundles are public.
+/// Says the bundles now and whenever they change, to a process of any agent. It needs no task, so that it is looked at anew
+/// under every estate that comes into force.
 async fn bundles<T: Send + 'static>(
     doors: Doors,
     peer: Peer,
     say: fn(&IssuingKeys) -> T,
 ) -> Result<impl Stream<Item = Result<T, Status>> + Send + 'static, Status> {
+    // Subscribed first: what changes from here on is seen.
+    let estates = doors.control().handle.estates();
+    let mut estates = estates.map_err(|error| not_ready(&error))?;
+    estates.borrow_and_update();
     attest(&doors, &peer).await?;
     let mut keys = doors.control().keys.subscribe();
     keys.mark_changed();
-    Ok(unfold(keys, move |mut keys| async move {
-        keys.changed().await.ok()?;
-        let said = say(&keys.borrow_and_update());
-        Some((Ok(said), keys))
-    }))
+    let state = Bundles {
+        doors,
+        peer,
+        keys,
+        estates,
+        say,
+        next: Saying::On,
+    };
+    Ok(unfold(state, Bundles::step))
+}
+
+impl<T> Bundles<T> {
+    async fn step(mut self) -> Option<(Result<T, Status>, Self)> {
+        loop {
+            if self.next == Saying::Over {
+                return None;
+            }
+            tokio::select! {
+                biased;
+                changed = self.estates.changed() => {
+                    changed.ok()?;
+                    if let Err(status) = Box::pin(attest(&self.doors, &self.peer)).await {
+                        self.next = Saying::Over;
+                        return Some((Err(status), self));
+                    }
+                }
+                changed = self.keys.changed() => {
+                    changed.ok()?;
+                    let said = (self.say)(&self.keys.borrow_and_update());
+                    return Some((Ok(said), self));
+                }
+            }
+        }
+    }
 }
 
 /// `FetchJWTSVID`.

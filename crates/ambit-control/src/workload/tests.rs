@@ -14,15 +14,17 @@ use tower::ServiceExt;
 use super::{messages::*, *};
 use crate::{
     api::{Control, Published},
+    heard::Heard,
     people::SignIns,
 };
 
 mod connection;
+mod estates;
 
-const CLERK: u32 = 1001;
+const CLERK: u32 = 2001;
 const STRANGER: u32 = 4711;
 
-/// An office whose clerk is any process of user 1001.
+/// An office whose clerk is any process of user 2001.
 struct Desk {
     doors: Doors,
     world: World,
@@ -39,15 +41,7 @@ struct Made {
 
 impl Desk {
     fn open() -> Self {
-        let mut estate = office(&[]);
-        let clerk = estate.agents.values_mut().next().unwrap();
-        clerk.workloads = vec![Workload {
-            uid: Some(CLERK),
-            ..Workload::default()
-        }];
-        let template = estate.templates.values_mut().next().unwrap();
-        template.containment = ambit_core::estate::Containment::Optional;
-        let mut world = World::new(estate, 1);
+        let mut world = World::new(manned(), 1);
         let sequencer = world.take_sequencer();
         let sequencer = std::thread::spawn(move || sequencer.run());
         let keys = IssuingKeys::create("example.org".parse().unwrap(), pair(7), world.clock.now());
@@ -145,6 +139,18 @@ impl Desk {
         let next = step(&self.doors.control().keys_in_force());
         self.doors.control().keys.send_replace(Arc::new(next));
     }
+}
+
+fn manned() -> ambit_core::estate::Estate {
+    let mut estate = office(&[]);
+    let clerk = estate.agents.values_mut().next().unwrap();
+    clerk.workloads = vec![Workload {
+        uid: Some(CLERK),
+        ..Workload::default()
+    }];
+    let template = estate.templates.values_mut().next().unwrap();
+    template.containment = ambit_core::estate::Containment::Optional;
+    estate
 }
 
 /// A gRPC answer, message by message.
@@ -281,11 +287,15 @@ async fn a_call_without_the_header_or_the_process_is_refused() {
 async fn who_is_not_registered_hears_only_of_itself() {
     let desk = Desk::open();
     let stranger = process(STRANGER, 8);
+    let heard = Heard::begin();
     let mut answer = desk.svids(&stranger).await;
     let status = answer.next::<X509SvidResponse>().await.unwrap_err();
     assert_eq!(status.code(), Code::PermissionDenied);
     assert!(status.message().contains("uid 4711") && status.message().contains("/usr/bin/agent"));
     assert!(!status.message().contains("clerk"), "{status:?}");
+    let log = heard.take();
+    let nearest = "nearest is agent `clerk`: uid should be 2001 and is 4711";
+    assert!(log.contains(nearest) && log.contains("pid 8"), "{log}");
     *stranger.seen.lock().unwrap() = Err("it has ended".to_owned());
     desk.svids(&stranger)
         .await

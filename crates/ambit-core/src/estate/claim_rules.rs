@@ -102,13 +102,23 @@ impl ClaimRules {
 
     /// Holds a token's claims against the rules; `claim` returns the one to which the members of a path lead.
     pub fn check<'a>(&self, claim: impl Fn(&[String]) -> Option<&'a Value>) -> ClaimMatch {
-        let differs = |it: &&ClaimRule| !it.holds(claim(&it.path));
-        match self.0.iter().find(differs) {
+        match self.differing(claim).first() {
             None => ClaimMatch::Matches,
             Some(rule) => ClaimMatch::Differs {
                 path: rule.path.clone(),
             },
         }
+    }
+
+    /// Returns the rules that do not hold, in their order; none when the claims are those of the agent.
+    pub fn differing<'a>(&self, claim: impl Fn(&[String]) -> Option<&'a Value>) -> Vec<&ClaimRule> {
+        let differs = |it: &&ClaimRule| !it.holds(claim(&it.path));
+        self.0.iter().filter(differs).collect()
+    }
+
+    /// Returns how many rules there are.
+    pub fn count(&self) -> usize {
+        self.0.len()
     }
 }
 
@@ -131,6 +141,16 @@ impl ClaimRule {
         Ok(Self { path, wanted })
     }
 
+    /// Returns the names of the members that lead to the claim.
+    pub fn path(&self) -> &[String] {
+        &self.path
+    }
+
+    /// Returns the texts that the claim may have.
+    pub const fn wanted(&self) -> &Wanted {
+        &self.wanted
+    }
+
     /// Texts alone match: `"1"` is not `1`.
     fn holds(&self, claim: Option<&Value>) -> bool {
         let Some(text) = claim.and_then(Value::as_str) else {
@@ -141,6 +161,15 @@ impl ClaimRule {
 }
 
 impl Wanted {
+    /// Iterates over the texts or the pattern, as they are written.
+    pub fn texts(&self) -> impl Iterator<Item = &str> {
+        let (alternatives, pattern) = match self {
+            Self::OneOf(alternatives) => (alternatives.as_slice(), None),
+            Self::Pattern(pattern) => (&[][..], Some(pattern.0.as_str())),
+        };
+        alternatives.iter().map(String::as_str).chain(pattern)
+    }
+
     /// Holds a text against what is wanted.
     pub fn fits(&self, text: &str) -> Fit {
         let fits = match self {

@@ -31,6 +31,25 @@ impl Workload {
     }
 }
 
+/// Which local users a registration admits.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Admits {
+    /// Those whose user, group or unit it names.
+    Some,
+    /// Everybody who can run the executable.
+    Everybody,
+}
+
+impl Workload {
+    /// Says which local users it admits. What is run says nothing of who runs it.
+    pub const fn admits(&self) -> Admits {
+        if self.uid.is_none() && self.gid.is_none() && self.unit.is_none() {
+            return Admits::Everybody;
+        }
+        Admits::Some
+    }
+}
+
 /// Writes `uid 1001, path /usr/bin/agent`.
 impl std::fmt::Display for Workload {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

@@ -75,12 +75,7 @@ impl State {
                 warrant,
             } => self.start(index, task, *parameters, Actor::Person(warrant.by))?,
             Body::TaskWaits { task, join_token } => self.wait(index, *task, *join_token)?,
-            Body::TaskClaimed {
-                task,
-                workload,
-                footing,
-                ..
-            } => self.claim(index, *task, *workload, *footing)?,
+            Body::TaskClaimed { task, .. } => self.claim(index, *task, &record.body)?,
             Body::TaskAttended { task } => self.attend(index, *task)?,
             Body::TaskEnded { task, end, .. } => {
                 self.expect_active(index, *task)?;
@@ -239,9 +234,14 @@ impl State {
         &mut self,
         index: u64,
         id: ambit_core::TaskId,
-        workload: ambit_core::Digest,
-        footing: Footing,
+        claimed: &Body,
     ) -> Result<(), FoldError> {
+        let Body::TaskClaimed {
+            workload, footing, ..
+        } = claimed
+        else {
+            return Err(inconsistent(index, "a claim says who claims"));
+        };
         self.expect_active(index, id)?;
         let entry = self.tasks.get_mut(&id).ok_or_else(|| missing(index, &id))?;
         if !matches!(entry.claim, ClaimStanding::Waiting { .. }) {
@@ -250,10 +250,12 @@ impl State {
                 "a task is claimed once, while it waits",
             ));
         }
-        entry.claim = ClaimStanding::Claimed { workload };
-        entry.footing = footing;
+        entry.claim = ClaimStanding::Claimed {
+            workload: *workload,
+        };
+        entry.footing = *footing;
         self.waiting.remove(&entry.leaf);
-        self.claims.insert(workload, id);
+        self.claims.insert(*workload, id);
         self.touch(RowKey::Task(id));
         Ok(())
     }

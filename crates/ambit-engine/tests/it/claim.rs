@@ -216,7 +216,36 @@ fn a_join_token_is_good_for_one_claim() {
         Claimant::joining(&token, &key(8)),
         Claimant::joining(&token, &key(9)),
     );
-    assert_eq!(claim(&mut world, &mine), format!("new {}", task.id));
+    // Twelve at once, each with a key of its own: one has it.
+    let (handle, others) = (world.handle.clone(), (20..32).map(key));
+    let others: Vec<_> = others.map(|it| Claimant::joining(&token, &it)).collect();
+    let all = others.iter().chain([&mine]).map(|it| {
+        let (handle, it) = (handle.clone(), it.clone());
+        Box::pin(async move { handle.claim(it).await })
+    });
+    let mut all: Vec<_> = all.collect();
+    let told_all = world.run(async move {
+        // All ask before any is answered.
+        poll_fn(|context| {
+            let early = all
+                .iter_mut()
+                .any(|it| it.as_mut().poll(context).is_ready());
+            assert!(!early);
+            Poll::Ready(())
+        })
+        .await;
+        let mut told_all = Vec::new();
+        for it in all {
+            told_all.push(told(it.await));
+        }
+        told_all
+    });
+    let new = told_all
+        .iter()
+        .filter(|it| **it == format!("new {}", task.id));
+    assert_eq!(new.count(), 1);
+    let nothing = told_all.iter().filter(|it| *it == "nothing waits");
+    assert_eq!(nothing.count(), 12);
     for again in [mine, thief] {
         assert_eq!(claim(&mut world, &again), "nothing waits");
     }

@@ -192,3 +192,51 @@ fn a_client_shows_what_it_declares() {
         assert_eq!(Grounds::of(&estate).hold(&rests_on), Ground::Stands);
     }
 }
+
+#[test]
+fn a_registration_of_processes_is_what_it_names() {
+    let agent: AgentName = "clerk".parse().unwrap();
+    let all = Workload {
+        uid: Some(1),
+        gid: Some(1),
+        path: Some("/a".to_owned()),
+        sha256: Some(Digest::of(b"a")),
+        unit: Some("/a".to_owned()),
+    };
+    let mut registrations = vec![all.clone(), Workload::default()];
+    let mut with = |change: &dyn Fn(&mut Workload)| {
+        let mut one = all.clone();
+        change(&mut one);
+        registrations.push(one);
+    };
+    with(&|it| it.uid = None);
+    with(&|it| it.gid = None);
+    with(&|it| it.path = None);
+    with(&|it| it.sha256 = None);
+    with(&|it| it.unit = None);
+    with(&|it| it.unit = Some(String::new()));
+    with(&|it| (it.uid, it.gid) = (None, Some(2)));
+    with(&|it| (it.uid, it.gid) = (Some(2), None));
+    let names: BTreeSet<_> = registrations
+        .iter()
+        .map(|it| run_by_process(it, &agent))
+        .collect();
+    assert_eq!(names.len(), registrations.len());
+    let mut estate = estate();
+    let footing = Footing {
+        registration: Some(run_by_process(&all, &agent)),
+        unix_uid: Some(1),
+    };
+    let bears = |estate: &Estate| Grounds::of(estate).bear(&footing);
+    assert_eq!(bears(&estate), Ground::Gone);
+    assert_eq!(
+        Grounds::of(&estate).bear(&Footing::default()),
+        Ground::Stands
+    );
+    estate.agents.get_mut(&agent).unwrap().workloads = vec![Workload::default(), all.clone()];
+    assert_eq!(bears(&estate), Ground::Stands);
+    // Another agent's is another one.
+    let clerk = estate.agents.remove(&agent).unwrap();
+    estate.agents.insert("other".parse().unwrap(), clerk);
+    assert_eq!(bears(&estate), Ground::Gone);
+}

@@ -338,6 +338,11 @@ fn a_foreign_workload_is_one_agent_or_nobody() {
     check(&[("clerk", "/ns/books/sa/a")], Ok("clerk"));
     check(&[("clerk", "/ns/*/sa/a"), ("other", "/b")], Ok("clerk"));
     check(&[("clerk", "/ns/*")], Err("nearest is agent `clerk`"));
+    // Not the last in the alphabet.
+    check(
+        &[("clerk", "/ns/books/sa/b"), ("zeta", "/nothing/like/it")],
+        Err("nearest is agent `clerk`: path should be /ns/books/sa/b and is /ns/books/sa/a"),
+    );
     check(&[], Err("write an `[[svid]]`"));
     check(
         &[("clerk", "/ns/*/sa/a"), ("other", "/ns/books/sa/*")],

@@ -5,25 +5,26 @@ use std::collections::BTreeMap;
 use ambit_core::{
     AgentName, ClientName, Digest, IssuerName,
     claim::ClaimProof,
-    estate::{Agent, Client, Issuer, claim_rules::ClaimMatch},
+    estate::{Agent, Client, Issuer, claim_rules::ClaimRule},
 };
 
 use super::{assertion::ProvedClient, workload_token::WorkloadToken};
 use crate::{
     Claimant,
     grounds::{run_by_token, run_of_client},
+    nearest::{Miss, Nearest, Search, hint, shown},
 };
 
 /// A workload token that is not a run of exactly one agent. For those who operate Ambit.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum UnknownToken {
     /// No registration fits.
-    #[error("no agent is registered for this token of issuer `{issuer}`; {}", hint(near.as_ref()))]
+    #[error("no agent is registered for this token of issuer `{issuer}`; {}", hint(nearest.as_deref(), "a `[[token]]`"))]
     Nobody {
         /// Whose token it is.
         issuer: IssuerName,
-        /// The agent whose registration came nearest, and the first claim that differs.
-        near: Option<(AgentName, String)>,
+        /// The registration of which most claims fit, when there is any.
+        nearest: Option<Box<Nearest>>,
     },
     /// Registrations of several agents fit.
     #[error(
@@ -49,27 +50,33 @@ pub fn identify_token(
     agents: &BTreeMap<AgentName, Agent>,
 ) -> Result<Claimant, UnknownToken> {
     let mut fitting: Option<(&AgentName, Digest)> = None;
-    let mut near = None;
+    let mut nearest = Search::default();
     for (name, agent) in agents {
         let own = agent.tokens.iter().filter(|it| it.issuer == issuer.name);
         for registration in own {
-            match registration.claims.check(|path| token.claim(path)) {
-                ClaimMatch::Matches => match fitting {
-                    Some((first, _)) if first != name => {
-                        return Err(UnknownToken::Several {
-                            first: first.clone(),
-                            second: name.clone(),
-                        });
-                    }
-                    _ => fitting = Some((name, run_by_token(issuer, registration, name))),
-                },
-                ClaimMatch::Differs { path } => near = Some((name.clone(), path.join("."))),
+            let differing = registration.claims.differing(|path| token.claim(path));
+            if !differing.is_empty() {
+                let fitted = registration.claims.count().saturating_sub(differing.len());
+                let misses = differing.into_iter().map(|it| claim_miss(it, token));
+                nearest.missed(name, fitted, misses.collect());
+                continue;
+            }
+            match fitting {
+                Some((first, _)) if first != name => {
+                    return Err(UnknownToken::Several {
+                        first: first.clone(),
+                        second: name.clone(),
+                    });
+                }
+                Some(_) => {}
+                None => fitting = Some((name, run_by_token(issuer, registration, name))),
             }
         }
     }
     let Some((agent, registration)) = fitting else {
         let issuer = issuer.name.clone();
-        return Err(UnknownToken::Nobody { issuer, near });
+        let nearest = nearest.found();
+        return Err(UnknownToken::Nobody { issuer, nearest });
     };
     let names = [token.issuer().as_bytes(), token.subject().as_bytes()];
     let claimant = Claimant::agent(agent.clone(), ClaimProof::Token, &names);
@@ -104,9 +111,17 @@ pub fn identify_client(
     Ok(claimant.registered(registration))
 }
 
-fn hint(near: Option<&(AgentName, String)>) -> String {
-    match near {
-        Some((agent, claim)) => format!("nearest is agent `{agent}`: its claim `{claim}` differs"),
-        None => "write a `[[token]]` into the agent's file and apply the estate".to_owned(),
+/// Says what of a claim differs.
+fn claim_miss(rule: &ClaimRule, token: &WorkloadToken) -> Miss {
+    let seen = match token.claim(rule.path()) {
+        None => "missing".to_owned(),
+        Some(claim) => claim
+            .as_str()
+            .map_or_else(|| "no text".to_owned(), |it| format!("`{}`", shown(it))),
+    };
+    Miss {
+        name: format!("claim `{}`", rule.path().join(".")),
+        wanted: format!("`{}`", rule.wanted()),
+        seen,
     }
 }

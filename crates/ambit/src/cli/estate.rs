@@ -3,11 +3,11 @@
 use std::path::PathBuf;
 
 use ambit_control::{
-    check::{Checked, KnownBy, check as check_directory},
+    check::{Checked, KnownBy, check as check_directory, warnings},
     credentials::Unsealed,
     estate::EstateProblem,
 };
-use ambit_core::json::Value;
+use ambit_core::{estate::Estate, json::Value};
 use clap::Subcommand;
 
 use super::{
@@ -77,6 +77,12 @@ pub(crate) fn check(session: &Session, arguments: &CheckArguments) -> Result<(),
         false => Vec::new(),
     };
     let missing: Vec<Value> = missing.iter().map(Unsealed::to_value).collect();
+    let warned = warnings(checked.estate());
+    if !warned.is_empty() {
+        let warned = warned.iter().map(|it| Value::from(it.as_str()));
+        members.push(("warnings", warned.collect()));
+    }
+    warn_of_registrations(session, checked.estate());
     let mut text = format!(
         "{} {}: {} hold\n{}",
         session.output.paint(Tone::Good, "ok"),
@@ -99,25 +105,46 @@ pub(crate) fn check(session: &Session, arguments: &CheckArguments) -> Result<(),
 
 /// Says what applying would change.
 pub(crate) async fn plan(session: &Session, arguments: &EstateArguments) -> Result<(), Problem> {
-    let body = archive(&checked(session, arguments)?)?;
+    let checked = checked(session, arguments)?;
+    let body = archive(&checked)?;
     let answer = session.client()?.post("/v1/estate/plan", &body).await?;
     session.output.thing(&answer, &planned(session, &answer))?;
+    warn_of_registrations(session, checked.estate());
     warn_of_unsealed(session, &answer);
     Ok(())
 }
 
 /// Puts an estate directory in force.
 pub(crate) async fn apply(session: &Session, arguments: &EstateArguments) -> Result<(), Problem> {
-    let body = archive(&checked(session, arguments)?)?;
+    let checked = checked(session, arguments)?;
+    let body = archive(&checked)?;
     let answer = session.client()?.post("/v1/estate/apply", &body).await?;
     let applied = session.output.paint(Tone::Good, "in force");
     let mut text = format!("{applied} {}", cell(&answer, "estate"));
     if answer.get("before") == answer.get("estate") {
         text.push_str("\nit was in force already, so nothing changed and nothing was written down");
     }
+    let ended = answer.get("ended").and_then(Value::as_array);
+    let ended = ended.unwrap_or_default().iter().filter_map(Value::as_str);
+    for task in ended {
+        text.push_str(&format!(
+            "\n{task} ended: what its instance claimed it by is registered no more"
+        ));
+    }
     session.output.thing(&answer, &text)?;
+    warn_of_registrations(session, checked.estate());
     warn_of_unsealed(session, &answer);
     Ok(())
+}
+
+/// Warns of the registrations by which any local user is an agent, beside what is printed.
+fn warn_of_registrations(session: &Session, estate: &Estate) {
+    if session.output.format() != Format::Table {
+        return;
+    }
+    for it in warnings(estate) {
+        complain(&format!("warning: {it}"));
+    }
 }
 
 /// Warns of the servers whose credentials are not sealed, beside what is printed; programs find them in the answer.

@@ -272,7 +272,7 @@ async fn a_join_token_makes_one_stranger_the_instance() {
     };
     let other = ambit_identity::JoinToken::of_chance([6; 32]);
     for (token, csr, part) in [
-        ("", request(8), "no task waits"),
+        ("", request(8), "begins with `ambit_join_`"),
         (other.reveal(), request(8), "no task waits"),
         // A mistake in the request does not spend the token.
         (token.reveal(), "AAAA".to_owned(), "csr"),

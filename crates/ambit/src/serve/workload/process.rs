@@ -54,10 +54,7 @@ impl Process {
         let pid = credentials.pid.filter(|it| *it > 0).ok_or_else(nobody)?;
         let held = match getsockopt(stream, PeerPidfd) {
             Ok(held) => held,
-            Err(nix::errno::Errno::ENOPROTOOPT) => {
-                let number = i32::try_from(pid).ok().and_then(Pid::from_raw);
-                pidfd_open(number.ok_or_else(nobody)?, PidfdFlags::empty())?
-            }
+            Err(nix::errno::Errno::ENOPROTOOPT) => by_number(pid)?,
             Err(errno) => return Err(errno.into()),
         };
         let began = began(pid)?;
@@ -139,6 +136,13 @@ impl Process {
         }
         Err(io::Error::other("the process has ended"))
     }
+}
+
+/// Holds whichever process has the number now.
+fn by_number(pid: u32) -> io::Result<OwnedFd> {
+    let number = i32::try_from(pid).ok().and_then(Pid::from_raw);
+    let number = number.ok_or_else(|| io::Error::other("it is no number of a process"))?;
+    Ok(pidfd_open(number, PidfdFlags::empty())?)
 }
 
 struct HeldFd(Arc<OwnedFd>);
@@ -251,6 +255,12 @@ fn began(pid: u32) -> io::Result<u64> {
 
 #[cfg(test)]
 mod tests {
+    use std::{
+        io::{BufRead, BufReader},
+        os::unix::process::CommandExt,
+        process::{Child, Command, Stdio},
+    };
+
     use super::*;
 
     async fn own() -> (UnixStream, Process) {
@@ -333,32 +343,176 @@ mod tests {
         check("7:cpu:/system.slice/bot.service\n", None);
     }
 
+    /// Tells the other half of these tests where to connect, and what to do then.
+    const PEER: &str = "AMBIT_TEST_PEER";
+
+    /// The other half of these tests, in a process of its own: it connects, and does what it was told.
+    #[test]
+    fn peer() {
+        let Ok(told) = std::env::var(PEER) else {
+            return;
+        };
+        let (role, path) = told.split_once(' ').unwrap();
+        let mut stream = std::os::unix::net::UnixStream::connect(path).unwrap();
+        match role {
+            "ends" => {}
+            "becomes-another" => {
+                // It is known before it changes.
+                stream.read_exact(&mut [0]).unwrap();
+                let failed = Command::new("/bin/sleep").arg("60").exec();
+                panic!("{failed}");
+            }
+            "leaves-a-child" => {
+                let inherited = Stdio::from(OwnedFd::from(stream.try_clone().unwrap()));
+                let child = Command::new("/bin/sleep")
+                    .arg("60")
+                    .stdin(inherited)
+                    .stdout(Stdio::null())
+                    .stderr(Stdio::null())
+                    .spawn();
+                println!("child {}", child.unwrap().id());
+                stream.read_exact(&mut [0]).unwrap();
+            }
+            _ => {
+                let _ = stream.read(&mut [0]);
+            }
+        }
+    }
+
+    /// A peer, and our end of its connection.
+    struct Met {
+        child: Child,
+        stream: UnixStream,
+        credentials: PeerCredentials,
+    }
+
+    async fn meet(role: &str) -> Met {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("s");
+        let listener = tokio::net::UnixListener::bind(&path).unwrap();
+        let name = "serve::workload::process::tests::peer";
+        let child = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", name, "--nocapture"])
+            .env(PEER, format!("{role} {}", path.display()))
+            .stdout(Stdio::piped())
+            .spawn();
+        let (stream, _) = listener.accept().await.unwrap();
+        let credentials = super::super::credentials(&stream).unwrap();
+        Met {
+            child: child.unwrap(),
+            stream,
+            credentials,
+        }
+    }
+
+    impl Met {
+        fn hold(&self) -> io::Result<Process> {
+            Process::hold(&self.stream, self.credentials)
+        }
+
+        fn tell(&self) {
+            self.stream.try_write(b"!").unwrap();
+        }
+    }
+
+    fn look(process: &Process) -> io::Result<ProcessAttributes> {
+        process.look(&BTreeMap::new(), &Looks::default())
+    }
+
     #[tokio::test]
     async fn an_end_is_noticed() {
-        let (ours, theirs) = std::os::unix::net::UnixStream::pair().unwrap();
-        // A child that inherits the connection is not the process that made it.
-        let mut child = std::process::Command::new("/bin/sleep")
-            .arg("60")
-            .spawn()
-            .unwrap();
-        drop(theirs);
-        let number = Pid::from_raw(i32::try_from(child.id()).unwrap()).unwrap();
-        let process = Process {
-            held: Arc::new(pidfd_open(number, PidfdFlags::empty()).unwrap()),
-            credentials: PeerCredentials {
-                uid: 0,
-                gid: 0,
-                pid: None,
-            },
-            pid: child.id(),
-            began: began(child.id()).unwrap(),
-            boot: Digest::of(b""),
-        };
-        process.alive().unwrap();
-        child.kill().unwrap();
+        let mut met = meet("waits").await;
+        let process = met.hold().unwrap();
+        assert_eq!(process.key().pid, met.child.id());
+        assert_eq!(look(&process).unwrap().pid, met.child.id());
+        met.child.kill().unwrap();
         process.ended().await;
+        // Not waited for yet, it still has its number.
+        assert!(look(&process).is_err());
+        met.child.wait().unwrap();
+        assert!(look(&process).is_err());
+    }
+
+    #[tokio::test]
+    async fn who_ended_before_it_was_held_is_nobody() {
+        let mut met = meet("ends").await;
+        // Wait for the end without taking the number away: the process is there still, and dead.
+        let number = Pid::from_raw(i32::try_from(met.child.id()).unwrap()).unwrap();
+        let how = rustix::process::WaitIdOptions::EXITED | rustix::process::WaitIdOptions::NOWAIT;
+        rustix::process::waitid(rustix::process::WaitId::Pid(number), how).unwrap();
+        assert!(met.hold().is_err(), "dead");
+        met.child.wait().unwrap();
+        assert!(met.hold().is_err(), "gone");
+        assert!(by_number(met.child.id()).is_err(), "gone, by number");
+        assert!(by_number(0).is_err() && by_number(u32::MAX).is_err());
+    }
+
+    /// ASI03: the end of a process is that of its instance, also when a child of it keeps the connection.
+    #[tokio::test]
+    async fn asi03_a_child_that_keeps_the_connection_is_not_the_process() {
+        let mut met = meet("leaves-a-child").await;
+        let process = met.hold().unwrap();
+        let mut said = BufReader::new(met.child.stdout.take().unwrap()).lines();
+        let child = said.find_map(|it| Some(it.unwrap().split_once("child ")?.1.to_owned()));
+        let child: i32 = child.unwrap().trim().parse().unwrap();
+        met.tell();
+        process.ended().await;
+        assert!(look(&process).is_err());
+        let still_open = met.stream.try_read(&mut [0]).unwrap_err();
+        assert_eq!(still_open.kind(), io::ErrorKind::WouldBlock);
+        met.child.wait().unwrap();
+        let child = Pid::from_raw(child).unwrap();
+        rustix::process::kill_process(child, rustix::process::Signal::KILL).unwrap();
+    }
+
+    /// ASI03: what a process becomes is seen at the next look; its name among processes stays.
+    #[tokio::test]
+    async fn asi03_another_program_in_the_same_process_is_seen() {
+        let mut met = meet("becomes-another").await;
+        let process = met.hold().unwrap();
+        let before = look(&process).unwrap().path;
+        met.tell();
+        // Its end of the connection closes as it becomes another.
+        loop {
+            met.stream.readable().await.unwrap();
+            match met.stream.try_read(&mut [0]) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                ended => break assert_eq!(ended.unwrap(), 0),
+            }
+        }
+        let after = look(&process).unwrap().path;
+        assert_ne!(before, after);
+        let sleep = fs::canonicalize("/bin/sleep").unwrap();
+        assert_eq!(after.as_deref(), sleep.to_str());
+        assert_eq!(met.hold().unwrap().key(), process.key());
+        met.child.kill().unwrap();
+        met.child.wait().unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_number_that_is_another_users_by_now_is_nobody() {
+        let own = rustix::process::geteuid().as_raw();
+        let mut command = Command::new("/bin/sleep");
+        command.arg("60");
+        if own == 0 {
+            // What is root's may be what can't be looked at.
+            command.uid(65534);
+        }
+        let mut child = command.spawn().unwrap();
+        let (ours, _theirs) = UnixStream::pair().unwrap();
+        let with = |uid: u32| {
+            let credentials = PeerCredentials {
+                uid,
+                gid: 0,
+                pid: Some(child.id()),
+            };
+            Process::hold(&ours, credentials).map(drop)
+        };
+        let of_child = if own == 0 { 65534 } else { own };
+        with(of_child).unwrap();
+        let refused = with(of_child - 1).unwrap_err();
+        assert!(refused.to_string().contains("another user's"), "{refused}");
+        child.kill().unwrap();
         child.wait().unwrap();
-        assert!(process.look(&BTreeMap::new(), &Looks::default()).is_err());
-        drop(ours);
     }
 }
