@@ -539,6 +539,7 @@ impl Story {
             | Body::ToolSeen { .. }
             | Body::ServerInspected { .. }
             | Body::KeysRotated { .. }
+            | Body::Bundle(_)
             | Body::SealedOpened { .. }
             | Body::CredentialSealed { .. }
             | Body::Proof(_)

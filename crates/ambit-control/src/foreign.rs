@@ -5,7 +5,7 @@ mod published;
 use std::{future::Future, pin::Pin, sync::Arc};
 
 use ambit_core::{
-    Millis, Timestamp,
+    Millis, SpiffeId, Timestamp,
     estate::{Estate, Issuer, IssuerKeys},
 };
 use ambit_engine::EngineError;
@@ -59,7 +59,8 @@ pub(crate) enum ForeignTokenError {
 }
 
 impl ForeignKeys {
-    /// Verifies `token` and returns the agent's run that its holder is. The one way from a workload token to a task.
+    /// Verifies `token` and returns the agent's run that its holder is, and the name that a foreign trust domain gave it, if
+    /// one did. The one way from a workload token to a task.
     ///
     /// # Errors
     /// [`ForeignTokenError`]: nobody was identified.
@@ -67,11 +68,11 @@ impl ForeignKeys {
         &self,
         control: &Control,
         token: &str,
-    ) -> Result<Claimant, ForeignTokenError> {
+    ) -> Result<(Claimant, Option<SpiffeId>), ForeignTokenError> {
         let book = control.handle.book()?;
         let estate = book.estate();
-        if let Some(claimant) = by_svid(control, estate, token)? {
-            return Ok(claimant);
+        if let Some((claimant, name)) = by_svid(control, estate, token)? {
+            return Ok((claimant, Some(name)));
         }
         let claimed = claimed_issuer(token).map_err(ForeignTokenError::Token)?;
         let issuer = estate.issuers.values().find(|it| it.issuer == claimed);
@@ -80,7 +81,8 @@ impl ForeignKeys {
             ForeignTokenError::Unknown(format!("the estate trusts no such issuer: `{claimed}`"))
         })?;
         let verified = self.verify(control, issuer, token).await?;
-        identify_token(&verified, &issuer.name, &estate.agents).map_err(|error| {
+        let found = identify_token(&verified, &issuer.name, &estate.agents);
+        found.map(|it| (it, None)).map_err(|error| {
             let (by, whom) = (visible(verified.issuer()), visible(verified.subject()));
             ForeignTokenError::Unknown(format!(
                 "{error}; the token has iss `{by}` and sub `{whom}`"
@@ -123,7 +125,7 @@ fn by_svid(
     control: &Control,
     estate: &Estate,
     token: &str,
-) -> Result<Option<Claimant>, ForeignTokenError> {
+) -> Result<Option<(Claimant, SpiffeId)>, ForeignTokenError> {
     let Some(issuer) = control.issuer.as_deref() else {
         return Ok(None);
     };
@@ -138,7 +140,7 @@ fn by_svid(
         return Ok(None);
     };
     match svid.claimant(estate) {
-        Ok((_, claimant)) => Ok(Some(claimant)),
+        Ok((_, claimant)) => Ok(Some((claimant, svid.spiffe_id().clone()))),
         Err(error) => Err(ForeignTokenError::Unknown(error.to_string())),
     }
 }

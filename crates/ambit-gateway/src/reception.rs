@@ -15,7 +15,7 @@ use crate::{
     gateway::{Gateway, no_route, turn_away},
     mcp::acts::Door,
     tokens::{DPOP_NONCE, Tokens, described, uses_proofs},
-    visitor::Visitor,
+    visitor::{Visitor, foreign_client},
 };
 
 /// Who is at the other end of a connection.
@@ -68,7 +68,7 @@ impl Gateway {
             return self.tunnel(request, &caller, Some(unproved)).await;
         }
         let answer = self.receive_known(request, &Peer::Instance(caller)).await;
-        self.while_proved(visitor, answer)
+        Self::cut(self.unproved(visitor), answer)
     }
 
     fn wants_instance<B>(&self, request: &Request<B>) -> bool {
@@ -130,6 +130,11 @@ impl Gateway {
                 return tokens.refuse(&door, &why, now);
             }
         };
+        if let Err(why) = self.vouched(&caller) {
+            tracing::info!(error = %crate::causes(&why), "the client of a token is vouched for no longer");
+            self.strangers_refused.fetch_add(1, Ordering::Relaxed);
+            return tokens.unvouched(&door, caller.binding(), now);
+        }
         if caller.binding() == KeyBinding::Bearer && !self.takes_bearer() {
             return turn_away(&self.doors, &caller, tokens.too_weak(&door)).await;
         }
@@ -141,6 +146,9 @@ impl Gateway {
         }
         let request = Request::from_parts(head, body);
         let mut response = self.answer_at(door, request, &caller).await;
+        if foreign_client(&caller).is_some() {
+            response = Self::cut(self.unvouched(&caller), response);
+        }
         if let (true, Ok(nonce)) = (proved, tokens.nonce(self.doors.now()).parse()) {
             response.headers_mut().insert(DPOP_NONCE.clone(), nonce);
         }

@@ -10,7 +10,7 @@ use std::{
     task::{Context, Poll},
 };
 
-use ambit_core::Timestamp;
+use ambit_core::{SpiffeId, Timestamp};
 use ambit_engine::NotInstance;
 use ambit_identity::{
     FederatedBundles, ForeignSvid, IdentityError, InstanceCaller, TrustBundle, Trusted,
@@ -140,7 +140,18 @@ impl Gateway {
     /// Returns what resolves when the visitor is proved no longer: no root leads to its certificate, it has expired, or the
     /// estate registers the foreign workload no more.
     pub(crate) fn unproved(&self, visitor: &Arc<Visitor>) -> Unproved {
-        let (gateway, visitor) = (self.clone(), Arc::clone(visitor));
+        let visitor = Arc::clone(visitor);
+        self.until(move |gateway| gateway.stands(&visitor))
+    }
+
+    /// Returns what resolves when nobody vouches any more for the client by whose token `caller` came.
+    pub(crate) fn unvouched(&self, caller: &InstanceCaller) -> Unproved {
+        let caller = caller.clone();
+        self.until(move |gateway| gateway.vouched(&caller).map_err(Gone::from))
+    }
+
+    fn until(&self, stands: impl Fn(&Self) -> Result<(), Gone> + Send + 'static) -> Unproved {
+        let gateway = self.clone();
         Box::pin(async move {
             let Some(trusting) = gateway.trusting.clone() else {
                 return;
@@ -148,7 +159,7 @@ impl Gateway {
             loop {
                 // Before the look: what changes after it is heard.
                 let changed = (trusting.changed)();
-                if let Err(why) = gateway.stands(&visitor) {
+                if let Err(why) = stands(&gateway) {
                     tracing::info!(error = %crate::causes(&why), "what is under way ends: its peer is proved no longer");
                     return;
                 }
@@ -160,16 +171,30 @@ impl Gateway {
         })
     }
 
-    /// Lets an answer that is a stream end when the visitor is proved no longer.
-    pub(crate) fn while_proved(
-        &self,
-        visitor: &Arc<Visitor>,
-        response: Response<Body>,
-    ) -> Response<Body> {
+    /// Says that the foreign trust domain still vouches, by whose word the client of the caller's token got it. A token of
+    /// another client rests on no such word.
+    ///
+    /// # Errors
+    /// [`NotInstance`] when it does not, or the workload is a run of another agent now.
+    pub(crate) fn vouched(&self, caller: &InstanceCaller) -> Result<(), NotInstance> {
+        let Some((client, since)) = foreign_client(caller) else {
+            return Ok(());
+        };
+        let book = self.doors.handle.book()?;
+        let trusting = self.trusting.as_ref();
+        let federated = trusting.map_or_else(Arc::default, |it| (it.now)().federated);
+        let agent = federated.vouches(&client, since, book.estate())?;
+        if agent == *caller.agent() {
+            return Ok(());
+        }
+        Err(NotInstance::OtherAgent)
+    }
+
+    /// Lets an answer that is a stream end with `unproved`.
+    pub(crate) fn cut(unproved: Unproved, response: Response<Body>) -> Response<Body> {
         if response.body().size_hint().exact().is_some() {
             return response;
         }
-        let unproved = self.unproved(visitor);
         let (mut body_left, ended) = oneshot::channel::<()>();
         tokio::spawn(async move {
             tokio::select! {
@@ -286,6 +311,14 @@ impl fmt::Debug for Trusting {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Trusting")
     }
+}
+
+/// Returns the workload of a foreign trust domain that got the caller's token, when one did, and when that was.
+pub(crate) fn foreign_client(caller: &InstanceCaller) -> Option<(SpiffeId, Timestamp)> {
+    let claim = caller.token()?;
+    let client: SpiffeId = claim.client.parse().ok()?;
+    let is_ours = client.trust_domain() == caller.spiffe_id().trust_domain();
+    (!is_ours).then_some((client, claim.issued_at))
 }
 
 fn refused(detail: &str) -> Response<Body> {

@@ -47,7 +47,7 @@ pub use crate::{
         Claimant, InvalidJoinToken, JOIN_TOKEN_BYTES_MAX, JOIN_TOKEN_PREFIX, JoinToken, Proved,
     },
     error::{IdentityError, SvidFlaw},
-    federated::{FederatedBundles, ForeignSvid, UnknownSvid},
+    federated::{BelievedBundle, FederatedBundles, ForeignSvid, UnknownSvid},
     key::{KeyError, ProvedKey, SvidKey},
     outer_svid::{OuterSvid, OuterSvidError},
     person::{PeerCredentials, SignedIn, identify_passkey, identify_person, identify_signed_in},

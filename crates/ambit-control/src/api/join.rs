@@ -74,7 +74,7 @@ pub(super) async fn join(
 /// Identifies the holder of a workload token.
 async fn foreign(shared: &Shared, token: &str) -> Result<Claimant, Problem> {
     let identified = shared.foreign.identify(&shared.control, token).await;
-    identified.map_err(|error| {
+    identified.map(|it| it.0).map_err(|error| {
         tracing::warn!(
             error = crate::check::chain(&error),
             "a workload token was refused"

@@ -29,8 +29,18 @@ pub(super) async fn jwt_bearer(
     }
     let assertion = asking.form.required("assertion")?;
     let identified = server.foreign.identify(server.control, assertion).await;
-    let claimant = identified.map_err(refused)?;
-    claimed(server, asking, claimant, (place.url, Grant::JwtBearer)).await
+    let (claimant, name) = identified.map_err(refused)?;
+    let client = match (asking.client.id(), name) {
+        (Some(_), Some(_)) => {
+            return Err(OAuthError::new(
+                "unauthorized_client",
+                "a JWT-SVID is the client itself; ask with it as client_assertion, or leave client_id out",
+            ));
+        }
+        (client, name) => client.or(name.map(|it| it.to_string())),
+    };
+    let asked = (place.url, Grant::JwtBearer, client);
+    claimed(server, asking, claimant, asked).await
 }
 
 /// A client that the estate declares as a run of an agent asks for itself (RFC 6749 §4.4).
@@ -49,13 +59,9 @@ pub(super) async fn by_key(
     let book = server.control.handle.book()?;
     let claimant = identify_client(proved, &book.estate().clients);
     let claimant = claimant.map_err(|error| none(error.to_string()))?;
-    claimed(
-        server,
-        asking,
-        claimant,
-        (audience, Grant::ClientCredentials),
-    )
-    .await
+    let client = asking.client.id();
+    let asked = (audience, Grant::ClientCredentials, client);
+    claimed(server, asking, claimant, asked).await
 }
 
 /// A workload of a foreign trust domain asks for itself (RFC 6749 §4.4, draft-ietf-oauth-spiffe-client-auth).
@@ -76,7 +82,8 @@ pub(super) async fn by_svid(
             ),
         )
     });
-    let asked = (audience, Grant::ClientCredentials);
+    let client = asking.client.id();
+    let asked = (audience, Grant::ClientCredentials, client);
     claimed(server, asking, claimant?.1, asked).await
 }
 
@@ -85,7 +92,7 @@ async fn claimed(
     server: Server<'_>,
     asking: Asking<'_>,
     claimant: Claimant,
-    (audience, grant): (String, Grant),
+    (audience, grant, client): (String, Grant, Option<String>),
 ) -> Result<TokenGrant, OAuthError> {
     let (leave, task) = match server.control.handle.claim_tokens(claimant).await? {
         ClaimedTokens::Leave(leave, task) => (leave, task),
@@ -101,10 +108,7 @@ async fn claimed(
         }
     };
     let ask = TokenAsk {
-        client: asking
-            .client
-            .id()
-            .unwrap_or_else(|| task.spiffe_id.to_string()),
+        client: client.unwrap_or_else(|| task.spiffe_id.to_string()),
         audience,
         binding: asking.binding,
         ttl: ttl(asking.binding),

@@ -45,7 +45,7 @@ impl Client {
     /// Returns the client's name (`client_id`), when it has one.
     pub(super) fn id(&self) -> Option<String> {
         match self {
-            Self::Instance(caller) => Some(caller.spiffe_id().to_string()),
+            Self::Instance(caller) => Some(caller.proved_name().to_string()),
             Self::Workload(proved) => Some(proved.spiffe_id().to_string()),
             Self::Foreign(svid) => Some(svid.spiffe_id().to_string()),
             Self::Known { id, .. } => Some(id.clone()),

@@ -164,6 +164,7 @@ pub(super) fn body(body: &Body, names: &Names) -> String {
             (*certificate, *sequence),
             warrant.as_ref().map(|it| names.person(it.by)),
         ),
+        Body::Bundle(fact) => super::bundles::fact(fact),
         Body::Proof(fact) => super::proofs::fact(fact, names),
         Body::TokenIssued(token) => issued(token),
         Body::TokenRevoked {
@@ -251,6 +252,7 @@ fn governance(body: &Body, names: &Names) -> String {
         | Body::ActSettled { .. }
         | Body::SealedOpened { .. }
         | Body::KeysRotated { .. }
+        | Body::Bundle(_)
         | Body::DelegationMade { .. }
         | Body::DelegationSpent { .. }
         | Body::DelegationWithdrawn { .. }

@@ -4,14 +4,15 @@
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use ambit_core::{
-    Millis, TrustDomain,
+    Millis, Timestamp, TrustDomain,
     estate::{BundleSource, Estate, Federation, SvidRegistration, claim_rules::Wanted},
     record::Body as Fact,
 };
 use ambit_engine::{StartTask, Waits};
 use ambit_gateway::{Face, Trusting};
 use ambit_identity::{
-    Authority, Clients, FederatedBundles, Issuance, SvidKey, TlsClock, TrustBundle, Trusted, tls,
+    Authority, BelievedBundle, Clients, FederatedBundles, Issuance, SvidKey, TlsClock, TrustBundle,
+    Trusted, tls,
 };
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -25,7 +26,7 @@ use crate::stand::{Stand, allow_endpoint};
 
 /// How long may pass until what is over ends, on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(10);
-const WORKLOAD: &str = "spiffe://partner.example/agent/books/inst_01j9z3k4m5n6p7q8r9s0t1v2w3";
+pub const WORKLOAD: &str = "spiffe://partner.example/agent/books/inst_01j9z3k4m5n6p7q8r9s0t1v2w3";
 
 /// A gateway behind TLS whose trust can change.
 struct Scene {
@@ -36,7 +37,22 @@ struct Scene {
     address: SocketAddr,
 }
 
-type Trust = Arc<watch::Sender<Trusted>>;
+/// Whom a gateway believes, to be changed.
+#[derive(Clone)]
+pub struct Trust(Arc<watch::Sender<Trusted>>);
+
+impl Trust {
+    pub fn of(own: &Authority, federated: Arc<FederatedBundles>) -> Self {
+        Self(Arc::new(watch::Sender::new(Trusted {
+            bundle: Arc::new(own.bundle().clone()),
+            federated,
+        })))
+    }
+
+    pub fn change(&self, change: impl FnOnce(&mut Trusted)) {
+        self.0.send_modify(change);
+    }
+}
 
 fn federation() -> Arc<Federation> {
     Arc::new(Federation {
@@ -48,7 +64,7 @@ fn federation() -> Arc<Federation> {
     })
 }
 
-fn believe_partner(estate: &mut Estate) {
+pub fn believe_partner(estate: &mut Estate) {
     let federation = federation();
     estate
         .federations
@@ -65,12 +81,12 @@ fn believe_partner(estate: &mut Estate) {
     }
 }
 
-fn trusting(trusted: &Trust) -> Trusting {
-    let (held, heard) = (Arc::clone(trusted), Arc::clone(trusted));
+pub fn trusting(trusted: &Trust) -> Trusting {
+    let (held, heard) = (trusted.clone(), trusted.clone());
     Trusting {
-        now: Arc::new(move || held.borrow().clone()),
+        now: Arc::new(move || held.0.borrow().clone()),
         changed: Arc::new(move || {
-            let mut heard = heard.subscribe();
+            let mut heard = heard.0.subscribe();
             Box::pin(async move {
                 let _ = heard.changed().await;
             })
@@ -78,9 +94,14 @@ fn trusting(trusted: &Trust) -> Trusting {
     }
 }
 
-fn believing(bundle: &TrustBundle) -> Arc<FederatedBundles> {
+/// Returns what believes the partner by `bundle`, which a key left at the given time.
+pub fn believing(bundle: &TrustBundle, keys_left_at: Option<Timestamp>) -> Arc<FederatedBundles> {
     let own: TrustDomain = "example.org".parse().unwrap();
-    let all = [(federation(), Arc::new(bundle.clone()))];
+    let all = [BelievedBundle {
+        federation: federation(),
+        bundle: Arc::new(bundle.clone()),
+        keys_left_at,
+    }];
     Arc::new(FederatedBundles::new(&own, all).unwrap())
 }
 
@@ -91,10 +112,7 @@ impl Scene {
             Authority::create(domain.parse().unwrap(), [chance; 32], now).unwrap()
         };
         let (own, partner) = (authority("example.org", 1), authority("partner.example", 2));
-        let trusted: Trust = Arc::new(watch::Sender::new(Trusted {
-            bundle: Arc::new(own.bundle().clone()),
-            federated: believing(partner.bundle()),
-        }));
+        let trusted = Trust::of(&own, believing(partner.bundle(), None));
         let trusting = trusting(&trusted);
         let change = |estate: &mut Estate| {
             believe_partner(estate);
@@ -135,7 +153,7 @@ impl Scene {
         let key = SvidKey::generate(clock.chance()).unwrap();
         let (now, until) = (clock.now(), clock.now().plus(Millis::from_seconds(600)));
         let svid = self.own.gateway_svid(&key, now, until, [3; 16]).unwrap();
-        let trusted = self.trusted.borrow().clone();
+        let trusted = self.trusted.0.borrow().clone();
         let tls = tls::gateway_config((&svid, &key), trusted, Clients::WithSvid, self.clock());
         Face {
             tls: Arc::new(tls.unwrap()),
@@ -181,7 +199,7 @@ impl Scene {
 
     /// Changes whom the gateway believes.
     fn believe(&self, federated: Arc<FederatedBundles>) {
-        self.trusted.send_modify(|it| it.federated = federated);
+        self.trusted.change(|it| it.federated = federated);
     }
 
     async fn visit(&self) -> TlsStream<TcpStream> {
@@ -244,7 +262,8 @@ async fn rest(stream: &mut TlsStream<TcpStream>) -> String {
 fn rekeyed(scene: &Scene) -> Arc<FederatedBundles> {
     let now = scene.stand.world.clock.now();
     let domain = "partner.example".parse().unwrap();
-    believing(Authority::create(domain, [9; 32], now).unwrap().bundle())
+    let other = Authority::create(domain, [9; 32], now).unwrap();
+    believing(other.bundle(), Some(now))
 }
 
 /// NHI7, a root that was taken back: requests on a connection that is open already.
@@ -257,7 +276,7 @@ async fn nhi07_a_root_that_left_the_bundle_proves_no_further_request() {
         scene.believe(gone);
         assert_eq!(ping(&mut visitor).await, 403);
         // Whom the bundle proves again is served again, on the same connection.
-        scene.believe(believing(scene.partner.bundle()));
+        scene.believe(believing(scene.partner.bundle(), None));
         assert_eq!(ping(&mut visitor).await, 200);
     }
 }
@@ -311,7 +330,7 @@ async fn nhi07_what_a_replaced_key_signed_acts_no_more_on_an_open_connection() {
     let now = scene.stand.world.clock.now();
     let fresh = Authority::create("example.org".parse().unwrap(), [11; 32], now).unwrap();
     let fresh = Arc::new(fresh.bundle().clone());
-    scene.trusted.send_modify(|it| it.bundle = fresh);
+    scene.trusted.change(|it| it.bundle = fresh);
     assert_eq!(ping(&mut instance).await, 403);
     rest(&mut listener).await;
 }
@@ -330,6 +349,6 @@ async fn a_stream_ends_when_its_reader_is_registered_no_more() {
     let applied = world.handle.apply(&ana, book, Vec::new(), moment);
     applied.await.unwrap();
     // The look that is due every few seconds, now.
-    scene.trusted.send_modify(|_| {});
+    scene.trusted.change(|_| {});
     rest(&mut visitor).await;
 }

@@ -58,7 +58,10 @@ pub fn identify_token(
         token: Some(TokenClaim {
             token_id: grant.token_id.clone(),
             task,
+            client: grant.client_id.clone(),
+            issued_at: token.issued_at(),
         }),
+        foreign: beside.connection.and_then(|it| it.foreign.clone()),
     })
 }
 

@@ -12,8 +12,8 @@ use std::{
 
 use ambit_broker::{FileCustody, Secret};
 use ambit_control::api::{
-    self, Control, KeepKeys, KeysInForce, ListTools, NoTools, Parts, Published, PublishedLog, SealCredential,
-    instance_router,
+    self, Control, KeepKeys, KeysInForce, ListTools, NoTools, Parts, Published, PublishedLog,
+    SealCredential, instance_router,
 };
 use ambit_control::federation::FederatedInForce;
 use ambit_control::people::{Provider, ProviderConfig, SignIns};
