@@ -17,7 +17,7 @@ use ambit_core::{
 };
 use ambit_identity::InstanceCaller;
 use ambit_policy::{Epochs, Offering, Permit, PolicyBook, Standing};
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 
 use self::ask::{Ask, Drafted, approved_form};
 pub(crate) use self::waiting::{Reply, Waiting};
@@ -373,6 +373,11 @@ impl Handle {
     /// Returns the policies in force; their estate is the registry.
     pub fn book(&self) -> Result<Arc<PolicyBook>, EngineError> {
         self.shared.read()?.book()
+    }
+
+    /// Returns what changes when another version of the estate comes into force. It is in force when whoever watches looks.
+    pub fn watch_estate(&self) -> watch::Receiver<u64> {
+        self.shared.estates.subscribe()
     }
 
     /// Finds the live task of `caller` and the policies in force.

@@ -135,6 +135,11 @@ impl FederatedBundles {
         Some(&self.0.get(trust_domain)?.bundle)
     }
 
+    /// Returns the keys that sign JWT-SVIDs of `trust_domain`, when that is believed.
+    pub fn jwt_keys(&self, trust_domain: &TrustDomain) -> Option<&JwtSvidKeys> {
+        Some(&self.0.get(trust_domain)?.keys)
+    }
+
     /// Returns the bundles with the names of their domains in the estate.
     pub fn iter(&self) -> impl Iterator<Item = (&FederationName, &Arc<TrustBundle>)> {
         self.0.values().map(|it| (&it.federation.name, &it.bundle))

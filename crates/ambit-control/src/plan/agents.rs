@@ -99,6 +99,15 @@ fn reach(
     );
     let none = BTreeSet::new();
     changes.set(
+        (
+            before.map_or(&none, |it| &it.federates_with),
+            &after.federates_with,
+        ),
+        |it| format!("is given the bundle of trust {it}"),
+        |it| format!("is no longer given the bundle of trust {it}"),
+    );
+    let none = BTreeSet::new();
+    changes.set(
         (before.map_or(&none, |it| &it.parts_of), &after.parts_of),
         |it| format!("may take delegated parts of template {it}"),
         |it| format!("no longer takes delegated parts of template {it}"),

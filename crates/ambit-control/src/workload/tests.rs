@@ -18,6 +18,8 @@ use crate::{
 };
 
 mod connection;
+mod floods;
+mod given;
 
 const CLERK: u32 = 1001;
 const STRANGER: u32 = 4711;
@@ -45,6 +47,11 @@ impl Desk {
             uid: Some(CLERK),
             ..Workload::default()
         }];
+        let ana = estate.people.get_mut("ana").unwrap();
+        ana.oidc = Some(ambit_core::estate::OidcSubject {
+            issuer: "https://provider.example".to_owned(),
+            subject: "ana".to_owned(),
+        });
         let template = estate.templates.values_mut().next().unwrap();
         template.containment = ambit_core::estate::Containment::Optional;
         let mut world = World::new(estate, 1);
@@ -125,7 +132,7 @@ impl Desk {
     }
 
     async fn send(&self, request: http::Request<Body>) -> Answer {
-        let response = api::WorkloadApi::new(self.doors.clone())
+        let response = api::WorkloadApi::new(self.doors.clone(), PACE.request_within)
             .oneshot(request)
             .await
             .unwrap();

@@ -211,6 +211,7 @@ impl Handle {
         files: Vec<u8>,
         moment: Moment,
     ) -> Result<Applied, Refusal> {
+        let shared = Arc::clone(&self.shared);
         let take = move |desk: &mut Desk<'_>, asked: &mut Asked| {
             let estate = book.estate().digest;
             let judge = desk.live.book.clone().unwrap_or_else(|| book.clone());
@@ -230,6 +231,7 @@ impl Handle {
             });
             desk.live.books.insert(estate, book.clone());
             desk.live.book = Some(book);
+            shared.estates.send_modify(|it| *it = it.wrapping_add(1));
             Ok(Applied { estate, before })
         };
         let applied = self.govern(caller, moment, take).await?;

@@ -18,6 +18,8 @@ use ambit_core::{
 };
 use ambit_policy::{PartAsk, PolicyBook};
 
+use tokio::sync::watch;
+
 use super::{STATE_DIGEST_EVERY_RECORDS, Sequencer, Shared, next_digest};
 use crate::{
     Archive, ArchiveError, Clock, Custody, CustodyError, EngineError, Handle, RowError, State,
@@ -141,6 +143,7 @@ impl<D: Durable> Setup<D> {
             custody: self.custody,
             clock: self.clock,
             trust_domain: self.trust_domain,
+            estates: watch::Sender::new(0),
         });
         let digest_due_at = next_digest(log.size(), STATE_DIGEST_EVERY_RECORDS);
         let mut sequencer = Sequencer {

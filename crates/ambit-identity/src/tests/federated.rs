@@ -301,6 +301,7 @@ fn estate(federation: &Federation, agents: &[(&str, &str)]) -> Estate {
             tokens: Vec::new(),
             parts_of: Default::default(),
             svids: vec![registration],
+            federates_with: std::collections::BTreeSet::new(),
         };
         (name, agent)
     };

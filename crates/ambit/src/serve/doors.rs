@@ -12,8 +12,8 @@ use std::{
 
 use ambit_broker::{FileCustody, Secret};
 use ambit_control::api::{
-    self, Control, KeepKeys, KeysInForce, ListTools, NoTools, Parts, Published, PublishedLog,
-    SealCredential, instance_router,
+    self, Control, KeepKeys, ListTools, NoTools, Parts, Published, PublishedLog, SealCredential,
+    instance_router,
 };
 use ambit_control::federation::FederatedInForce;
 use ambit_control::people::{Provider, ProviderConfig, SignIns};
@@ -161,7 +161,7 @@ pub(crate) fn join(
         None => None,
     };
     config.upstream_tls = tls;
-    config.trusting = Some(trusting(&running.keys, &federated));
+    config.trusting = Some(trusting(running, &federated));
     config.fallback = Some(fallback(instance_router(&people)));
     config.links = public.map_or_else(Links::none, |(url, ..)| Links::below(url.as_str()));
     let gateway = Gateway::new(
@@ -297,10 +297,12 @@ fn fallback(router: Router) -> Fallback {
     })
 }
 
-/// Returns what gives the roots that are believed now, our own and those of foreign trust domains.
-fn trusting(keys: &KeysInForce, federated: &FederatedInForce) -> Trusting {
-    let (own, foreign) = (Arc::clone(keys), Arc::clone(federated));
-    let (keys, federated) = (Arc::clone(keys), Arc::clone(federated));
+/// Returns what gives the roots that are believed now, our own and those of foreign trust domains. The estate says whose
+/// runs their workloads are.
+fn trusting(running: &Running, federated: &FederatedInForce) -> Trusting {
+    let (own, foreign) = (Arc::clone(&running.keys), Arc::clone(federated));
+    let (keys, federated) = (Arc::clone(&running.keys), Arc::clone(federated));
+    let handle = running.handle.clone();
     Trusting {
         now: Arc::new(move || Trusted {
             bundle: Arc::clone(own.borrow().bundle()),
@@ -308,8 +310,10 @@ fn trusting(keys: &KeysInForce, federated: &FederatedInForce) -> Trusting {
         }),
         changed: Arc::new(move || {
             let (mut keys, mut federated) = (keys.subscribe(), federated.subscribe());
+            let mut estate = handle.watch_estate();
             Box::pin(async move {
                 tokio::select! {
+                    _ = estate.changed() => {}
                     _ = keys.changed() => {}
                     _ = federated.changed() => {}
                 }

@@ -475,7 +475,7 @@ fn keep_going(
     let handle = running.handle.clone();
     tasks.spawn(tick(running));
     tasks.spawn(rotate(doors.clone()));
-    tasks.spawn(federate(doors.clone()));
+    tasks.spawn(federate(doors.clone(), handle.watch_estate()));
     handle
 }
 

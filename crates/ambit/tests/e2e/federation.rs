@@ -190,6 +190,23 @@ fn check(profile: Profile) {
     assert!(trace.contains("SVID"), "{trace}");
     assert!(ours.world.ambit(&["task", "end", task]).status.success());
     assert!(ours.call(&partner).contains("no task waits"));
+    let shown = ours.world.ambit(&["log", "show"]);
+    let shown = String::from_utf8(shown.stdout).unwrap();
+    let told = "partner.example is believed by bundle 1 (sha256:";
+    assert!(shown.contains(told), "{shown}");
+    // The estate believes the domain no more: who was proved by it is nobody, at once.
+    let root = ours.world.directory.path();
+    fs::remove_file(root.join("estate/trust/partner.toml")).unwrap();
+    let agent = root.join("estate/agents/reader.toml");
+    let text = fs::read_to_string(&agent).unwrap();
+    let (before, _) = text.split_once("\n[[svid]]").unwrap();
+    fs::write(&agent, before).unwrap();
+    let applied = ours
+        .world
+        .ambit(&["apply", root.join("estate").to_str().unwrap()]);
+    assert!(applied.status.success(), "{applied:?}");
+    let refused = ours.call(&partner);
+    assert!(!refused.contains("HTTP/1.1 200"), "{refused}");
 }
 
 #[test]

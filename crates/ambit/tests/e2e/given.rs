@@ -1,0 +1,245 @@
+//! The Workload API over its socket, as its clients see it: the bundles of foreign trust domains that an agent is given, what
+//! reflection tells, and what a flood of strangers hears while others are served.
+
+use std::{
+    fs,
+    path::Path,
+    process::{Command, Stdio},
+    time::Duration,
+};
+
+use ambit_core::{Digest, Timestamp};
+use ambit_identity::{IssuingKeys, PairChance, token::jwt_svid::JwtSvidIssuance};
+use bytes::Bytes;
+use spiffe::{TrustDomain, WorkloadApiClient};
+use tokio::{net::UnixStream, runtime::Runtime, time::timeout};
+use tokio_stream::StreamExt;
+
+use crate::{
+    workload::{prepare, start},
+    world::World,
+};
+
+/// How long may pass until what must be said is, on a busy machine.
+const LONG: Duration = Duration::from_secs(20);
+
+fn partner(seed: u8) -> IssuingKeys {
+    let chance = PairChance {
+        x509: [seed; 32],
+        jwt: [seed + 1; 32],
+    };
+    let began = Timestamp::from_millis(now_millis());
+    IssuingKeys::create("partner.example".parse().unwrap(), chance, began).unwrap()
+}
+
+fn now_millis() -> u64 {
+    let since = std::time::UNIX_EPOCH.elapsed().unwrap();
+    u64::try_from(since.as_millis()).unwrap()
+}
+
+/// Writes what the estate believes of the partner.
+fn believe(root: &Path, keys: &IssuingKeys) {
+    let text = format!(
+        "trust_domain = \"partner.example\"\nbundle = '{}'\n",
+        keys.bundle().to_document()
+    );
+    fs::create_dir_all(root.join("estate/trust")).unwrap();
+    fs::write(root.join("estate/trust/partner.toml"), text).unwrap();
+}
+
+fn federate(root: &Path) {
+    let agent = root.join("estate/agents/reader.toml");
+    let text = fs::read_to_string(&agent).unwrap();
+    fs::write(&agent, format!("federates_with = [\"partner\"]\n{text}")).unwrap();
+}
+
+fn apply(world: &World) {
+    let estate = world.directory.path().join("estate");
+    let applied = world.ambit(&["apply", estate.to_str().unwrap()]);
+    assert!(applied.status.success(), "{applied:?}");
+}
+
+fn socket(world: &World) -> String {
+    format!("unix://{}", world.state().join("workload.sock").display())
+}
+
+#[test]
+fn the_rust_client_is_given_the_foreign_bundles_of_its_agent() {
+    let (first, second) = (partner(40), partner(50));
+    let world = World::start_shared(None, |root| {
+        prepare(root);
+        believe(root, &first);
+    });
+    let root = world.directory.path().to_owned();
+    Runtime::new().unwrap().block_on(async {
+        let client = WorkloadApiClient::connect_to(&socket(&world))
+            .await
+            .unwrap();
+        let domain: TrustDomain = "partner.example".parse().unwrap();
+        start(&world);
+        let mut said = client.stream_x509_contexts().await.unwrap();
+        let mut next = async || {
+            let context = timeout(LONG, said.next()).await.unwrap().unwrap().unwrap();
+            let bundle = context.bundle_set().get(&domain);
+            let roots = bundle.map(|it| {
+                it.authorities()
+                    .iter()
+                    .map(|it| it.as_bytes().to_vec())
+                    .collect::<Vec<_>>()
+            });
+            roots.unwrap_or_default()
+        };
+        let roots = |keys: &IssuingKeys| -> Vec<Vec<u8>> {
+            keys.bundle().roots().iter().map(|it| it.to_vec()).collect()
+        };
+        assert_eq!(next().await, Vec::<Vec<u8>>::new(), "nothing by default");
+        let token = signed(&first);
+        let unknown = client.validate_jwt_token("reports", &token).await;
+        assert!(unknown.is_err());
+        federate(&root);
+        apply(&world);
+        assert_eq!(next().await, roots(&first));
+        assert!(
+            client
+                .fetch_x509_bundles()
+                .await
+                .unwrap()
+                .get(&domain)
+                .is_some()
+        );
+        let keys = client.fetch_jwt_bundles().await.unwrap();
+        assert!(keys.get(&domain).is_some());
+        let found = client.validate_jwt_token("reports", &token).await.unwrap();
+        assert_eq!(
+            found.spiffe_id().to_string(),
+            "spiffe://partner.example/ns/books"
+        );
+        assert!(client.validate_jwt_token("others", &token).await.is_err());
+        // Another bundle in the estate is pushed, and what the old one signed counts no more.
+        believe(&root, &second);
+        apply(&world);
+        assert_eq!(next().await, roots(&second));
+        assert!(client.validate_jwt_token("reports", &token).await.is_err());
+    });
+}
+
+fn signed(keys: &IssuingKeys) -> String {
+    let now = Timestamp::from_millis(now_millis());
+    let ask = JwtSvidIssuance {
+        spiffe_id: &"spiffe://partner.example/ns/books".parse().unwrap(),
+        audiences: &["reports".to_owned()],
+        token_id: &Digest::of(b"token").to_string(),
+        now,
+        expires_at: Timestamp::from_millis(now_millis() + 300_000),
+    };
+    keys.issue_jwt(&ask).unwrap()
+}
+
+/// Makes one call of reflection and returns all that was answered.
+async fn reflect(world: &World, service: &str, ask: &'static [u8]) -> Vec<u8> {
+    let stream = UnixStream::connect(world.state().join("workload.sock"));
+    let (mut sender, connection) = h2::client::handshake(stream.await.unwrap()).await.unwrap();
+    tokio::spawn(connection);
+    let request = http::Request::builder()
+        .method("POST")
+        .uri(format!("http://localhost/{service}/ServerReflectionInfo"))
+        .header("content-type", "application/grpc")
+        .header("te", "trailers")
+        .body(())
+        .unwrap();
+    let (answer, mut body) = sender.send_request(request, false).unwrap();
+    let length = u32::try_from(ask.len()).unwrap().to_be_bytes();
+    let framed = [&[0][..], &length, ask].concat();
+    body.send_data(Bytes::from(framed), true).unwrap();
+    let mut answer = timeout(LONG, answer).await.unwrap().unwrap().into_body();
+    let mut read = Vec::new();
+    while let Some(data) = timeout(LONG, answer.data()).await.unwrap() {
+        let data = data.unwrap();
+        answer.flow_control().release_capacity(data.len()).unwrap();
+        read.extend(data);
+    }
+    let trailers = answer.trailers().await.unwrap().unwrap();
+    assert_eq!(trailers["grpc-status"], "0");
+    read
+}
+
+#[test]
+fn reflection_tells_clients_what_there_is() {
+    let world = World::start_shared(None, prepare);
+    let contains = |all: &[u8], part: &str| all.windows(part.len()).any(|it| it == part.as_bytes());
+    Runtime::new().unwrap().block_on(async {
+        for service in [
+            "grpc.reflection.v1.ServerReflection",
+            "grpc.reflection.v1alpha.ServerReflection",
+        ] {
+            // `list_services`, and `file_containing_symbol` of the service.
+            let listed = reflect(&world, service, b"\x3a\x00").await;
+            assert!(contains(&listed, "SpiffeWorkloadAPI"), "{service}");
+            let described = reflect(&world, service, b"\x22\x11SpiffeWorkloadAPI").await;
+            for name in ["FetchX509SVID", "ValidateJWTSVID", "federated_bundles"] {
+                assert!(contains(&described, name), "{service}: {name}");
+            }
+        }
+    });
+}
+
+/// Processes of the same user that are nobody ask all at once. Each is refused in the right words, and soon not looked at;
+/// what an instance has stays, and is pushed and taken back as ever.
+#[test]
+fn nhi_a_flood_of_strangers_takes_nothing_from_an_instance() {
+    let world = World::start_shared(None, prepare);
+    let message = world.directory.path().join("empty.grpc");
+    fs::write(&message, [0; 5]).unwrap();
+    Runtime::new().unwrap().block_on(async {
+        let client = WorkloadApiClient::connect_to(&socket(&world))
+            .await
+            .unwrap();
+        let task = start(&world);
+        let mut stream = client.stream_x509_svids().await.unwrap();
+        stream.next().await.unwrap().unwrap();
+        let strangers: Vec<_> = (0..60).map(|_| stranger(&world, &message)).collect();
+        assert!(world.ambit(&["task", "end", &task]).status.success());
+        let over = timeout(LONG, stream.next()).await.unwrap().unwrap();
+        assert!(over.is_err(), "{over:?}");
+        let mut heard = [0, 0];
+        for stranger in strangers {
+            let said = stranger.wait_with_output().unwrap();
+            let said = String::from_utf8_lossy(&said.stdout).into_owned();
+            // PERMISSION_DENIED and UNAVAILABLE.
+            match said.lines().find_map(|it| it.strip_prefix("grpc-status: ")) {
+                Some("7") => heard[0] += 1,
+                Some("14") => heard[1] += 1,
+                _ => panic!("{said}"),
+            }
+        }
+        assert!(heard[0] >= 20 && heard[0] + heard[1] == 60, "{heard:?}");
+    });
+}
+
+fn stranger(world: &World, message: &Path) -> std::process::Child {
+    let mut curl = Command::new("curl");
+    curl.args([
+        "-sS",
+        "-m",
+        "20",
+        "--http2-prior-knowledge",
+        "-D",
+        "-",
+        "-o",
+        "/dev/null",
+    ]);
+    curl.arg("--unix-socket")
+        .arg(world.state().join("workload.sock"));
+    for header in [
+        "content-type: application/grpc",
+        "te: trailers",
+        "workload.spiffe.io: true",
+    ] {
+        curl.args(["-H", header]);
+    }
+    curl.arg("--data-binary")
+        .arg(format!("@{}", message.display()));
+    let url = "http://localhost/SpiffeWorkloadAPI/FetchX509SVID";
+    curl.arg(url).stdout(Stdio::piped()).stderr(Stdio::null());
+    curl.spawn().unwrap()
+}
