@@ -5,7 +5,11 @@
 
 mod kept;
 
-use std::{collections::BTreeMap, fmt, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    sync::Arc,
+};
 
 use ambit_core::{
     FederationName, Millis, SpiffeId, Timestamp,
@@ -144,12 +148,20 @@ fn follow(
     control: &Control,
     now: Timestamp,
 ) {
-    // A bundle from elsewhere is another one: nothing is concluded from the old.
+    let had: BTreeSet<_> = all
+        .values()
+        .map(|it| it.federation.trust_domain.clone())
+        .collect();
+    // A bundle from elsewhere is another one: nothing is concluded from the old, but that its keys may have left.
     all.retain(|name, it| estate.federations.get(name) == Some(&*it.federation));
     for (name, federation) in &estate.federations {
         if !all.contains_key(name) {
             let read = (control.federation.read)(name);
-            all.insert(name.clone(), Kept::new(federation, read, now));
+            let replaced_at = had.contains(&federation.trust_domain).then_some(now);
+            all.insert(
+                name.clone(),
+                Kept::new(federation, (read, replaced_at), now),
+            );
         }
     }
 }

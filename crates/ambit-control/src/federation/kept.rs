@@ -23,6 +23,8 @@ pub(super) struct Kept {
     pub(super) held: Option<Held>,
     /// When its endpoint is asked; never, when there is none.
     pub(super) next_at: Option<Timestamp>,
+    /// When it took the place of another source of the same trust domain.
+    replaced_at: Option<Timestamp>,
     told: Told,
 }
 
@@ -68,7 +70,12 @@ enum Trouble {
 }
 
 impl Kept {
-    pub(super) fn new(federation: &Federation, read_back: Option<String>, now: Timestamp) -> Self {
+    /// Returns the trust domain with what was kept of it, when that is of the same source.
+    pub(super) fn new(
+        federation: &Federation,
+        (read_back, replaced_at): (Option<String>, Option<Timestamp>),
+        now: Timestamp,
+    ) -> Self {
         let federation = Arc::new(federation.clone());
         let held = match &federation.source {
             BundleSource::Given(text) => {
@@ -76,11 +83,15 @@ impl Kept {
                 found.map(|it| Held {
                     bundle: Arc::new(it.bundle),
                     said_at: now,
-                    keys_left_at: None,
+                    keys_left_at: replaced_at,
                 })
             }
             BundleSource::Web { .. } | BundleSource::Spiffe { .. } => {
-                read_back.and_then(|text| restore(&federation, &text))
+                let held = read_back.and_then(|text| restore(&federation, &text));
+                held.map(|it| Held {
+                    keys_left_at: it.keys_left_at.max(replaced_at),
+                    ..it
+                })
             }
         };
         let is_given = matches!(federation.source, BundleSource::Given(_));
@@ -88,6 +99,7 @@ impl Kept {
             federation,
             held,
             next_at: (!is_given).then_some(now),
+            replaced_at,
             told: Told::default(),
         }
     }
@@ -215,7 +227,7 @@ impl Kept {
             return Held {
                 bundle: Arc::new(bundle),
                 said_at: now,
-                keys_left_at: None,
+                keys_left_at: self.replaced_at,
             };
         };
         // The same one stays, so that nobody looks again at whom it proves.

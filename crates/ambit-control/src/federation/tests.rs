@@ -13,6 +13,7 @@ use super::*;
 use crate::{api::Published, foreign::ForeignKeys};
 
 mod records;
+mod vouching;
 
 const URL: &str = "https://partner.example/bundle";
 const ISSUER: &str = "https://ambit.example.org";

@@ -76,11 +76,10 @@ fn the_rust_client_is_given_the_foreign_bundles_of_its_agent() {
             .await
             .unwrap();
         let domain: TrustDomain = "partner.example".parse().unwrap();
-        start(&world);
-        let mut said = client.stream_x509_contexts().await.unwrap();
+        let mut said = client.stream_x509_bundles().await.unwrap();
         let mut next = async || {
-            let context = timeout(LONG, said.next()).await.unwrap().unwrap().unwrap();
-            let bundle = context.bundle_set().get(&domain);
+            let set = timeout(LONG, said.next()).await.unwrap().unwrap().unwrap();
+            let bundle = set.get(&domain);
             let roots = bundle.map(|it| {
                 it.authorities()
                     .iter()
@@ -99,14 +98,6 @@ fn the_rust_client_is_given_the_foreign_bundles_of_its_agent() {
         federate(&root);
         apply(&world);
         assert_eq!(next().await, roots(&first));
-        assert!(
-            client
-                .fetch_x509_bundles()
-                .await
-                .unwrap()
-                .get(&domain)
-                .is_some()
-        );
         let keys = client.fetch_jwt_bundles().await.unwrap();
         assert!(keys.get(&domain).is_some());
         let found = client.validate_jwt_token("reports", &token).await.unwrap();
@@ -120,6 +111,16 @@ fn the_rust_client_is_given_the_foreign_bundles_of_its_agent() {
         apply(&world);
         assert_eq!(next().await, roots(&second));
         assert!(client.validate_jwt_token("reports", &token).await.is_err());
+        // It comes beside the SVID, too.
+        start(&world);
+        let context = client.fetch_x509_context().await.unwrap();
+        let bundle = context.bundle_set().get(&domain).unwrap();
+        let beside: Vec<_> = bundle
+            .authorities()
+            .iter()
+            .map(|it| it.as_bytes().to_vec())
+            .collect();
+        assert_eq!(beside, roots(&second));
     });
 }
 
@@ -197,26 +198,56 @@ fn nhi_a_flood_of_strangers_takes_nothing_from_an_instance() {
         let task = start(&world);
         let mut stream = client.stream_x509_svids().await.unwrap();
         stream.next().await.unwrap().unwrap();
-        let strangers: Vec<_> = (0..60).map(|_| stranger(&world, &message)).collect();
+        let strangers = (0..60).map(|_| stranger(&world, &message, "FetchX509SVID", "true"));
+        let strangers: Vec<_> = strangers.collect();
         assert!(world.ambit(&["task", "end", &task]).status.success());
         let over = timeout(LONG, stream.next()).await.unwrap().unwrap();
         assert!(over.is_err(), "{over:?}");
         let mut heard = [0, 0];
         for stranger in strangers {
-            let said = stranger.wait_with_output().unwrap();
-            let said = String::from_utf8_lossy(&said.stdout).into_owned();
             // PERMISSION_DENIED and UNAVAILABLE.
-            match said.lines().find_map(|it| it.strip_prefix("grpc-status: ")) {
-                Some("7") => heard[0] += 1,
-                Some("14") => heard[1] += 1,
-                _ => panic!("{said}"),
+            match status(stranger).as_str() {
+                "7" => heard[0] += 1,
+                "14" => heard[1] += 1,
+                other => panic!("{other}"),
             }
         }
         assert!(heard[0] >= 20 && heard[0] + heard[1] == 60, "{heard:?}");
     });
 }
 
-fn stranger(world: &World, message: &Path) -> std::process::Child {
+/// INVALID_ARGUMENT without the metadata that every call carries, UNIMPLEMENTED where there is no such call.
+#[test]
+fn strangers_hear_the_status_of_the_standard() {
+    let world = World::start_shared(None, prepare);
+    let message = world.directory.path().join("empty.grpc");
+    fs::write(&message, [0; 5]).unwrap();
+    for (call, header, expected) in [
+        ("FetchX509SVID", "true", "7"),
+        ("FetchX509Bundles", "true", "7"),
+        ("FetchJWTBundles", "true", "7"),
+        ("FetchX509SVID", "false", "3"),
+        ("ValidateJWTSVID", "", "3"),
+        ("FetchWITSVID", "true", "12"),
+    ] {
+        let heard = (
+            call,
+            header,
+            status(stranger(&world, &message, call, header)),
+        );
+        assert_eq!(heard, (call, header, expected.to_owned()));
+    }
+}
+
+fn status(stranger: std::process::Child) -> String {
+    let said = stranger.wait_with_output().unwrap();
+    let said = String::from_utf8_lossy(&[said.stdout, said.stderr].concat()).into_owned();
+    let mut lines = said.lines();
+    let status = lines.find_map(|it| it.strip_prefix("grpc-status: "));
+    status.unwrap_or(&said).to_owned()
+}
+
+fn stranger(world: &World, message: &Path, call: &str, header: &str) -> std::process::Child {
     let mut curl = Command::new("curl");
     curl.args([
         "-sS",
@@ -231,15 +262,15 @@ fn stranger(world: &World, message: &Path) -> std::process::Child {
     curl.arg("--unix-socket")
         .arg(world.state().join("workload.sock"));
     for header in [
-        "content-type: application/grpc",
-        "te: trailers",
-        "workload.spiffe.io: true",
+        "content-type: application/grpc".to_owned(),
+        "te: trailers".to_owned(),
+        format!("workload.spiffe.io: {header}"),
     ] {
-        curl.args(["-H", header]);
+        curl.arg("-H").arg(header);
     }
     curl.arg("--data-binary")
         .arg(format!("@{}", message.display()));
-    let url = "http://localhost/SpiffeWorkloadAPI/FetchX509SVID";
-    curl.arg(url).stdout(Stdio::piped()).stderr(Stdio::null());
+    let url = format!("http://localhost/SpiffeWorkloadAPI/{call}");
+    curl.arg(url).stdout(Stdio::piped()).stderr(Stdio::piped());
     curl.spawn().unwrap()
 }
