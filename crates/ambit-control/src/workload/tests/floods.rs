@@ -165,7 +165,8 @@ fn current(desk: &Desk) -> Vec<u8> {
     roots.flat_map(|it| it.iter().copied()).collect()
 }
 
-/// Its socket is full, and it reads nothing: what is said to it is not kept.
+/// Its socket is full, and it reads nothing: what is said to it is not kept. That it does not answer to pings would not end
+/// it, since the transport first wants to say goodbye.
 #[tokio::test]
 async fn who_reads_nothing_is_cut_off_in_time() {
     let served = Served::open(PATIENT);
