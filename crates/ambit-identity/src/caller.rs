@@ -25,9 +25,9 @@ pub struct InstanceCaller {
     pub(crate) instance: InstanceId,
     pub(crate) binding: KeyBinding,
     pub(crate) expires_at: Timestamp,
-    pub(crate) token: Option<TokenClaim>,
+    pub(crate) token: Option<Box<TokenClaim>>,
     /// The name by which its own trust domain knows it, when that is a foreign one.
-    pub(crate) foreign: Option<SpiffeId>,
+    pub(crate) foreign: Option<Box<SpiffeId>>,
 }
 
 /// What the access token of a caller says of itself. What it is worth now is asked of the live state.
@@ -115,7 +115,7 @@ impl InstanceCaller {
 
     /// Returns the name that its certificate or token has: its own, or the one by which a foreign trust domain knows it.
     pub fn proved_name(&self) -> &SpiffeId {
-        self.foreign.as_ref().unwrap_or(&self.spiffe_id)
+        self.foreign.as_deref().unwrap_or(&self.spiffe_id)
     }
 
     /// Returns the run.
@@ -136,8 +136,8 @@ impl InstanceCaller {
     }
 
     /// Returns what the access token says of itself; none when the caller came without one.
-    pub const fn token(&self) -> Option<&TokenClaim> {
-        self.token.as_ref()
+    pub fn token(&self) -> Option<&TokenClaim> {
+        self.token.as_deref()
     }
 }
 

@@ -301,7 +301,7 @@ impl ForeignSvid {
             },
             expires_at: self.expires_at,
             token: None,
-            foreign: Some(self.spiffe_id.clone()),
+            foreign: Some(Box::new(self.spiffe_id.clone())),
         })
     }
 }

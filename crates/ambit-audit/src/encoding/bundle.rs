@@ -11,6 +11,13 @@ use super::{
     write::{Members as Written, members},
 };
 
+/// The kinds.
+pub(super) const KINDS: [&str; 3] = [
+    kind::BUNDLE_BELIEVED,
+    kind::BUNDLE_REFUSED,
+    kind::BUNDLE_LAPSED,
+];
+
 pub(super) fn write(fact: &BundleFact) -> (&'static str, Written<'_>) {
     let domain = members().text("trust_domain", fact.trust_domain());
     match fact {

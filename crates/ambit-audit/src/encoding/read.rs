@@ -118,9 +118,7 @@ fn governance(kind: &str, it: &mut Members) -> Result<Body, DecodeError> {
             sequence: it.number("sequence")?,
             warrant: it.maybe_object("warrant", warrant)?,
         },
-        kind::BUNDLE_BELIEVED | kind::BUNDLE_REFUSED | kind::BUNDLE_LAPSED => {
-            bundle::read(kind, it)?
-        }
+        kind if bundle::KINDS.contains(&kind) => bundle::read(kind, it)?,
         kind::CREDENTIAL_SEALED => Body::CredentialSealed {
             reference: it.string("reference")?,
             warrant: it.object("warrant", warrant)?,

@@ -255,7 +255,7 @@ async fn rest(stream: &mut TlsStream<TcpStream>) -> String {
             }
         }
     };
-    timeout(PATIENCE, ends).await.expect("it ends");
+    timeout(PATIENCE, ends).await.unwrap();
     String::from_utf8(seen).unwrap()
 }
 
@@ -308,7 +308,7 @@ async fn nhi07_a_tunnel_ends_with_the_root_of_who_opened_it() {
     scene.believe(Arc::default());
     let mut left = Vec::new();
     let ended = timeout(PATIENCE, model.read_to_end(&mut left)).await;
-    ended.expect("the tunnel ends").unwrap();
+    ended.unwrap().unwrap();
     let outcome = tokio::task::spawn_blocking(move || {
         scene.stand.records(1, |it| match it {
             Fact::Performed(performed) => Some(performed.status.as_str()),

@@ -2,7 +2,7 @@
 
 use ambit_core::{
     bundle::{BundleFact, BundleProfile, BundleRefusal},
-    record::Body,
+    record::{Body, Record},
 };
 
 use super::*;
@@ -11,12 +11,15 @@ impl Desk {
     /// Returns what the log says of bundles, in short.
     fn told(&self) -> Vec<String> {
         let records = self.world.records();
-        let facts = records.iter().filter_map(|it| match &it.body {
-            Body::Bundle(fact) => Some(fact),
-            _ => None,
-        });
-        facts.map(|it| short(it)).collect()
+        records.iter().filter_map(fact).map(short).collect()
     }
+}
+
+fn fact(record: &Record) -> Option<&BundleFact> {
+    let Body::Bundle(fact) = &record.body else {
+        return None;
+    };
+    Some(fact)
 }
 
 fn short(fact: &BundleFact) -> String {
@@ -56,10 +59,7 @@ fn what_is_believed_is_on_the_record_before_it_is() {
     desk.refresh();
     let digest = Digest::of(text.as_bytes());
     let records = desk.world.records();
-    let fact = records.iter().find_map(|it| match &it.body {
-        Body::Bundle(fact) => Some((**fact).clone()),
-        _ => None,
-    });
+    let found = records.iter().find_map(fact);
     let expected = BundleFact::Believed {
         trust_domain: domain(),
         profile: BundleProfile::Web,
@@ -67,7 +67,7 @@ fn what_is_believed_is_on_the_record_before_it_is() {
         sequence: Some(5),
         before: None,
     };
-    assert_eq!(fact, Some(expected));
+    assert_eq!(found, Some(&expected));
     // The same again is no change, however often it is said, nor is a restart.
     for _ in 0..5 {
         desk.after(BUNDLE_REFRESH_DEFAULT);
