@@ -360,6 +360,14 @@ impl Handle {
         }
     }
 
+    /// Watches which version of the estate is in force.
+    ///
+    /// # Errors
+    /// The engine has stopped.
+    pub fn estates(&self) -> Result<watch::Receiver<Option<Digest>>, EngineError> {
+        Ok(self.shared.read()?.in_force.subscribe())
+    }
+
     /// Says whether acts could be decided now: an estate is in force, the log takes records, and there is room.
     pub fn ready(&self) -> Result<(), EngineError> {
         self.shared.running()?;
@@ -373,11 +381,6 @@ impl Handle {
     /// Returns the policies in force; their estate is the registry.
     pub fn book(&self) -> Result<Arc<PolicyBook>, EngineError> {
         self.shared.read()?.book()
-    }
-
-    /// Returns what changes when another version of the estate comes into force. It is in force when whoever watches looks.
-    pub fn watch_estate(&self) -> watch::Receiver<u64> {
-        self.shared.estates.subscribe()
     }
 
     /// Finds the live task of `caller` and the policies in force.

@@ -17,8 +17,6 @@ use ambit_core::{
     record::Body,
 };
 
-use tokio::sync::watch;
-
 pub use self::setup::{CompileEstate, Setup, SetupError};
 pub(crate) use self::setup::{not_sent, unknown};
 use crate::{
@@ -62,8 +60,6 @@ pub(crate) struct Shared {
     pub(crate) custody: Arc<dyn Custody>,
     pub(crate) clock: Clock,
     pub(crate) trust_domain: TrustDomain,
-    /// Counts the estates that came into force, so that whoever watches looks again.
-    pub(crate) estates: watch::Sender<u64>,
 }
 
 /// Whether there is more to come.

@@ -189,7 +189,7 @@ impl Desk {
             let foreign = ForeignKeys::default();
             foreign.identify(&control, &token).await
         });
-        found.map(|it| it.0).map_err(|error| chain(&error))
+        found.map(|it| it.claimant).map_err(|error| chain(&error))
     }
 }
 

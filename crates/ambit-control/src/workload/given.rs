@@ -4,12 +4,13 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use ambit_core::{
-    AgentName, TrustDomain,
+    AgentName, Digest, TrustDomain,
     estate::{Agent, Estate},
 };
 use ambit_identity::{FederatedBundles, IssuingKeys, TrustBundle};
 use ambit_policy::PolicyBook;
 use tokio::sync::watch;
+use tonic::Status;
 
 use crate::api::Control;
 
@@ -72,7 +73,7 @@ pub(super) fn roots(bundle: &TrustBundle) -> Vec<u8> {
 pub(super) struct Watching {
     keys: watch::Receiver<Arc<IssuingKeys>>,
     federated: watch::Receiver<Arc<FederatedBundles>>,
-    estate: watch::Receiver<u64>,
+    estate: watch::Receiver<Option<Digest>>,
     /// The estate by which the process was last attested.
     book: Option<Arc<PolicyBook>>,
     agent: Option<AgentName>,
@@ -84,11 +85,16 @@ pub(super) struct Stopping;
 
 impl Watching {
     /// Begins to watch: what changes from here on is seen.
-    pub(super) fn new(control: &Control) -> Self {
+    ///
+    /// # Errors
+    /// `Unavailable` when the engine has stopped.
+    pub(super) fn new(control: &Control) -> Result<Self, Status> {
+        let estate = control.handle.estates();
+        let estate = estate.map_err(|error| super::instances::not_ready(&error))?;
         let mut watching = Self {
+            estate,
             keys: control.keys.subscribe(),
             federated: control.federation.in_force.subscribe(),
-            estate: control.handle.watch_estate(),
             book: None,
             agent: None,
             given: Given::default(),
@@ -97,7 +103,7 @@ impl Watching {
         watching.federated.borrow_and_update();
         watching.estate.borrow_and_update();
         watching.book = control.handle.book().ok();
-        watching
+        Ok(watching)
     }
 
     /// Says whose run the process was found to be, and returns what it is given.

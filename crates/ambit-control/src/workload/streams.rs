@@ -44,7 +44,7 @@ pub(super) async fn x509_svids(
     peer: Peer,
 ) -> Result<impl Stream<Item = Result<X509SvidResponse, Status>> + Send + 'static, Status> {
     // Subscribed first: what changes from here on is seen.
-    let mut watching = Watching::new(doors.control());
+    let mut watching = Watching::new(doors.control())?;
     let (bound, held) = instance(&doors, &peer, Asks::Anew).await?;
     let (handle, task) = (doors.control().handle.clone(), bound.task.id);
     let keys = doors.control().keys_in_force();
@@ -161,7 +161,7 @@ async fn bundles<T: Send + 'static>(
     peer: Peer,
     say: fn(&IssuingKeys, &Given) -> T,
 ) -> Result<impl Stream<Item = Result<T, Status>> + Send + 'static, Status> {
-    let mut watching = Watching::new(doors.control());
+    let mut watching = Watching::new(doors.control())?;
     let attested = attest(&doors, &peer, Asks::Anew).await?;
     watching.attested(attested.agent());
     let state = Bundles {

@@ -310,8 +310,12 @@ fn trusting(running: &Running, federated: &FederatedInForce) -> Trusting {
         }),
         changed: Arc::new(move || {
             let (mut keys, mut federated) = (keys.subscribe(), federated.subscribe());
-            let mut estate = handle.watch_estate();
+            let estate = handle.estates();
             Box::pin(async move {
+                // One that has stopped decides nothing any more.
+                let Ok(mut estate) = estate else {
+                    return std::future::pending().await;
+                };
                 tokio::select! {
                     _ = estate.changed() => {}
                     _ = keys.changed() => {}

@@ -19,11 +19,11 @@ use super::{
 };
 use crate::{api::instance_router, federation::refresh_bundles};
 
-const BOOKS: &str = "spiffe://partner.example/ns/books";
+pub(super) const BOOKS: &str = "spiffe://partner.example/ns/books";
 /// One with an X509-SVID.
 const SHELF: &str = "spiffe://partner.example/agent/books/inst_01j9z3k4m5n6p7q8r9s0t1v2w3";
 
-fn partner(chance: u8) -> IssuingKeys {
+pub(super) fn partner(chance: u8) -> IssuingKeys {
     let chance = PairChance {
         x509: [chance; 32],
         jwt: [chance + 1; 32],
@@ -32,7 +32,7 @@ fn partner(chance: u8) -> IssuingKeys {
     IssuingKeys::create("partner.example".parse().unwrap(), chance, began).unwrap()
 }
 
-fn declare(estate: &mut Estate) {
+pub(super) fn declare(estate: &mut Estate) {
     let federation = Federation {
         name: "partner".parse().unwrap(),
         trust_domain: "partner.example".parse().unwrap(),
@@ -56,7 +56,13 @@ async fn open() -> Office {
     office
 }
 
-fn svid(office: &Office, keys: &IssuingKeys, id: &str, audiences: &[&str], name: &str) -> String {
+pub(super) fn svid(
+    office: &Office,
+    keys: &IssuingKeys,
+    id: &str,
+    audiences: &[&str],
+    name: &str,
+) -> String {
     let now = office.world.clock.now();
     let audiences: Vec<_> = audiences.iter().map(|it| (*it).to_owned()).collect();
     let ask = JwtSvidIssuance {

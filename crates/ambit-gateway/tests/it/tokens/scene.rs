@@ -1,6 +1,10 @@
 //! A stand with a client from elsewhere, and what it sends and hears.
 
-use ambit_core::{Millis, Timestamp, estate::Estate, token::Grant};
+use ambit_core::{
+    Millis, Timestamp,
+    estate::Estate,
+    token::{Grant, RestsOn},
+};
 use ambit_engine::{Refreshable, TokenAsk, TokenBy};
 use ambit_gateway::{GatewayConfig, Peer};
 use ambit_identity::{InstanceCaller, KeyBinding, token::access::AccessGrant};
@@ -46,7 +50,7 @@ impl Scene {
     ) -> Self {
         let stand = Stand::configured(false, change, configure).await;
         let ask = TokenAsk {
-            client: stand.caller.spiffe_id().to_string(),
+            client: Some(stand.caller.spiffe_id().to_string()),
             audience: ONE.to_owned(),
             binding: stand.caller.binding(),
             ttl: Millis::from_seconds(300),
@@ -54,6 +58,7 @@ impl Scene {
             grant: Grant::ClientCredentials,
             parent: None,
             details: None,
+            rests_on: RestsOn::default(),
         };
         let (by, moment) = (TokenBy::Instance(&stand.caller), stand.world.clock.moment());
         let issued = stand
@@ -72,7 +77,7 @@ impl Scene {
     /// Takes a token of the stand's task that carries these authorization details alone.
     pub(super) async fn narrowed(&mut self, details: &str) {
         let ask = TokenAsk {
-            client: self.stand.caller.spiffe_id().to_string(),
+            client: Some(self.stand.caller.spiffe_id().to_string()),
             audience: ONE.to_owned(),
             binding: self.stand.caller.binding(),
             ttl: Millis::from_seconds(300),
@@ -80,6 +85,7 @@ impl Scene {
             grant: Grant::ClientCredentials,
             parent: None,
             details: Some(ambit_core::json::parse(details.as_bytes()).unwrap()),
+            rests_on: RestsOn::default(),
         };
         let world = &self.stand.world;
         let (by, moment) = (TokenBy::Instance(&self.stand.caller), world.clock.moment());
