@@ -1,11 +1,12 @@
 //! Strategies that make any record at all.
 
+mod bundles;
+
 use std::{collections::BTreeMap, sync::Arc};
 
 use ambit_core::{
     AgentName, Digest, Label, Labels, Millis, Reason, ServerName, Timestamp, ToolName, TrustDomain,
     act::Target,
-    bundle::{BundleFact, BundleProfile, BundleRefusal},
     claim::{ClaimProof, Footing},
     delegation::{Delegation, Lineage, Part},
     estate::{Bound, ToolGrant},
@@ -57,52 +58,8 @@ fn body() -> impl Strategy<Value = Body> {
         tokens(),
         delegations(),
         proofs().prop_map(|it| Body::Proof(Box::new(it))),
-        bundles().prop_map(|it| Body::Bundle(Box::new(it))),
+        bundles::bundles().prop_map(|it| Body::Bundle(Box::new(it))),
     ]
-}
-
-fn bundles() -> impl Strategy<Value = BundleFact> {
-    let profile = || select(BundleProfile::ALL.to_vec());
-    let why = select(BundleRefusal::ALL.to_vec());
-    let numbers = || (option::of(number()), option::of(number()));
-    prop_oneof![
-        (trust_domain(), profile(), digest(), numbers()).prop_map(
-            |(trust_domain, profile, document, (sequence, before))| BundleFact::Believed {
-                trust_domain,
-                profile,
-                document,
-                sequence,
-                before,
-            }
-        ),
-        (
-            trust_domain(),
-            profile(),
-            why,
-            option::of(digest()),
-            numbers()
-        )
-            .prop_map(
-                |(trust_domain, profile, why, document, (sequence, before))| BundleFact::Refused {
-                    trust_domain,
-                    profile,
-                    why,
-                    document,
-                    sequence,
-                    before,
-                }
-            ),
-        (trust_domain(), option::of(number())).prop_map(|(trust_domain, sequence)| {
-            BundleFact::Lapsed {
-                trust_domain,
-                sequence,
-            }
-        }),
-    ]
-}
-
-fn trust_domain() -> impl Strategy<Value = TrustDomain> {
-    "[a-z0-9][a-z0-9._-]{0,20}".prop_map(|it| it.parse().unwrap())
 }
 
 fn proofs() -> impl Strategy<Value = ProofFact> {
