@@ -3,6 +3,7 @@
 //! A leaf is one object: `v` (1), `kind`, `at` (milliseconds since the Unix epoch), and the members of its kind.
 //! A member that a record has not is left out. A task's parameters are the owner's words and are never written.
 
+mod bundle;
 mod claim;
 mod content;
 mod delegation;
@@ -121,6 +122,9 @@ mod kind {
     pub(super) const TOOL_SEEN: &str = "tool.seen";
     pub(super) const SERVER_INSPECTED: &str = "server.inspected";
     pub(super) const KEYS_ROTATED: &str = "keys.rotated";
+    pub(super) const BUNDLE_BELIEVED: &str = "bundle.believed";
+    pub(super) const BUNDLE_REFUSED: &str = "bundle.refused";
+    pub(super) const BUNDLE_LAPSED: &str = "bundle.lapsed";
     pub(super) const CREDENTIAL_SEALED: &str = "credential.sealed";
     pub(super) const TOKEN_ISSUED: &str = "token.issued";
     pub(super) const TOKEN_REVOKED: &str = "token.revoked";

@@ -475,6 +475,15 @@ impl Story {
         }
     }
 
+    fn settle(&mut self, index: u64, decision: DecisionId, task: TaskId) -> Result<(), Damage> {
+        let unknown = self.unknown.remove(&decision);
+        if !unknown || self.open.remove(&decision) != Some(task) {
+            return Err(Damage::SettledWithoutUnknown { index, decision });
+        }
+        self.settled += 1;
+        Ok(())
+    }
+
     fn record(&mut self, index: u64, leaf: &[u8]) -> Result<(), Damage> {
         let record = decode(leaf).map_err(|source| Damage::Record { index, source })?;
         let at = record.at;
@@ -511,14 +520,7 @@ impl Story {
                 }
                 Ok(())
             }
-            Body::ActSettled { decision, task, .. } => {
-                let unknown = self.unknown.remove(&decision);
-                if !unknown || self.open.remove(&decision) != Some(task) {
-                    return Err(Damage::SettledWithoutUnknown { index, decision });
-                }
-                self.settled += 1;
-                Ok(())
-            }
+            Body::ActSettled { decision, task, .. } => self.settle(index, decision, task),
             Body::LogOpened { .. }
             | Body::PersonKnown { .. }
             | Body::EstateApplied { .. }
@@ -539,6 +541,7 @@ impl Story {
             | Body::ToolSeen { .. }
             | Body::ServerInspected { .. }
             | Body::KeysRotated { .. }
+            | Body::Bundle(_)
             | Body::SealedOpened { .. }
             | Body::CredentialSealed { .. }
             | Body::Proof(_)

@@ -3,6 +3,7 @@
 //! Everything here is derived from records and the erasable directory of names. An act whose outcome nobody
 //! knows comes first, because somebody must look.
 
+mod bundles;
 mod proofs;
 mod trace;
 mod why;
@@ -144,6 +145,7 @@ impl Concerns {
             | Body::ApprovalDecided { .. }
             | Body::Revoked { .. }
             | Body::KeysRotated { .. }
+            | Body::Bundle(_)
             | Body::Reinstated { .. }
             | Body::RevocationCarried { .. }
             | Body::RevocationEffective { .. }
@@ -200,6 +202,7 @@ fn concerns_task(body: &Body, task: TaskId) -> bool {
         | Body::ToolSeen { .. }
         | Body::ServerInspected { .. }
         | Body::KeysRotated { .. }
+        | Body::Bundle(_)
         | Body::CredentialSealed { .. }
         | Body::DelegationMade { .. }
         | Body::DelegationSpent { .. }

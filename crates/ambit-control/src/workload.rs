@@ -9,13 +9,25 @@
 
 mod api;
 mod descriptor;
+mod given;
 mod instances;
 mod jwt;
 mod mend;
 mod messages;
+mod request;
 mod streams;
+mod turns;
 
-use std::{collections::BTreeMap, fmt, future::Future, io, pin::Pin, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    fmt,
+    future::Future,
+    io,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
+};
 
 use ambit_core::{AgentName, Digest, estate::Agent};
 use ambit_identity::{PeerCredentials, ProcessAttributes};
@@ -32,6 +44,7 @@ pub use self::{
     instances::{REFUSALS_PER_USER_MAX, SVID_TTL},
     jwt::{AUDIENCE_BYTES_MAX, JWT_SVID_TTL},
     messages::REQUEST_BYTES_MAX,
+    turns::{CALLS_LOOKED_AT_PER_USER_MAX, LOOKS_PER_USER_MAX},
 };
 use crate::api::Doors;
 
@@ -39,13 +52,35 @@ use crate::api::Doors;
 pub const STREAMS_PER_CONNECTION_MAX: u32 = 64;
 /// The most bytes of a call's headers.
 pub const HEADER_BYTES_MAX: u32 = 8 * 1024;
+/// How many bytes of one call may be under way that were not read yet.
+pub const CALL_WINDOW_BYTES: u32 = 64 * 1024;
+/// How many bytes of all calls of one connection may be under way that were not read yet.
+pub const CONNECTION_WINDOW_BYTES: u32 = 128 * 1024;
 /// How often an idle connection is asked whether it is still there, so that half-open ones end.
 const KEEPALIVE_EVERY: Duration = Duration::from_secs(60);
 /// How long it may take to answer that.
 const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(20);
+/// How long a client may take to send the whole message of a request.
+pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How long a client may take to say that it speaks HTTP/2. Who connects and says nothing holds a place of others.
 pub const PREFACE_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a client may take to make room for what is said to it. What is not read is not kept for longer.
+pub const READ_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// How long clients are waited for.
+#[derive(Clone, Copy, Debug)]
+struct Pace {
+    keepalive_every: Duration,
+    keepalive_timeout: Duration,
+    request_within: Duration,
+}
+
+const PACE: Pace = Pace {
+    keepalive_every: KEEPALIVE_EVERY,
+    keepalive_timeout: KEEPALIVE_TIMEOUT,
+    request_within: REQUEST_TIMEOUT,
+};
 
 /// Names a process among all of this machine: which run of the kernel it belongs to, its number, and when it began (in
 /// the kernel's ticks), since numbers are used again.
@@ -97,6 +132,9 @@ pub struct Connection<P> {
     mend: Mend,
     /// When the client must have begun; none once it has.
     begins_within: Option<Pin<Box<Sleep>>>,
+    /// When the client must have read some of what was said; none while there is room for more.
+    reads_within: Option<Pin<Box<Sleep>>>,
+    patience: Duration,
     /// Held, never read.
     _place: P,
 }
@@ -107,17 +145,38 @@ impl<P> Connection<P> {
     ///
     /// Called within a tokio runtime.
     pub fn new(stream: UnixStream, peer: Peer, place: P) -> Self {
-        Self::within(PREFACE_TIMEOUT, stream, peer, place)
+        Self::within((PREFACE_TIMEOUT, READ_TIMEOUT), stream, peer, place)
     }
 
-    fn within(patience: Duration, stream: UnixStream, peer: Peer, place: P) -> Self {
+    fn within(
+        (preface, patience): (Duration, Duration),
+        stream: UnixStream,
+        peer: Peer,
+        place: P,
+    ) -> Self {
         Self {
             stream,
             peer,
             mend: Mend::new(),
-            begins_within: Some(Box::pin(sleep(patience))),
+            begins_within: Some(Box::pin(sleep(preface))),
+            reads_within: None,
+            patience,
             _place: place,
         }
+    }
+}
+
+impl<P> Connection<P> {
+    /// Resolves when the client has read nothing for too long.
+    fn unread(&mut self, context: &mut Context<'_>) -> Poll<io::Error> {
+        let patience = self.patience;
+        let end = self
+            .reads_within
+            .get_or_insert_with(|| Box::pin(sleep(patience)));
+        end.as_mut().poll(context).map(|()| {
+            let late = "the client does not read what is said to it";
+            io::Error::new(io::ErrorKind::TimedOut, late)
+        })
     }
 }
 
@@ -130,15 +189,29 @@ where
     S: Stream<Item = io::Result<Connection<P>>> + Send + 'static,
     P: Send + Unpin + 'static,
 {
+    serve_at(PACE, doors, connections).await
+}
+
+async fn serve_at<S, P>(
+    pace: Pace,
+    doors: &Doors,
+    connections: S,
+) -> Result<(), tonic::transport::Error>
+where
+    S: Stream<Item = io::Result<Connection<P>>> + Send + 'static,
+    P: Send + Unpin + 'static,
+{
     let files = descriptor::files();
     let reflection =
         |files| tonic_reflection::server::Builder::configure().register_file_descriptor_set(files);
     let mut router = Server::builder()
         .max_concurrent_streams(STREAMS_PER_CONNECTION_MAX)
         .http2_max_header_list_size(HEADER_BYTES_MAX)
-        .http2_keepalive_interval(Some(KEEPALIVE_EVERY))
-        .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
-        .add_service(api::WorkloadApi::new(doors.clone()));
+        .initial_stream_window_size(CALL_WINDOW_BYTES)
+        .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
+        .http2_keepalive_interval(Some(pace.keepalive_every))
+        .http2_keepalive_timeout(Some(pace.keepalive_timeout))
+        .add_service(api::WorkloadApi::new(doors.clone(), pace.request_within));
     // Both versions of the protocol: tools of today speak the one or the other.
     match (
         reflection(files.clone()).build_v1(),
@@ -163,15 +236,15 @@ impl<P> Connected for Connection<P> {
 impl<P: Unpin> tokio::io::AsyncRead for Connection<P> {
     fn poll_read(
         mut self: Pin<&mut Self>,
-        context: &mut std::task::Context<'_>,
+        context: &mut Context<'_>,
         buffer: &mut tokio::io::ReadBuf<'_>,
-    ) -> std::task::Poll<io::Result<()>> {
+    ) -> Poll<io::Result<()>> {
         if let Some(end) = &mut self.begins_within
             && end.as_mut().poll(context).is_ready()
         {
             let late = "the client did not say that it speaks HTTP/2";
             let late = io::Error::new(io::ErrorKind::TimedOut, late);
-            return std::task::Poll::Ready(Err(late));
+            return Poll::Ready(Err(late));
         }
         let before = buffer.filled().len();
         let read = Pin::new(&mut self.stream).poll_read(context, buffer);
@@ -188,23 +261,23 @@ impl<P: Unpin> tokio::io::AsyncRead for Connection<P> {
 impl<P: Unpin> tokio::io::AsyncWrite for Connection<P> {
     fn poll_write(
         mut self: Pin<&mut Self>,
-        context: &mut std::task::Context<'_>,
+        context: &mut Context<'_>,
         bytes: &[u8],
-    ) -> std::task::Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(context, bytes)
+    ) -> Poll<io::Result<usize>> {
+        match Pin::new(&mut self.stream).poll_write(context, bytes) {
+            Poll::Ready(written) => {
+                self.reads_within = None;
+                Poll::Ready(written)
+            }
+            Poll::Pending => self.unread(context).map(Err),
+        }
     }
 
-    fn poll_flush(
-        mut self: Pin<&mut Self>,
-        context: &mut std::task::Context<'_>,
-    ) -> std::task::Poll<io::Result<()>> {
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.stream).poll_flush(context)
     }
 
-    fn poll_shutdown(
-        mut self: Pin<&mut Self>,
-        context: &mut std::task::Context<'_>,
-    ) -> std::task::Poll<io::Result<()>> {
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.stream).poll_shutdown(context)
     }
 }

@@ -91,6 +91,9 @@ pub struct Agent {
     pub tokens: Vec<TokenRegistration>,
     /// The workloads of foreign trust domains that are runs of it: one that fits any of these is.
     pub svids: Vec<SvidRegistration>,
+    /// The foreign trust domains whose bundles the Workload API gives it, so that it knows their workloads. That makes none
+    /// of them a run of anything here.
+    pub federates_with: BTreeSet<FederationName>,
 }
 
 /// How much harm an agent could do, in the words of its owner.

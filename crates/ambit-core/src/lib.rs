@@ -6,6 +6,7 @@
 //! **Architecture invariant:** this crate depends on no other Ambit crate and on no async runtime.
 
 pub mod act;
+pub mod bundle;
 pub mod claim;
 pub mod delegation;
 pub mod digest;

@@ -11,6 +11,7 @@ use crate::{
     ApprovalId, DecisionId, DelegationId, Digest, InstanceId, Labels, Millis, PersonId, Reason,
     RevocationId, ServerName, TaskId, Timestamp, TokenId, ToolName,
     act::Target,
+    bundle::BundleFact,
     claim::{ClaimProof, Footing},
     delegation::Delegation,
     json::Value,
@@ -236,6 +237,8 @@ pub enum Body {
         /// Who may say so; nobody, when time asked for it.
         warrant: Option<Warrant>,
     },
+    /// What is believed of a foreign trust domain changed, or what its endpoint gave was refused.
+    Bundle(Box<BundleFact>),
     /// A credential was sealed for the gateway to inject.
     CredentialSealed {
         /// Under which name.
@@ -490,6 +493,7 @@ impl Body {
             | Self::RevocationCarried { .. }
             | Self::RevocationEffective { .. }
             | Self::ToolSeen { .. }
+            | Self::Bundle(_)
             | Self::TokenIssued(_)
             | Self::TokenRevoked { .. }
             | Self::RefusalsCoalesced { .. }
@@ -521,6 +525,7 @@ impl Body {
             | Self::ApprovalDecided { .. }
             | Self::Revoked { .. }
             | Self::KeysRotated { .. }
+            | Self::Bundle(_)
             | Self::Reinstated { .. }
             | Self::RevocationCarried { .. }
             | Self::ServerInspected { .. }

@@ -165,6 +165,7 @@ const fn may_use_reserve(body: &Body) -> bool {
         | Body::ToolSeen { .. }
         | Body::ServerInspected { .. }
         | Body::KeysRotated { .. }
+        | Body::Bundle(_)
         | Body::TokenIssued(_)
         | Body::ActSettled { .. }
         | Body::SealedOpened { .. }
@@ -203,6 +204,7 @@ impl Live {
             | Body::ToolSeen { .. }
             | Body::ServerInspected { .. }
             | Body::KeysRotated { .. }
+            | Body::Bundle(_)
             | Body::ActSettled { .. }
             | Body::SealedOpened { .. }
             | Body::CredentialSealed { .. }

@@ -2,6 +2,7 @@
 
 mod approve;
 mod attend;
+mod bundles;
 mod claim;
 mod consent;
 mod delegations;

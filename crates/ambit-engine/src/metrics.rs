@@ -146,6 +146,7 @@ impl Metrics {
             | Body::SealedOpened { .. }
             | Body::ServerInspected { .. }
             | Body::KeysRotated { .. }
+            | Body::Bundle(_)
             | Body::CredentialSealed { .. }
             | Body::Proof(_)
             | Body::TokenRevoked { .. }

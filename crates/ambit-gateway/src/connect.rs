@@ -19,13 +19,14 @@ use crate::{
     doors::Doors,
     limits::UPSTREAM_CONNECT_TIMEOUT,
     mcp::refusal::Refusal,
+    visitor::Unproved,
 };
 
-/// Answers one CONNECT.
+/// Answers one CONNECT. The tunnel ends when its opener is proved no longer.
 pub(crate) async fn answer<B>(
     doors: &Arc<Doors>,
     caller: &InstanceCaller,
-    mut request: Request<B>,
+    (mut request, unproved): (Request<B>, Unproved),
 ) -> Response<Body> {
     let Some((host, port)) = target(&request) else {
         let refused = doors
@@ -90,7 +91,8 @@ pub(crate) async fn answer<B>(
         }
     };
     let upgrade = hyper::upgrade::on(&mut request);
-    tokio::spawn(tunnel(Arc::clone(doors), passage, began, upgrade, upstream));
+    let doors = Arc::clone(doors);
+    tokio::spawn(tunnel(doors, (passage, unproved), began, upgrade, upstream));
     body::empty(StatusCode::OK)
 }
 
@@ -119,7 +121,7 @@ struct Counted {
 
 async fn tunnel(
     doors: Arc<Doors>,
-    passage: Passage,
+    (passage, unproved): (Passage, Unproved),
     began: Timestamp,
     upgrade: OnUpgrade,
     upstream: TcpStream,
@@ -142,6 +144,7 @@ async fn tunnel(
         tokio::select! {
             biased;
             _ = passage.cancelled() => Status::Unknown,
+            () = unproved => Status::Unknown,
             status = copying => status,
         }
     };

@@ -15,9 +15,7 @@ use std::{
 
 use ambit_core::Reason;
 use ambit_engine::{Clock, Handle};
-use ambit_identity::{
-    FederatedBundles, IdentityError, InstanceCaller, TrustBundle, identify_instance,
-};
+use ambit_identity::{IdentityError, InstanceCaller};
 use bytes::Bytes;
 use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use hyper::{
@@ -55,7 +53,7 @@ use crate::{
     sandbox::SandboxPolicy,
     tokens::{TokenConfig, Tokens},
     upstream::Means,
-    visitor::Federated,
+    visitor::{Trusting, Unproved},
 };
 
 /// Answers what is not MCP on a connection of an identified instance: the routes under `/v1`.
@@ -81,8 +79,8 @@ pub struct GatewayConfig {
     pub links: Links,
     /// What it takes to accept access tokens; without it, only who connects with an SVID is served.
     pub tokens: Option<TokenConfig>,
-    /// The foreign trust domains whose workloads are believed. Without any, none are.
-    pub federated: Federated,
+    /// Whom the gateway believes who connects with a certificate; without it, nobody.
+    pub trusting: Option<Trusting>,
     /// Counts the requests that identified nobody. They are not written down one by one.
     pub strangers_refused: Arc<AtomicU64>,
     /// Says how much time has passed since any instant, to measure how long things take; without it nothing is measured.
@@ -99,18 +97,16 @@ pub struct Gateway {
     pub(crate) hosts: Arc<Hosts>,
     pub(crate) fallback: Option<Fallback>,
     pub(crate) tokens: Option<Arc<Tokens>>,
-    pub(crate) federated: Federated,
+    pub(crate) trusting: Option<Trusting>,
     pub(crate) strangers_refused: Arc<AtomicU64>,
     seats: Arc<Semaphore>,
 }
 
-/// What the gateway shows and trusts in TLS handshakes, as of now.
+/// What the gateway shows in TLS handshakes, and whom it lets through them, as of now.
 #[derive(Clone, Debug)]
 pub struct Face {
     /// Shows the gateway's SVID and wants one of an instance or of a foreign trust domain, or takes clients without too.
     pub tls: Arc<rustls::ServerConfig>,
-    /// The roots that instances' SVIDs lead to.
-    pub bundle: Arc<TrustBundle>,
 }
 
 /// A connection ended before it carried a request.
@@ -139,7 +135,7 @@ impl GatewayConfig {
             fallback: None,
             links: Links::none(),
             tokens: None,
-            federated: nobody(),
+            trusting: None,
             strangers_refused: Arc::default(),
             stopwatch: None,
         }
@@ -162,7 +158,7 @@ impl Gateway {
             hosts: Arc::new(config.hosts),
             fallback: config.fallback,
             tokens: config.tokens.map(|it| Arc::new(Tokens::new(it))),
-            federated: config.federated,
+            trusting: config.trusting,
             strangers_refused: config.strangers_refused,
             seats: Arc::new(Semaphore::new(CONNECTIONS_MAX)),
         }
@@ -175,7 +171,7 @@ impl Gateway {
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
         if request.method() == Method::CONNECT {
-            return connect::answer(&self.doors, caller, request).await;
+            return self.tunnel(request, caller, None).await;
         }
         if let Err(refusal) = self.hosts.check(&request) {
             return turn_away(&self.doors, caller, *refusal).await;
@@ -184,6 +180,17 @@ impl Gateway {
             Some(door) => self.answer_at(door, request, caller).await,
             None => turn_away(&self.doors, caller, no_route()).await,
         }
+    }
+
+    /// Opens a tunnel. It ends with `unproved`, when there is that.
+    pub(crate) async fn tunnel<B>(
+        &self,
+        request: Request<B>,
+        caller: &InstanceCaller,
+        unproved: Option<Unproved>,
+    ) -> Response<Body> {
+        let unproved = unproved.unwrap_or_else(|| Box::pin(std::future::pending()));
+        connect::answer(&self.doors, caller, (request, unproved)).await
     }
 
     /// Answers one request at a door that leads to MCP.
@@ -324,12 +331,8 @@ impl Gateway {
         if chain.is_empty() && self.tokens.is_some() {
             return Ok((stream, Peer::Stranger));
         }
-        if let Some(visitor) = self.visitor(chain).map_err(AcceptError::Identity)? {
-            return Ok((stream, Peer::Foreign(Arc::new(visitor))));
-        }
-        let caller = identify_instance(chain, &face.bundle, self.doors.now())
-            .map_err(AcceptError::Identity)?;
-        Ok((stream, Peer::Instance(caller)))
+        let visitor = self.visitor(chain).map_err(AcceptError::Identity)?;
+        Ok((stream, Peer::Visitor(Arc::new(visitor))))
     }
 }
 
@@ -381,12 +384,6 @@ pub(crate) async fn turn_away(
 pub(crate) fn no_route() -> Response<Body> {
     let detail = "the routes are /mcp and /s/NAME/mcp";
     body::problem(StatusCode::NOT_FOUND, "not_found", detail)
-}
-
-/// Believes no foreign trust domain.
-fn nobody() -> Federated {
-    let none = Arc::<FederatedBundles>::default();
-    Arc::new(move || Arc::clone(&none))
 }
 
 /// How long accepting rests after it failed.

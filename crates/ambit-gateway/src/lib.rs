@@ -40,7 +40,7 @@ pub use crate::{
     reception::Peer,
     sandbox::SandboxPolicy,
     tokens::{TokenConfig, Verifiers},
-    visitor::{Federated, Visitor},
+    visitor::{Trusting, Visitor},
 };
 
 /// Gives the credential that is sealed under a name; none when there is none.

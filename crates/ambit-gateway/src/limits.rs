@@ -27,6 +27,9 @@ pub const ITEM_NAME_BYTES_MAX: usize = 8 * 1024;
 pub const STREAMS_PER_TASK_MAX: usize = 8;
 /// The most agents whose last list of tools is remembered, so that it can be shown after their task's end.
 pub const LAST_SHOWN_MAX: usize = 1024;
+/// How often it is looked again, while an answer or a tunnel is under way, whether its peer is still who it proved to be.
+/// What a bundle says is heard at once; that the estate registers a workload no more is found by this.
+pub const PROVED_AGAIN_EVERY: Duration = Duration::from_secs(5);
 /// How often a stream of changes shows that it is alive and looks for changes.
 pub const STREAM_HEARTBEAT: Duration = Duration::from_secs(15);
 /// The most notifications that wait for one agent to read them; more are dropped.

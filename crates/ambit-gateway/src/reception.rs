@@ -15,25 +15,35 @@ use crate::{
     gateway::{Gateway, no_route, turn_away},
     mcp::acts::Door,
     tokens::{DPOP_NONCE, Tokens, described, uses_proofs},
-    visitor::Visitor,
+    visitor::{Visitor, foreign_client},
 };
 
 /// Who is at the other end of a connection.
 #[derive(Clone, Debug)]
 pub enum Peer {
-    /// An instance, proved by its certificate.
+    /// An instance, proved once.
     Instance(InstanceCaller),
-    /// A workload of a foreign trust domain, proved by its certificate. It is the instance of whatever task it claims.
-    Foreign(Arc<Visitor>),
+    /// Whoever holds the key of a certificate: an instance, or a workload of a foreign trust domain, which is the instance of
+    /// whatever task it claims. Proved anew at each request.
+    Visitor(Arc<Visitor>),
     /// Nobody yet: each request must bring an access token.
     Stranger,
 }
 
 impl Peer {
+    /// Returns the instance of ours that it was last found to be, for what is written of refusals.
+    fn last_known(&self) -> Option<InstanceCaller> {
+        match self {
+            Self::Instance(caller) => Some(caller.clone()),
+            Self::Visitor(visitor) => visitor.own(),
+            Self::Stranger => None,
+        }
+    }
+
     const fn instance(&self) -> Option<&InstanceCaller> {
         match self {
             Self::Instance(caller) => Some(caller),
-            Self::Foreign(_) | Self::Stranger => None,
+            Self::Visitor(_) | Self::Stranger => None,
         }
     }
 }
@@ -41,17 +51,24 @@ impl Peer {
 impl Gateway {
     /// Answers one request of `peer`.
     pub(crate) async fn receive(&self, request: Request<Incoming>, peer: &Peer) -> Response<Body> {
-        let Peer::Foreign(visitor) = peer else {
+        let Peer::Visitor(visitor) = peer else {
             return self.receive_known(request, peer).await;
         };
         // What leads nowhere claims nothing.
-        if !self.wants_instance(&request) {
+        if visitor.own().is_none() && !self.wants_instance(&request) {
             return self.receive_known(request, &Peer::Stranger).await;
         }
-        match self.instance_of(visitor).await {
-            Ok(caller) => self.receive_known(request, &Peer::Instance(caller)).await,
-            Err(refusal) => self.turn_away(peer, refusal).await,
+        let caller = match self.instance_of(visitor).await {
+            Ok(caller) => caller,
+            // It is not written down as anybody's: nobody is proved.
+            Err(refusal) => return self.turn_away(&Peer::Stranger, refusal).await,
+        };
+        if request.method() == Method::CONNECT {
+            let unproved = self.unproved(visitor);
+            return self.tunnel(request, &caller, Some(unproved)).await;
         }
+        let answer = self.receive_known(request, &Peer::Instance(caller)).await;
+        Self::cut(self.unproved(visitor), answer)
     }
 
     fn wants_instance<B>(&self, request: &Request<B>) -> bool {
@@ -91,7 +108,7 @@ impl Gateway {
         match (&self.tokens, peer) {
             (Some(tokens), _) => self.by_token(tokens, door, request, peer).await,
             (None, Peer::Instance(caller)) => self.answer_at(door, request, caller).await,
-            (None, Peer::Foreign(_) | Peer::Stranger) => self.turn_away(peer, wants_svid()).await,
+            (None, Peer::Visitor(_) | Peer::Stranger) => self.turn_away(peer, wants_svid()).await,
         }
     }
 
@@ -113,6 +130,11 @@ impl Gateway {
                 return tokens.refuse(&door, &why, now);
             }
         };
+        if let Err(why) = self.vouched(&caller) {
+            tracing::info!(error = %crate::causes(&why), "the client of a token is vouched for no longer");
+            self.strangers_refused.fetch_add(1, Ordering::Relaxed);
+            return tokens.unvouched(&door, caller.binding(), now);
+        }
         if caller.binding() == KeyBinding::Bearer && !self.takes_bearer() {
             return turn_away(&self.doors, &caller, tokens.too_weak(&door)).await;
         }
@@ -124,6 +146,9 @@ impl Gateway {
         }
         let request = Request::from_parts(head, body);
         let mut response = self.answer_at(door, request, &caller).await;
+        if foreign_client(&caller).is_some() {
+            response = Self::cut(self.unvouched(&caller), response);
+        }
         if let (true, Ok(nonce)) = (proved, tokens.nonce(self.doors.now()).parse()) {
             response.headers_mut().insert(DPOP_NONCE.clone(), nonce);
         }
@@ -139,9 +164,9 @@ impl Gateway {
 
     /// Passes a refusal by the edge on. Those of an instance are written down, those of strangers counted.
     pub(crate) async fn turn_away(&self, peer: &Peer, refusal: Response<Body>) -> Response<Body> {
-        match peer {
-            Peer::Instance(caller) => turn_away(&self.doors, caller, refusal).await,
-            Peer::Foreign(_) | Peer::Stranger => {
+        match peer.last_known() {
+            Some(caller) => turn_away(&self.doors, &caller, refusal).await,
+            None => {
                 self.strangers_refused.fetch_add(1, Ordering::Relaxed);
                 refusal
             }
@@ -150,9 +175,9 @@ impl Gateway {
 
     /// Writes down, or counts, that what came could not be read.
     pub(crate) async fn note(&self, peer: &Peer, reason: Reason) {
-        match peer {
-            Peer::Instance(caller) => self.doors.note(caller, MALFORMED, reason).await,
-            Peer::Foreign(_) | Peer::Stranger => {
+        match peer.last_known() {
+            Some(caller) => self.doors.note(&caller, MALFORMED, reason).await,
+            None => {
                 self.strangers_refused.fetch_add(1, Ordering::Relaxed);
             }
         }

@@ -134,6 +134,13 @@ impl TrustBundle {
         }
     }
 
+    /// Says whether every key of `former` is in this bundle of the same trust domain.
+    pub fn has_all_keys_of(&self, former: &Self) -> bool {
+        let texts =
+            |it: &Self| -> BTreeSet<String> { it.jwks().iter().map(Value::to_canonical).collect() };
+        texts(former).is_subset(&texts(self))
+    }
+
     fn jwks(&self) -> Vec<Value> {
         // Every root was read before; one that is of no known kind cannot be among them.
         let root =

@@ -15,7 +15,7 @@ use ambit_core::{AgentName, InstanceId, SpiffeId, TaskId, Timestamp};
 ///
 /// fn forge(spiffe_id: SpiffeId, agent: AgentName, instance: InstanceId, expires_at: Timestamp) {
 ///     let binding = KeyBinding::Mtls { certificate: Digest::of(b"") };
-///     let _ = InstanceCaller { spiffe_id, agent, instance, binding, expires_at, token: None };
+///     let _ = InstanceCaller { spiffe_id, agent, instance, binding, expires_at, token: None, foreign: None };
 /// }
 /// ```
 #[derive(Clone, Debug)]
@@ -25,7 +25,9 @@ pub struct InstanceCaller {
     pub(crate) instance: InstanceId,
     pub(crate) binding: KeyBinding,
     pub(crate) expires_at: Timestamp,
-    pub(crate) token: Option<TokenClaim>,
+    pub(crate) token: Option<Box<TokenClaim>>,
+    /// The name by which its own trust domain knows it, when that is a foreign one.
+    pub(crate) foreign: Option<Box<SpiffeId>>,
 }
 
 /// What the access token of a caller says of itself. What it is worth now is asked of the live state.
@@ -35,6 +37,10 @@ pub struct TokenClaim {
     pub token_id: String,
     /// The task for which it was issued (`mission`).
     pub task: TaskId,
+    /// Who asked for it (`client_id`).
+    pub client: String,
+    /// When it was issued.
+    pub issued_at: Timestamp,
 }
 
 /// A person whom the estate names, proved by the operating system's word on a local socket or by a
@@ -107,6 +113,11 @@ impl InstanceCaller {
         &self.agent
     }
 
+    /// Returns the name that its certificate or token has: its own, or the one by which a foreign trust domain knows it.
+    pub fn proved_name(&self) -> &SpiffeId {
+        self.foreign.as_deref().unwrap_or(&self.spiffe_id)
+    }
+
     /// Returns the run.
     pub const fn instance(&self) -> InstanceId {
         self.instance
@@ -125,8 +136,8 @@ impl InstanceCaller {
     }
 
     /// Returns what the access token says of itself; none when the caller came without one.
-    pub const fn token(&self) -> Option<&TokenClaim> {
-        self.token.as_ref()
+    pub fn token(&self) -> Option<&TokenClaim> {
+        self.token.as_deref()
     }
 }
 

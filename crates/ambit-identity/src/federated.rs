@@ -34,6 +34,18 @@ struct Believed {
     federation: Arc<Federation>,
     bundle: Arc<TrustBundle>,
     keys: JwtSvidKeys,
+    keys_left_at: Option<Timestamp>,
+}
+
+/// A bundle that is to be believed.
+#[derive(Clone, Debug)]
+pub struct BelievedBundle {
+    /// For which federation of the estate.
+    pub federation: Arc<Federation>,
+    /// The bundle.
+    pub bundle: Arc<TrustBundle>,
+    /// When a key was last seen to have left it. What was said in its name before that may rest on that key.
+    pub keys_left_at: Option<Timestamp>,
 }
 
 /// A workload of a foreign trust domain, proved by that domain's bundle. Which agent it is, the estate says.
@@ -89,10 +101,11 @@ impl FederatedBundles {
     /// [`JwkError`] when the library refuses a key.
     pub fn new(
         own: &TrustDomain,
-        bundles: impl IntoIterator<Item = (Arc<Federation>, Arc<TrustBundle>)>,
+        bundles: impl IntoIterator<Item = BelievedBundle>,
     ) -> Result<Self, JwkError> {
         let mut believed = BTreeMap::new();
-        for (federation, bundle) in bundles {
+        for it in bundles {
+            let (federation, bundle) = (it.federation, it.bundle);
             let trust_domain = bundle.trust_domain().clone();
             if trust_domain == *own || trust_domain != federation.trust_domain {
                 continue;
@@ -102,6 +115,7 @@ impl FederatedBundles {
                 federation,
                 bundle,
                 keys,
+                keys_left_at: it.keys_left_at,
             };
             believed.insert(trust_domain, one);
         }
@@ -126,9 +140,39 @@ impl FederatedBundles {
         Some(&self.0.get(trust_domain)?.bundle)
     }
 
+    /// Returns the keys that sign JWT-SVIDs of `trust_domain`, when that is believed.
+    pub fn jwt_keys(&self, trust_domain: &TrustDomain) -> Option<&JwtSvidKeys> {
+        Some(&self.0.get(trust_domain)?.keys)
+    }
+
     /// Returns the bundles with the names of their domains in the estate.
     pub fn iter(&self) -> impl Iterator<Item = (&FederationName, &Arc<TrustBundle>)> {
         self.0.values().map(|it| (&it.federation.name, &it.bundle))
+    }
+
+    /// Says that a word of `id`'s trust domain, given at `since`, still counts, and of which agent the workload is a run: the
+    /// domain is believed, no key has left its bundle since, and the estate registers the workload.
+    ///
+    /// # Errors
+    /// [`UnknownSvid`] says what is so no longer.
+    pub fn vouches(
+        &self,
+        id: &SpiffeId,
+        since: Timestamp,
+        estate: &Estate,
+    ) -> Result<AgentName, UnknownSvid> {
+        let gone = || UnknownSvid::Domain(id.trust_domain().clone());
+        let believed = self.0.get(id.trust_domain()).ok_or_else(gone)?;
+        if believed.keys_left_at.is_some_and(|left| since <= left) {
+            return Err(gone());
+        }
+        let svid = ForeignSvid {
+            spiffe_id: id.clone(),
+            federation: Arc::clone(&believed.federation),
+            certificate: None,
+            expires_at: since,
+        };
+        svid.claimant(estate).map(|(agent, _)| agent)
     }
 
     /// Identifies the workload that proved, in a TLS handshake, to hold the key of `chain`'s leaf. None when the leaf
@@ -268,6 +312,7 @@ impl ForeignSvid {
             },
             expires_at: self.expires_at,
             token: None,
+            foreign: Some(Box::new(self.spiffe_id.clone())),
         })
     }
 }

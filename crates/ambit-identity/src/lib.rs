@@ -50,7 +50,7 @@ pub use crate::{
         Claimant, InvalidJoinToken, JOIN_TOKEN_BYTES_MAX, JOIN_TOKEN_PREFIX, JoinToken, Proved,
     },
     error::{IdentityError, SvidFlaw},
-    federated::{FederatedBundles, ForeignSvid, UnknownSvid},
+    federated::{BelievedBundle, FederatedBundles, ForeignSvid, UnknownSvid},
     grounds::{CLIENT_KEY_USES, Ground, Grounds, client_proof},
     key::{KeyError, ProvedKey, SvidKey},
     nearest::{Miss, Nearest, SEEN_CHARS_MAX},

@@ -42,6 +42,7 @@ pub fn identify_instance(
         },
         expires_at: svid.expires_at,
         token: None,
+        foreign: None,
     })
 }
 

@@ -34,6 +34,7 @@ pub fn office(policies: &[(&str, &str)]) -> Estate {
         workloads: Vec::new(),
         tokens: Vec::new(),
         svids: Vec::new(),
+        federates_with: BTreeSet::new(),
     };
     let policies: Vec<_> = policies
         .iter()

@@ -1,5 +1,7 @@
 //! Strategies that make any record at all.
 
+mod bundles;
+
 use std::{collections::BTreeMap, sync::Arc};
 
 use ambit_core::{
@@ -56,6 +58,7 @@ fn body() -> impl Strategy<Value = Body> {
         tokens(),
         delegations(),
         proofs().prop_map(|it| Body::Proof(Box::new(it))),
+        bundles::bundles().prop_map(|it| Body::Bundle(Box::new(it))),
     ]
 }
 

@@ -66,6 +66,7 @@ pub(super) fn write(body: &Body) -> (&'static str, Written<'_>) {
         | Body::ApprovalDecided { .. }
         | Body::Revoked { .. }
         | Body::KeysRotated { .. }
+        | Body::Bundle(_)
         | Body::Reinstated { .. }
         | Body::RevocationCarried { .. }
         | Body::ServerInspected { .. }

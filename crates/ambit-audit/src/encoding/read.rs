@@ -13,7 +13,7 @@ use ambit_core::{
     task::{Contained, End, Task},
 };
 
-use super::{DecodeError, VERSION, claim, content, delegation, kind, proof, token};
+use super::{DecodeError, VERSION, bundle, claim, content, delegation, kind, proof, token};
 
 /// Reads the object of a record.
 pub(super) fn record(value: Value) -> Result<Record, DecodeError> {
@@ -119,6 +119,7 @@ fn governance(kind: &str, it: &mut Members) -> Result<Body, DecodeError> {
             sequence: it.number("sequence")?,
             warrant: it.maybe_object("warrant", warrant)?,
         },
+        kind if bundle::KINDS.contains(&kind) => bundle::read(kind, it)?,
         kind::CREDENTIAL_SEALED => Body::CredentialSealed {
             reference: it.string("reference")?,
             warrant: it.object("warrant", warrant)?,
@@ -321,6 +322,13 @@ impl Members {
         let read = |item: &Value| item.as_integer().and_then(|it| u64::try_from(it).ok());
         let numbers: Option<Vec<u64>> = items.iter().map(read).collect();
         numbers.ok_or(DecodeError::Invalid(name))
+    }
+
+    pub(super) fn maybe_number(&mut self, name: &'static str) -> Result<Option<u64>, DecodeError> {
+        if !self.0.contains_key(name) {
+            return Ok(None);
+        }
+        self.number(name).map(Some)
     }
 
     pub(super) fn maybe_count(&mut self, name: &'static str) -> Result<Option<u32>, DecodeError> {

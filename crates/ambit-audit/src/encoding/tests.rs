@@ -70,11 +70,12 @@ const GOLDEN: [&str; 12] = [
     include_str!("../../tests/golden/v1-proof.jsonl"),
     include_str!("../../tests/golden/v1-words.jsonl"),
     include_str!("../../tests/golden/v1-content.jsonl"),
+    include_str!("../../tests/golden/v1-bundle.jsonl"),
     include_str!("../../tests/golden/v1-client.jsonl"),
     include_str!("../../tests/golden/v1-footing.jsonl"),
 ];
 
-const KINDS: usize = 35;
+const KINDS: usize = 38;
 
 #[test]
 fn what_this_version_does_not_know_is_refused() {

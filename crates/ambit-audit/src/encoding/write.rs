@@ -10,7 +10,7 @@ use ambit_core::{
     task::Task,
 };
 
-use super::{VERSION, claim, content, delegation, kind, proof, token};
+use super::{VERSION, bundle, claim, content, delegation, kind, proof, token};
 
 /// Returns the canonical text of the record of `body`: what stands before the time, and what stands behind it.
 pub(super) fn around_time(body: &Body) -> (String, String) {
@@ -48,6 +48,7 @@ fn body(body: &Body) -> (&'static str, Members<'_>) {
                 .add("reference", reference.as_str())
                 .add("warrant", self::warrant(warrant)),
         ),
+        Body::Bundle(fact) => bundle::write(fact),
         Body::StateDigest { digest } => (kind::STATE_DIGEST, members().text("digest", digest)),
         Body::TaskWaits { task, join_token } => claim::waits(task, join_token.as_ref()),
         Body::TaskClaimed {
@@ -139,6 +140,7 @@ fn tasks(body: &Body) -> (&'static str, Members<'_>) {
         | Body::PersonKnown { .. }
         | Body::EstateApplied { .. }
         | Body::KeysRotated { .. }
+        | Body::Bundle(_)
         | Body::ActSettled { .. }
         | Body::SealedOpened { .. }
         | Body::CredentialSealed { .. }
@@ -210,6 +212,7 @@ fn revocations(body: &Body) -> (&'static str, Members<'_>) {
         | Body::PersonKnown { .. }
         | Body::EstateApplied { .. }
         | Body::KeysRotated { .. }
+        | Body::Bundle(_)
         | Body::ActSettled { .. }
         | Body::SealedOpened { .. }
         | Body::CredentialSealed { .. }
@@ -279,6 +282,7 @@ fn observations(body: &Body) -> (&'static str, Members<'_>) {
         | Body::PersonKnown { .. }
         | Body::EstateApplied { .. }
         | Body::KeysRotated { .. }
+        | Body::Bundle(_)
         | Body::ActSettled { .. }
         | Body::SealedOpened { .. }
         | Body::CredentialSealed { .. }

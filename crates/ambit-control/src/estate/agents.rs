@@ -70,6 +70,10 @@ fn agent(
     let svids = svids.map_or(Some(Vec::new()), |it| {
         federations::registrations(&it, &known.federations)
     });
+    let federates_with = root.optional("federates_with");
+    let federates_with = federates_with.map_or(Some(BTreeSet::new()), |it| {
+        federations::federates_with(&it, &known.federations)
+    });
     root.finish();
     let environment = environment?;
     let (templates, fields): (BTreeSet<_>, Vec<_>) = templates?.into_iter().unzip();
@@ -91,6 +95,7 @@ fn agent(
         workloads: workloads?,
         tokens: tokens?,
         svids: svids?,
+        federates_with: federates_with?,
     })
 }
 

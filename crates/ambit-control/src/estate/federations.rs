@@ -196,6 +196,20 @@ pub(super) fn registrations(
     field.registrations(SVIDS_MAX, "`[[svid]]`", |it| registration(it, known))
 }
 
+/// Reads `federates_with`: the trust domains whose bundles the Workload API gives the agent.
+pub(super) fn federates_with(
+    field: &Field<'_>,
+    known: &BTreeSet<&str>,
+) -> Option<BTreeSet<FederationName>> {
+    let one = |it: &Field<'_>| {
+        it.one_of("trust domain", known.iter().copied())?
+            .parse()
+            .ok()
+    };
+    let read: Vec<Option<_>> = field.items()?.iter().map(one).collect();
+    read.into_iter().collect()
+}
+
 fn registration(field: &Field<'_>, known: &BTreeSet<&str>) -> Option<SvidRegistration> {
     let mut section = field.section("an SVID")?;
     let federation = section.required("trust", r#"trust = "NAME""#);
@@ -249,7 +263,12 @@ mod tests {
         let demo = concat!(env!("CARGO_MANIFEST_DIR"), "/../../estates/demo");
         let files = EstateFiles::collect(std::path::Path::new(demo)).unwrap();
         let agent = "agents/support-bot.toml";
-        let text = format!("{}\n{svids}", files.text(agent).unwrap());
+        let text = files.text(agent).unwrap();
+        // A key of the agent itself stands before its tables.
+        let text = match svids.starts_with('[') {
+            true => format!("{text}\n{svids}"),
+            false => format!("{svids}\n{text}"),
+        };
         let files = files
             .with_file(agent, &text)
             .with_file("trust/partner.toml", trust);
@@ -349,6 +368,19 @@ mod tests {
         let many = svid("\"/a\"").repeat(SVIDS_MAX);
         check(GIVEN, &many, "");
         check(GIVEN, &format!("{many}{}", svid("\"/b\"")), "at most 64");
+    }
+
+    #[test]
+    fn an_agent_federates_with_what_is_declared() {
+        check(GIVEN, "federates_with = [\"partner\"]", "");
+        check(GIVEN, "federates_with = []", "");
+        let unknown = "federates_with = [\"partner\", \"other\"]";
+        check(GIVEN, unknown, "no trust domain `other`");
+        // The name of the file, as everywhere, and not the domain's own.
+        let domain = "federates_with = [\"partner.example\"]";
+        check(GIVEN, domain, "no trust domain `partner.example`");
+        check(GIVEN, "federates_with = \"partner\"", "list");
+        check(GIVEN, "federates_with = [7]", "write a text in quotes");
     }
 
     #[test]

@@ -1,11 +1,19 @@
 use std::sync::Mutex as StdMutex;
 
-use ambit_core::{TrustDomain, claim::ClaimProof, estate::SvidRegistration};
+use ambit_core::{
+    Digest, TrustDomain,
+    claim::ClaimProof,
+    estate::{Federation, SvidRegistration},
+    json::{self, Value},
+};
 use ambit_identity::{IssuingKeys, PairChance, Proved, token::jwt_svid::JwtSvidIssuance};
 use ambit_testkit::{World, office};
 
 use super::*;
 use crate::{api::Published, foreign::ForeignKeys};
+
+mod records;
+mod vouching;
 
 const URL: &str = "https://partner.example/bundle";
 const ISSUER: &str = "https://ambit.example.org";
@@ -136,6 +144,21 @@ impl Desk {
         let doors = self.doors.clone();
         self.world.run(async move { refresh_bundles(&doors).await });
         std::mem::take(&mut *self.asked.lock().unwrap()).len()
+    }
+
+    /// Puts the estate in force.
+    fn apply(&mut self) {
+        let book = ambit_policy::PolicyBook::compile(Arc::new(self.estate.clone())).unwrap();
+        let (handle, ana, moment) = (
+            self.world.handle.clone(),
+            self.world.person("ana"),
+            self.world.clock.moment(),
+        );
+        let applied = self.world.run(async move {
+            let book = Arc::new(book);
+            handle.apply(&ana, book, Vec::new(), moment).await
+        });
+        applied.unwrap();
     }
 
     fn after(&mut self, pause: Millis) -> usize {
@@ -334,17 +357,7 @@ fn the_bundle_in_the_estate_counts_as_long_as_it_is_there() {
         agent.svids.clear();
     }
     desk.estate.digest = Digest::of(b"another");
-    let book = ambit_policy::PolicyBook::compile(Arc::new(desk.estate.clone())).unwrap();
-    let (handle, ana, moment) = (
-        desk.world.handle.clone(),
-        desk.world.person("ana"),
-        desk.world.clock.moment(),
-    );
-    let applied = desk.world.run(async move {
-        let book = Arc::new(book);
-        handle.apply(&ana, book, Vec::new(), moment).await
-    });
-    applied.unwrap();
+    desk.apply();
     desk.refresh();
     assert_eq!(desk.believed(), None);
 }

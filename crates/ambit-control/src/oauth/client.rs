@@ -58,7 +58,7 @@ impl Client {
     /// Returns the client's name (`client_id`), when it has one.
     pub(super) fn id(&self) -> Option<String> {
         match self {
-            Self::Instance(caller) => Some(caller.spiffe_id().to_string()),
+            Self::Instance(caller) => Some(caller.proved_name().to_string()),
             Self::Workload(proved) => Some(proved.spiffe_id().to_string()),
             Self::Foreign(svid, _) => Some(svid.spiffe_id().to_string()),
             Self::Holder { serves, .. } => serves.as_ref().map(SpiffeId::to_string),

@@ -49,6 +49,16 @@ fn facts(before: &Agent, after: &Agent, changes: &mut Changes) {
     changes.altered("review by", &before.review_by, &after.review_by);
 }
 
+fn bundles(before: Option<&Agent>, after: &Agent, changes: &mut Changes) {
+    let none = BTreeSet::new();
+    let had = before.map_or(&none, |it| &it.federates_with);
+    changes.set(
+        (had, &after.federates_with),
+        |it| format!("is given the bundle of trust {it}"),
+        |it| format!("is no longer given the bundle of trust {it}"),
+    );
+}
+
 fn reach(
     before: Option<&Agent>,
     after: &Agent,
@@ -97,6 +107,7 @@ fn reach(
         |it| format!("is whoever proves {it}"),
         |it| format!("is no longer who proves {it}"),
     );
+    bundles(before, after, changes);
     let none = BTreeSet::new();
     changes.set(
         (before.map_or(&none, |it| &it.parts_of), &after.parts_of),

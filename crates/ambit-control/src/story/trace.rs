@@ -384,6 +384,7 @@ impl<'a> Context<'a> {
             | Body::ToolSeen { .. }
             | Body::ServerInspected { .. }
             | Body::KeysRotated { .. }
+            | Body::Bundle(_)
             | Body::CredentialSealed { .. }
             | Body::Proof(_)
             | Body::StateDigest { .. } => return None,

@@ -7,8 +7,9 @@ pub(super) use self::content::settled;
 
 use ambit_core::{
     Digest, Reason, ServerName, TokenId,
+    act::Target,
     claim::ClaimProof,
-    record::{Actor, Answer, Body, Decided, KeyStep, Performed, Status},
+    record::{Actor, Answer, Body, Decided, KeyStep, Performed, Status, Warrant},
     task::{self, Task},
     token::{Grant, IssuedToken, Reach, TokenEnd, TokenKind},
 };
@@ -161,11 +162,11 @@ pub(super) fn body(body: &Body, names: &Names) -> String {
             certificate,
             sequence,
             warrant,
-        } => keys_rotated(
-            *step,
-            (*certificate, *sequence),
-            warrant.as_ref().map(|it| names.person(it.by)),
-        ),
+        } => {
+            let by = warrant.as_ref().map(|it| names.person(it.by));
+            keys_rotated(*step, (*certificate, *sequence), by)
+        }
+        Body::Bundle(fact) => super::bundles::fact(fact),
         Body::Proof(fact) => super::proofs::fact(fact, names),
         Body::TokenIssued(token) => issued(token),
         Body::TokenRevoked {
@@ -213,11 +214,7 @@ fn governance(body: &Body, names: &Names) -> String {
         }
         Body::Reinstated {
             target, warrant, ..
-        } => {
-            let (by, why) = (names.person(warrant.by), names.reason(warrant));
-            let target = names.target(target);
-            format!("{by} reinstated {target} for what begins from here on{why}")
-        }
+        } => reinstated(target, warrant, names),
         Body::RevocationCarried {
             revocation,
             target,
@@ -253,6 +250,7 @@ fn governance(body: &Body, names: &Names) -> String {
         | Body::ActSettled { .. }
         | Body::SealedOpened { .. }
         | Body::KeysRotated { .. }
+        | Body::Bundle(_)
         | Body::DelegationMade { .. }
         | Body::DelegationSpent { .. }
         | Body::DelegationWithdrawn { .. }
@@ -266,6 +264,12 @@ fn governance(body: &Body, names: &Names) -> String {
 
 fn inspected(server: &ServerName, by: &str) -> String {
     format!("{by} asked server {server} for its tools")
+}
+
+fn reinstated(target: &Target, warrant: &Warrant, names: &Names) -> String {
+    let (by, whom) = (names.person(warrant.by), names.target(target));
+    let why = names.reason(warrant);
+    format!("{by} reinstated {whom} for what begins from here on{why}")
 }
 
 fn issued(token: &IssuedToken) -> String {

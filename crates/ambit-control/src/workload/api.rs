@@ -6,6 +6,7 @@ use std::{
     marker::PhantomData,
     pin::Pin,
     task::{Context, Poll},
+    time::Duration,
 };
 
 use prost::Message;
@@ -25,6 +26,7 @@ use super::{
         JwtBundlesRequest, JwtSvidRequest, JwtSvidResponse, REQUEST_BYTES_MAX,
         ValidateJwtSvidRequest, ValidateJwtSvidResponse, X509BundlesRequest, X509SvidRequest,
     },
+    request::in_time,
     streams,
 };
 use crate::api::Doors;
@@ -36,13 +38,18 @@ const SECURITY_HEADER: &str = "workload.spiffe.io";
 #[derive(Clone)]
 pub(super) struct WorkloadApi {
     doors: Doors,
+    request_within: Duration,
 }
 
 type Answering = Pin<Box<dyn Future<Output = Result<http::Response<Body>, Infallible>> + Send>>;
 
 impl WorkloadApi {
-    pub(super) const fn new(doors: Doors) -> Self {
-        Self { doors }
+    /// Returns the service; a request must be whole within `request_within`.
+    pub(super) const fn new(doors: Doors, request_within: Duration) -> Self {
+        Self {
+            doors,
+            request_within,
+        }
     }
 }
 
@@ -61,6 +68,7 @@ impl Service<http::Request<Body>> for WorkloadApi {
 
     fn call(&mut self, request: http::Request<Body>) -> Answering {
         let doors = self.doors.clone();
+        let request = in_time(request, self.request_within);
         Box::pin(async move { Ok(answer(doors, request).await) })
     }
 }

@@ -17,7 +17,10 @@ use ambit_identity::{
 use futures_util::FutureExt;
 use tonic::Status;
 
-use super::Peer;
+use super::{
+    Peer,
+    turns::{Asks, Turns},
+};
 use crate::api::{Control, Doors};
 
 /// The most refusals that one local user hears in a second; then nothing is looked at for that user until the next.
@@ -31,6 +34,7 @@ pub const SVID_TTL: Millis = Millis::from_seconds(3600);
 #[derive(Default)]
 pub(crate) struct Workloads {
     inner: Mutex<Inner>,
+    turns: Turns,
 }
 
 #[derive(Default)]
@@ -122,14 +126,20 @@ impl Workloads {
 }
 
 /// Says whose run the process is, by what is seen of it now.
-pub(super) async fn attest(doors: &Doors, peer: &Peer) -> Result<AttestedWorkload, Status> {
+pub(super) async fn attest(
+    doors: &Doors,
+    peer: &Peer,
+    asks: Asks,
+) -> Result<AttestedWorkload, Status> {
     let control = doors.control();
     let now = (control.clock)().now;
     let uid = peer.credentials.uid;
     doors.workloads().quota(uid, now)?;
+    let turn = doors.workloads().turns.take(uid, asks).await?;
     let book = control.handle.book().map_err(|error| not_ready(&error))?;
     let agents = Arc::new(book.estate().agents.clone());
     let seen = (peer.look)(agents.clone()).await;
+    drop(turn);
     let refuse = |told: String| {
         doors.workloads().refused(uid, now);
         Err(Status::permission_denied(told))
@@ -165,8 +175,9 @@ pub(super) async fn attest(doors: &Doors, peer: &Peer) -> Result<AttestedWorkloa
 pub(super) async fn instance(
     doors: &Doors,
     peer: &Peer,
+    asks: Asks,
 ) -> Result<(Arc<Bound>, Arc<Held>), Status> {
-    let attested = attest(doors, peer).await?;
+    let attested = attest(doors, peer, asks).await?;
     let control = doors.control();
     let claimant = Claimant::process(&attested, &peer.process.to_bytes());
     let claim = control.handle.claim(claimant).await;

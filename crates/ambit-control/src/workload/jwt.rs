@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use ambit_core::{Digest, Millis, SpiffeId, json::Value};
+use ambit_core::{AgentName, Digest, Millis, SpiffeId, Timestamp, TrustDomain, json::Value};
 use ambit_engine::EngineError;
 use ambit_identity::{
     jose::AUDIENCES_MAX,
@@ -13,12 +13,14 @@ use tonic::Status;
 
 use super::{
     Peer,
+    given::Given,
     instances::instance,
     messages::{
         JwtSvid, JwtSvidRequest, JwtSvidResponse, ValidateJwtSvidRequest, ValidateJwtSvidResponse,
     },
+    turns::Asks,
 };
-use crate::api::Doors;
+use crate::api::{Control, Doors};
 
 /// How long a JWT-SVID lives: whoever holds it is believed, so not long.
 pub const JWT_SVID_TTL: Millis = Millis::from_seconds(5 * 60);
@@ -33,7 +35,7 @@ pub(super) async fn issue(
 ) -> Result<JwtSvidResponse, Status> {
     check_audiences(&request.audience)?;
     let wanted = wanted(&request.spiffe_id)?;
-    let (bound, _) = instance(doors, peer).await?;
+    let (bound, _) = instance(doors, peer, Asks::Anew).await?;
     let spiffe_id = &bound.task.spiffe_id;
     if wanted.is_some_and(|it| it != *spiffe_id) {
         return Err(Status::permission_denied(format!(
@@ -75,14 +77,16 @@ pub(super) async fn issue(
     Ok(JwtSvidResponse { svids: vec![svid] })
 }
 
-/// Checks a JWT-SVID against the bundle of its trust domain and says whose it is.
+/// Checks a JWT-SVID against the bundle of its trust domain, our own or one that a run of `agent` is given, and says whose
+/// it is.
 pub(super) fn validate(
     doors: &Doors,
+    agent: &AgentName,
     request: &ValidateJwtSvidRequest,
 ) -> Result<ValidateJwtSvidResponse, Status> {
     check_audiences(std::slice::from_ref(&request.audience))?;
     let control = doors.control();
-    let keys = control.keys_in_force();
+    let own = control.keys_in_force();
     let wrong = |error: &dyn std::error::Error| {
         Status::invalid_argument(format!(
             "the JWT-SVID is refused: {}",
@@ -90,14 +94,12 @@ pub(super) fn validate(
         ))
     };
     let claimed = jwt_svid::claimed_trust_domain(&request.svid).map_err(|error| wrong(&error))?;
-    if claimed != *keys.trust_domain() {
-        return Err(Status::invalid_argument(format!(
-            "the JWT-SVID is of trust domain {claimed}, whose bundle is not held here"
-        )));
-    }
-    let keys =
-        JwtSvidKeys::new(claimed, keys.bundle().jwt_keys()).map_err(|error| wrong(&error))?;
     let now = (control.clock)().now;
+    if claimed != *own.trust_domain() {
+        let found = foreign(control, agent, &claimed, (request, now))?;
+        return Ok(said(&found));
+    }
+    let keys = JwtSvidKeys::new(claimed, own.bundle().jwt_keys()).map_err(|error| wrong(&error))?;
     let found = jwt_svid::verify(&request.svid, &keys, &request.audience, now)
         .map_err(|error| wrong(&error))?;
     // A signature outlives the task; the authority does not.
@@ -108,10 +110,37 @@ pub(super) fn validate(
         }
         return Err(super::instances::not_ready(&error));
     }
-    Ok(ValidateJwtSvidResponse {
+    Ok(said(&found))
+}
+
+/// Checks a JWT-SVID of a foreign trust domain, which says of its own workloads what is so: no live state here knows them.
+fn foreign(
+    control: &Control,
+    agent: &AgentName,
+    claimed: &TrustDomain,
+    (request, now): (&ValidateJwtSvidRequest, Timestamp),
+) -> Result<jwt_svid::JwtSvid, Status> {
+    let book = control.handle.book();
+    let book = book.map_err(|error| super::instances::not_ready(&error))?;
+    let believed = control.federated();
+    let given = Given::of(agent, book.estate(), &believed).has(claimed);
+    let keys = believed.jwt_keys(claimed).filter(|_| given);
+    let keys = keys.ok_or_else(|| {
+        Status::invalid_argument(format!(
+            "the JWT-SVID is of trust domain {claimed}, whose bundle this process is not given"
+        ))
+    })?;
+    jwt_svid::verify(&request.svid, keys, &request.audience, now).map_err(|error| {
+        let error = crate::check::chain(&error);
+        Status::invalid_argument(format!("the JWT-SVID is refused: {error}"))
+    })
+}
+
+fn said(found: &jwt_svid::JwtSvid) -> ValidateJwtSvidResponse {
+    ValidateJwtSvidResponse {
         spiffe_id: found.spiffe_id().to_string(),
         claims: found.claims().as_object().map(structure),
-    })
+    }
 }
 
 fn check_audiences(audiences: &[String]) -> Result<(), Status> {

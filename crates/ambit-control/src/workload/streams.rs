@@ -1,49 +1,34 @@
 //! The five calls. A stream says everything at once, and everything again when something of it changes.
 
-use std::{collections::BTreeMap, future::Future, pin::Pin, sync::Arc, time::Duration};
+use std::{future::Future, pin::Pin, sync::Arc, time::Duration};
 
-use ambit_core::Digest;
 use ambit_identity::IssuingKeys;
 use futures_util::stream::unfold;
-use tokio::sync::watch;
 use tokio_stream::Stream;
 use tonic::Status;
 
 use super::{
     Peer,
-    instances::{Bound, Held, attest, instance, not_ready},
+    given::{Given, Watching, name, roots},
+    instances::{Bound, Held, attest, instance},
     messages::{
         JwtBundlesResponse, JwtSvidRequest, JwtSvidResponse, ValidateJwtSvidRequest,
         ValidateJwtSvidResponse, X509BundlesResponse, X509Svid, X509SvidResponse,
     },
+    turns::Asks,
 };
 use crate::api::Doors;
 
-/// An X509-SVID stream: what it waits for.
+/// An X509-SVID stream: what it waits for, and what it said.
 struct Svids {
     doors: Doors,
     peer: Peer,
-    keys: watch::Receiver<Arc<IssuingKeys>>,
+    watching: Watching,
     ended: Pin<Box<dyn Future<Output = ()> + Send>>,
-    renew_in: Duration,
+    held: Arc<Held>,
+    /// The bundle's sequence.
+    sequence: u64,
     next: Next,
-}
-
-/// A stream of bundles: what it waits for.
-struct Bundles<T> {
-    doors: Doors,
-    peer: Peer,
-    keys: watch::Receiver<Arc<IssuingKeys>>,
-    estates: watch::Receiver<Option<Digest>>,
-    say: fn(&IssuingKeys) -> T,
-    next: Saying,
-}
-
-/// Whether a stream of bundles goes on.
-#[derive(Clone, Copy, Eq, PartialEq)]
-enum Saying {
-    On,
-    Over,
 }
 
 /// What a stream does next.
@@ -59,15 +44,17 @@ pub(super) async fn x509_svids(
     peer: Peer,
 ) -> Result<impl Stream<Item = Result<X509SvidResponse, Status>> + Send + 'static, Status> {
     // Subscribed first: what changes from here on is seen.
-    let mut keys = doors.control().keys.subscribe();
-    keys.borrow_and_update();
-    let (bound, held) = instance(&doors, &peer).await?;
+    let mut watching = Watching::new(doors.control())?;
+    let (bound, held) = instance(&doors, &peer, Asks::Anew).await?;
     let (handle, task) = (doors.control().handle.clone(), bound.task.id);
+    let keys = doors.control().keys_in_force();
+    let given = watching.attested(&bound.task.agent);
     let state = Svids {
-        next: Next::Say(svids(&doors, &bound, &held)),
-        renew_in: renew_in(&doors, &held),
+        next: Next::Say(svids(&keys, &bound, &held, given)),
         ended: Box::pin(async move { handle.task_ended(task).await }),
-        keys,
+        sequence: keys.bundle().sequence(),
+        watching,
+        held,
         doors,
         peer,
     };
@@ -81,31 +68,42 @@ impl Svids {
             Next::Stop => return None,
             Next::Wait => (),
         }
-        tokio::select! {
-            biased;
-            () = &mut self.ended => {
-                self.next = Next::Stop;
-                return Some((Err(over()), self));
+        loop {
+            let renew_in = renew_in(&self.doors, &self.held);
+            tokio::select! {
+                biased;
+                () = &mut self.ended => {
+                    self.next = Next::Stop;
+                    return Some((Err(over()), self));
+                }
+                changed = self.watching.changed(self.doors.control()) => changed.ok()?,
+                () = tokio::time::sleep(renew_in) => (),
             }
-            changed = self.keys.changed() => {
-                if changed.is_err() {
-                    return None;
+            // Boxed, so that a stream that waits for hours holds no room for it.
+            match Box::pin(self.look()).await {
+                Ok(Some(response)) => return Some((Ok(response), self)),
+                Ok(None) => (),
+                Err(status) => {
+                    self.next = Next::Stop;
+                    return Some((Err(status), self));
                 }
             }
-            () = tokio::time::sleep(self.renew_in) => (),
         }
-        // Looked at anew: what the estate no longer registers is not renewed. Boxed, so that a stream that waits for hours
-        // holds no room for it.
-        match Box::pin(instance(&self.doors, &self.peer)).await {
-            Ok((bound, held)) => {
-                self.renew_in = renew_in(&self.doors, &held);
-                Some((Ok(svids(&self.doors, &bound, &held)), self))
-            }
-            Err(status) => {
-                self.next = Next::Stop;
-                Some((Err(status), self))
-            }
-        }
+    }
+
+    /// Looks at the process anew, since what the estate no longer registers has no identity; and says what it is given, when
+    /// that is not what it was.
+    async fn look(&mut self) -> Result<Option<X509SvidResponse>, Status> {
+        let (bound, held) = instance(&self.doors, &self.peer, Asks::Again).await?;
+        let keys = self.doors.control().keys_in_force();
+        let sequence = keys.bundle().sequence();
+        let before = self.watching.given().clone();
+        let given = self.watching.attested(&bound.task.agent);
+        let same =
+            sequence == self.sequence && Arc::ptr_eq(&held, &self.held) && given.is_same(&before);
+        let response = (!same).then(|| svids(&keys, &bound, &held, given));
+        (self.held, self.sequence) = (held, sequence);
+        Ok(response)
     }
 }
 
@@ -114,9 +112,14 @@ pub(super) async fn x509_bundles(
     doors: Doors,
     peer: Peer,
 ) -> Result<impl Stream<Item = Result<X509BundlesResponse, Status>> + Send + 'static, Status> {
-    bundles(doors, peer, |keys| X509BundlesResponse {
-        crl: Vec::new(),
-        bundles: BTreeMap::from([(domain(keys), roots(keys))]),
+    bundles(doors, peer, |keys, given| {
+        let mut bundles = given.roots();
+        let own = keys.bundle();
+        bundles.insert(name(own.trust_domain()), roots(own));
+        X509BundlesResponse {
+            crl: Vec::new(),
+            bundles,
+        }
     })
     .await
 }
@@ -126,58 +129,82 @@ pub(super) async fn jwt_bundles(
     doors: Doors,
     peer: Peer,
 ) -> Result<impl Stream<Item = Result<JwtBundlesResponse, Status>> + Send + 'static, Status> {
-    bundles(doors, peer, |keys| JwtBundlesResponse {
-        bundles: BTreeMap::from([(domain(keys), keys.bundle().jwt_document().into_bytes())]),
+    bundles(doors, peer, |keys, given| {
+        let mut bundles = given.jwt_keys();
+        let own = keys.bundle();
+        bundles.insert(name(own.trust_domain()), own.jwt_document().into_bytes());
+        JwtBundlesResponse { bundles }
     })
     .await
 }
 
-/// Says the bundles now and whenever they change, to a process of any agent. It needs no task, so that it is looked at anew
-/// under every estate that comes into force.
+/// A stream of bundles: what it waits for, and what it said.
+struct Bundles<T> {
+    doors: Doors,
+    peer: Peer,
+    watching: Watching,
+    say: fn(&IssuingKeys, &Given) -> T,
+    /// The own bundle's sequence, once something was said; none once there is nothing more to say.
+    said: Said,
+}
+
+enum Said {
+    Nothing,
+    Sequence(u64),
+    Last,
+}
+
+/// Says the bundles now and whenever they change, to a process of any agent. It needs no task: bundles are public. Those of
+/// foreign trust domains are for whom the estate names them.
 async fn bundles<T: Send + 'static>(
     doors: Doors,
     peer: Peer,
-    say: fn(&IssuingKeys) -> T,
+    say: fn(&IssuingKeys, &Given) -> T,
 ) -> Result<impl Stream<Item = Result<T, Status>> + Send + 'static, Status> {
-    // Subscribed first: what changes from here on is seen.
-    let estates = doors.control().handle.estates();
-    let mut estates = estates.map_err(|error| not_ready(&error))?;
-    estates.borrow_and_update();
-    attest(&doors, &peer).await?;
-    let mut keys = doors.control().keys.subscribe();
-    keys.mark_changed();
+    let mut watching = Watching::new(doors.control())?;
+    let attested = attest(&doors, &peer, Asks::Anew).await?;
+    watching.attested(attested.agent());
     let state = Bundles {
         doors,
         peer,
-        keys,
-        estates,
+        watching,
         say,
-        next: Saying::On,
+        said: Said::Nothing,
     };
     Ok(unfold(state, Bundles::step))
 }
 
 impl<T> Bundles<T> {
     async fn step(mut self) -> Option<(Result<T, Status>, Self)> {
+        let mut said = match self.said {
+            Said::Nothing => {
+                let keys = self.doors.control().keys_in_force();
+                self.said = Said::Sequence(keys.bundle().sequence());
+                let response = (self.say)(&keys, self.watching.given());
+                return Some((Ok(response), self));
+            }
+            Said::Sequence(sequence) => sequence,
+            Said::Last => return None,
+        };
         loop {
-            if self.next == Saying::Over {
-                return None;
-            }
-            tokio::select! {
-                biased;
-                changed = self.estates.changed() => {
-                    changed.ok()?;
-                    if let Err(status) = Box::pin(attest(&self.doors, &self.peer)).await {
-                        self.next = Saying::Over;
-                        return Some((Err(status), self));
-                    }
+            self.watching.changed(self.doors.control()).await.ok()?;
+            let before = self.watching.given().clone();
+            match Box::pin(attest(&self.doors, &self.peer, Asks::Again)).await {
+                Ok(attested) => self.watching.attested(attested.agent()),
+                Err(status) => {
+                    self.said = Said::Last;
+                    return Some((Err(status), self));
                 }
-                changed = self.keys.changed() => {
-                    changed.ok()?;
-                    let said = (self.say)(&self.keys.borrow_and_update());
-                    return Some((Ok(said), self));
-                }
+            };
+            let keys = self.doors.control().keys_in_force();
+            let sequence = keys.bundle().sequence();
+            if sequence == said && self.watching.given().is_same(&before) {
+                continue;
             }
+            said = sequence;
+            self.said = Said::Sequence(said);
+            let response = (self.say)(&keys, self.watching.given());
+            return Some((Ok(response), self));
         }
     }
 }
@@ -197,35 +224,24 @@ pub(super) async fn validate(
     peer: &Peer,
     request: &ValidateJwtSvidRequest,
 ) -> Result<ValidateJwtSvidResponse, Status> {
-    attest(doors, peer).await?;
-    super::jwt::validate(doors, request)
+    let attested = attest(doors, peer, Asks::Anew).await?;
+    super::jwt::validate(doors, attested.agent(), request)
 }
 
-fn svids(doors: &Doors, bound: &Bound, held: &Held) -> X509SvidResponse {
-    let keys = doors.control().keys_in_force();
+fn svids(keys: &IssuingKeys, bound: &Bound, held: &Held, given: &Given) -> X509SvidResponse {
     let chain = held.svid.chain().iter().flat_map(|it| it.iter().copied());
     let svid = X509Svid {
         spiffe_id: bound.task.spiffe_id.to_string(),
         x509_svid: chain.collect(),
         x509_svid_key: held.key.pkcs8().to_vec(),
-        bundle: roots(&keys),
+        bundle: roots(keys.bundle()),
         hint: String::new(),
     };
     X509SvidResponse {
         svids: vec![svid],
         crl: Vec::new(),
-        federated_bundles: BTreeMap::new(),
+        federated_bundles: given.roots(),
     }
-}
-
-/// Returns the roots as the messages carry them: DER, one after the other.
-fn roots(keys: &IssuingKeys) -> Vec<u8> {
-    let roots = keys.bundle().roots().iter();
-    roots.flat_map(|it| it.iter().copied()).collect()
-}
-
-fn domain(keys: &IssuingKeys) -> String {
-    keys.trust_domain().authority().to_string()
 }
 
 fn renew_in(doors: &Doors, held: &Held) -> Duration {

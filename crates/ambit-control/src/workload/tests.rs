@@ -20,6 +20,8 @@ use crate::{
 
 mod connection;
 mod estates;
+mod floods;
+mod given;
 
 const CLERK: u32 = 2001;
 const STRANGER: u32 = 4711;
@@ -119,7 +121,7 @@ impl Desk {
     }
 
     async fn send(&self, request: http::Request<Body>) -> Answer {
-        let response = api::WorkloadApi::new(self.doors.clone())
+        let response = api::WorkloadApi::new(self.doors.clone(), PACE.request_within)
             .oneshot(request)
             .await
             .unwrap();
@@ -148,6 +150,11 @@ fn manned() -> ambit_core::estate::Estate {
         uid: Some(CLERK),
         ..Workload::default()
     }];
+    let ana = estate.people.get_mut("ana").unwrap();
+    ana.oidc = Some(ambit_core::estate::OidcSubject {
+        issuer: "https://provider.example".to_owned(),
+        subject: "ana".to_owned(),
+    });
     let template = estate.templates.values_mut().next().unwrap();
     template.containment = ambit_core::estate::Containment::Optional;
     estate

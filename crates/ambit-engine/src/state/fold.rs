@@ -115,6 +115,7 @@ impl State {
             | Body::RevocationEffective { .. }
             | Body::ServerInspected { .. }
             | Body::KeysRotated { .. }
+            | Body::Bundle(_)
             | Body::SealedOpened { .. }
             | Body::CredentialSealed { .. }
             | Body::RefusalsCoalesced { .. }

@@ -92,12 +92,21 @@ impl Tokens {
 
     /// Returns the answer to a token that was given up, or was never issued, though its task lives.
     pub(crate) fn given_up(&self, door: &Door, by: KeyBinding, now: Timestamp) -> Response<Body> {
+        self.worthless(door, by, "this token was given up; get another one", now)
+    }
+
+    /// Returns the answer to a token that rests on the word of a trust domain that vouches no more.
+    pub(crate) fn unvouched(&self, door: &Door, by: KeyBinding, now: Timestamp) -> Response<Body> {
+        let why = "the trust domain of this token's client does not vouch for it as it did; prove yourself anew and get another token";
+        self.worthless(door, by, why, now)
+    }
+
+    fn worthless(&self, door: &Door, by: KeyBinding, why: &str, now: Timestamp) -> Response<Body> {
         let scheme = match by {
             KeyBinding::Dpop { .. } => Scheme::Dpop,
             KeyBinding::Mtls { .. } | KeyBinding::Bearer => Scheme::Bearer,
         };
-        let why = "this token was given up; get another one".to_owned();
-        self.refuse(door, &Unidentified::Token(scheme, why), now)
+        self.refuse(door, &Unidentified::Token(scheme, why.to_owned()), now)
     }
 
     /// Returns the answer to a token that is good and grants too little: it is bound to no key, and the estate takes

@@ -21,3 +21,4 @@ mod stdio;
 mod tls;
 mod tokens;
 mod upstream;
+mod vouched;

@@ -47,6 +47,15 @@ impl Stand {
 
     /// Returns a stand whose estate was changed by `change`.
     pub async fn with(modern: bool, change: impl FnOnce(&mut Estate)) -> Self {
+        Self::configured(modern, change, |_| {}).await
+    }
+
+    /// Returns a stand whose estate was changed by `change`, and its gateway by `configure`.
+    pub async fn configured(
+        modern: bool,
+        change: impl FnOnce(&mut Estate),
+        configure: impl FnOnce(&mut GatewayConfig),
+    ) -> Self {
         let mut estate = office(&[]);
         let tools = definitions(&estate);
         let upstream = Upstream::start(modern, tools).await;
@@ -78,6 +87,7 @@ impl Stand {
         config.tokens = Some(mint.config());
         config.hosts = Hosts::new(["gate.example".to_owned()]);
         config.strangers_refused = Arc::clone(&mint.strangers);
+        configure(&mut config);
         let secrets = Arc::new(|name: &str| {
             (name == "tickets").then(|| Secret::new(CREDENTIAL.as_bytes()).unwrap())
         });

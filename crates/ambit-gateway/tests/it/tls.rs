@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use ambit_core::{Millis, TrustDomain};
-use ambit_gateway::{Face, Fallback, Gateway, GatewayConfig, SandboxPolicy};
+use ambit_gateway::{Face, Fallback, Gateway, GatewayConfig, SandboxPolicy, Trusting};
 use ambit_identity::{Authority, Clients, Issuance, SvidKey, TlsClock, WebIssuance, tls};
 use ambit_testkit::{World, office};
 use http_body_util::BodyExt;
@@ -51,17 +51,9 @@ impl Party {
             .gateway_svid(&key, now, expires_at, self.chance())
             .unwrap();
         let bundle = Arc::new(self.authority.bundle().clone());
-        let tls = tls::gateway_config(
-            (&svid, &key),
-            Arc::clone(&bundle),
-            Clients::WithSvid,
-            self.clock(),
-        )
-        .unwrap();
-        Face {
-            tls: Arc::new(tls),
-            bundle,
-        }
+        let tls =
+            tls::gateway_config((&svid, &key), bundle, Clients::WithSvid, self.clock()).unwrap();
+        Face { tls: Arc::new(tls) }
     }
 
     /// Returns a face that shows `host` to those who ask for it.
@@ -83,11 +75,15 @@ impl Party {
         let web = web.unwrap();
         let bundle = Arc::new(self.authority.bundle().clone());
         let clients = Clients::AlsoWithout { web: &web };
-        let tls =
-            tls::gateway_config((&svid, &key), Arc::clone(&bundle), clients, self.clock()).unwrap();
-        Face {
-            tls: Arc::new(tls),
-            bundle,
+        let tls = tls::gateway_config((&svid, &key), bundle, clients, self.clock()).unwrap();
+        Face { tls: Arc::new(tls) }
+    }
+
+    fn trusting(&self) -> Trusting {
+        let bundle = Arc::new(self.authority.bundle().clone());
+        Trusting {
+            now: Arc::new(move || Arc::clone(&bundle).into()),
+            changed: Arc::new(|| Box::pin(std::future::pending())),
         }
     }
 
@@ -172,6 +168,7 @@ async fn only_an_instance_of_the_trust_domain_is_served() {
         })
     });
     config.fallback = Some(fallback);
+    config.trusting = Some(home.trusting());
     let (handle, clock) = (home.world.handle.clone(), home.world.clock.to_clock());
     let gateway = Gateway::new(config, handle, clock, Arc::new(|_| None));
     let sequencer = home.world.take_sequencer();
@@ -211,6 +208,7 @@ async fn who_knows_hosts_is_shown_a_host_and_needs_a_token() {
     let mint = Mint::new(1);
     let mut config = GatewayConfig::new(SandboxPolicy::Refused);
     config.tokens = Some(mint.config());
+    config.trusting = Some(home.trusting());
     config.strangers_refused = Arc::clone(&mint.strangers);
     let (handle, clock) = (home.world.handle.clone(), home.world.clock.to_clock());
     let gateway = Gateway::new(config, handle, clock, Arc::new(|_| None));

@@ -1,6 +1,7 @@
 //! Access tokens at the doors: which are taken, and every way in which one must not be.
 
 mod clients;
+mod foreign;
 mod scene;
 
 use std::sync::atomic::Ordering;

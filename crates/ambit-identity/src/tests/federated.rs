@@ -25,7 +25,8 @@ use super::{
     tls::{clock, shake},
 };
 use crate::{
-    Authority, Clients, FederatedBundles, ForeignSvid, Proved, TrustBundle, Trusted, UnknownSvid,
+    Authority, BelievedBundle, Clients, FederatedBundles, ForeignSvid, Proved, TrustBundle,
+    Trusted, UnknownSvid,
     tls::{
         bundle_client_config, bundle_server_config, gateway_config, identity_error, server_name,
     },
@@ -80,8 +81,12 @@ impl Foreign {
         Arc::new(TrustBundle::new(self.trust_domain.clone(), vec![root], 1).unwrap())
     }
 
-    fn believed(&self) -> (Arc<Federation>, Arc<TrustBundle>) {
-        (federation(self.trust_domain.as_str()), self.bundle())
+    fn believed(&self) -> BelievedBundle {
+        BelievedBundle {
+            federation: federation(self.trust_domain.as_str()),
+            bundle: self.bundle(),
+            keys_left_at: None,
+        }
     }
 }
 
@@ -202,7 +207,10 @@ fn the_own_domain_is_never_foreign() {
     assert!(believing(&[&mallory]).is_empty());
     // A bundle of another domain than the file says is nobody's.
     let partner = Foreign::new(PARTNER, &rcgen::PKCS_ECDSA_P256_SHA256);
-    let mixed = (federation("other.example"), partner.bundle());
+    let mixed = BelievedBundle {
+        federation: federation("other.example"),
+        ..partner.believed()
+    };
     assert!(FederatedBundles::new(domain, [mixed]).unwrap().is_empty());
 }
 
@@ -293,6 +301,7 @@ fn estate(federation: &Federation, agents: &[(&str, &str)]) -> Estate {
             tokens: Vec::new(),
             parts_of: Default::default(),
             svids: vec![registration],
+            federates_with: std::collections::BTreeSet::new(),
         };
         (name, agent)
     };

@@ -24,6 +24,7 @@ fn agent(name: &str, workloads: &[Workload]) -> (AgentName, Agent) {
         workloads: workloads.to_vec(),
         tokens: Vec::new(),
         svids: Vec::new(),
+        federates_with: BTreeSet::new(),
     };
     (name, agent)
 }

@@ -91,6 +91,7 @@ pub struct AccessVerifier {
 pub struct AccessToken {
     grant: AccessGrant,
     digest: Digest,
+    issued_at: Timestamp,
 }
 
 /// An access token together with proof that its presenter holds the key it names.
@@ -204,8 +205,10 @@ impl AccessVerifier {
         let header = unverified.header();
         let key = self.keys.find(header.key_id(), header.algorithm())?;
         let verified = unverified.verify(key)?;
+        let claims = verified.claims();
         Ok(AccessToken {
-            grant: self.read(verified.claims(), audience, now)?,
+            grant: self.read(claims, audience, now)?,
+            issued_at: claims.date("iat")?.ok_or(missing("iat"))?,
             digest: Digest::of(token.as_bytes()),
         })
     }
@@ -223,7 +226,6 @@ impl AccessVerifier {
         }
         claims.check_sole_audience(audience)?;
         let expires_at = claims.check_window(now, WINDOW)?;
-        claims.date("iat")?.ok_or(missing("iat"))?;
         Ok(AccessGrant {
             token_id: read::token_id(claims)?,
             subject: claims.required_text("sub")?.to_owned(),
@@ -273,6 +275,11 @@ impl AccessToken {
     /// Returns what the token says.
     pub const fn grant(&self) -> &AccessGrant {
         &self.grant
+    }
+
+    /// Returns when it was issued.
+    pub const fn issued_at(&self) -> Timestamp {
+        self.issued_at
     }
 
     /// Returns the digest of the token's text, by which it is remembered and which proofs name.

@@ -55,10 +55,13 @@ pub fn identify_token(
         instance,
         binding: grant.binding,
         expires_at,
-        token: Some(TokenClaim {
+        token: Some(Box::new(TokenClaim {
             token_id: grant.token_id.clone(),
             task,
-        }),
+            client: grant.client_id.clone(),
+            issued_at: token.issued_at(),
+        })),
+        foreign: beside.connection.and_then(|it| it.foreign.clone()),
     })
 }
 

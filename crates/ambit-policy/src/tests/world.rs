@@ -280,6 +280,7 @@ fn agent() -> Agent {
         parts_of: BTreeSet::new(),
         tokens: Vec::new(),
         svids: Vec::new(),
+        federates_with: BTreeSet::new(),
         model_endpoints: BTreeSet::from([Endpoint {
             host: "model.example".to_owned(),
             port: 443,

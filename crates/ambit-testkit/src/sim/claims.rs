@@ -99,6 +99,7 @@ pub(super) fn claims(body: &Body) -> Option<String> {
         | Body::ToolSeen { .. }
         | Body::ServerInspected { .. }
         | Body::KeysRotated { .. }
+        | Body::Bundle(_)
         | Body::PersonKnown { .. }
         | Body::SealedOpened { .. }
         | Body::CredentialSealed { .. }

@@ -157,6 +157,7 @@ impl Laws {
             | Body::PersonKnown { .. }
             | Body::ServerInspected { .. }
             | Body::KeysRotated { .. }
+            | Body::Bundle(_)
             | Body::SealedOpened { .. }
             | Body::CredentialSealed { .. }
             | Body::Proof(_)

@@ -4,7 +4,7 @@ use std::{fs, path::Path, sync::Arc};
 
 use ambit_core::task::Task;
 use ambit_engine::Clock;
-use ambit_gateway::{Face, Gateway, GatewayConfig, SandboxPolicy};
+use ambit_gateway::{Face, Gateway, GatewayConfig, SandboxPolicy, Trusting};
 use ambit_identity::{Clients, SvidKey, TlsClock, TrustBundle, tls};
 use tokio::net::TcpListener;
 
@@ -47,10 +47,7 @@ pub(crate) fn gateway(arguments: &[String]) -> Result<(), Failure> {
         let whole = Arc::new(whole);
         ticking(&whole);
         let served = clients(&whole, &tasks, directory.unwrap_or(Path::new("")))?;
-        let face = Face {
-            tls: served.tls,
-            bundle: served.bundle,
-        };
+        let face = Face { tls: served.tls };
         let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
         let port = listener.local_addr()?.port();
         let gateway = door(&whole);
@@ -71,8 +68,14 @@ pub(crate) fn gateway(arguments: &[String]) -> Result<(), Failure> {
 
 /// Returns the doors of `whole`.
 pub(crate) fn door(whole: &Whole) -> Gateway {
+    let bundle = Arc::new(whole.authority.bundle().clone());
+    let mut config = GatewayConfig::new(SandboxPolicy::Refused);
+    config.trusting = Some(Trusting {
+        now: Arc::new(move || Arc::clone(&bundle).into()),
+        changed: Arc::new(|| Box::pin(std::future::pending())),
+    });
     Gateway::new(
-        GatewayConfig::new(SandboxPolicy::Refused),
+        config,
         whole.handle.clone(),
         whole.clock.clone(),
         Arc::new(|_| None),

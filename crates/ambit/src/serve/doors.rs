@@ -19,10 +19,10 @@ use ambit_control::federation::FederatedInForce;
 use ambit_control::people::{Provider, ProviderConfig, SignIns};
 use ambit_engine::Archive;
 use ambit_gateway::{
-    Answering, Fallback, Federated, Gateway, GatewayConfig, Hosts, InspectError, Links,
-    SandboxPolicy, Secrets, TokenConfig, Verifiers, inspect,
+    Answering, Fallback, Gateway, GatewayConfig, Hosts, InspectError, Links, SandboxPolicy,
+    Secrets, TokenConfig, Trusting, Verifiers, inspect,
 };
-use ambit_identity::passkey::RelyingParty;
+use ambit_identity::{Trusted, passkey::RelyingParty};
 use axum::Router;
 use http_body_util::BodyExt;
 use hyper::service::Service;
@@ -161,7 +161,7 @@ pub(crate) fn join(
         None => None,
     };
     config.upstream_tls = tls;
-    config.federated = believed(&federated);
+    config.trusting = Some(trusting(running, &federated));
     config.fallback = Some(fallback(instance_router(&people)));
     config.links = public.map_or_else(Links::none, |(url, ..)| Links::below(url.as_str()));
     let gateway = Gateway::new(
@@ -307,10 +307,33 @@ fn fallback(router: Router) -> Fallback {
     })
 }
 
-/// Returns what gives the foreign trust domains that are believed now.
-fn believed(federated: &FederatedInForce) -> Federated {
-    let federated = Arc::clone(federated);
-    Arc::new(move || federated.borrow().clone())
+/// Returns what gives the roots that are believed now, our own and those of foreign trust domains. The estate says whose
+/// runs their workloads are.
+fn trusting(running: &Running, federated: &FederatedInForce) -> Trusting {
+    let (own, foreign) = (Arc::clone(&running.keys), Arc::clone(federated));
+    let (keys, federated) = (Arc::clone(&running.keys), Arc::clone(federated));
+    let handle = running.handle.clone();
+    Trusting {
+        now: Arc::new(move || Trusted {
+            bundle: Arc::clone(own.borrow().bundle()),
+            federated: foreign.borrow().clone(),
+        }),
+        changed: Arc::new(move || {
+            let (mut keys, mut federated) = (keys.subscribe(), federated.subscribe());
+            let estate = handle.estates();
+            Box::pin(async move {
+                // One that has stopped decides nothing any more.
+                let Ok(mut estate) = estate else {
+                    return std::future::pending().await;
+                };
+                tokio::select! {
+                    _ = estate.changed() => {}
+                    _ = keys.changed() => {}
+                    _ = federated.changed() => {}
+                }
+            })
+        }),
+    }
 }
 
 /// Returns what it takes to accept access tokens of `issuer` at `gateway`.

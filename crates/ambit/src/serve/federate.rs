@@ -6,6 +6,7 @@ use ambit_control::{
     api::Doors,
     federation::{FederationParts, KEPT_BYTES_MAX, refresh_bundles},
 };
+use ambit_core::Digest;
 use tokio::{sync::watch, time::MissedTickBehavior};
 
 use super::fetch::Fetcher;
@@ -42,12 +43,15 @@ fn replace(folder: &Path, path: &Path, text: &str) -> std::io::Result<()> {
     std::fs::File::open(folder)?.sync_all()
 }
 
-/// Keeps the bundles of foreign trust domains fresh, until dropped.
-pub(crate) async fn federate(doors: Doors) {
+/// Keeps the bundles of foreign trust domains fresh, until dropped. What the estate says of them is followed at once.
+pub(crate) async fn federate(doors: Doors, mut estate: watch::Receiver<Option<Digest>>) {
     let mut looks = tokio::time::interval(LOOK_EVERY);
     looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
-        looks.tick().await;
+        tokio::select! {
+            _ = looks.tick() => {}
+            Ok(()) = estate.changed() => {}
+        }
         refresh_bundles(&doors).await;
     }
 }

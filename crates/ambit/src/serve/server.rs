@@ -482,7 +482,10 @@ fn keep_going(
     let handle = running.handle.clone();
     tasks.spawn(tick(running));
     tasks.spawn(rotate(doors.clone()));
-    tasks.spawn(federate(doors.clone()));
+    // None when the engine has stopped already.
+    if let Ok(estates) = handle.estates() {
+        tasks.spawn(federate(doors.clone(), estates));
+    }
     handle
 }
 

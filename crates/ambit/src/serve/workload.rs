@@ -41,6 +41,18 @@ pub(crate) struct WorkloadSocket {
     path: PathBuf,
 }
 
+/// How many connections there may be.
+#[derive(Clone, Copy, Debug)]
+struct Most {
+    of_all: usize,
+    per_user: u32,
+}
+
+const MOST: Most = Most {
+    of_all: CONNECTIONS_MAX,
+    per_user: CONNECTIONS_PER_USER_MAX,
+};
+
 /// How many connections each local user has.
 type Users = Arc<Mutex<HashMap<u32, u32>>>;
 
@@ -76,13 +88,17 @@ impl WorkloadSocket {
 
     /// Accepts connections until dropped.
     pub(crate) fn connections(self) -> ReceiverStream<io::Result<Connection<Place>>> {
+        self.connections_up_to(MOST)
+    }
+
+    fn connections_up_to(self, most: Most) -> ReceiverStream<io::Result<Connection<Place>>> {
         let (sender, receiver) = mpsc::channel(ACCEPTED_MAX);
-        tokio::spawn(async move { self.accept(sender).await });
+        tokio::spawn(async move { self.accept(most, sender).await });
         ReceiverStream::new(receiver)
     }
 
-    async fn accept(self, sender: mpsc::Sender<io::Result<Connection<Place>>>) {
-        let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    async fn accept(self, most: Most, sender: mpsc::Sender<io::Result<Connection<Place>>>) {
+        let places = Arc::new(Semaphore::new(most.of_all));
         let (users, looks) = (Users::default(), Arc::new(Looks::default()));
         loop {
             let place = tokio::select! {
@@ -98,7 +114,7 @@ impl WorkloadSocket {
                 tokio::time::sleep(ACCEPT_PAUSE).await;
                 continue;
             };
-            match hold(stream, place, &users, &looks) {
+            match hold(stream, (place, most.per_user), &users, &looks) {
                 Ok(connection) => {
                     if sender.send(Ok(connection)).await.is_err() {
                         return;
@@ -122,12 +138,12 @@ impl Drop for WorkloadSocket {
 /// Holds the process at the other end of `stream`.
 fn hold(
     stream: UnixStream,
-    of_all: OwnedSemaphorePermit,
+    (of_all, per_user): (OwnedSemaphorePermit, u32),
     users: &Users,
     looks: &Arc<Looks>,
 ) -> io::Result<Connection<Place>> {
     let credentials = credentials(&stream)?;
-    let place = Place::take(credentials.uid, users, of_all)?;
+    let place = Place::take(credentials.uid, users, (of_all, per_user))?;
     let process = Arc::new(Process::hold(&stream, credentials)?);
     let (key, looks) = (process.key(), Arc::clone(looks));
     let (looked_at, waited_for) = (Arc::clone(&process), process);
@@ -153,12 +169,16 @@ fn hold(
 }
 
 impl Place {
-    fn take(uid: u32, users: &Users, of_all: OwnedSemaphorePermit) -> io::Result<Self> {
+    fn take(
+        uid: u32,
+        users: &Users,
+        (of_all, per_user): (OwnedSemaphorePermit, u32),
+    ) -> io::Result<Self> {
         let mut counted = users.lock().unwrap_or_else(PoisonError::into_inner);
         let count = counted.entry(uid).or_insert(0);
-        if *count >= CONNECTIONS_PER_USER_MAX {
+        if *count >= per_user {
             return Err(io::Error::other(format!(
-                "user {uid} has {CONNECTIONS_PER_USER_MAX} connections already"
+                "user {uid} has {per_user} connections already"
             )));
         }
         *count += 1;
@@ -189,7 +209,10 @@ mod tests {
     #[tokio::test]
     async fn one_user_does_not_take_all_places() {
         let (all, users) = (Arc::new(Semaphore::new(CONNECTIONS_MAX)), Users::default());
-        let take = |uid| Place::take(uid, &users, Arc::clone(&all).try_acquire_owned().unwrap());
+        let take = |uid| {
+            let of_all = Arc::clone(&all).try_acquire_owned().unwrap();
+            Place::take(uid, &users, (of_all, CONNECTIONS_PER_USER_MAX))
+        };
         let held: Vec<_> = (0..CONNECTIONS_PER_USER_MAX)
             .map(|_| take(7).unwrap())
             .collect();
@@ -198,6 +221,35 @@ mod tests {
         drop(held);
         assert!(take(7).is_ok());
         assert!(users.lock().unwrap().is_empty());
+    }
+
+    /// What is beyond a user's places is closed at once, and the listener goes on.
+    #[tokio::test]
+    async fn connections_beyond_the_most_of_one_user_are_closed() {
+        use tokio::io::AsyncReadExt;
+        use tokio_stream::StreamExt;
+
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("workload.sock");
+        let socket = WorkloadSocket::bind(&path).unwrap();
+        let most = Most {
+            of_all: 8,
+            per_user: 3,
+        };
+        let mut connections = socket.connections_up_to(most);
+        let mut held = Vec::new();
+        for _ in 0..most.per_user {
+            let ours = UnixStream::connect(&path).await.unwrap();
+            held.push((ours, connections.next().await.unwrap().unwrap()));
+        }
+        for _ in 0..20 {
+            let mut beyond = UnixStream::connect(&path).await.unwrap();
+            assert_eq!(beyond.read(&mut [0]).await.unwrap(), 0);
+        }
+        held.pop();
+        let _ours = UnixStream::connect(&path).await.unwrap();
+        connections.next().await.unwrap().unwrap();
+        assert_eq!((MOST.of_all, MOST.per_user), (16_384, 12_288));
     }
 
     #[tokio::test]

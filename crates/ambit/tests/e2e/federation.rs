@@ -190,6 +190,10 @@ fn check(profile: Profile) {
     assert!(trace.contains("SVID"), "{trace}");
     assert!(ours.world.ambit(&["task", "end", task]).status.success());
     assert!(ours.call(&partner).contains("no task waits"));
+    let shown = ours.world.ambit(&["log", "tail", "-n", "100"]);
+    let shown = String::from_utf8(shown.stdout).unwrap();
+    let told = "partner.example is believed by bundle 1 (sha256:";
+    assert!(shown.contains(told), "{shown}");
 }
 
 #[test]
@@ -200,6 +204,26 @@ fn a_workload_of_a_domain_known_by_its_host_is_an_agent() {
 #[test]
 fn a_workload_of_a_domain_known_by_its_spiffe_id_is_an_agent() {
     check(Profile::Spiffe);
+}
+
+/// The estate believes the domain no more: who was proved by it is nobody from the next request on.
+#[test]
+fn who_the_estate_believes_no_more_is_nobody() {
+    let partner = Partner::start();
+    let ours = Ours::start(&partner, &partner.trust(Profile::Web));
+    ours.call_until(&partner, "no task waits");
+    let root = ours.world.directory.path();
+    fs::remove_file(root.join("estate/trust/partner.toml")).unwrap();
+    let agent = root.join("estate/agents/reader.toml");
+    let text = fs::read_to_string(&agent).unwrap();
+    let (before, _) = text.split_once("\n[[svid]]").unwrap();
+    fs::write(&agent, before).unwrap();
+    let estate = root.join("estate");
+    let applied = ours.world.ambit(&["apply", estate.to_str().unwrap()]);
+    assert!(applied.status.success(), "{applied:?}");
+    let refused = ours.call(&partner);
+    assert!(!refused.contains("no task waits"), "{refused}");
+    assert!(!refused.contains("HTTP/1.1 200"), "{refused}");
 }
 
 #[test]

@@ -8,6 +8,7 @@
 mod containment;
 mod cores;
 mod federation;
+mod given;
 mod guard;
 mod identity;
 mod incident;

@@ -10,7 +10,7 @@ use tokio_stream::StreamExt;
 use crate::world::World;
 
 /// Registers this process as the agent `reader`, whose tasks may run without containment.
-fn prepare(root: &Path) {
+pub(crate) fn prepare(root: &Path) {
     let uid = rustix::process::getuid().as_raw();
     let people =
         format!("[people.ada]\nunix_uid = {uid}\nroles = [\"starter\", \"administrator\"]\n");
@@ -28,7 +28,7 @@ fn prepare(root: &Path) {
     fs::write(&agent, fs::read_to_string(&agent).unwrap() + &registered).unwrap();
 }
 
-fn start(world: &World) -> String {
+pub(crate) fn start(world: &World) -> String {
     let output = world.ambit(&[
         "-o",
         "json",

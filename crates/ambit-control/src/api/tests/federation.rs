@@ -4,17 +4,24 @@ use ambit_core::{
     Millis,
     estate::{BundleSource, Estate, Federation, SvidRegistration, claim_rules::Wanted},
 };
-use ambit_identity::{IssuingKeys, PairChance, token::jwt_svid::JwtSvidIssuance};
-use axum::http::StatusCode;
+use ambit_identity::{
+    Issuance, IssuingKeys, PairChance, SvidKey, token::jwt_svid::JwtSvidIssuance,
+};
+use axum::{
+    body::Body,
+    http::{Request, StatusCode},
+};
 
 use super::{
     clients::{JWT_BEARER, issued, nothing, refused, send, start_waiting},
     doors::{Office, text},
-    oauth::{Agent, Answered, ISSUER, PLACE, SPIFFE},
+    oauth::{Agent, Answered, ISSUER, PLACE, SPIFFE, form},
 };
-use crate::federation::refresh_bundles;
+use crate::{api::instance_router, federation::refresh_bundles};
 
 pub(super) const BOOKS: &str = "spiffe://partner.example/ns/books";
+/// One with an X509-SVID.
+const SHELF: &str = "spiffe://partner.example/agent/books/inst_01j9z3k4m5n6p7q8r9s0t1v2w3";
 
 pub(super) fn partner(chance: u8) -> IssuingKeys {
     let chance = PairChance {
@@ -33,7 +40,11 @@ pub(super) fn declare(estate: &mut Estate) {
     };
     let registration = SvidRegistration {
         federation: federation.name.clone(),
-        path: Wanted::OneOf(vec!["/ns/books".to_owned()]),
+        path: Wanted::OneOf(
+            [BOOKS, SHELF]
+                .map(|it| it.trim_start_matches("spiffe://partner.example").to_owned())
+                .to_vec(),
+        ),
     };
     estate.agents.values_mut().next().unwrap().svids = vec![registration];
     estate.federations = [(federation.name.clone(), federation)].into();
@@ -97,6 +108,47 @@ async fn a_foreign_workload_gets_tokens_of_the_task_that_it_claims() {
     let got = send(&office, Some(&agent), &members).await;
     assert_eq!(got.status, StatusCode::OK, "{:?}", got.value);
     assert_eq!(issued(&office).1, task);
+}
+
+/// A client is known by its own name, by an X509-SVID as by a JWT-SVID (draft-ietf-oauth-spiffe-client-auth), and not by that
+/// of the instance that it became.
+#[tokio::test]
+async fn a_foreign_certificate_names_its_client() {
+    let office = open().await;
+    let (now, keys) = (office.world.clock.now(), partner(20));
+    let key = SvidKey::generate([9; 32]).unwrap();
+    let svid = keys.issue(&Issuance {
+        key: &key.proved().unwrap(),
+        spiffe_id: &SHELF.parse().unwrap(),
+        now,
+        expires_at: now.plus(Millis::from_seconds(600)),
+        chance: [4; 16],
+    });
+    let federated = office.doors.control().federated();
+    let foreign = federated.identify(svid.unwrap().chain(), now);
+    let foreign = foreign.unwrap().unwrap();
+    let task = start_waiting(&office).await;
+    let caller = office.world.handle.foreign_instance(&foreign);
+    let caller = caller.await.unwrap();
+    let ask = async |client: Option<&str>| {
+        let mut members = vec![("grant_type", "client_credentials"), ("resource", PLACE)];
+        members.extend(client.map(|it| ("client_id", it)));
+        let request = Request::post("/oauth/mtls/token")
+            .header("content-type", "application/x-www-form-urlencoded")
+            .extension(caller.clone())
+            .body(Body::from(form(&members)))
+            .unwrap();
+        super::oauth::send(instance_router(&office.doors), request).await
+    };
+    for client in [None, Some(SHELF)] {
+        let got = ask(client).await;
+        assert_eq!(got.status, StatusCode::OK, "{:?}", got.value);
+        assert_eq!(issued(&office), (SHELF.to_owned(), task.clone()));
+    }
+    let instance = caller.spiffe_id().to_string();
+    for client in [BOOKS, &instance] {
+        refused(&ask(Some(client)).await, "invalid_client", "another client");
+    }
 }
 
 #[tokio::test]

@@ -16,7 +16,7 @@ const LONG: Duration = Duration::from_secs(10);
 /// Reads a connection on which `said` came, with little patience.
 async fn read(said: &[u8]) -> Connection<()> {
     let (mut ours, theirs) = UnixStream::pair().unwrap();
-    let mut connection = Connection::within(SHORT, theirs, process(CLERK, 7).peer, ());
+    let mut connection = Connection::within((SHORT, LONG), theirs, process(CLERK, 7).peer, ());
     ours.write_all(said).await.unwrap();
     let mut bytes = vec![0; said.len()];
     let read = connection.read_exact(&mut bytes).await.unwrap();
@@ -51,7 +51,7 @@ async fn who_says_nothing_loses_its_place() {
     for said in [&b""[..], b"GET / HTTP/1.1\r\n", &PREFACE[..10]] {
         let (mut ours, theirs) = UnixStream::pair().unwrap();
         let (place, freed) = oneshot::channel::<()>();
-        let connection = Connection::within(SHORT, theirs, process(CLERK, 7).peer, place);
+        let connection = Connection::within((SHORT, LONG), theirs, process(CLERK, 7).peer, place);
         let serving = tokio::spawn({
             let doors = desk.doors.clone();
             async move { serve(&doors, tokio_stream::once(Ok(connection))).await }

@@ -6,7 +6,7 @@ use ambit_core::{
     token::{Grant, RestsOn},
 };
 use ambit_engine::{Refreshable, TokenAsk, TokenBy};
-use ambit_gateway::Peer;
+use ambit_gateway::{GatewayConfig, Peer};
 use ambit_identity::{InstanceCaller, KeyBinding, token::access::AccessGrant};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 
@@ -41,7 +41,14 @@ pub(super) struct Came {
 
 impl Scene {
     pub(super) async fn new(change: impl FnOnce(&mut Estate)) -> Self {
-        let stand = Stand::with(false, change).await;
+        Self::configured(change, |_| {}).await
+    }
+
+    pub(super) async fn configured(
+        change: impl FnOnce(&mut Estate),
+        configure: impl FnOnce(&mut GatewayConfig),
+    ) -> Self {
+        let stand = Stand::configured(false, change, configure).await;
         let ask = TokenAsk {
             client: Some(stand.caller.spiffe_id().to_string()),
             audience: ONE.to_owned(),

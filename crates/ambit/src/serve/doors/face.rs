@@ -140,10 +140,7 @@ fn make_face(
         Web::Files { .. } => half.min(now.plus(FILES_READ_EVERY)),
         Web::Nothing | Web::Own { .. } => half,
     };
-    let face = Face {
-        tls: Arc::new(tls),
-        bundle: Arc::clone(keys.bundle()),
-    };
+    let face = Face { tls: Arc::new(tls) };
     Ok(Current {
         face,
         renew_at,

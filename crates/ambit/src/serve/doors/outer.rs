@@ -39,16 +39,14 @@ impl OuterFace {
         let faces: Faces = Arc::new(move || {
             let svid = held.borrow().clone();
             let svid = svid.filter(|it| it.expires_at() > clock.now())?;
-            let bundle = Arc::clone(keys.borrow().bundle());
             let trusted = Trusted {
-                bundle: Arc::clone(&bundle),
+                bundle: Arc::clone(keys.borrow().bundle()),
                 federated: federated.borrow().clone(),
             };
             let tls = outer_config(&svid, trusted, tls_clock(&clock));
             let tls = tls.inspect_err(|error| tracing::error!(%error, "no face can be made"));
             Some(Face {
                 tls: Arc::new(tls.ok()?),
-                bundle,
             })
         });
         Self {
