@@ -241,20 +241,18 @@ async fn delegates_from_elsewhere_take_parts_as_themselves() {
 fn is_written(scene: &Scene, wanted: ClaimProof) {
     let (mut by, mut claimed, mut child) = (None, None, None);
     for record in scene.office.world.records() {
-        match record.body {
-            Fact::DelegationSpent { task, mandate, .. } => {
-                assert!(matches!(task.lineage, Lineage::Child { depth: 1, .. }));
-                (by, child) = (Some(mandate.by), Some(task.id));
-            }
-            Fact::TaskClaimed {
-                task,
-                proof,
-                workload,
-            } => {
-                assert_eq!((Some(task), proof), (child, wanted));
-                claimed = Some(Actor::Workload(workload));
-            }
-            _ => {}
+        if let Fact::DelegationSpent { task, mandate, .. } = &record.body {
+            assert!(matches!(task.lineage, Lineage::Child { depth: 1, .. }));
+            (by, child) = (Some(mandate.by), Some(task.id));
+        }
+        if let Fact::TaskClaimed {
+            task,
+            proof,
+            workload,
+        } = record.body
+        {
+            assert_eq!((Some(task), proof), (child, wanted));
+            claimed = Some(Actor::Workload(workload));
         }
     }
     assert!(by.is_some());
