@@ -17,13 +17,15 @@ use ambit_testkit::{compile, delegating_office};
 use axum::http::StatusCode;
 
 use super::{
-    clients::{
-        BUILDS, BY_KEY, MAIN, assertion, client, nothing, refused, send, set, workload_token,
+    super::{
+        clients::{
+            BUILDS, BY_KEY, MAIN, assertion, client, nothing, refused, send, set, workload_token,
+        },
+        doors::{ANA, Office, fits, start_body, text},
+        federation::{self, BOOKS, partner},
+        oauth::{Agent, Answered, ISSUER, PLACE, SPIFFE, form, post, svid},
     },
-    delegations::{ACCESS, CLOSE, EXCHANGE, by_run, part},
-    doors::{ANA, Office, fits, start_body, text},
-    federation::{self, BOOKS, partner},
-    oauth::{Agent, Answered, ISSUER, PLACE, SPIFFE, form, post, svid},
+    ACCESS, CLOSE, EXCHANGE, by_run, part,
 };
 use crate::{api::public_router, federation::refresh_bundles};
 

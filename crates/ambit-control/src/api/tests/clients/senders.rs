@@ -10,12 +10,12 @@ use axum::http::StatusCode;
 use base64::{Engine, engine::general_purpose::STANDARD};
 
 use super::{
-    clients::{
-        BUILDS, BY_KEY, JWT_BEARER, MAIN, by_token, declare, nothing, open, refused, send, signed,
-        signing, start_waiting, workload_token,
+    super::{
+        doors::{Office, fits, text},
+        oauth::{Agent, Answered, PLACE, form, post},
     },
-    doors::{Office, fits, text},
-    oauth::{Agent, Answered, PLACE, form, post},
+    BUILDS, BY_KEY, JWT_BEARER, MAIN, by_token, declare, nothing, open, refused, send, signed,
+    signing, start_waiting, workload_token,
 };
 use crate::api::public_router;
 
