@@ -14,10 +14,9 @@ use ambit_identity::{
 use axum::http::{HeaderMap, header};
 
 use super::{
-    ClientProof, KnownClient, OAuthError, Server,
+    Circle, ClientProof, KnownClient, OAuthError, Server,
     claimed::refused_token,
     form::Form,
-    locked,
     sent::{Assertion, Good},
 };
 use crate::foreign::{AssertionBy, Freshness, Identified};
@@ -81,6 +80,24 @@ impl Client {
             | Self::Unnamed => nobody(),
         };
         self.id().ok_or_else(none)
+    }
+
+    /// Says with whose proofs its own are remembered.
+    pub(super) const fn circle(&self) -> Circle {
+        match self {
+            Self::Instance(_)
+            | Self::Workload(_)
+            | Self::Foreign(..)
+            | Self::Holder { .. }
+            | Self::Known {
+                shown: Shown::Key(_),
+                ..
+            } => Circle::Clients,
+            Self::Known {
+                shown: Shown::Name, ..
+            }
+            | Self::Unnamed => Circle::Strangers,
+        }
     }
 
     /// Returns the assertion that its issuer may have handed out before, when it came by one.
@@ -260,9 +277,14 @@ impl Server<'_> {
         now: Timestamp,
     ) -> Result<(), OAuthError> {
         let owner = ReplayOwner::Assertion { issuer };
-        match locked(&self.oauth.used).admit(owner, token_id, until, now) {
-            Ok(_first) => Ok(()),
-            Err(error @ ReplayError::Full) => Err(OAuthError::unavailable(error.to_string())),
+        let admitted = self
+            .oauth
+            .admit(Circle::Clients, owner, token_id, until, now);
+        match admitted {
+            Ok(()) => Ok(()),
+            Err(error @ (ReplayError::Full | ReplayError::OwnerFull)) => {
+                Err(OAuthError::unavailable(error.to_string()))
+            }
             Err(ReplayError::Replayed) => Err(OAuthError::client(
                 "this assertion was used before; make a new one, with a new jti, for each request",
             )),
