@@ -3,6 +3,8 @@
 //! Agents take these steps as well as people, so the evidence is one of its own: a [`DelegationPermit`], which
 //! leaves a [`Mandate`] in the record as a person's permit leaves a warrant.
 
+mod words;
+
 use std::collections::BTreeSet;
 
 use ambit_core::{
@@ -14,6 +16,7 @@ use ambit_core::{
     task::{Contained, Task, TaskState, Usage},
 };
 
+use self::words::{caller_word, task_word};
 use crate::{
     Denial, PolicyBook, Standing, TaskScope, WeakBinding,
     decision::{Seen, denial},
@@ -479,84 +482,6 @@ impl DelegationRoom {
     }
 }
 
-fn caller_word(ask: &DelegationAsk<'_>, name: &str) -> &'static str {
-    match ask.by {
-        Acting::Workload { agent, binding, .. } => workload_word(ask, (agent, binding), name),
-        Acting::Instance {
-            agent,
-            spiffe_id,
-            task,
-            standing,
-            binding,
-            ..
-        } => match name {
-            "caller" => "instance",
-            "standing" => standing.as_str(),
-            "relation" if ask.step == DelegationStep::Exchange => {
-                if agent == ask.to {
-                    "delegate"
-                } else {
-                    "other"
-                }
-            }
-            "relation" if task.is_some_and(|(id, _)| id == ask.parent.id) => "own_task",
-            "relation" => "other",
-            "caller_task" => task.map_or("none", |(_, state)| task_word(state)),
-            "identity" if ask.step != DelegationStep::Exchange => "none",
-            "identity" => {
-                let exact = ask.to_instance.is_none_or(|it| it == spiffe_id);
-                if exact && agent == ask.to {
-                    "named"
-                } else {
-                    "other"
-                }
-            }
-            _ => binding,
-        },
-        Acting::Person {
-            person,
-            standing,
-            weak_binding,
-            ..
-        } => match name {
-            "caller" => "person",
-            "standing" => standing.as_str(),
-            "relation" if person == ask.parent.subject => "subject",
-            "relation" => "other",
-            "caller_task" => "none",
-            "identity" if ask.step != DelegationStep::Exchange => "none",
-            // A runner starts a run of its own: it can be no run that was named before.
-            "identity" if ask.to_instance.is_some() => "other",
-            "identity" => "named",
-            _ => match weak_binding {
-                WeakBinding::No => "strong",
-                WeakBinding::UncontainedAgentOnSameUser => "uncontained_agent_on_same_user",
-            },
-        },
-    }
-}
-
-/// It takes parts and nothing else; what it may take is looked at with the delegation.
-fn workload_word(
-    ask: &DelegationAsk<'_>,
-    (agent, binding): (&AgentName, &'static str),
-    name: &str,
-) -> &'static str {
-    let is_delegate = ask.step == DelegationStep::Exchange && agent == ask.to;
-    match name {
-        "caller" => "workload",
-        "standing" => ask.delegate.as_str(),
-        "relation" if is_delegate => "delegate",
-        "relation" => "other",
-        "caller_task" => NONE,
-        "identity" if ask.step != DelegationStep::Exchange => NONE,
-        // It becomes a new run by this: it can be no run that was named before.
-        "identity" if is_delegate && ask.to_instance.is_none() => "named",
-        "identity" => "other",
-        _ => binding,
-    }
-}
-
 fn exceeds(ask: &DelegationAsk<'_>) -> Vec<String> {
     let Some(part) = ask.part else {
         return Vec::new();
@@ -601,12 +526,5 @@ fn contained_word(ask: &DelegationAsk<'_>) -> &'static str {
                 "kept"
             }
         }
-    }
-}
-
-const fn task_word(state: TaskState) -> &'static str {
-    match state {
-        TaskState::Active => "active",
-        TaskState::Ended(end) => end.as_str(),
     }
 }

@@ -6,7 +6,6 @@ mod consent;
 mod consent_attacks;
 mod consent_limits;
 mod content;
-mod delegates;
 mod delegations;
 mod doors;
 mod ended;
@@ -20,7 +19,6 @@ mod passkeys;
 mod people;
 mod public;
 mod refusals;
-mod senders;
 
 use std::collections::BTreeSet;
 

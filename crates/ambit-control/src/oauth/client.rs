@@ -73,7 +73,11 @@ impl Client {
             Self::Holder { .. } => OAuthError::client(
                 "this workload serves no live task, so it has no tokens; get one of a task that waits for it first",
             ),
-            _ => nobody(),
+            Self::Instance(_)
+            | Self::Workload(_)
+            | Self::Foreign(..)
+            | Self::Known { .. }
+            | Self::Unnamed => nobody(),
         };
         self.id().ok_or_else(none)
     }

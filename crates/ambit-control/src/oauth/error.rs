@@ -15,15 +15,39 @@ pub struct OAuthError {
     code: &'static str,
     description: String,
     nonce: Option<String>,
-    challenge: Challenge,
+    tried: Option<Scheme>,
 }
 
-/// Whether the client came with `Authorization`, which wants an answer in kind.
+/// The scheme of `Authorization` that a client tried: its answer names the same (RFC 6749 section 5.2), though none is
+/// good here.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-enum Challenge {
-    None,
-    /// By the scheme that it tried (RFC 6749 section 5.2), though none is good here.
-    Tried(&'static str),
+enum Scheme {
+    Basic,
+    Bearer,
+    Dpop,
+    Digest,
+}
+
+impl Scheme {
+    const ALL: [Self; 4] = [Self::Basic, Self::Bearer, Self::Dpop, Self::Digest];
+
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Basic => "Basic",
+            Self::Bearer => "Bearer",
+            Self::Dpop => "DPoP",
+            Self::Digest => "Digest",
+        }
+    }
+
+    /// Returns the one that a header tries; of one that is unknown, the one of clients' secrets.
+    fn of(tried: &HeaderValue) -> Self {
+        let tried = tried.to_str().unwrap_or_default();
+        let name = tried.split(' ').next().unwrap_or_default();
+        let mut all = Self::ALL.into_iter();
+        let found = all.find(|it| it.as_str().eq_ignore_ascii_case(name));
+        found.unwrap_or(Self::Basic)
+    }
 }
 
 impl OAuthError {
@@ -33,7 +57,7 @@ impl OAuthError {
             code,
             description: description.into(),
             nonce: None,
-            challenge: Challenge::None,
+            tried: None,
         }
     }
 
@@ -58,11 +82,8 @@ impl OAuthError {
 
     /// The client tried `Authorization`, with this in it.
     pub(super) fn challenged(self, tried: &HeaderValue) -> Self {
-        let tried = tried.to_str().unwrap_or_default();
-        let scheme = tried.split(' ').next().unwrap_or_default();
-        let known = SCHEMES.iter().find(|it| it.eq_ignore_ascii_case(scheme));
         Self {
-            challenge: Challenge::Tried(known.copied().unwrap_or(BASIC)),
+            tried: Some(Scheme::of(tried)),
             ..self
         }
     }
@@ -186,9 +207,10 @@ impl IntoResponse for OAuthError {
         ]);
         let mut response = (self.status, json(&body)).into_response();
         put_nonce(&mut response, self.nonce.as_deref());
-        if let Challenge::Tried(scheme) = self.challenge
-            && let Ok(challenge) = format!("{scheme} realm=\"ambit\"").parse()
-        {
+        let challenge = self
+            .tried
+            .map(|it| format!("{} realm=\"ambit\"", it.as_str()));
+        if let Some(Ok(challenge)) = challenge.map(HeaderValue::try_from) {
             response
                 .headers_mut()
                 .insert(header::WWW_AUTHENTICATE, challenge);
@@ -230,7 +252,4 @@ fn plain(text: &str) -> String {
 
 /// The longest description, in characters.
 const DESCRIPTION_MAX: usize = 600;
-const BASIC: &str = "Basic";
-/// The schemes that clients try.
-const SCHEMES: [&str; 4] = [BASIC, "Bearer", "DPoP", "Digest"];
 const DPOP_NONCE: HeaderName = HeaderName::from_static("dpop-nonce");

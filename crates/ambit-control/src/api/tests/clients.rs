@@ -1,5 +1,7 @@
 //! Clients that the estate declares, and workload tokens of foreign issuers, at the token endpoint.
 
+mod senders;
+
 use std::{
     collections::BTreeSet,
     sync::{Arc, Mutex},

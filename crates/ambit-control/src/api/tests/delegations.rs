@@ -1,5 +1,7 @@
 //! Delegations as people, runs of agents and clients meet them.
 
+mod delegates;
+
 use std::sync::Arc;
 
 use ambit_core::json::Value as Json;

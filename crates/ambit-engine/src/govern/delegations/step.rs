@@ -172,11 +172,7 @@ impl Step {
             }
             (By::Person(_), None) => return Err(Refusal::not_found(task.id)),
         };
-        let actor = match by {
-            Acting::Instance { instance, .. } => Actor::Instance(instance),
-            Acting::Workload { workload, .. } => Actor::Workload(workload),
-            Acting::Person { person, .. } => Actor::Person(person),
-        };
+        let actor = actor(by);
         let delegate = Target::Agent(what.to.clone());
         let decided = decide_delegation(DelegationAsk {
             decision: self.decision,
@@ -330,6 +326,15 @@ impl Step {
             denied,
             explanation,
         })
+    }
+}
+
+/// Returns who acts, as the record says it.
+const fn actor(by: Acting<'_>) -> Actor {
+    match by {
+        Acting::Instance { instance, .. } => Actor::Instance(instance),
+        Acting::Workload { workload, .. } => Actor::Workload(workload),
+        Acting::Person { person, .. } => Actor::Person(person),
     }
 }
 

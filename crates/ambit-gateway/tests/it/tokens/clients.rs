@@ -66,9 +66,9 @@ async fn apply(scene: &Scene, change: impl FnOnce(&mut Estate)) {
     applied.await.unwrap();
 }
 
-/// ASI03: what the estate takes from a client is gone at its next call, also of a token that was verified a moment ago.
+/// NHI01: what the estate takes from a client is gone at its next call, also of a token that was verified a moment ago.
 #[tokio::test]
-async fn asi03_a_withdrawn_client_is_refused_at_its_next_call() {
+async fn nhi01_a_withdrawn_client_is_refused_at_its_next_call() {
     let check = async |status: u16, part: &str, change: &dyn Fn(&mut Client)| {
         let scene = open().await;
         let token = scene.token(scene.dpop());

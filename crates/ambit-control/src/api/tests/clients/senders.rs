@@ -10,12 +10,12 @@ use axum::http::StatusCode;
 use base64::{Engine, engine::general_purpose::STANDARD};
 
 use super::{
-    clients::{
-        BUILDS, BY_KEY, JWT_BEARER, MAIN, by_token, declare, nothing, open, refused, send, signed,
-        signing, start_waiting, workload_token,
+    super::{
+        doors::{Office, fits, text},
+        oauth::{Agent, Answered, PLACE, form, post},
     },
-    doors::{Office, fits, text},
-    oauth::{Agent, Answered, PLACE, form, post},
+    BUILDS, BY_KEY, JWT_BEARER, MAIN, by_token, declare, nothing, open, refused, send, signed,
+    signing, start_waiting, workload_token,
 };
 use crate::api::public_router;
 
@@ -33,9 +33,9 @@ fn signed_again(token: &str, seed: u8) -> String {
     again
 }
 
-/// NHI, ASI03: Kubernetes and builds hand the same token out again. A thief who copied it has another key.
+/// NHI04: Kubernetes and builds hand the same token out again. A thief who copied it has another key.
 #[tokio::test]
-async fn nhi_a_workload_token_stays_with_the_key_that_showed_it_first() {
+async fn nhi04_a_workload_token_stays_with_the_key_that_showed_it_first() {
     let office = open();
     let (own, thief) = (Agent::new(9), Agent::new(10));
     let token = workload_token(&office, 31, MAIN);
@@ -68,9 +68,9 @@ async fn nhi_a_workload_token_stays_with_the_key_that_showed_it_first() {
     assert_eq!(got.status, StatusCode::OK, "{:?}", got.value);
 }
 
-/// NHI: without a key there is nothing to keep it with; such a token is good once.
+/// NHI04: without a key there is nothing to keep it with; such a token is good once.
 #[tokio::test]
-async fn nhi_without_a_key_a_workload_token_is_good_once() {
+async fn nhi04_without_a_key_a_workload_token_is_good_once() {
     let office = Office::open_with(nothing(), |estate| {
         declare(estate);
         estate.bearer_tokens = BearerTokens::Taken;

@@ -17,13 +17,15 @@ use ambit_testkit::{compile, delegating_office};
 use axum::http::StatusCode;
 
 use super::{
-    clients::{
-        BUILDS, BY_KEY, MAIN, assertion, client, nothing, refused, send, set, workload_token,
+    super::{
+        clients::{
+            BUILDS, BY_KEY, MAIN, assertion, client, nothing, refused, send, set, workload_token,
+        },
+        doors::{ANA, Office, fits, start_body, text},
+        federation::{self, BOOKS, partner},
+        oauth::{Agent, Answered, ISSUER, PLACE, SPIFFE, form, post, svid},
     },
-    delegations::{ACCESS, CLOSE, EXCHANGE, by_run, part},
-    doors::{ANA, Office, fits, start_body, text},
-    federation::{self, BOOKS, partner},
-    oauth::{Agent, Answered, ISSUER, PLACE, SPIFFE, form, post, svid},
+    ACCESS, CLOSE, EXCHANGE, by_run, part,
 };
 use crate::{api::public_router, federation::refresh_bundles};
 
@@ -241,22 +243,20 @@ async fn delegates_from_elsewhere_take_parts_as_themselves() {
 fn is_written(scene: &Scene, wanted: ClaimProof) {
     let (mut by, mut claimed, mut child) = (None, None, None);
     for record in scene.office.world.records() {
-        match record.body {
-            Fact::DelegationSpent { task, mandate, .. } => {
-                assert!(matches!(task.lineage, Lineage::Child { depth: 1, .. }));
-                (by, child) = (Some(mandate.by), Some(task.id));
-            }
-            Fact::TaskClaimed {
-                task,
-                proof,
-                workload,
-                footing,
-            } => {
-                assert_eq!((Some(task), proof), (child, wanted));
-                assert!(footing.registration.is_some(), "it stands on the estate");
-                claimed = Some(Actor::Workload(workload));
-            }
-            _ => {}
+        if let Fact::DelegationSpent { task, mandate, .. } = &record.body {
+            assert!(matches!(task.lineage, Lineage::Child { depth: 1, .. }));
+            (by, child) = (Some(mandate.by), Some(task.id));
+        }
+        if let Fact::TaskClaimed {
+            task,
+            proof,
+            workload,
+            footing,
+        } = record.body
+        {
+            assert_eq!((Some(task), proof), (child, wanted));
+            assert!(footing.registration.is_some(), "it stands on the estate");
+            claimed = Some(Actor::Workload(workload));
         }
     }
     assert!(by.is_some());
