@@ -15,11 +15,11 @@ use ambit_core::{
     task::{Contained, End, Task, TaskState, Usage},
 };
 use ambit_identity::{InstanceCaller, PersonCaller};
-use ambit_policy::{Offering, PolicyBook, Standing};
+use ambit_policy::{PolicyBook, Standing};
 
 use super::{Asked, Touched};
 use crate::{
-    EngineError, Handle, Moment, Refusal, TaskEntry, desk::Desk, doors::Door, live::TaskRuntime,
+    EngineError, Handle, Moment, Refusal, TaskEntry, desk::Desk, live::TaskRuntime,
     state::ended_task,
 };
 
@@ -165,7 +165,6 @@ impl Handle {
         end: End,
         moment: Moment,
     ) -> Result<EndedTask, Refusal> {
-        let now = moment.now;
         match by {
             Ender::Person(caller) => {
                 let take = move |desk: &mut Desk<'_>, asked: &mut Asked| {
@@ -178,16 +177,16 @@ impl Handle {
                     let by = Actor::Person(permit.warrant().by);
                     finish(desk, task, end, by)
                 };
-                let done = self.govern(caller, moment, take).await;
-                let ended = done.map_err(|it| self.unless_over(task, it))?;
-                self.cut(task, now).await;
+                let done = self.govern_crossing(caller, moment, take).await;
+                let (ended, crossed) = done.map_err(|it| self.unless_over(task, it))?;
+                self.shared.flights.landed(&crossed).await;
                 Ok(ended)
             }
             Ender::Instance(caller) => {
-                self.end_without_warrant(task, end, Actor::Instance(caller.instance()), now)
+                self.end_without_warrant(task, end, Actor::Instance(caller.instance()))
                     .await
             }
-            Ender::RunnerGone => self.end_without_warrant(task, end, Actor::Ambit, now).await,
+            Ender::RunnerGone => self.end_without_warrant(task, end, Actor::Ambit).await,
         }
     }
 
@@ -232,43 +231,9 @@ impl Handle {
             desk.live.book = Some(book);
             Ok(Applied { estate, before })
         };
-        let applied = self.govern(caller, moment, take).await?;
-        self.cut_withdrawn().await?;
-        Ok(applied)
-    }
-
-    /// Cuts every act under way that the estate in force would not let begin.
-    async fn cut_withdrawn(&self) -> Result<(), EngineError> {
-        let now = (self.shared.clock)().now;
-        let crossed = {
-            let live = self.shared.read()?;
-            let book = live.book()?;
-            self.shared.flights.cut_withdrawn(now, |task, door| {
-                let runtime = live.runtime.get(&task);
-                let Some((runtime, scope)) =
-                    runtime.and_then(|it| Some((it, it.scope(&book).ok()?)))
-                else {
-                    return Offering::Withheld;
-                };
-                match door {
-                    Door::Tool(server, tool) => scope.offers(&book, server, tool),
-                    Door::Server(server) => scope.offers_server(server),
-                    Door::Endpoint(endpoint) => {
-                        let listed = |it: &Arc<TaskRuntime>| {
-                            let agent = book.estate().agents.get(&it.task.agent);
-                            agent.is_some_and(|it| it.model_endpoints.contains(endpoint))
-                        };
-                        if listed(runtime) && runtime.tasks_above().all(listed) {
-                            Offering::Offered
-                        } else {
-                            Offering::Withheld
-                        }
-                    }
-                }
-            })
-        };
+        let (applied, crossed) = self.govern_crossing(caller, moment, take).await?;
         self.shared.flights.landed(&crossed).await;
-        Ok(())
+        Ok(applied)
     }
 
     /// Keeps a sealed credential for the gateway to inject. The secret itself never comes here.
@@ -301,9 +266,8 @@ impl Handle {
         task: TaskId,
         end: End,
         by: Actor,
-        now: Timestamp,
     ) -> Result<EndedTask, Refusal> {
-        let ended = self.turn(move |desk| {
+        let ended = self.turn_crossing(move |desk| {
             let own = match by {
                 Actor::Instance(instance) => {
                     desk.live.state.instances.get(&instance) == Some(&task)
@@ -318,16 +282,9 @@ impl Handle {
             };
             Box::new(move |committed| committed.map_err(Refusal::Failed).and(result))
         });
-        let ended = ended.await??;
-        self.cut(task, now).await;
-        Ok(ended)
-    }
-
-    /// Cuts what the ended task has under way and waits until the doors have let go.
-    async fn cut(&self, task: TaskId, now: Timestamp) {
-        let over = (&Target::Task(task), Reason::TaskEnded);
-        let crossed = self.shared.flights.cut(over, now);
+        let (ended, crossed) = ended.await?;
         self.shared.flights.landed(&crossed).await;
+        ended
     }
 }
 
@@ -470,7 +427,13 @@ pub(super) fn touched(
     Ok((entry.task.subject, template))
 }
 
-fn finish(desk: &mut Desk<'_>, task: TaskId, end: End, by: Actor) -> Result<EndedTask, Refusal> {
+/// Ends a task that is active, and says what ended with it.
+pub(super) fn finish(
+    desk: &mut Desk<'_>,
+    task: TaskId,
+    end: End,
+    by: Actor,
+) -> Result<EndedTask, Refusal> {
     let at = desk.at();
     let entry = desk
         .live
