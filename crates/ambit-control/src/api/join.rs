@@ -3,10 +3,10 @@
 
 use std::sync::Arc;
 
-use ambit_core::{limits::SVID_TTL_MAX, task::End};
-use ambit_engine::{Claim, Ender};
+use ambit_core::limits::SVID_TTL_MAX;
+use ambit_engine::Claim;
 use ambit_identity::{Claimant, JoinToken};
-use axum::{extract::State, http::StatusCode};
+use axum::{Extension, extract::State, http::StatusCode};
 use serde::Deserialize;
 
 use super::{
@@ -15,7 +15,7 @@ use super::{
     problem::Problem,
     tasks::{certify, proved_key, served_value},
 };
-use crate::foreign::ForeignTokenError;
+use crate::{carried::OnlyAnswer, foreign::ForeignTokenError};
 
 /// The longest body of a request to join, in bytes: a stranger sends it.
 pub const JOIN_BYTES_MAX: usize = 8 * 1024;
@@ -25,6 +25,13 @@ pub const JOIN_BYTES_MAX: usize = 8 * 1024;
 pub(super) struct JoinAsk {
     token: String,
     csr: String,
+}
+
+/// How often whoever claims can show what it claims by.
+#[derive(Clone, Copy, Eq, PartialEq)]
+enum Shown {
+    Once,
+    AtWill,
 }
 
 /// Whether the task has its instance since just now.
@@ -38,12 +45,12 @@ enum Novelty {
 pub(super) async fn join(
     State(shared): State<Arc<Shared>>,
     Json { asked, .. }: Json<JoinAsk, JOIN_BYTES_MAX>,
-) -> Result<Answer, Problem> {
+) -> Result<(Option<Extension<OnlyAnswer>>, Answer), Problem> {
     let control = &shared.control;
     let key = proved_key(&asked.csr)?;
-    let claimant = match JoinToken::parse(&asked.token) {
-        Ok(token) => Claimant::joining(&token, &key),
-        Err(_) => foreign(&shared, &asked.token).await?,
+    let (claimant, shown) = match JoinToken::parse(&asked.token) {
+        Ok(token) => (Claimant::joining(&token, &key), Shown::Once),
+        Err(_) => (foreign(&shared, &asked.token).await?, Shown::AtWill),
     };
     let (task, novelty) = match control.handle.claim(claimant).await? {
         Claim::New(task) => (task, Novelty::New),
@@ -53,19 +60,18 @@ pub(super) async fn join(
     };
     let now = (control.clock)().now;
     let until = task.expires_at.min(now.plus(SVID_TTL_MAX));
+    // A join token is spent: there is no other answer.
+    let only = (shown == Shown::Once).then(|| OnlyAnswer::of_task(&control.handle, task.id));
     match certify(control, &task, until, &key).await {
         Ok(svid) => {
             let svid = ("svid", svid.as_str().into());
-            Ok(Answer(served_value(control, &task, [svid])))
+            let answer = Answer(served_value(control, &task, [svid]));
+            Ok((only.map(Extension), answer))
         }
         Err(problem) if novelty == Novelty::Known => Err(problem),
         Err(problem) => {
             // A task that nobody can serve would stay open until it expires.
-            let (end, moment) = (End::Cancelled, (control.clock)());
-            let end = control
-                .handle
-                .end_task(Ender::RunnerGone, task.id, end, moment);
-            let _ = end.await;
+            control.end_unserved(task.id).await;
             Err(problem)
         }
     }

@@ -11,8 +11,7 @@ use super::{
     BEARER_TTL, OAuthError, Server,
     claimed::{by_key, by_svid, jwt_bearer},
     client::Client,
-    codes::Ends,
-    consent,
+    codes::{Ends, Redeemed},
     exchange::{TOKEN_EXCHANGE, token_exchange},
     form::{Form, JWT_BEARER},
     locked,
@@ -100,11 +99,33 @@ async fn authorization_code(
                     let ended = server.control.handle.code_replayed(&client, given).await;
                     ended.map_err(OAuthError::refused)?;
                 }
-                Ends::Task(task) => consent::end_unserved(server.control, task).await,
+                Ends::Task(task) => server.control.end_unserved(task).await,
             }
             return Err(refused.error);
         }
     };
+    let task = redeemed.task;
+    let granted = by_code(server, (client, &asking), redeemed).await;
+    match granted {
+        Ok(granted) => {
+            locked(&server.oauth.codes).gave(code, granted.access().id);
+            Ok(granted)
+        }
+        Err(error) => {
+            // The code is used up: nobody can enter the task any more.
+            server.control.end_unserved(task).await;
+            Err(error)
+        }
+    }
+}
+
+/// Issues the tokens of a code that was redeemed.
+async fn by_code(
+    server: Server<'_>,
+    (client, asking): (String, &Asking<'_>),
+    redeemed: Redeemed,
+) -> Result<TokenGrant, OAuthError> {
+    let form = asking.form;
     let audience = match form.get("resource") {
         None => redeemed.audience,
         Some(wanted) if wanted == redeemed.audience => redeemed.audience,
@@ -124,9 +145,7 @@ async fn authorization_code(
         parent: None,
         details: asked_details(asking.form)?,
     };
-    let granted = issue(server, TokenBy::Leave(redeemed.leave), ask).await?;
-    locked(&server.oauth.codes).gave(code, granted.access().id);
-    Ok(granted)
+    issue(server, TokenBy::Leave(redeemed.leave), ask).await
 }
 
 /// A client spends a refresh token (RFC 6749 §6): it gets another, and this one is worth nothing any more.

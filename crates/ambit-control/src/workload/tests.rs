@@ -18,6 +18,7 @@ use crate::{
 };
 
 mod connection;
+mod gone;
 
 const CLERK: u32 = 1001;
 const STRANGER: u32 = 4711;
