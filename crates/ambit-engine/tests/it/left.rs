@@ -22,7 +22,7 @@ fn poll<F: Future>(future: F) -> Poll<F::Output> {
 }
 
 /// Asks for an end, hangs up, and says why the act of a task of `ana` was cut.
-fn cut_by(end: impl AsyncFn(Handle, &World, Moment)) -> Option<Reason> {
+fn cut_by(end: &impl AsyncFn(Handle, &World, Moment)) -> Option<Reason> {
     let mut world = World::new(delegating_office(1, &[]), 1);
     let (_, caller) = world.start();
     let passage = pass(&mut world, &caller, "get_ticket", id("T-1"));
@@ -38,7 +38,7 @@ fn cut_by(end: impl AsyncFn(Handle, &World, Moment)) -> Option<Reason> {
 /// ASI10: the act of a task goes on for nobody.
 #[test]
 fn asi10_an_end_whose_asker_left_cuts_what_is_under_way() {
-    let by_person = cut_by(async |handle, world, moment| {
+    let by_person = cut_by(&async |handle, world, moment| {
         let task = world.records().into_iter().find_map(|it| match it.body {
             ambit_core::record::Body::TaskStarted { task, .. } => Some(task.id),
             _ => None,
@@ -50,12 +50,12 @@ fn asi10_an_end_whose_asker_left_cuts_what_is_under_way() {
             .await;
     });
     assert_eq!(by_person, Some(Reason::TaskEnded));
-    let by_revocation = cut_by(async |handle, world, moment| {
+    let by_revocation = cut_by(&async |handle, world, moment| {
         let (ana, agent) = (world.person("ana"), Target::Agent("clerk".parse().unwrap()));
         let _ = handle.revoke(&ana, agent, "test".to_owned(), moment).await;
     });
     assert_eq!(by_revocation, Some(Reason::AgentRevoked));
-    let by_estate = cut_by(async |handle, world, moment| {
+    let by_estate = cut_by(&async |handle, world, moment| {
         let mut estate = delegating_office(1, &[]);
         estate.servers.clear();
         for template in estate.templates.values_mut() {
