@@ -136,12 +136,10 @@ async fn asi03_a_second_yes_to_a_command_line_is_the_first_one() {
     let got = line.poll(&device).await;
     assert_eq!(got.status, StatusCode::OK, "{:?}", got.body);
     let records = desk.office.world.records();
-    let opened = |it: &&Record| match &it.body {
-        Fact::Proof(fact) => {
-            matches!(**fact, ambit_core::proof::ProofFact::LoginOpened { .. })
-        }
-        _ => false,
+    let is_opening = |it: &ambit_core::proof::ProofFact| {
+        matches!(it, ambit_core::proof::ProofFact::LoginOpened { .. })
     };
+    let opened = |it: &&Record| matches!(&it.body, Fact::Proof(fact) if is_opening(fact.as_ref()));
     assert_eq!(records.iter().filter(opened).count(), 1);
 }
 
