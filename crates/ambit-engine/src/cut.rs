@@ -64,7 +64,7 @@ impl Cut {
 const fn reason_of_end(end: End) -> Reason {
     match end {
         End::Expired => Reason::TaskExpired,
-        End::Completed | End::Cancelled | End::Revoked => Reason::TaskEnded,
+        End::Completed | End::Cancelled | End::Revoked | End::Unregistered => Reason::TaskEnded,
     }
 }
 

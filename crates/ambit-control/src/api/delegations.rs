@@ -174,7 +174,7 @@ async fn take(
     // A delegation is spent once. What a person's runner asked for with a key is answered again.
     let only = match by {
         Delegate::Runner(_) => None,
-        Delegate::Instance(_) | Delegate::Workload(_) => {
+        Delegate::Instance(_) | Delegate::Workload(_) | Delegate::Claimant(..) => {
             Some(OnlyAnswer::of_task(&control.handle, started.task.id))
         }
     };

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use ambit_core::limits::SVID_TTL_MAX;
 use ambit_engine::Claim;
-use ambit_identity::{Claimant, JoinToken};
+use ambit_identity::{Claimant, JoinToken, ProvedKey, senders::SenderError};
 use axum::{Extension, extract::State, http::StatusCode};
 use serde::Deserialize;
 
@@ -15,7 +15,11 @@ use super::{
     problem::Problem,
     tasks::{certify, proved_key, served_value},
 };
-use crate::{carried::OnlyAnswer, foreign::ForeignTokenError};
+use crate::{
+    carried::OnlyAnswer,
+    foreign::{ForeignTokenError, Identified},
+    oauth::{Assertion, Good, Sent},
+};
 
 /// The longest body of a request to join, in bytes: a stranger sends it.
 pub const JOIN_BYTES_MAX: usize = 8 * 1024;
@@ -25,13 +29,6 @@ pub const JOIN_BYTES_MAX: usize = 8 * 1024;
 pub(super) struct JoinAsk {
     token: String,
     csr: String,
-}
-
-/// How often whoever claims can show what it claims by.
-#[derive(Clone, Copy, Eq, PartialEq)]
-enum Shown {
-    Once,
-    AtWill,
 }
 
 /// Whether the task has its instance since just now.
@@ -48,9 +45,14 @@ pub(super) async fn join(
 ) -> Result<(Option<Extension<OnlyAnswer>>, Answer), Problem> {
     let control = &shared.control;
     let key = proved_key(&asked.csr)?;
-    let (claimant, shown) = match JoinToken::parse(&asked.token) {
-        Ok(token) => (Claimant::joining(&token, &key), Shown::Once),
-        Err(_) => (foreign(&shared, &asked.token).await?, Shown::AtWill),
+    let mut sent = None;
+    let claimant = match JoinToken::parse(&asked.token) {
+        Ok(token) => Claimant::joining(&token, &key),
+        Err(_) => {
+            let identified = foreign(&shared, &asked.token).await?;
+            sent = Some(sender(&shared, &asked.token, &identified, &key)?);
+            identified.claimant
+        }
     };
     let (task, novelty) = match control.handle.claim(claimant).await? {
         Claim::New(task) => (task, Novelty::New),
@@ -60,10 +62,13 @@ pub(super) async fn join(
     };
     let now = (control.clock)().now;
     let until = task.expires_at.min(now.plus(SVID_TTL_MAX));
-    // A join token is spent: there is no other answer.
-    let only = (shown == Shown::Once).then(|| OnlyAnswer::of_task(&control.handle, task.id));
+    // A join token is spent: there is no other answer. What its owner can send again is answered again.
+    let only = sent
+        .is_none()
+        .then(|| OnlyAnswer::of_task(&control.handle, task.id));
     match certify(control, &task, until, &key).await {
         Ok(svid) => {
+            sent.map(Sent::gave);
             let svid = ("svid", svid.as_str().into());
             let answer = Answer(served_value(control, &task, [svid]));
             Ok((only.map(Extension), answer))
@@ -78,7 +83,7 @@ pub(super) async fn join(
 }
 
 /// Identifies the holder of a workload token.
-async fn foreign(shared: &Shared, token: &str) -> Result<Claimant, Problem> {
+async fn foreign(shared: &Shared, token: &str) -> Result<Identified, Problem> {
     let identified = shared.foreign.identify(&shared.control, token).await;
     identified.map_err(|error| {
         tracing::warn!(
@@ -95,6 +100,34 @@ async fn foreign(shared: &Shared, token: &str) -> Result<Claimant, Problem> {
             .because("try again in a minute"),
             ForeignTokenError::Engine(error) => error.into(),
         }
+    })
+}
+
+/// Lets nobody but who showed a workload token first show it again: issuers hand the same one out twice.
+fn sender<'a>(
+    shared: &'a Shared,
+    token: &str,
+    identified: &Identified,
+    key: &ProvedKey,
+) -> Result<Sent<'a>, Problem> {
+    let assertion = Assertion::new(token, identified.expires_at, Good::Again);
+    let now = (shared.control.clock)().now;
+    let sent = shared.oauth.sent(&assertion, Some(key.name()), now);
+    sent.map_err(|error| match error {
+        SenderError::Full => Problem::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "join_unavailable",
+            "too many workload tokens are remembered",
+        )
+        .because("try again in a minute"),
+        SenderError::Another | SenderError::Over => Problem::new(
+            StatusCode::FORBIDDEN,
+            "join_refused",
+            "the workload token was used before, by another key",
+        )
+        .because(
+            "sign the request with the key that came first, or get a new token from its issuer",
+        ),
     })
 }
 

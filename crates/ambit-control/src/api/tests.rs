@@ -6,6 +6,7 @@ mod consent;
 mod consent_attacks;
 mod consent_limits;
 mod content;
+mod delegates;
 mod delegations;
 mod doors;
 mod ended;
@@ -19,6 +20,8 @@ mod passkey_sessions;
 mod passkeys;
 mod people;
 mod public;
+mod refusals;
+mod senders;
 mod unnamed_keys;
 
 use std::collections::BTreeSet;

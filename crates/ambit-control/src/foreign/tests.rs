@@ -141,7 +141,7 @@ impl Desk {
     fn identify(&mut self, token: &str) -> Result<Claimant, String> {
         let found = self.foreign.identify(&self.control, token);
         let found = self.runtime.block_on(found);
-        found.map_err(|error| {
+        found.map(|it| it.claimant).map_err(|error| {
             assert!(error.source().is_none() || matches!(error, ForeignTokenError::Token(_)));
             chain(&error)
         })

@@ -31,12 +31,12 @@ use super::{
 use crate::{foreign::Fetch, oauth::BEARER_TTL};
 
 pub(super) const JWT_BEARER: &str = "urn:ietf:params:oauth:grant-type:jwt-bearer";
-const BY_KEY: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
-const BUILDS: &str = "https://token.example.com";
-const MAIN: &str = "repo:example/books:ref:main";
+pub(super) const BY_KEY: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
+pub(super) const BUILDS: &str = "https://token.example.com";
+pub(super) const MAIN: &str = "repo:example/books:ref:main";
 pub(super) const KEYS_AT: &str = "https://desk.example.com/jwks";
 
-fn signing(seed: u8) -> SigningKey {
+pub(super) fn signing(seed: u8) -> SigningKey {
     let key = SvidKey::generate([seed; 32]).unwrap();
     SigningKey::from_svid_key(&key, KeyUse::Signature).unwrap()
 }
@@ -46,7 +46,7 @@ pub(super) fn set(seeds: &[u8]) -> String {
     Json::object([("keys", keys.collect())]).to_canonical()
 }
 
-fn client(name: &str, keys: ClientKeys, change: impl FnOnce(&mut Client)) -> Client {
+pub(super) fn client(name: &str, keys: ClientKeys, change: impl FnOnce(&mut Client)) -> Client {
     let mut client = Client {
         name: name.parse().unwrap(),
         title: "A desk".to_owned(),
@@ -94,11 +94,11 @@ pub(super) fn nothing() -> Fetch {
     Arc::new(|_| Box::pin(async { Err("it is down".to_owned()) }))
 }
 
-fn open() -> Office {
+pub(super) fn open() -> Office {
     Office::open_with(nothing(), declare)
 }
 
-fn signed(office: &Office, seed: u8, claims: &[(&str, &str)]) -> String {
+pub(super) fn signed(office: &Office, seed: u8, claims: &[(&str, &str)]) -> String {
     let seconds = i64::try_from(office.world.clock.now().as_millis() / 1000).unwrap();
     let times = [
         ("iat", Json::Integer(seconds)),
@@ -124,7 +124,7 @@ pub(super) fn assertion(office: &Office, seed: u8, name: &str, audience: &str) -
     signed(office, seed, &claims)
 }
 
-fn workload_token(office: &Office, seed: u8, subject: &str) -> String {
+pub(super) fn workload_token(office: &Office, seed: u8, subject: &str) -> String {
     signed(
         office,
         seed,
@@ -172,7 +172,12 @@ pub(super) async fn by_key(office: &Office, agent: Option<&Agent>, assertion: &s
     send(office, agent, &members).await
 }
 
-async fn by_token(office: &Office, agent: Option<&Agent>, token: &str, id: &str) -> Answered {
+pub(super) async fn by_token(
+    office: &Office,
+    agent: Option<&Agent>,
+    token: &str,
+    id: &str,
+) -> Answered {
     let members = [
         ("grant_type", JWT_BEARER),
         ("assertion", token),
