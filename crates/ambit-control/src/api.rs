@@ -43,7 +43,7 @@ use std::{
     sync::{Arc, atomic::AtomicU64},
 };
 
-use ambit_core::{ServerName, json::Value};
+use ambit_core::{ServerName, TaskId, json::Value};
 use ambit_engine::{Clock, Handle};
 use ambit_identity::{IssuingKeys, sign_in::FlowKey};
 use axum::{Router, middleware::from_fn};
@@ -207,6 +207,14 @@ impl Shared {
 }
 
 impl Control {
+    /// Ends a live task that nobody serves ([`Handle::end_unserved`]). Waits until that was tried.
+    pub(crate) async fn end_unserved(&self, task: TaskId) {
+        if let Err(error) = self.handle.end_unserved(task).await {
+            let error = crate::check::chain(&error);
+            tracing::warn!(%task, error, "a task that nobody serves has not ended yet; it is tried again");
+        }
+    }
+
     /// Returns the issuing keys as of now.
     pub(crate) fn keys_in_force(&self) -> Arc<IssuingKeys> {
         self.keys.borrow().clone()

@@ -11,7 +11,7 @@ use ambit_core::{
 use ambit_engine::EngineError;
 use ambit_identity::{
     Claimant,
-    jose::{Algorithm, JoseError, JwkSet},
+    jose::{Algorithm, Doubt, JoseError, JwkSet},
     token::{
         jwt_svid::claimed_trust_domain,
         registration::identify_token,
@@ -154,7 +154,9 @@ impl ForeignKeys {
         let set = current(Freshness::Usual).await?;
         match verify(issuer, &set, token, now) {
             // It may have begun to sign with another key.
-            Err(ForeignTokenError::Token(JoseError::UnknownKey { .. })) => {
+            Err(ForeignTokenError::Token(error))
+                if Doubt::of(token, &error) == Doubt::NewerKeys =>
+            {
                 let set = current(Freshness::New).await?;
                 verify(issuer, &set, token, now)
             }

@@ -17,6 +17,7 @@
 //! **Architecture invariant:** no agent's traffic passes here.
 
 pub mod api;
+mod carried;
 pub mod check;
 pub mod credentials;
 pub mod estate;

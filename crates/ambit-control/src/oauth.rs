@@ -61,7 +61,7 @@ pub(crate) use self::{
     authorize::authorize,
     consent::{decide, show},
     device::{DEVICE_PAGE, device_authorization},
-    device_codes::{Claimed, DeviceCodes, WrongCode},
+    device_codes::{Before, Claimed, DeviceCodes, WrongCode},
     introspect::{introspect, revoke},
     metadata::{authorization_server, jwks, openid_configuration},
     pushed::push,
@@ -99,6 +99,8 @@ use crate::{
 pub const USED_PROOFS_MAX: usize = 200_000;
 /// The most of them that one key or client has.
 pub const USED_PROOFS_PER_OWNER_MAX: usize = 20_000;
+/// How many answers of the same person to the same question are waited for before one is refused: clicks on one button.
+pub const CLICKS_MAX: usize = 16;
 /// How long a bearer token lives at most: whoever finds it can use it.
 pub const BEARER_TTL: Millis = Millis::from_seconds(120);
 

@@ -8,7 +8,7 @@ use ambit_core::{
     record::{Body, Recordable, Sealed},
 };
 
-use crate::{EngineError, live::Live};
+use crate::{EngineError, cut::Cut, live::Live};
 
 /// Something to be done in order: it reads and changes what is so, and returns what to do once that is durable.
 pub(crate) type Turn = Box<dyn FnOnce(&mut Desk<'_>) -> Settle + Send>;
@@ -24,6 +24,8 @@ pub(crate) struct Desk<'a> {
     pub(crate) attachments: Vec<Attachment>,
     batch: &'a mut Batch,
     space: Space,
+    /// What the records of this turn end, to be cut once they are durable.
+    cuts: Vec<Cut>,
     fatal: Option<EngineError>,
 }
 
@@ -34,6 +36,7 @@ impl<'a> Desk<'a> {
             attachments: Vec::new(),
             batch,
             space,
+            cuts: Vec::new(),
             fatal: None,
         }
     }
@@ -65,6 +68,7 @@ impl<'a> Desk<'a> {
     /// Writes a record that was made ready before the turn, as [`Desk::write`] does.
     pub(crate) fn write_draft<T>(&mut self, draft: Draft<T>) -> Result<Pending<T>, EngineError> {
         let (live, fatal, space) = (&mut *self.live, &mut self.fatal, self.space);
+        let cuts = &mut self.cuts;
         self.batch.add_draft(draft, |index, record| {
             if space == Space::Reserve && !may_use_reserve(&record.body) {
                 return Err(EngineError::NoSpace);
@@ -76,8 +80,14 @@ impl<'a> Desk<'a> {
             }
             live.metrics.count(&record.body);
             live.announce(&record.body);
+            cuts.extend(Cut::of(&record.body, &live.state));
             Ok(())
         })
+    }
+
+    /// Takes what the records of this turn end.
+    pub(crate) fn take_cuts(&mut self) -> Vec<Cut> {
+        std::mem::take(&mut self.cuts)
     }
 
     /// Says whether an outcome of the act that `decision` permitted can still be written. Once a person settled an unknown

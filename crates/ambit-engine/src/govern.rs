@@ -17,6 +17,7 @@ mod revoke;
 mod settle;
 mod tasks;
 mod tick;
+mod unserved;
 
 use std::{collections::BTreeSet, sync::Arc};
 
@@ -31,6 +32,7 @@ use ambit_core::{
 use ambit_identity::{Carrier, PersonCaller, PersonProof};
 use ambit_policy::{PersonDecision, PersonPermit, PersonRequest, PolicyBook, WeakBinding};
 
+pub(crate) use self::unserved::Unserved;
 pub use self::{
     approve::{ApprovalSummary, Counts},
     claim::{Claim, NotInstance, WAITING_PER_AGENT_MAX, Waits},
@@ -76,6 +78,17 @@ impl Handle {
         moment: Moment,
         take: impl FnOnce(&mut Desk<'_>, &mut Asked) -> Result<T, Refusal> + Send + 'static,
     ) -> Result<T, Refusal> {
+        let done = self.govern_crossing(caller, moment, take).await;
+        done.map(|(done, _)| done)
+    }
+
+    /// Does the same, and returns the decisions whose acts were cut by it.
+    pub(crate) async fn govern_crossing<T: Send + 'static>(
+        &self,
+        caller: &PersonCaller,
+        moment: Moment,
+        take: impl FnOnce(&mut Desk<'_>, &mut Asked) -> Result<T, Refusal> + Send + 'static,
+    ) -> Result<(T, Vec<DecisionId>), Refusal> {
         self.shared.running()?;
         let mut chance = Chance::new(moment.chance);
         let decision = chance.id(moment.now);
@@ -85,11 +98,12 @@ impl Handle {
             decision,
             shared: self.shared.clone(),
         };
-        let done = self.turn(move |desk| {
+        let done = self.turn_crossing(move |desk| {
             let result = take(desk, &mut asked);
             Box::new(move |committed| committed.map_err(Refusal::Failed).and(result))
         });
-        done.await?
+        let (done, crossed) = done.await?;
+        Ok((done?, crossed))
     }
 }
 

@@ -480,11 +480,32 @@ impl Handle {
         &self,
         take: impl FnOnce(&mut Desk<'_>) -> Reply<T> + Send + 'static,
     ) -> Waiting<T> {
+        self.turn_with(take, |it, _| it)
+    }
+
+    /// Does the same, and says which acts were cut because of it.
+    pub(crate) fn turn_crossing<T: Send + 'static>(
+        &self,
+        take: impl FnOnce(&mut Desk<'_>) -> Reply<T> + Send + 'static,
+    ) -> Waiting<(T, Vec<DecisionId>)> {
+        self.turn_with(take, |it, crossed| (it, crossed))
+    }
+
+    fn turn_with<T: Send + 'static, A: Send + 'static>(
+        &self,
+        take: impl FnOnce(&mut Desk<'_>) -> Reply<T> + Send + 'static,
+        with: fn(T, Vec<DecisionId>) -> A,
+    ) -> Waiting<A> {
         let (sender, answer) = oneshot::channel();
+        let shared = self.shared.clone();
         let turn: Turn = Box::new(move |desk| {
             let reply = take(desk);
+            let cuts = desk.take_cuts();
             let settle: Settle = Box::new(move |committed| {
-                let _ = sender.send(reply(committed));
+                // Here, and not where the answer is waited for: whoever waited may have gone.
+                let crossed = committed.as_ref().map(|_| shared.cut(&cuts));
+                let crossed = crossed.unwrap_or_default();
+                let _ = sender.send(with(reply(committed), crossed));
             });
             settle
         });

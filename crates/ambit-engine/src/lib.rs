@@ -10,6 +10,7 @@
 mod archive;
 mod bans;
 mod custody;
+mod cut;
 mod desk;
 mod doors;
 mod error;

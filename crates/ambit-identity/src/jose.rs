@@ -11,6 +11,7 @@
 mod algorithm;
 pub mod base64url;
 mod claims;
+mod doubt;
 mod error;
 mod jwk;
 mod jwk_set;
@@ -25,6 +26,7 @@ pub(crate) use self::claims::missing;
 pub use self::{
     algorithm::{Algorithm, InvalidAlgorithm},
     claims::{AUDIENCES_MAX, Claims, TEXT_BYTES_MAX, Window},
+    doubt::Doubt,
     error::JoseError,
     jwk::{CERTIFICATES_MAX, Curve, Jwk, JwkError, KEY_ID_BYTES_MAX, KeyUse, PublicKey},
     jwk_set::{JWK_SET_BYTES_MAX, JWK_SET_KEYS_MAX, JwkSet},

@@ -3,17 +3,15 @@
 use std::sync::Arc;
 
 use ambit_core::{
-    DelegationId, Millis, TaskId,
-    delegation::Delegation,
-    json::Value,
-    task::{Contained, End},
+    DelegationId, Millis, TaskId, delegation::Delegation, json::Value, task::Contained,
 };
-use ambit_engine::{
-    Delegate, DelegateTask, DelegationSummary, Delegator, Ender, Started, Withdrawal,
-};
+use ambit_engine::{Delegate, DelegateTask, DelegationSummary, Delegator, Started, Withdrawal};
 use ambit_identity::ProvedKey;
 use ambit_policy::{DelegationStanding, PartAsk, part_details};
-use axum::extract::{Path, State};
+use axum::{
+    Extension,
+    extract::{Path, State},
+};
 use base64::{Engine, engine::general_purpose::STANDARD};
 use serde::Deserialize;
 
@@ -24,6 +22,10 @@ use super::{
     problem::Problem,
     tasks::{ContainedWord, certify, parsed, started_value},
 };
+use crate::carried::OnlyAnswer;
+
+/// An answer, and what becomes of its task when nobody hears it.
+type Exchanged = (Option<Extension<OnlyAnswer>>, Answer);
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -79,7 +81,7 @@ pub(super) async fn exchange(
     Person(caller): Person,
     Path(delegation): Path<String>,
     Json { asked, .. }: Json<ExchangeAsk>,
-) -> Result<Answer, Problem> {
+) -> Result<Exchanged, Problem> {
     take(&shared, Delegate::Runner(&caller), (&delegation, &asked)).await
 }
 
@@ -89,7 +91,7 @@ pub(super) async fn exchange_own(
     Instance(caller): Instance,
     Path(delegation): Path<String>,
     Json { asked, .. }: Json<ExchangeAsk>,
-) -> Result<Answer, Problem> {
+) -> Result<Exchanged, Problem> {
     take(&shared, Delegate::Instance(&caller), (&delegation, &asked)).await
 }
 
@@ -151,7 +153,7 @@ async fn take(
     shared: &Shared,
     by: Delegate<'_>,
     (delegation, asked): (&str, &ExchangeAsk),
-) -> Result<Answer, Problem> {
+) -> Result<Exchanged, Problem> {
     let control = &shared.control;
     let delegation: DelegationId = parsed(delegation)?;
     // The request is checked before anything is spent: a mistake in it should leave no trace.
@@ -169,20 +171,21 @@ async fn take(
         .handle
         .exchange(by, delegation, contained, moment)
         .await?;
+    // A delegation is spent once. What a person's runner asked for with a key is answered again.
+    let only = match by {
+        Delegate::Runner(_) => None,
+        Delegate::Instance(_) | Delegate::Workload(_) | Delegate::Claimant(..) => {
+            Some(OnlyAnswer::of_task(&control.handle, started.task.id))
+        }
+    };
     match certify(control, &started.task, started.certificate_expires_at, &key).await {
-        Ok(svid) => Ok(Answer(started_value(
-            control,
-            &started,
-            Some(("svid", &svid)),
-        ))),
+        Ok(svid) => {
+            let answer = started_value(control, &started, Some(("svid", &svid)));
+            Ok((only.map(Extension), Answer(answer)))
+        }
         Err(problem) => {
             // A child that nobody can serve would stay open until it expires.
-            let moment = (control.clock)();
-            let task = started.task.id;
-            let end = control
-                .handle
-                .end_task(Ender::RunnerGone, task, End::Cancelled, moment);
-            let _ = end.await;
+            control.end_unserved(started.task.id).await;
             Err(problem)
         }
     }

@@ -16,7 +16,7 @@ use super::{
     people::{Fields, SignedIn, check_form, refused, see_other, signed_in},
 };
 use crate::{
-    oauth::{Claimed, DEVICE_PAGE, WrongCode},
+    oauth::{Before, CLICKS_MAX, Claimed, DEVICE_PAGE, WrongCode},
     people::{
         Session, SignInError,
         page::{Html, page},
@@ -87,6 +87,9 @@ async fn answered(
     let fields = Fields::read(headers, body).await?;
     check_form(headers, &session, fields.get("csrf").unwrap_or_default())?;
     let code = fields.get("user_code").unwrap_or_default();
+    if fields.get("answer") == Some("yes") && said_before(shared, caller.alias(), code).await {
+        return Ok(logged_in());
+    }
     let now = (shared.control.clock)().now;
     let found = shared.oauth().devices().look(caller.alias(), code, now);
     let claimed = match found {
@@ -107,9 +110,14 @@ async fn answered(
         Some("yes") => {}
         Some(_) | None => return Err(SignInError::Request("say yes or no with the buttons")),
     }
-    if let Err(why) = shared.oauth().devices().take(&claimed.user_code, now) {
-        return Ok(wrong_code(code, why));
-    }
+    let taken = shared
+        .oauth()
+        .devices()
+        .take(caller.alias(), &claimed.user_code, now);
+    let answering = match taken {
+        Ok(answering) => answering,
+        Err(why) => return Ok(wrong_code(code, why)),
+    };
     let ask = LoginAsk {
         key: claimed.key,
         sign_in: session.sign_in().clone(),
@@ -120,15 +128,37 @@ async fn answered(
         Ok(grant) => (Some(grant), None),
         Err(refusal) => (None, Some(refusal)),
     };
-    shared.oauth().devices().settle(&claimed.user_code, grant);
+    shared.oauth().devices().settle(answering, grant);
     match refusal {
-        None => Ok(said(
-            "Logged in",
-            "The command line acts as you now. Go back to the terminal; you can close this page. Your account's page lists this login and ends it.",
-        )),
+        None => Ok(logged_in()),
         Some(Refusal::Failed(error)) => Err(error.into()),
         Some(refusal) => Ok(not_let(&refusal)),
     }
+}
+
+/// Says whether this person said yes to the command line of this code before, and waits for a yes that is under way: who
+/// clicks twice leaves the first answer and means it.
+async fn said_before(shared: &Shared, person: &str, code: &str) -> bool {
+    for _ in 0..CLICKS_MAX {
+        let now = (shared.control.clock)().now;
+        let before = shared.oauth().devices().before(person, code, now);
+        match before {
+            Before::No => return false,
+            Before::Yes => return true,
+            Before::UnderWay(mut settled) => {
+                // It is closed when that is over.
+                let _ = settled.changed().await;
+            }
+        }
+    }
+    false
+}
+
+fn logged_in() -> Response {
+    said(
+        "Logged in",
+        "The command line acts as you now. Go back to the terminal; you can close this page. Your account's page lists this login and ends it.",
+    )
 }
 
 fn code_page(status: StatusCode, typed: &str, wrong: Option<&str>) -> Response {

@@ -93,12 +93,9 @@ pub(super) async fn once(
     request: Request,
     next: Next,
 ) -> Response {
-    // Begun, it goes on to its end also when whoever asked has gone: so there is an answer to keep.
-    match tokio::spawn(once_with_key(shared, request, next)).await {
-        Ok(Ok(response)) => response,
-        Ok(Err(problem)) => problem.into_response(),
-        Err(_) => unknown().into_response(),
-    }
+    // It is carried to its end also when whoever asked has gone ([`crate::carried`]): so there is an answer to keep.
+    let done = once_with_key(shared, request, next).await;
+    done.unwrap_or_else(IntoResponse::into_response)
 }
 
 async fn once_with_key(

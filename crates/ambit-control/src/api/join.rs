@@ -3,10 +3,10 @@
 
 use std::sync::Arc;
 
-use ambit_core::{limits::SVID_TTL_MAX, task::End};
-use ambit_engine::{Claim, Ender};
+use ambit_core::limits::SVID_TTL_MAX;
+use ambit_engine::Claim;
 use ambit_identity::{Claimant, JOIN_TOKEN_PREFIX, JoinToken, ProvedKey, senders::SenderError};
-use axum::{extract::State, http::StatusCode};
+use axum::{Extension, extract::State, http::StatusCode};
 use serde::Deserialize;
 
 use super::{
@@ -16,6 +16,7 @@ use super::{
     tasks::{certify, proved_key, served_value},
 };
 use crate::{
+    carried::OnlyAnswer,
     foreign::{ForeignTokenError, Identified},
     oauth::{Assertion, Good, Sent},
 };
@@ -41,7 +42,7 @@ enum Novelty {
 pub(super) async fn join(
     State(shared): State<Arc<Shared>>,
     Json { asked, .. }: Json<JoinAsk, JOIN_BYTES_MAX>,
-) -> Result<Answer, Problem> {
+) -> Result<(Option<Extension<OnlyAnswer>>, Answer), Problem> {
     let control = &shared.control;
     let key = proved_key(&asked.csr)?;
     let mut sent = None;
@@ -61,22 +62,23 @@ pub(super) async fn join(
     };
     let now = (control.clock)().now;
     let until = task.expires_at.min(now.plus(SVID_TTL_MAX));
+    // A join token is spent: there is no other answer. What its owner can send again is answered again.
+    let only = sent
+        .is_none()
+        .then(|| OnlyAnswer::of_task(&control.handle, task.id));
     match certify(control, &task, until, &key).await {
         Ok(svid) => {
             if let Some(sent) = sent {
                 sent.gave();
             }
             let svid = ("svid", svid.as_str().into());
-            Ok(Answer(served_value(control, &task, [svid])))
+            let answer = Answer(served_value(control, &task, [svid]));
+            Ok((only.map(Extension), answer))
         }
         Err(problem) if novelty == Novelty::Known => Err(problem),
         Err(problem) => {
             // A task that nobody can serve would stay open until it expires.
-            let (end, moment) = (End::Cancelled, (control.clock)());
-            let end = control
-                .handle
-                .end_task(Ender::RunnerGone, task.id, end, moment);
-            let _ = end.await;
+            control.end_unserved(task.id).await;
             Err(problem)
         }
     }

@@ -9,8 +9,7 @@ use std::{
     time::Duration,
 };
 
-use ambit_core::{InstanceId, TaskId, task::End};
-use ambit_engine::Ender;
+use ambit_core::{InstanceId, TaskId};
 use axum::{
     body::{Body, Bytes},
     extract::State,
@@ -122,20 +121,8 @@ impl Drop for Presence {
             .unwrap_or_else(PoisonError::into_inner);
         present.remove(&self.instance);
         drop(present);
-        let (control, task) = (self.shared.control.clone(), self.task);
-        // Without a runtime the program is ending, and the task's own expiry remains.
-        let Ok(runtime) = tokio::runtime::Handle::try_current() else {
-            return;
-        };
-        runtime.spawn(async move {
-            let end =
-                control
-                    .handle
-                    .end_task(Ender::RunnerGone, task, End::Cancelled, (control.clock)());
-            if let Err(error) = end.await {
-                tracing::debug!(%task, %error, "a task whose runner is gone had ended");
-            }
-        });
+        // It is kept in mind until it is on the record; nobody waits.
+        drop(self.shared.control.handle.end_unserved(self.task));
     }
 }
 

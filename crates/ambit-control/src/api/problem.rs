@@ -22,7 +22,7 @@ pub struct Problem {
 
 impl Problem {
     /// A problem of this status, with a stable code and what happened in words.
-    pub(super) fn new(status: StatusCode, code: &str, title: impl Into<String>) -> Self {
+    pub(crate) fn new(status: StatusCode, code: &str, title: impl Into<String>) -> Self {
         Self {
             status,
             code: code.to_owned(),
@@ -33,7 +33,7 @@ impl Problem {
     }
 
     /// Adds why, and what to do.
-    pub(super) fn because(mut self, detail: impl Into<String>) -> Self {
+    pub(crate) fn because(mut self, detail: impl Into<String>) -> Self {
         self.detail = Some(detail.into());
         self
     }
@@ -189,5 +189,42 @@ fn status_of(reason: Reason) -> StatusCode {
         StatusCode::SERVICE_UNAVAILABLE
     } else {
         StatusCode::FORBIDDEN
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use ambit_core::DecisionId;
+    use ambit_engine::Denied;
+
+    use super::*;
+
+    #[test]
+    fn a_denial_says_nothing_twice() {
+        let check = |reason: Reason, explanation: &str, title: &str, detail: Option<&str>| {
+            let denied = Denied {
+                decision: DecisionId::from_bits(1),
+                reason,
+            };
+            let refusal = Refusal::Denied {
+                denied,
+                explanation: explanation.to_owned(),
+            };
+            let problem = Problem::from(refusal).to_value();
+            assert_eq!(problem.get("title").and_then(Value::as_str), Some(title));
+            assert_eq!(problem.get("detail").and_then(Value::as_str), detail);
+        };
+        check(
+            Reason::BindingTooWeak,
+            "the caller's proof is too weak for this: end that task (rules: weak-proof)",
+            "denied: the caller's proof is too weak for this",
+            Some("end that task (rules: weak-proof)"),
+        );
+        check(
+            Reason::PersonRevoked,
+            "this person was revoked",
+            "denied: this person was revoked",
+            None,
+        );
     }
 }

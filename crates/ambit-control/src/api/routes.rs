@@ -11,7 +11,11 @@ use axum::{
     routing::{MethodRouter, get, post},
 };
 
-use crate::{oauth, people::SignIns};
+use crate::{
+    carried::{Carrying, carried},
+    oauth,
+    people::SignIns,
+};
 
 use super::{
     Shared, authority, delegations, device, idempotency::once, join, logins::by_login, operations,
@@ -491,6 +495,11 @@ impl Route {
         self.door == door || (door == Door::Public && self.door == Door::People)
     }
 
+    /// Says whether something may begin by it that must be carried to its end, whoever asked and left: a presence does, too.
+    fn may_begin_something(&self) -> bool {
+        self.method == "POST" || self.door == Door::Instance
+    }
+
     /// Says whether it honours an `Idempotency-Key`: every act of a person does. What is opened is not kept in memory for a
     /// second answer, and opening it again does no harm.
     pub(super) fn takes_a_key(&self) -> bool {
@@ -518,6 +527,7 @@ fn router_of(
     here: impl Iterator<Item = &'static Route>,
     shared: Arc<Shared>,
 ) -> Router {
+    let carrying = Carrying::default();
     let router = here.fold(Router::new(), |router, it| {
         let mut methods = (it.handler)();
         if it.takes_a_key() {
@@ -525,6 +535,9 @@ fn router_of(
         }
         if door == Door::Public && it.door == Door::People {
             methods = methods.layer(from_fn_with_state(Arc::clone(&shared), by_login));
+        }
+        if it.may_begin_something() {
+            methods = methods.layer(from_fn_with_state(carrying.clone(), carried));
         }
         router.route(it.path, methods)
     });

@@ -141,13 +141,7 @@ async fn served(control: &Control, started: &Started, key: &ProvedKey) -> Result
         ))),
         Err(problem) => {
             // A task that nobody can serve would stay open until it expires.
-            let end = control.handle.end_task(
-                Ender::RunnerGone,
-                started.task.id,
-                End::Cancelled,
-                (control.clock)(),
-            );
-            let _ = end.await;
+            control.end_unserved(started.task.id).await;
             Err(problem)
         }
     }

@@ -10,6 +10,7 @@ mod delegations;
 mod doors;
 mod ended;
 mod federation;
+mod gone;
 mod laws;
 mod logins;
 mod oauth;
@@ -19,11 +20,11 @@ mod passkeys;
 mod people;
 mod public;
 mod refusals;
+mod unnamed_keys;
 
 use std::collections::BTreeSet;
 
-use ambit_core::{DecisionId, InstanceId, Reason, TaskId, json::Value as Json};
-use ambit_engine::{Denied, Refusal};
+use ambit_core::{InstanceId, TaskId, json::Value as Json};
 use ambit_identity::PeerCredentials;
 use axum::{
     body::Body,
@@ -232,35 +233,6 @@ async fn a_held_act_is_shown_whole_and_decided_once() {
     let (_, shown) = office.ask(BEN, "GET", &path, "").await;
     fits("Approval", &shown);
     assert_eq!(text(&shown, "state"), "ended");
-}
-
-#[test]
-fn a_denial_says_nothing_twice() {
-    let check = |reason: Reason, explanation: &str, title: &str, detail: Option<&str>| {
-        let denied = Denied {
-            decision: DecisionId::from_bits(1),
-            reason,
-        };
-        let refusal = Refusal::Denied {
-            denied,
-            explanation: explanation.to_owned(),
-        };
-        let problem = Problem::from(refusal).to_value();
-        assert_eq!(text(&problem, "title"), title);
-        assert_eq!(problem.get("detail").and_then(Json::as_str), detail);
-    };
-    check(
-        Reason::BindingTooWeak,
-        "the caller's proof is too weak for this: end that task (rules: weak-proof)",
-        "denied: the caller's proof is too weak for this",
-        Some("end that task (rules: weak-proof)"),
-    );
-    check(
-        Reason::PersonRevoked,
-        "this person was revoked",
-        "denied: this person was revoked",
-        None,
-    );
 }
 
 #[tokio::test]

@@ -38,13 +38,21 @@ pub(crate) enum Freshness {
 
 /// One set of keys. Who asks for them waits for who is asking already.
 #[derive(Default)]
-struct Kept(tokio::sync::Mutex<Fetched>);
+struct Kept(Arc<tokio::sync::Mutex<Fetched>>);
 
+/// What was had from one place. Another place begins anew: its keys are another's, and it was never asked.
 #[derive(Default)]
 struct Fetched {
-    /// From where, and what was there when.
-    set: Option<(String, Arc<JwkSet>, Timestamp)>,
+    place: String,
+    /// What was there when.
+    set: Option<(Arc<JwkSet>, Timestamp)>,
     asked_at: Option<Timestamp>,
+}
+
+/// Where to fetch.
+enum Address {
+    Discovered(String),
+    At(String),
 }
 
 impl PublishedKeys {
@@ -59,11 +67,15 @@ impl PublishedKeys {
         from: KeySource<'_>,
         wanted: Freshness,
     ) -> Result<Arc<JwkSet>, String> {
-        if let KeySource::Given(text) = from {
-            let set = JwkSet::parse(text.as_bytes()).map_err(|error| chain(&error))?;
-            return Ok(Arc::new(set));
-        }
-        self.kept(name).current((fetch, now), from, wanted).await
+        let at = match from {
+            KeySource::Given(text) => {
+                let set = JwkSet::parse(text.as_bytes()).map_err(|error| chain(&error))?;
+                return Ok(Arc::new(set));
+            }
+            KeySource::Discovered(issuer) => Address::Discovered(issuer.to_owned()),
+            KeySource::At(at) => Address::At(at.to_owned()),
+        };
+        self.kept(name).current((fetch, now), at, wanted).await
     }
 
     fn kept(&self, name: &str) -> Arc<Kept> {
@@ -77,17 +89,21 @@ impl Kept {
     async fn current(
         &self,
         (fetch, now): (&Fetch, Timestamp),
-        from: KeySource<'_>,
+        from: Address,
         wanted: Freshness,
     ) -> Result<Arc<JwkSet>, String> {
-        let mut fetched = self.0.lock().await;
-        // Keys of another address are another's.
-        fetched.set.take_if(|(before, ..)| *before != from.place());
+        let mut fetched = Arc::clone(&self.0).lock_owned().await;
+        if fetched.place != from.place() {
+            *fetched = Fetched {
+                place: from.place(),
+                ..Fetched::default()
+            };
+        }
         let age = |at: Timestamp| now.since(at);
         let rested = fetched
             .asked_at
             .is_none_or(|it| age(it) >= ISSUER_ASKED_EVERY);
-        if let Some((_, set, at)) = &fetched.set
+        if let Some((set, at)) = &fetched.set
             && (!rested || wanted == Freshness::Usual && age(*at) < ISSUER_KEYS_TTL)
             && age(*at) < ISSUER_KEYS_STALE_MAX
         {
@@ -96,44 +112,58 @@ impl Kept {
         if !rested {
             return Err("they were asked for less than a minute ago".to_owned());
         }
-        fetched.asked_at = Some(now);
-        match fetched_from(fetch, from).await {
+        // Who asks may be anybody, and leave: what is asked for comes in all the same, for those who ask next.
+        let fetch = fetch.clone();
+        let asking = tokio::spawn(async move {
+            fetched.asked_at = Some(now);
+            let found = from.fetch(&fetch).await;
+            fetched.keep(found, now)
+        });
+        let broke_off = |_| Err("asking for them broke off; try again".to_owned());
+        asking.await.unwrap_or_else(broke_off)
+    }
+}
+
+impl Fetched {
+    /// Keeps what was found, and returns it, or what was there before and is not too old.
+    fn keep(
+        &mut self,
+        found: Result<JwkSet, String>,
+        now: Timestamp,
+    ) -> Result<Arc<JwkSet>, String> {
+        match found {
             Ok(set) => {
                 let set = Arc::new(set);
-                fetched.set = Some((from.place(), set.clone(), now));
+                self.set = Some((set.clone(), now));
                 Ok(set)
             }
             Err(why) => {
-                tracing::warn!(from = from.place(), why, "published keys can't be fetched");
-                let kept = fetched.set.as_ref();
-                let kept = kept.filter(|(_, _, at)| age(*at) < ISSUER_KEYS_STALE_MAX);
-                kept.map(|(_, set, _)| set.clone()).ok_or(why)
+                tracing::warn!(from = self.place, why, "published keys can't be fetched");
+                let kept = self.set.as_ref();
+                let kept = kept.filter(|(_, at)| now.since(*at) < ISSUER_KEYS_STALE_MAX);
+                kept.map(|(set, _)| set.clone()).ok_or(why)
             }
         }
     }
 }
 
-impl KeySource<'_> {
-    /// Names the place: another one is other keys.
-    fn place(self) -> String {
+impl Address {
+    /// Names the place.
+    fn place(&self) -> String {
         match self {
             Self::Discovered(issuer) => format!("issuer {issuer}"),
-            Self::At(at) => at.to_owned(),
-            Self::Given(_) => String::new(),
+            Self::At(at) => at.clone(),
         }
     }
-}
 
-async fn fetched_from(fetch: &Fetch, from: KeySource<'_>) -> Result<JwkSet, String> {
-    let at = match from {
-        KeySource::At(at) => at.to_owned(),
-        KeySource::Discovered(issuer) => discover(fetch, issuer).await?,
-        KeySource::Given(text) => {
-            return JwkSet::parse(text.as_bytes()).map_err(|error| chain(&error));
-        }
-    };
-    let bytes = fetch(at).await?;
-    JwkSet::parse(&bytes).map_err(|error| chain(&error))
+    async fn fetch(&self, fetch: &Fetch) -> Result<JwkSet, String> {
+        let at = match self {
+            Self::At(at) => at.clone(),
+            Self::Discovered(issuer) => discover(fetch, issuer).await?,
+        };
+        let bytes = fetch(at).await?;
+        JwkSet::parse(&bytes).map_err(|error| chain(&error))
+    }
 }
 
 /// Returns where the discovery document says that the keys are (OpenID Connect Discovery §4).

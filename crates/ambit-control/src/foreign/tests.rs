@@ -31,6 +31,8 @@ struct Desk {
     foreign: Arc<ForeignKeys>,
     published: Arc<Mutex<BTreeMap<String, String>>>,
     asked: Arc<Mutex<Vec<String>>>,
+    /// Where keys are asked for.
+    runtime: tokio::runtime::Runtime,
 }
 
 impl Desk {
@@ -64,7 +66,11 @@ impl Desk {
         let fetch: Fetch = Arc::new(move |url| {
             let found: Option<String> = documents.lock().unwrap().get(&url).cloned();
             heard.lock().unwrap().push(url);
-            Box::pin(async move { found.map(String::into_bytes).ok_or("it is down".to_owned()) })
+            Box::pin(async move {
+                // An answer takes its time.
+                tokio::task::yield_now().await;
+                found.map(String::into_bytes).ok_or("it is down".to_owned())
+            })
         });
         let control = Control {
             issuer: None,
@@ -90,6 +96,9 @@ impl Desk {
             foreign: Arc::default(),
             published,
             asked,
+            runtime: tokio::runtime::Builder::new_current_thread()
+                .build()
+                .unwrap(),
         }
     }
 
@@ -119,13 +128,19 @@ impl Desk {
             .unwrap()
     }
 
+    /// Shows a token and hangs up.
+    fn hang_up(&self, token: &str) {
+        let mut asking = Box::pin(self.foreign.identify(&self.control, token));
+        self.runtime.block_on(std::future::poll_fn(|context| {
+            assert!(asking.as_mut().poll(context).is_pending());
+            std::task::Poll::Ready(())
+        }));
+    }
+
     /// Identifies the holder, and says what came of it.
     fn identify(&mut self, token: &str) -> Result<Claimant, String> {
-        let (foreign, control, token) =
-            (self.foreign.clone(), self.control.clone(), token.to_owned());
-        let found = self
-            .world
-            .run(async move { foreign.identify(&control, &token).await });
+        let found = self.foreign.identify(&self.control, token);
+        let found = self.runtime.block_on(found);
         found.map(|it| it.claimant).map_err(|error| {
             assert!(error.source().is_none() || matches!(error, ForeignTokenError::Token(_)));
             chain(&error)
@@ -365,6 +380,49 @@ fn keys_are_found_kept_and_asked_for_again() {
     desk.identify(&desk.token(2, ISSUER, MAIN)).unwrap();
     desk.world.clock.advance(ISSUER_ASKED_EVERY);
     desk.refused(&desk.token(2, ISSUER, MAIN), "it is down");
+}
+
+/// ASI08: a stranger who names an issuer and hangs up keeps nobody from its keys, and has it asked no more often.
+#[test]
+fn asi08_who_has_keys_asked_for_and_leaves_keeps_them_from_nobody() {
+    let mut desk = Desk::open(IssuerKeys::At(KEYS.to_owned()));
+    desk.publish(KEYS, set(&[1]));
+    let stranger = desk.token(9, ISSUER, MAIN);
+    desk.hang_up(&stranger);
+    desk.identify(&desk.token(1, ISSUER, MAIN)).unwrap();
+    assert_eq!(desk.asked(), [KEYS]);
+    // One is missing: who asks for it and leaves takes it from nobody, either.
+    desk.publish(KEYS, set(&[1, 2]));
+    desk.world.clock.advance(ISSUER_ASKED_EVERY);
+    desk.hang_up(&stranger);
+    desk.identify(&desk.token(2, ISSUER, MAIN)).unwrap();
+    assert_eq!(desk.asked(), [KEYS]);
+}
+
+/// Another address was not asked, whatever was before.
+#[test]
+fn another_place_is_asked_at_once() {
+    let published = PublishedKeys::default();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .build()
+        .unwrap();
+    let fetch: Fetch = Arc::new(|url| {
+        let found = (url == KEYS).then(|| set(&[1]).into_bytes());
+        Box::pin(async move { found.ok_or("it is down".to_owned()) })
+    });
+    let now = Timestamp::from_millis(1_800_000_000_000);
+    let ask = |at| {
+        let from = KeySource::At(at);
+        let found = published.current((&fetch, now), "builds", from, Freshness::Usual);
+        runtime.block_on(found)
+    };
+    assert_eq!(ask("https://other.example/jwks").unwrap_err(), "it is down");
+    assert!(
+        ask("https://other.example/jwks")
+            .unwrap_err()
+            .contains("less than a minute")
+    );
+    assert!(ask(KEYS).is_ok());
 }
 
 #[test]

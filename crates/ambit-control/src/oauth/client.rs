@@ -3,7 +3,7 @@
 use ambit_core::{SpiffeId, Timestamp, limits::CLIENT_BYTES_MAX};
 use ambit_identity::{
     ForeignSvid, InstanceCaller,
-    jose::JoseError,
+    jose::{Doubt, JoseError},
     replay::{ReplayError, ReplayOwner},
     senders::assertion_name,
     token::{
@@ -200,7 +200,9 @@ impl Server<'_> {
         }
         let id = assertion::claimed_client(token).map_err(|error| refused(&error))?;
         let (mut client, mut proved) = self.verify(token, &id, Freshness::Usual, now).await?;
-        if let Err(JoseError::UnknownKey { .. }) = proved {
+        if let Err(error) = &proved
+            && Doubt::of(token, error) == Doubt::NewerKeys
+        {
             // It may have begun to sign with another key.
             (client, proved) = self.verify(token, &id, Freshness::New, now).await?;
         }

@@ -41,6 +41,8 @@ struct Entry {
 /// A code that was redeemed.
 pub(super) struct Redeemed {
     pub(super) leave: ClientLeave,
+    /// The task that was started for it: whoever does not get its tokens now gets none.
+    pub(super) task: TaskId,
     pub(super) audience: String,
 }
 
@@ -124,6 +126,7 @@ impl Codes {
         }
         Ok(Redeemed {
             leave,
+            task: entry.task,
             audience: entry.request.audience.clone(),
         })
     }

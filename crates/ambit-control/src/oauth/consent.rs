@@ -9,8 +9,8 @@ mod waiting;
 
 use std::sync::Arc;
 
-use ambit_core::{GatewayRoute, TaskId, task::End};
-use ambit_engine::{ClientLeave, Ender, Refusal, StartTask};
+use ambit_core::{GatewayRoute, TaskId, Timestamp};
+use ambit_engine::{ClientLeave, Refusal, StartTask};
 use ambit_policy::PolicyBook;
 use axum::{
     body::Body,
@@ -25,19 +25,22 @@ pub use self::waiting::{CONSENT_TTL, CONSENTS_MAX, CONSENTS_PER_SESSION_MAX};
 use self::{
     choice::{Choice, Choices, Decided, EXPIRY, Problems, Typed, choices, usual_life},
     page::Scene,
-    waiting::{NotWaiting, Taken},
+    waiting::{Before, NotWaiting, Settling},
 };
 use super::{
-    CODE_TTL, Server,
+    CLICKS_MAX, CODE_TTL, Server,
     authorize::{NoPage, told},
     locked,
     pushed::AuthorizeRequest,
+    redirect::Fits,
 };
 use crate::{
     api::{
-        Control, Shared,
+        Shared,
         people::{SignedIn, check_form, see_other, signed_in},
     },
+    carried::{Fate, OnlyAnswer},
+    foreign::Freshness,
     people::SignInError,
 };
 
@@ -90,17 +93,77 @@ async fn answered(
 ) -> Result<Response, NoAnswer> {
     let typed = Typed::read(headers, body).await;
     let typed = typed.map_err(NoAnswer::Unreadable)?;
-    let asked = asked(shared, headers, typed.get("request"))?;
+    if let Some(response) = answered_before(shared, headers, &typed).await? {
+        return Ok(response);
+    }
+    let mut asked = asked(shared, headers, typed.get("request"))?;
     check_form(headers, &asked.person.session, typed.get("csrf"))?;
     match typed.get("answer") {
         "deny" => {
-            let request = asked.take()?.into_request();
+            let (request, taken) = asked.take()?;
+            locked(&asked.server.oauth.consents).heard(&taken);
             let error = super::OAuthError::new("access_denied", "the person said no");
             Err(NoPage::to_client(request.back, error).into())
         }
-        "allow" => asked.allowed(shared, &typed).await,
+        "allow" => {
+            asked.look_again().await?;
+            asked.allowed(shared, &typed).await
+        }
         _ => Err(NoAnswer::Unreadable("the form names no answer")),
     }
+}
+
+/// Sends the browser of whoever clicked twice where the first answer leads, which nobody waited for.
+async fn answered_before(
+    shared: &Arc<Shared>,
+    headers: &HeaderMap,
+    typed: &Typed,
+) -> Result<Option<Response>, NoAnswer> {
+    let server = shared.server().map_err(NoPage::from)?;
+    let person = signed_in(shared, headers)?;
+    let (name, session) = (typed.get("request"), &person.session);
+    for _ in 0..CLICKS_MAX {
+        let now = (server.control.clock)().now;
+        let before = locked(&server.oauth.consents).before(name, session, now);
+        if !matches!(before, Before::No) {
+            check_form(headers, session, typed.get("csrf"))?;
+        }
+        match before {
+            Before::No => return Ok(None),
+            Before::Unheard => {
+                let taken = locked(&server.oauth.consents).take_unheard(name, session, now);
+                if let Some((redirect, settling)) = taken {
+                    let until = now.plus(CODE_TTL);
+                    return Ok(Some(sent_back(shared, redirect, settling, until)?));
+                }
+            }
+            Before::UnderWay(mut settled) => {
+                // It is closed when that is settled.
+                let _ = settled.changed().await;
+            }
+        }
+    }
+    Ok(None)
+}
+
+/// Sends the browser back, and keeps where to in mind for its next click if it left before it heard.
+fn sent_back(
+    shared: &Arc<Shared>,
+    redirect: String,
+    settling: Settling,
+    until: Timestamp,
+) -> Result<Response, NoPage> {
+    let mut response = see_other(&redirect)?;
+    let shared = Arc::clone(shared);
+    let only = OnlyAnswer::settled_by(move |fate| {
+        let mut consents = locked(&shared.oauth().consents);
+        match fate {
+            Fate::GoesOut => consents.heard(&settling),
+            Fate::Unheard => consents.unheard(&settling, &redirect, until),
+        }
+    });
+    response.extensions_mut().insert(only);
+    Ok(response)
 }
 
 fn asked<'a>(
@@ -126,6 +189,24 @@ fn asked<'a>(
 }
 
 impl Asked<'_> {
+    /// Looks the client up again: it may have changed since it asked, or be gone.
+    async fn look_again(&mut self) -> Result<(), NoAnswer> {
+        let known = self
+            .server
+            .known(&self.request.client_id, Freshness::Usual)
+            .await;
+        let client = known.map_err(NoPage::from)?;
+        let redirect = &self.request.back.redirect;
+        let mut declared = client.redirect_uris.iter();
+        if !declared.any(|it| redirect.fits(it) == Fits::Yes) {
+            let what =
+                "the client does not declare the address any more that it asked to be answered at";
+            return Err(NoPage::from(super::OAuthError::request(what)).into());
+        }
+        self.request.agents = client.agents;
+        Ok(())
+    }
+
     fn choices(&self) -> Choices<'_> {
         let alias = self.person.caller.alias();
         let of = (&self.request.agents, &self.route);
@@ -187,12 +268,12 @@ impl Asked<'_> {
                 return Ok(scene.form(status, choice, typed, (&problems, None)));
             }
         };
-        let taken = self.take()?;
+        let (request, taken) = self.take()?;
         match self.start(choice, decided).await {
-            Ok((task, leave)) => Ok(self.send_back(shared, taken, task, leave).await?),
+            Ok(begun) => Ok(self.send_back(shared, (request, taken), begun).await?),
             Err(refusal) => {
                 // It was no answer: the person may pick something else.
-                locked(&self.server.oauth.consents).put_back(taken);
+                locked(&self.server.oauth.consents).put_back(&taken);
                 let (status, why) = words(&refusal);
                 Ok(scene.form(status, choice, typed, (&Problems::new(), Some(&why))))
             }
@@ -222,11 +303,9 @@ impl Asked<'_> {
     async fn send_back(
         &self,
         shared: &Arc<Shared>,
-        taken: Taken,
-        task: TaskId,
-        leave: ClientLeave,
+        (request, settling): (AuthorizeRequest, Settling),
+        (task, leave): (TaskId, ClientLeave),
     ) -> Result<Response, NoPage> {
-        let request = taken.into_request();
         let (control, back) = (self.server.control, request.back.clone());
         let moment = (control.clock)();
         let issuer = self.server.issuer;
@@ -235,19 +314,20 @@ impl Asked<'_> {
         let code = match issued {
             Ok(code) => code,
             Err(error) => {
-                end_unserved(control, task).await;
+                locked(&self.server.oauth.consents).heard(&settling);
+                control.end_unserved(task).await;
                 return Err(NoPage::to_client(back, error));
             }
         };
-        let (shared, digest) = (Arc::clone(shared), code.digest);
+        let (abandoned, digest) = (Arc::clone(shared), code.digest);
         tokio::spawn(async move {
             tokio::time::sleep(std::time::Duration::from_millis(CODE_TTL.as_millis())).await;
-            end_if_abandoned(&shared, digest).await;
+            end_if_abandoned(&abandoned, digest).await;
         });
-        Ok(see_other(&code.redirect)?)
+        sent_back(shared, code.redirect, settling, moment.now.plus(CODE_TTL))
     }
 
-    fn take(&self) -> Result<Taken, NotWaiting> {
+    fn take(&self) -> Result<(AuthorizeRequest, Settling), NotWaiting> {
         let now = (self.server.control.clock)().now;
         locked(&self.server.oauth.consents).take(self.name, &self.person.session, now)
     }
@@ -257,19 +337,7 @@ impl Asked<'_> {
 pub(crate) async fn end_if_abandoned(shared: &Shared, code: ambit_core::Digest) {
     let abandoned = locked(&shared.oauth().codes).abandon(code);
     if let Some(task) = abandoned {
-        end_unserved(shared.control(), task).await;
-    }
-}
-
-/// Ends a task of which nobody has a token or will have one: it would stay open until it expires.
-pub(super) async fn end_unserved(control: &Control, task: TaskId) {
-    let (by, moment) = (Ender::RunnerGone, (control.clock)());
-    if let Err(error) = control
-        .handle
-        .end_task(by, task, End::Cancelled, moment)
-        .await
-    {
-        tracing::warn!(%task, %error, "a task that nobody serves could not be ended");
+        shared.control().end_unserved(task).await;
     }
 }
 

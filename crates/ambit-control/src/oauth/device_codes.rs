@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use ambit_core::{Digest, Millis, Timestamp};
 use ambit_engine::{LoginGrant, Moment};
 use ambit_identity::jose::base64url;
+use tokio::sync::watch;
 
 use crate::{
     origin::{Origin, Share},
@@ -48,10 +49,26 @@ struct Waiting {
 enum Standing {
     /// Nobody has answered.
     Open,
-    /// Somebody is saying yes just now.
-    UnderWay,
+    /// This person is saying yes just now. It is closed when that is over, however.
+    UnderWay(String, watch::Receiver<()>),
     Refused,
-    Granted(LoginGrant),
+    /// This person said yes.
+    Granted(String, LoginGrant),
+}
+
+/// The answer of one person that is under way: to be settled. Dropped otherwise, somebody may try again.
+pub(crate) struct Answering {
+    user_code: String,
+    person: String,
+    _open: watch::Sender<()>,
+}
+
+/// Whether a person said yes to a command line before.
+pub(crate) enum Before {
+    No,
+    /// They are saying it just now; this ends with that.
+    UnderWay(watch::Receiver<()>),
+    Yes,
 }
 
 /// What a command line is told when it begins.
@@ -170,8 +187,8 @@ impl DeviceCodes {
         let least = found.poll_every.as_millis().saturating_sub(JITTER_MILLIS);
         found.next_poll_at = now.plus(Millis::new(least));
         match &found.standing {
-            Standing::Open | Standing::UnderWay if now < found.until => Err(NotYet::Pending),
-            Standing::Open | Standing::UnderWay => {
+            Standing::Open | Standing::UnderWay(..) if now < found.until => Err(NotYet::Pending),
+            Standing::Open | Standing::UnderWay(..) => {
                 self.waiting.remove(&name);
                 Err(NotYet::Expired)
             }
@@ -179,7 +196,7 @@ impl DeviceCodes {
                 self.waiting.remove(&name);
                 Err(NotYet::Refused)
             }
-            Standing::Granted(grant) => {
+            Standing::Granted(_, grant) => {
                 let grant = grant.clone();
                 self.waiting.remove(&name);
                 Ok(grant)
@@ -216,11 +233,40 @@ impl DeviceCodes {
         }
     }
 
+    /// Says whether `person` said yes to the command line of this code before: who clicks twice means one yes.
+    pub(crate) fn before(&self, person: &str, typed: &str, now: Timestamp) -> Before {
+        let code = plain(typed);
+        let mut waiting = self.waiting.values().filter(|it| now < it.until);
+        let Some(found) = waiting.find(|it| it.user_code == code) else {
+            return Before::No;
+        };
+        match &found.standing {
+            Standing::UnderWay(by, settled) if by == person && settled.has_changed().is_ok() => {
+                Before::UnderWay(settled.clone())
+            }
+            Standing::Granted(by, _) if by == person => Before::Yes,
+            Standing::Open | Standing::UnderWay(..) | Standing::Refused | Standing::Granted(..) => {
+                Before::No
+            }
+        }
+    }
+
     /// Takes the command line of this code, so that one person answers it once.
-    pub(crate) fn take(&mut self, user_code: &str, now: Timestamp) -> Result<(), WrongCode> {
-        let found = self.open(&plain(user_code), now);
-        found.ok_or(WrongCode::Unknown)?.standing = Standing::UnderWay;
-        Ok(())
+    pub(crate) fn take(
+        &mut self,
+        person: &str,
+        user_code: &str,
+        now: Timestamp,
+    ) -> Result<Answering, WrongCode> {
+        let code = plain(user_code);
+        let found = self.open(&code, now).ok_or(WrongCode::Unknown)?;
+        let (open, settled) = watch::channel(());
+        found.standing = Standing::UnderWay(person.to_owned(), settled);
+        Ok(Answering {
+            user_code: code,
+            person: person.to_owned(),
+            _open: open,
+        })
     }
 
     /// Says no to the command line of this code.
@@ -231,20 +277,28 @@ impl DeviceCodes {
     }
 
     /// Ends what [`take`](Self::take) began: with a login, or with nothing, and then somebody may try again.
-    pub(crate) fn settle(&mut self, user_code: &str, grant: Option<LoginGrant>) {
-        let code = plain(user_code);
+    pub(crate) fn settle(&mut self, answering: Answering, grant: Option<LoginGrant>) {
         let mut taken = self
             .waiting
             .values_mut()
-            .filter(|it| matches!(it.standing, Standing::UnderWay));
-        if let Some(found) = taken.find(|it| it.user_code == code) {
-            found.standing = grant.map_or(Standing::Open, Standing::Granted);
+            .filter(|it| matches!(it.standing, Standing::UnderWay(..)));
+        if let Some(found) = taken.find(|it| it.user_code == answering.user_code) {
+            let yes = |it| Standing::Granted(answering.person, it);
+            found.standing = grant.map_or(Standing::Open, yes);
         }
     }
 
     fn open(&mut self, code: &str, now: Timestamp) -> Option<&mut Waiting> {
         let mut open = self.waiting.values_mut().filter(|it| now < it.until);
-        open.find(|it| it.user_code == code && matches!(it.standing, Standing::Open))
+        open.find(|it| {
+            let open = match &it.standing {
+                Standing::Open => true,
+                // An answer that broke off is none.
+                Standing::UnderWay(_, settled) => settled.has_changed().is_err(),
+                Standing::Refused | Standing::Granted(..) => false,
+            };
+            open && it.user_code == code
+        })
     }
 
     /// Returns a code that nobody has: none in the rare case that several draws are taken.
@@ -394,10 +448,23 @@ mod tests {
     fn one_person_answers_once() {
         let mut codes = DeviceCodes::default();
         let begun = begin(&mut codes, 1, NOW).unwrap();
-        codes.take(&begun.user_code, NOW).unwrap();
-        assert_eq!(codes.take(&begun.user_code, NOW), Err(WrongCode::Unknown));
+        let take = |codes: &mut DeviceCodes| codes.take("ana", &begun.user_code, NOW);
+        let answering = take(&mut codes).unwrap();
+        assert_eq!(take(&mut codes).err(), Some(WrongCode::Unknown));
         assert_eq!(codes.refuse(&begun.user_code, NOW), Err(WrongCode::Unknown));
-        codes.settle(&begun.user_code, None);
+        let before = |codes: &DeviceCodes, who: &str| match codes.before(who, &begun.user_code, NOW)
+        {
+            Before::No => "no",
+            Before::UnderWay(_) => "under way",
+            Before::Yes => "yes",
+        };
+        assert_eq!(before(&codes, "ana"), "under way");
+        assert_eq!(before(&codes, "ben"), "no");
+        // An answer that breaks off is none.
+        drop(answering);
+        assert_eq!(before(&codes, "ana"), "no");
+        let answering = take(&mut codes).unwrap();
+        codes.settle(answering, None);
         codes.refuse(&begun.user_code, NOW).unwrap();
         let found = codes.poll(&begun.device_code, key(), NOW);
         assert_eq!(found.err(), Some(NotYet::Refused));

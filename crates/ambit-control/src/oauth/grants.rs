@@ -13,8 +13,7 @@ use super::{
     BEARER_TTL, OAuthError, Server,
     claimed::{by_holder, by_key, by_svid, jwt_bearer},
     client::{Client, Shown},
-    codes::Ends,
-    consent,
+    codes::{Ends, Redeemed},
     device::DEVICE_GRANT,
     exchange::{TOKEN_EXCHANGE, token_exchange},
     form::{Form, JWT_BEARER},
@@ -133,11 +132,33 @@ async fn authorization_code(
                     let ended = server.control.handle.code_replayed(&client, given).await;
                     ended.map_err(OAuthError::refused)?;
                 }
-                Ends::Task(task) => consent::end_unserved(server.control, task).await,
+                Ends::Task(task) => server.control.end_unserved(task).await,
             }
             return Err(refused.error);
         }
     };
+    let task = redeemed.task;
+    let granted = by_code(server, (client, &asking), redeemed).await;
+    match granted {
+        Ok(granted) => {
+            locked(&server.oauth.codes).gave(code, granted.access().id);
+            Ok(granted)
+        }
+        Err(error) => {
+            // The code is used up: nobody can enter the task any more.
+            server.control.end_unserved(task).await;
+            Err(error)
+        }
+    }
+}
+
+/// Issues the tokens of a code that was redeemed.
+async fn by_code(
+    server: Server<'_>,
+    (client, asking): (String, &Asking<'_>),
+    redeemed: Redeemed,
+) -> Result<TokenGrant, OAuthError> {
+    let form = asking.form;
     let audience = match form.get("resource") {
         None => redeemed.audience,
         Some(wanted) if wanted == redeemed.audience => redeemed.audience,
@@ -161,9 +182,7 @@ async fn authorization_code(
             registration: None,
         },
     };
-    let granted = issue(server, TokenBy::Leave(redeemed.leave), ask).await?;
-    locked(&server.oauth.codes).gave(code, granted.access().id);
-    Ok(granted)
+    issue(server, TokenBy::Leave(redeemed.leave), ask).await
 }
 
 /// A client spends a refresh token (RFC 6749 §6): it gets another, and this one is worth nothing any more.

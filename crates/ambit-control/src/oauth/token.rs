@@ -28,7 +28,10 @@ use super::{
     grants::{Asking, grant},
     metadata::TOKEN,
 };
-use crate::api::{Instance, Shared};
+use crate::{
+    api::{Instance, Shared},
+    carried::OnlyAnswer,
+};
 
 /// `POST /oauth/token`.
 pub(crate) async fn token(State(shared): State<Arc<Shared>>, request: Request) -> Response {
@@ -96,13 +99,28 @@ async fn granted(
     let sent = sent.transpose();
     let sent = sent.map_err(|error| refused_sender(error, OAuthError::client))?;
     let granted = grant(server, asking).await?;
+    let only = only_answer(server, &granted);
     if let Some(sent) = sent {
         sent.gave();
     }
     let now = (server.control.clock)().now;
     let mut response = json(&server.signed(&granted, now)?);
+    if let Some(only) = only {
+        response.extensions_mut().insert(only);
+    }
     put_nonce(&mut response, Some(&server.nonce(now)));
     Ok(response)
+}
+
+/// Of what was given for something that is spent there is no other answer: a code, a delegation.
+fn only_answer(server: Server<'_>, granted: &TokenGrant) -> Option<OnlyAnswer> {
+    match granted.access().grant {
+        Grant::AuthorizationCode | Grant::TokenExchange => {
+            let handle = &server.control.handle;
+            Some(OnlyAnswer::of_task(handle, granted.task().id))
+        }
+        Grant::ClientCredentials | Grant::RefreshToken | Grant::JwtBearer => None,
+    }
 }
 
 impl Server<'_> {

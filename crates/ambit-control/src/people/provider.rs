@@ -9,7 +9,7 @@ use ambit_core::{
 use ambit_engine::{EngineError, Moment, NoPasskey, Refusal};
 use ambit_identity::{
     IdentityError,
-    jose::{Algorithm, JoseError, JwkSet, SigningKey, base64url},
+    jose::{Algorithm, Doubt, JoseError, JwkSet, SigningKey, base64url},
     passkey::PasskeyError,
     replay::ReplayError,
     sign_in::{Flow, FlowError},
@@ -285,7 +285,7 @@ impl Provider {
         let token = self.text(&answer, "id_token")?;
         match said.tokens.verify(&token, flow, now) {
             // It may have begun to use another key.
-            Err(JoseError::UnknownKey { .. }) => {
+            Err(error) if Doubt::of(&token, &error) == Doubt::NewerKeys => {
                 let fresh = self.said(now, KNOWN_TTL_MIN).await?;
                 Ok(fresh.tokens.verify(&token, flow, now)?)
             }

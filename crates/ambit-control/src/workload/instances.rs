@@ -5,11 +5,8 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::AtomicU64, atomic::Ordering},
 };
 
-use ambit_core::{
-    AgentName, Millis, TaskId, Timestamp,
-    task::{End, Task},
-};
-use ambit_engine::{Claim, Ender, EngineError};
+use ambit_core::{AgentName, Millis, TaskId, Timestamp, task::Task};
+use ambit_engine::{Claim, EngineError};
 use ambit_identity::{
     AttestedWorkload, Claimant, Issuance, IssuingKeys, Svid, SvidKey, identify_instance,
     identify_workload,
@@ -21,7 +18,10 @@ use super::{
     Peer,
     turns::{Asks, Turns},
 };
-use crate::api::{Control, Doors};
+use crate::{
+    api::{Control, Doors},
+    carried::Carrying,
+};
 
 /// The most refusals that one local user hears in a second; then nothing is looked at for that user until the next.
 pub const REFUSALS_PER_USER_MAX: u32 = 20;
@@ -35,6 +35,7 @@ pub const SVID_TTL: Millis = Millis::from_seconds(3600);
 pub(crate) struct Workloads {
     inner: Mutex<Inner>,
     turns: Turns,
+    carrying: Carrying,
 }
 
 #[derive(Default)]
@@ -178,8 +179,29 @@ pub(super) async fn instance(
     asks: Asks,
 ) -> Result<(Arc<Bound>, Arc<Held>), Status> {
     let attested = attest(doors, peer, asks).await?;
+    // The process may end at any moment, and its call with it: a claim goes on until somebody follows the process.
+    let (carrying, theirs) = (
+        doors.workloads().carrying.clone(),
+        (doors.clone(), peer.clone()),
+    );
+    let claimed = carrying.to_its_end(async move { claim(&theirs.0, &theirs.1, &attested).await });
+    let broke_off = |_| Status::unavailable("the call broke off; try again");
+    let bound = claimed.await.map_err(broke_off)??;
+    match bound.current(doors.control()).await {
+        Ok(held) => Ok((bound, held)),
+        Err(Trouble::Ended) => Err(super::streams::over()),
+        Err(Trouble::Failed(status)) => Err(status),
+    }
+}
+
+/// Claims the task of the process, and follows the process from then on.
+async fn claim(
+    doors: &Doors,
+    peer: &Peer,
+    attested: &AttestedWorkload,
+) -> Result<Arc<Bound>, Status> {
     let control = doors.control();
-    let claimant = Claimant::process(&attested, &peer.process.to_bytes());
+    let claimant = Claimant::process(attested, &peer.process.to_bytes());
     let claim = control.handle.claim(claimant).await;
     let task = match claim.map_err(|error| not_ready(&error))? {
         Claim::New(task) | Claim::Known(task) => task,
@@ -200,11 +222,7 @@ pub(super) async fn instance(
         tracing::info!(task = %task.id, seen = %attested.seen(), "a process is the instance of a task");
         follow(doors, peer, &bound);
     }
-    match bound.current(control).await {
-        Ok(held) => Ok((bound, held)),
-        Err(Trouble::Ended) => Err(super::streams::over()),
-        Err(Trouble::Failed(status)) => Err(status),
-    }
+    Ok(bound)
 }
 
 /// Ends the instance with its process, and lets go of the process with its task.
@@ -214,12 +232,7 @@ fn follow(doors: &Doors, peer: &Peer, bound: &Arc<Bound>) {
         let control = doors.control();
         tokio::select! {
             () = control.handle.task_ended(task) => (),
-            () = ended() => {
-                let moment = (control.clock)();
-                // One that has ended already stays as it ended.
-                let end = control.handle.end_task(Ender::RunnerGone, task, End::Cancelled, moment);
-                let _ = end.await;
-            }
+            () = ended() => control.end_unserved(task).await,
         }
         doors.workloads().forget(task);
     });

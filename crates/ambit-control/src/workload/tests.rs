@@ -22,6 +22,7 @@ mod connection;
 mod estates;
 mod floods;
 mod given;
+mod gone;
 
 const CLERK: u32 = 2001;
 const STRANGER: u32 = 4711;

@@ -9,7 +9,7 @@ mod step;
 use std::sync::Arc;
 
 use ambit_core::{
-    AgentName, DecisionId, DelegationId, Digest, Millis, Reason, SpiffeId, TaskId, Timestamp,
+    AgentName, DecisionId, DelegationId, Digest, Millis, SpiffeId, TaskId, Timestamp,
     act::Target,
     delegation::{Delegation, DelegationStep, Part},
     record::Body,
@@ -150,9 +150,8 @@ impl Handle {
         delegation: DelegationId,
         moment: Moment,
     ) -> Result<Withdrawal, Refusal> {
-        let now = moment.now;
-        let (child, ended) = self
-            .step(by.into(), moment, move |desk, step| {
+        let (ended, crossed) = self
+            .step_crossing(by.into(), moment, move |desk, step| {
                 let (runtime, entry) = of_delegation(desk, delegation)?;
                 let child = entry.child;
                 let what = &What::of(&entry);
@@ -163,14 +162,9 @@ impl Handle {
                     parent: entry.delegation.parent,
                     mandate: permit.into_mandate(),
                 })?;
-                Ok((child, under.unwrap_or_default()))
+                Ok(under.unwrap_or_default())
             })
             .await?;
-        let over = |it| (Target::Task(it), Reason::TaskEnded);
-        let crossed = child
-            .map(over)
-            .map(|(it, why)| self.shared.flights.cut((&it, why), now));
-        let crossed = crossed.unwrap_or_default();
         self.shared.flights.landed(&crossed).await;
         Ok(Withdrawal {
             delegation,
@@ -196,13 +190,25 @@ impl Handle {
         moment: Moment,
         take: impl FnOnce(&mut Desk<'_>, &mut Step) -> Result<T, Refusal> + Send + 'static,
     ) -> Result<T, Refusal> {
+        let done = self.step_crossing(by, moment, take).await;
+        done.map(|(done, _)| done)
+    }
+
+    /// Does the same, and returns the decisions whose acts were cut by it.
+    async fn step_crossing<T: Send + 'static>(
+        &self,
+        by: Evidence,
+        moment: Moment,
+        take: impl FnOnce(&mut Desk<'_>, &mut Step) -> Result<T, Refusal> + Send + 'static,
+    ) -> Result<(T, Vec<DecisionId>), Refusal> {
         self.shared.running()?;
         let mut step = Step::new(by, &moment, self.shared.clone());
-        let done = self.turn(move |desk| {
+        let done = self.turn_crossing(move |desk| {
             let result = take(desk, &mut step);
             Box::new(move |committed| committed.map_err(Refusal::Failed).and(result))
         });
-        done.await?
+        let (done, crossed) = done.await?;
+        Ok((done?, crossed))
     }
 }
 

@@ -4,17 +4,17 @@ use std::sync::Arc;
 
 use ambit_audit::Attachment;
 use ambit_core::{
-    Digest, Reason, TaskId,
-    act::{Governance, Target},
+    Digest, TaskId,
+    act::Governance,
     limits::TASKS_LIVE_MAX,
     record::{Actor, Body},
     task::{End, TaskState},
 };
 use ambit_identity::{Grounds, PersonCaller};
-use ambit_policy::{Offering, PolicyBook};
+use ambit_policy::PolicyBook;
 
 use super::{Asked, Touched};
-use crate::{EngineError, Handle, Moment, Refusal, desk::Desk, doors::Door, live::TaskRuntime};
+use crate::{Handle, Moment, Refusal, desk::Desk};
 
 /// A version of the estate that came into force.
 #[derive(Clone, Debug)]
@@ -46,19 +46,14 @@ impl Handle {
         // Each round ends one task at least.
         for _ in 0..=TASKS_LIVE_MAX {
             let moment = next.take().unwrap_or_else(|| (self.shared.clock)());
-            let now = moment.now;
             let (book, grounds, files) = (book.clone(), grounds.clone(), files.clone());
             let take = move |desk: &mut Desk<'_>, asked: &mut Asked| {
                 put_in_force(desk, asked, (book, &grounds), &files)
             };
-            let round = self.govern(caller, moment, take).await?;
-            for task in &round.ended {
-                let over = (&Target::Task(*task), Reason::TaskEnded);
-                self.shared.flights.cut(over, now);
-            }
+            let (round, crossed) = self.govern_crossing(caller, moment, take).await?;
             ended.extend(round.ended);
             if let Some((estate, before)) = round.applied {
-                self.cut_withdrawn().await?;
+                self.shared.flights.landed(&crossed).await;
                 return Ok(Applied {
                     estate,
                     before,
@@ -69,40 +64,6 @@ impl Handle {
         Err(Refusal::Conflict(
             "tasks are claimed by what this estate does not register faster than they end; apply it again".to_owned(),
         ))
-    }
-
-    /// Cuts every act under way that the estate in force would not let begin.
-    async fn cut_withdrawn(&self) -> Result<(), EngineError> {
-        let now = (self.shared.clock)().now;
-        let crossed = {
-            let live = self.shared.read()?;
-            let book = live.book()?;
-            self.shared.flights.cut_withdrawn(now, |task, door| {
-                let runtime = live.runtime.get(&task);
-                let Some((runtime, scope)) =
-                    runtime.and_then(|it| Some((it, it.scope(&book).ok()?)))
-                else {
-                    return Offering::Withheld;
-                };
-                match door {
-                    Door::Tool(server, tool) => scope.offers(&book, server, tool),
-                    Door::Server(server) => scope.offers_server(server),
-                    Door::Endpoint(endpoint) => {
-                        let listed = |it: &Arc<TaskRuntime>| {
-                            let agent = book.estate().agents.get(&it.task.agent);
-                            agent.is_some_and(|it| it.model_endpoints.contains(endpoint))
-                        };
-                        if listed(runtime) && runtime.tasks_above().all(listed) {
-                            Offering::Offered
-                        } else {
-                            Offering::Withheld
-                        }
-                    }
-                }
-            })
-        };
-        self.shared.flights.landed(&crossed).await;
-        Ok(())
     }
 }
 

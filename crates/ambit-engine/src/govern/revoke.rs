@@ -41,9 +41,8 @@ impl Handle {
         let wanted = target.clone();
         let take =
             move |desk: &mut Desk<'_>, asked: &mut Asked| write(desk, asked, target, &reason);
-        let (revocation, ended) = self.govern(caller, moment, take).await?;
-        let over = (&wanted, reason_of(&wanted));
-        let crossed = self.shared.flights.cut(over, (self.shared.clock)().now);
+        let done = self.govern_crossing(caller, moment, take).await?;
+        let ((revocation, ended), crossed) = done;
         self.shared.flights.landed(&crossed).await;
         let took = (self.shared.clock)().now.since(asked_at);
         let report = RevocationReport {
@@ -96,17 +95,6 @@ fn write(
     })?;
     reason.keep(desk, written.index());
     Ok((revocation, ended))
-}
-
-/// Returns why what hung on `target` is cut.
-const fn reason_of(target: &Target) -> Reason {
-    match target {
-        Target::Task(_) => Reason::TaskEnded,
-        Target::Instance(_) => Reason::InstanceRevoked,
-        Target::Agent(_) => Reason::AgentRevoked,
-        Target::Person(_) => Reason::PersonRevoked,
-        Target::Server(_) => Reason::ServerRevoked,
-    }
 }
 
 /// Says whether nobody who could lift it would be left: no other administrator who can prove who

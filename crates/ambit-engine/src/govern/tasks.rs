@@ -156,7 +156,6 @@ impl Handle {
         end: End,
         moment: Moment,
     ) -> Result<EndedTask, Refusal> {
-        let now = moment.now;
         match by {
             Ender::Person(caller) => {
                 let take = move |desk: &mut Desk<'_>, asked: &mut Asked| {
@@ -169,16 +168,16 @@ impl Handle {
                     let by = Actor::Person(permit.warrant().by);
                     finish(desk, task, end, by)
                 };
-                let done = self.govern(caller, moment, take).await;
-                let ended = done.map_err(|it| self.unless_over(task, it))?;
-                self.cut(task, now).await;
+                let done = self.govern_crossing(caller, moment, take).await;
+                let (ended, crossed) = done.map_err(|it| self.unless_over(task, it))?;
+                self.shared.flights.landed(&crossed).await;
                 Ok(ended)
             }
             Ender::Instance(caller) => {
-                self.end_without_warrant(task, end, Actor::Instance(caller.instance()), now)
+                self.end_without_warrant(task, end, Actor::Instance(caller.instance()))
                     .await
             }
-            Ender::RunnerGone => self.end_without_warrant(task, end, Actor::Ambit, now).await,
+            Ender::RunnerGone => self.end_without_warrant(task, end, Actor::Ambit).await,
         }
     }
 
@@ -224,9 +223,8 @@ impl Handle {
         task: TaskId,
         end: End,
         by: Actor,
-        now: Timestamp,
     ) -> Result<EndedTask, Refusal> {
-        let ended = self.turn(move |desk| {
+        let ended = self.turn_crossing(move |desk| {
             let own = match by {
                 Actor::Instance(instance) => {
                     desk.live.state.instances.get(&instance) == Some(&task)
@@ -241,16 +239,9 @@ impl Handle {
             };
             Box::new(move |committed| committed.map_err(Refusal::Failed).and(result))
         });
-        let ended = ended.await??;
-        self.cut(task, now).await;
-        Ok(ended)
-    }
-
-    /// Cuts what the ended task has under way and waits until the doors have let go.
-    async fn cut(&self, task: TaskId, now: Timestamp) {
-        let over = (&Target::Task(task), Reason::TaskEnded);
-        let crossed = self.shared.flights.cut(over, now);
+        let (ended, crossed) = ended.await?;
         self.shared.flights.landed(&crossed).await;
+        ended
     }
 }
 
@@ -406,7 +397,13 @@ pub(super) fn touched(
     Ok((entry.task.subject, template))
 }
 
-fn finish(desk: &mut Desk<'_>, task: TaskId, end: End, by: Actor) -> Result<EndedTask, Refusal> {
+/// Ends a task that is active, and says what ended with it.
+pub(super) fn finish(
+    desk: &mut Desk<'_>,
+    task: TaskId,
+    end: End,
+    by: Actor,
+) -> Result<EndedTask, Refusal> {
     let at = desk.at();
     let entry = desk
         .live

@@ -2,13 +2,12 @@
 
 use ambit_audit::Space;
 use ambit_core::{
-    Millis, Reason, Timestamp,
-    act::Target,
+    Millis, Timestamp,
     record::{Actor, Body},
     task::{End, TaskState},
 };
 
-use super::attend::deserted;
+use super::{attend::deserted, unserved::end_unserved};
 use crate::{EngineError, Handle, Moment, desk::Desk, sequencer::unknown};
 
 /// How long a permitted act may be neither under way nor ended before it is unknown: longer than a permit lives.
@@ -33,19 +32,11 @@ impl Handle {
         let ended = self.turn(move |desk| {
             // Taken in the turn: a turn that is never taken loses no count.
             let counted = shared.quotas().take(now, counts_max.min(desk.room() / 4));
+            let unserved = end_unserved(desk, &shared);
             let ended = sweep(desk, now, |decision| flights.is_listed(decision), counted);
-            Box::new(move |committed| committed.and(ended))
+            Box::new(move |committed| committed.and(unserved).and(ended))
         });
-        for (task, end) in ended.await?? {
-            let reason = match end {
-                End::Expired => Reason::TaskExpired,
-                End::Completed | End::Cancelled | End::Revoked | End::Unregistered => {
-                    Reason::TaskEnded
-                }
-            };
-            self.shared.flights.cut((&Target::Task(task), reason), now);
-        }
-        Ok(())
+        ended.await?
     }
 }
 
@@ -54,7 +45,7 @@ fn sweep(
     now: Timestamp,
     is_under_way: impl Fn(ambit_core::DecisionId) -> bool,
     counted: Vec<crate::quota::Coalesced>,
-) -> Result<Vec<(ambit_core::TaskId, End)>, EngineError> {
+) -> Result<(), EngineError> {
     for it in counted {
         desk.write(Body::RefusalsCoalesced {
             actor: it.actor,
@@ -100,5 +91,5 @@ fn sweep(
         desk.write(Body::Performed(Box::new(unknown(&act))))?;
     }
     desk.live.forget(now);
-    Ok(ended)
+    Ok(())
 }

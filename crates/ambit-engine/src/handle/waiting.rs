@@ -38,6 +38,17 @@ impl<T: Send + 'static> Waiting<T> {
     }
 }
 
+impl<T: Send + 'static> Waiting<T> {
+    /// Hands the turn over, which writes one record, as far as there is room, and returns where its answer will be. Nobody
+    /// need look there.
+    pub(crate) fn aside(mut self) -> oneshot::Receiver<T> {
+        if let Some(turn) = self.turn.take() {
+            self.turns.try_later(turn);
+        }
+        self.answer
+    }
+}
+
 impl<T: Send + 'static> IntoFuture for Waiting<T> {
     type Output = Result<T, EngineError>;
     type IntoFuture = Pin<Box<dyn Future<Output = Self::Output> + Send>>;

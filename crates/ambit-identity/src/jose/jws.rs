@@ -232,7 +232,7 @@ fn text<'a>(
     value.map(|it| it.as_str().ok_or_else(wrong)).transpose()
 }
 
-fn object(part: &'static str, text: &str) -> Result<BTreeMap<String, Value>, JoseError> {
+pub(super) fn object(part: &'static str, text: &str) -> Result<BTreeMap<String, Value>, JoseError> {
     let bytes = decode(part, text)?;
     let value = json::parse_integers(&bytes, TOKEN_BYTES_MAX)
         .map_err(|source| JoseError::Json { part, source })?;

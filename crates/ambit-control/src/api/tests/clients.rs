@@ -36,7 +36,7 @@ pub(super) const JWT_BEARER: &str = "urn:ietf:params:oauth:grant-type:jwt-bearer
 pub(super) const BY_KEY: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
 pub(super) const BUILDS: &str = "https://token.example.com";
 pub(super) const MAIN: &str = "repo:example/books:ref:main";
-const KEYS_AT: &str = "https://desk.example.com/jwks";
+pub(super) const KEYS_AT: &str = "https://desk.example.com/jwks";
 
 pub(super) fn signing(seed: u8) -> SigningKey {
     let key = SvidKey::generate([seed; 32]).unwrap();

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use ambit_core::{Digest, Millis, Timestamp};
 use ambit_engine::Moment;
 use ambit_identity::jose::base64url;
+use tokio::sync::watch;
 
 use super::super::{OAuthError, pushed::AuthorizeRequest};
 use crate::people::Session;
@@ -24,6 +25,31 @@ struct Entry {
     request: AuthorizeRequest,
     session: Digest,
     until: Timestamp,
+    standing: Standing,
+}
+
+enum Standing {
+    Waiting,
+    /// It is being answered. It is closed when that is settled.
+    UnderWay(watch::Receiver<()>),
+    /// It was answered, and whoever answered left before hearing where to go.
+    Unheard(String),
+}
+
+/// How a request was answered before.
+pub(super) enum Before {
+    /// Not at all, or whoever answered heard where to go.
+    No,
+    /// Just now; this ends with that.
+    UnderWay(watch::Receiver<()>),
+    /// It leads somewhere, and nobody heard where.
+    Unheard,
+}
+
+/// A request that was answered, until it is known whether anybody hears the answer.
+pub(super) struct Settling {
+    key: Digest,
+    _open: watch::Sender<()>,
 }
 
 impl Consents {
@@ -54,6 +80,7 @@ impl Consents {
             request,
             session,
             until,
+            standing: Standing::Waiting,
         };
         self.0.insert(Digest::of(name.as_bytes()), entry);
         Ok(name)
@@ -68,7 +95,40 @@ impl Consents {
     ) -> Result<AuthorizeRequest, NotWaiting> {
         let entry = self.0.get(&Digest::of(name.as_bytes()));
         let entry = entry.filter(|it| it.until > now && it.session == of(session));
+        let entry = entry.filter(|it| matches!(it.standing, Standing::Waiting));
         entry.map(|it| it.request.clone()).ok_or(NotWaiting)
+    }
+
+    /// Says how this session answered the request of this name before: who clicks twice means one answer.
+    pub(super) fn before(&self, name: &str, session: &Session, now: Timestamp) -> Before {
+        let entry = self.0.get(&Digest::of(name.as_bytes()));
+        let entry = entry.filter(|it| it.until > now && it.session == of(session));
+        match entry.map_or(&Standing::Waiting, |it| &it.standing) {
+            Standing::Waiting => Before::No,
+            Standing::UnderWay(settled) => match settled.has_changed() {
+                Ok(_) => Before::UnderWay(settled.clone()),
+                // It broke off.
+                Err(_) => Before::No,
+            },
+            Standing::Unheard(_) => Before::Unheard,
+        }
+    }
+
+    /// Takes the answer that nobody heard, so that one hears it.
+    pub(super) fn take_unheard(
+        &mut self,
+        name: &str,
+        session: &Session,
+        now: Timestamp,
+    ) -> Option<(String, Settling)> {
+        let key = Digest::of(name.as_bytes());
+        let entry = self.0.get_mut(&key);
+        let entry = entry.filter(|it| it.until > now && it.session == of(session))?;
+        let Standing::Unheard(redirect) = &entry.standing else {
+            return None;
+        };
+        let redirect = redirect.clone();
+        Some((redirect, entry.settling(key)))
     }
 
     /// Takes the request of this name, so that it is answered once.
@@ -77,27 +137,39 @@ impl Consents {
         name: &str,
         session: &Session,
         now: Timestamp,
-    ) -> Result<Taken, NotWaiting> {
-        self.find(name, session, now)?;
+    ) -> Result<(AuthorizeRequest, Settling), NotWaiting> {
+        let request = self.find(name, session, now)?;
         let key = Digest::of(name.as_bytes());
-        self.0
-            .remove(&key)
-            .map(|it| Taken(key, it))
-            .ok_or(NotWaiting)
+        let entry = self.0.get_mut(&key).ok_or(NotWaiting)?;
+        Ok((request, entry.settling(key)))
     }
 
     /// Lets a request wait on: the answer was no answer.
-    pub(super) fn put_back(&mut self, taken: Taken) {
-        self.0.insert(taken.0, taken.1);
+    pub(super) fn put_back(&mut self, taken: &Settling) {
+        if let Some(entry) = self.0.get_mut(&taken.key) {
+            entry.standing = Standing::Waiting;
+        }
+    }
+
+    /// Forgets a request: its answer was heard.
+    pub(super) fn heard(&mut self, taken: &Settling) {
+        self.0.remove(&taken.key);
+    }
+
+    /// Keeps where the browser is to be sent, as long as the code lives: nobody heard it.
+    pub(super) fn unheard(&mut self, taken: &Settling, redirect: &str, until: Timestamp) {
+        if let Some(entry) = self.0.get_mut(&taken.key) {
+            entry.standing = Standing::Unheard(redirect.to_owned());
+            entry.until = entry.until.min(until);
+        }
     }
 }
 
-/// A request that was taken to be answered.
-pub(super) struct Taken(Digest, Entry);
-
-impl Taken {
-    pub(super) fn into_request(self) -> AuthorizeRequest {
-        self.1.request
+impl Entry {
+    fn settling(&mut self, key: Digest) -> Settling {
+        let (open, settled) = watch::channel(());
+        self.standing = Standing::UnderWay(settled);
+        Settling { key, _open: open }
     }
 }
 

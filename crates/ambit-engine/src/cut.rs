@@ -1,0 +1,130 @@
+//! What is under way ends with the authority behind it: as soon as the record that ends it is durable, and whoever asked.
+//!
+//! The sequencer cuts, from the records themselves. Who asked for the end only waits for the doors to let go: it may be
+//! gone by then, or be nobody at all.
+
+use std::sync::Arc;
+
+use ambit_core::{DecisionId, Reason, Timestamp, act::Target, record::Body, task::End};
+use ambit_policy::Offering;
+
+use crate::{State, doors::Door, live::TaskRuntime, sequencer::Shared};
+
+/// What of the acts under way a record ends.
+#[derive(Clone, Debug)]
+pub(crate) enum Cut {
+    /// All that hang on something.
+    Over(Target, Reason),
+    /// All that the estate in force would not let begin.
+    Withdrawn,
+}
+
+impl Cut {
+    /// Returns what a record ends that was folded into `state` just now.
+    pub(crate) fn of(body: &Body, state: &State) -> Option<Self> {
+        let over = |target, reason| Some(Self::Over(target, reason));
+        match body {
+            Body::TaskEnded { task, end, .. } => over(Target::Task(*task), reason_of_end(*end)),
+            Body::DelegationWithdrawn { delegation, .. } => {
+                let child = state.delegation(*delegation)?.child?;
+                over(Target::Task(child), Reason::TaskEnded)
+            }
+            Body::Revoked { target, .. } => over(target.clone(), reason_of(target)),
+            Body::EstateApplied { .. } => Some(Self::Withdrawn),
+            Body::LogOpened { .. }
+            | Body::PersonKnown { .. }
+            | Body::TaskStarted { .. }
+            | Body::InstanceCertified { .. }
+            | Body::TaskWaits { .. }
+            | Body::TaskClaimed { .. }
+            | Body::TaskAttended { .. }
+            | Body::DelegationMade { .. }
+            | Body::DelegationSpent { .. }
+            | Body::Decided(_)
+            | Body::Performed(_)
+            | Body::ApprovalDecided { .. }
+            | Body::Reinstated { .. }
+            | Body::RevocationCarried { .. }
+            | Body::RevocationEffective { .. }
+            | Body::ToolSeen { .. }
+            | Body::ServerInspected { .. }
+            | Body::KeysRotated { .. }
+            | Body::ActSettled { .. }
+            | Body::SealedOpened { .. }
+            | Body::CredentialSealed { .. }
+            | Body::Proof(_)
+            | Body::TokenIssued(_)
+            | Body::TokenRevoked { .. }
+            | Body::RefusalsCoalesced { .. }
+            | Body::StateDigest { .. } => None,
+        }
+    }
+}
+
+const fn reason_of_end(end: End) -> Reason {
+    match end {
+        End::Expired => Reason::TaskExpired,
+        End::Completed | End::Cancelled | End::Revoked | End::Unregistered => Reason::TaskEnded,
+    }
+}
+
+/// Returns why what hung on `target` is cut.
+const fn reason_of(target: &Target) -> Reason {
+    match target {
+        Target::Task(_) => Reason::TaskEnded,
+        Target::Instance(_) => Reason::InstanceRevoked,
+        Target::Agent(_) => Reason::AgentRevoked,
+        Target::Person(_) => Reason::PersonRevoked,
+        Target::Server(_) => Reason::ServerRevoked,
+    }
+}
+
+impl Shared {
+    /// Cuts what is under way, once the records that end it are durable. Returns the decisions that were crossed, in order.
+    pub(crate) fn cut(&self, cuts: &[Cut]) -> Vec<DecisionId> {
+        if cuts.is_empty() {
+            return Vec::new();
+        }
+        let now = (self.clock)().now;
+        let cut = |it: &Cut| match it {
+            Cut::Over(target, reason) => self.flights.cut((target, *reason), now),
+            Cut::Withdrawn => self.cut_withdrawn(now),
+        };
+        let mut crossed: Vec<_> = cuts.iter().flat_map(cut).collect();
+        crossed.sort_unstable();
+        crossed.dedup();
+        crossed
+    }
+
+    fn cut_withdrawn(&self, now: Timestamp) -> Vec<DecisionId> {
+        // Where nothing can be read the engine has stopped, and where no estate is in force nothing acts.
+        let Ok(live) = self.read() else {
+            return Vec::new();
+        };
+        let Ok(book) = live.book() else {
+            return Vec::new();
+        };
+        self.flights.cut_withdrawn(now, |task, door| {
+            let runtime = live.runtime.get(&task);
+            let Some((runtime, scope)) = runtime.and_then(|it| Some((it, it.scope(&book).ok()?)))
+            else {
+                return Offering::Withheld;
+            };
+            match door {
+                Door::Tool(server, tool) => scope.offers(&book, server, tool),
+                Door::Server(server) => scope.offers_server(server),
+                Door::Endpoint(endpoint) => {
+                    let listed = |it: &Arc<TaskRuntime>| {
+                        let agent = book.estate().agents.get(&it.task.agent);
+                        agent.is_some_and(|it| it.model_endpoints.contains(endpoint))
+                    };
+                    if listed(runtime) && runtime.tasks_above().all(listed) {
+                        Offering::Offered
+                    } else {
+                        Offering::Withheld
+                    }
+                }
+            }
+        })
+    }
+}
