@@ -52,6 +52,7 @@ impl Cut {
             | Body::ActSettled { .. }
             | Body::SealedOpened { .. }
             | Body::CredentialSealed { .. }
+            | Body::Bundle(_)
             | Body::Proof(_)
             | Body::TokenIssued(_)
             | Body::TokenRevoked { .. }
