@@ -214,11 +214,11 @@ impl Live {
         }
     }
 
-    /// Tells a task and those below it, as far as they ended.
+    /// Tells a task and those that end with it, as far as they ended.
     fn announce_ends(&self, task: ambit_core::TaskId) {
         self.announce_end(task);
-        for below in self.state.below(task) {
-            self.announce_end(below);
+        for hanging in self.state.hanging_on(task) {
+            self.announce_end(hanging);
         }
     }
 

@@ -61,6 +61,8 @@ pub struct State {
     delegations_of: HashMap<TaskId, Vec<DelegationId>>,
     /// The children of a task. Derived; not a row.
     children: HashMap<TaskId, Vec<TaskId>>,
+    /// The parts that a run took beside its own task. Derived; not a row.
+    taken: HashMap<InstanceId, Vec<TaskId>>,
     pub(crate) tokens: BTreeMap<TokenId, TokenEntry>,
     /// Which tokens a live task has. Derived; not a row.
     tokens_of: HashMap<TaskId, BTreeSet<TokenId>>,
@@ -97,6 +99,9 @@ pub struct TaskEntry {
     pub usage: Usage,
     /// Who may claim it, or did.
     pub claim: ClaimStanding,
+    /// The run that took it as a part beside its own task; none when a person started it, or had a part taken. Read
+    /// from its leaf: no column.
+    pub taken_by: Option<InstanceId>,
 }
 
 /// An act that was permitted and of whose end nothing is written yet, or whose end nobody knows.
@@ -157,6 +162,7 @@ impl State {
             delegations: BTreeMap::new(),
             delegations_of: HashMap::new(),
             children: HashMap::new(),
+            taken: HashMap::new(),
             tokens: BTreeMap::new(),
             tokens_of: HashMap::new(),
             open: BTreeMap::new(),
@@ -234,7 +240,7 @@ impl State {
         self.epochs.tasks.remove(&task);
         self.approvals_of.remove(&task);
         self.approvals.retain(|_, it| it.task != task);
-        self.forget_delegations(task, entry.task.lineage.parent());
+        self.forget_delegations(&entry);
     }
 
     /// Says whether authority was taken from `target` as a whole, for whatever begins now.

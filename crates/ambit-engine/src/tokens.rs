@@ -91,14 +91,26 @@ pub enum Refreshable {
 pub struct RefreshAsk {
     /// Its text.
     pub text: String,
-    /// Who shows it, proved.
+    /// Who shows it.
     pub client: String,
+    /// How they showed to be that client.
+    pub shown: ClientShown,
     /// The key that they prove to hold.
     pub binding: KeyBinding,
     /// How long the access token shall live at most.
     pub ttl: Millis,
     /// The place for which it is asked; the one of the grant when none is named.
     pub audience: Option<String>,
+}
+
+/// How a client that shows a refresh token showed who it is.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum ClientShown {
+    /// It authenticated. Its refresh tokens are bound to it by that, and it may have another key by now (RFC 8705 §4,
+    /// RFC 9449 §5).
+    Proved,
+    /// It only said so. Its refresh tokens are bound to the key for which they were issued.
+    Named,
 }
 
 /// Leave to sign one access token. Made only once its record is durable.
@@ -377,6 +389,11 @@ impl TokenGrant {
     /// Returns the task and each one above it, itself first: who acts, then in whose stead.
     pub fn line(&self) -> &[Arc<Task>] {
         &self.line
+    }
+
+    /// Returns the last of the line: the task that a person started.
+    pub fn root(&self) -> &Arc<Task> {
+        self.line.last().unwrap_or(&self.task)
     }
 
     /// Returns what is to be signed.

@@ -1,6 +1,7 @@
 //! Who asks: a client proves itself in exactly one way.
 
 use ambit_core::{Digest, Timestamp, limits::CLIENT_BYTES_MAX};
+use ambit_engine::ClientShown;
 use ambit_identity::{
     ForeignSvid, InstanceCaller,
     jose::JoseError,
@@ -50,6 +51,21 @@ impl Client {
             Self::Foreign(svid) => Some(svid.spiffe_id().to_string()),
             Self::Known { id, .. } => Some(id.clone()),
             Self::Unnamed => None,
+        }
+    }
+
+    /// Says whether the client authenticated, or only said who it is.
+    pub(super) const fn shown(&self) -> ClientShown {
+        match self {
+            Self::Instance(_) | Self::Workload(_) | Self::Foreign(_) => ClientShown::Proved,
+            Self::Known {
+                shown: Shown::Key(_),
+                ..
+            } => ClientShown::Proved,
+            Self::Known {
+                shown: Shown::Name, ..
+            }
+            | Self::Unnamed => ClientShown::Named,
         }
     }
 

@@ -23,7 +23,9 @@ pub(super) const TOKEN: &str = "/oauth/token";
 pub(super) const MTLS_TOKEN: &str = "/oauth/mtls/token";
 const PUSH: &str = "/oauth/par";
 const INTROSPECT: &str = "/oauth/introspect";
+const MTLS_INTROSPECT: &str = "/oauth/mtls/introspect";
 const REVOKE: &str = "/oauth/revoke";
+const MTLS_REVOKE: &str = "/oauth/mtls/revoke";
 const JWKS: &str = "/oauth/jwks";
 
 /// `GET /.well-known/oauth-authorization-server` (RFC 8414).
@@ -101,9 +103,9 @@ fn grants(server: Server<'_>) -> Value {
 
 fn members(server: Server<'_>) -> Vec<(&'static str, Value)> {
     let at = |path: &str| Value::from(format!("{}{path}", server.issuer));
-    let methods = || list(["private_key_jwt", "spiffe_jwt", "none"]);
+    let methods = || list(["private_key_jwt", "spiffe_jwt", "spiffe_x509", "none"]);
     let algorithms = || -> Value { Algorithm::ALL.iter().map(|it| it.as_str()).collect() };
-    let mtls = Value::from(format!("{}{MTLS_TOKEN}", server.control.gateway));
+    let mtls = |path: &str| Value::from(format!("{}{path}", server.control.gateway));
     vec![
         ("issuer", server.issuer.into()),
         ("token_endpoint", at(TOKEN)),
@@ -111,10 +113,7 @@ fn members(server: Server<'_>) -> Vec<(&'static str, Value)> {
         ("introspection_endpoint", at(INTROSPECT)),
         ("revocation_endpoint", at(REVOKE)),
         ("grant_types_supported", grants(server)),
-        (
-            "token_endpoint_auth_methods_supported",
-            list(["private_key_jwt", "spiffe_jwt", "spiffe_x509", "none"]),
-        ),
+        ("token_endpoint_auth_methods_supported", methods()),
         (
             "token_endpoint_auth_signing_alg_values_supported",
             algorithms(),
@@ -136,7 +135,11 @@ fn members(server: Server<'_>) -> Vec<(&'static str, Value)> {
         ("tls_client_certificate_bound_access_tokens", true.into()),
         (
             "mtls_endpoint_aliases",
-            Value::object([("token_endpoint", mtls)]),
+            Value::object([
+                ("token_endpoint", mtls(MTLS_TOKEN)),
+                ("introspection_endpoint", mtls(MTLS_INTROSPECT)),
+                ("revocation_endpoint", mtls(MTLS_REVOKE)),
+            ]),
         ),
         (
             "authorization_details_types_supported",

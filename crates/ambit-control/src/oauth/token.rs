@@ -40,12 +40,6 @@ pub(crate) async fn token_mtls(
     Instance(caller): Instance,
     request: Request,
 ) -> Response {
-    // Who came by a token would live on by tokens alone.
-    if caller.token().is_some() {
-        let refused =
-            OAuthError::client("use the instance's certificate itself, not an access token");
-        return refused.into_response();
-    }
     answer(&shared, Some(&caller), request).await
 }
 
@@ -119,7 +113,7 @@ impl Server<'_> {
                     .iter()
                     .map(|it| it.spiffe_id.clone())
                     .collect(),
-                mission: Mission::new(&task.id, anchor, task.expires_at),
+                mission: Mission::new(&task.id, anchor, task.expires_at).under(&granted.root().id),
                 authorization_details: details.clone(),
                 binding: issued.binding,
                 expires_at: issued.expires_at,

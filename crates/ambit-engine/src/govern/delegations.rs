@@ -147,7 +147,7 @@ impl Handle {
         moment: Moment,
     ) -> Result<Withdrawal, Refusal> {
         let now = moment.now;
-        let (child, ended) = self
+        let ended = self
             .step(by.into(), moment, move |desk, step| {
                 let (runtime, entry) = of_delegation(desk, delegation)?;
                 let child = entry.child;
@@ -159,14 +159,11 @@ impl Handle {
                     parent: entry.delegation.parent,
                     mandate: permit.into_mandate(),
                 })?;
-                Ok((child, under.unwrap_or_default()))
+                Ok(under.unwrap_or_default())
             })
             .await?;
-        let over = |it| (Target::Task(it), Reason::TaskEnded);
-        let crossed = child
-            .map(over)
-            .map(|(it, why)| self.shared.flights.cut((&it, why), now));
-        let crossed = crossed.unwrap_or_default();
+        let flights = &self.shared.flights;
+        let crossed = flights.cut_under(&ended, Reason::TaskEnded, now);
         self.shared.flights.landed(&crossed).await;
         Ok(Withdrawal {
             delegation,

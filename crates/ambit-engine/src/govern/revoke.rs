@@ -43,7 +43,12 @@ impl Handle {
             move |desk: &mut Desk<'_>, asked: &mut Asked| write(desk, asked, target, &reason);
         let (revocation, ended) = self.govern(caller, moment, take).await?;
         let over = (&wanted, reason_of(&wanted));
-        let crossed = self.shared.flights.cut(over, (self.shared.clock)().now);
+        let now = (self.shared.clock)().now;
+        let mut crossed = self.shared.flights.cut(over, now);
+        // What its runs took beside their own tasks ended with it.
+        crossed.extend(self.shared.flights.cut_under(&ended, over.1, now));
+        crossed.sort_unstable();
+        crossed.dedup();
         self.shared.flights.landed(&crossed).await;
         let took = (self.shared.clock)().now.since(asked_at);
         let report = RevocationReport {

@@ -71,18 +71,7 @@ fn sweep(
     let room = desk.room() / 4;
     let deserted = deserted(desk, room);
     ended.extend(deserted.into_iter().map(|it| (it, End::Cancelled)));
-    for (task, end) in &ended {
-        // What is below one that ended just now has ended with it.
-        let state = desk.live.state.task(*task).map(|it| it.state);
-        if state != Some(TaskState::Active) {
-            continue;
-        }
-        desk.write(Body::TaskEnded {
-            task: *task,
-            end: *end,
-            by: Actor::Ambit,
-        })?;
-    }
+    let ended = end_all(desk, ended)?;
     let lost = |it: &&crate::OpenAct| {
         it.status.is_none() && it.at.plus(LOST_AFTER) <= at && !is_under_way(it.decision)
     };
@@ -98,5 +87,29 @@ fn sweep(
         desk.write(Body::Performed(Box::new(unknown(&act))))?;
     }
     desk.live.forget(now);
+    Ok(ended)
+}
+
+/// Ends the tasks, and returns them with those that ended with them.
+fn end_all(
+    desk: &mut Desk<'_>,
+    over: Vec<(ambit_core::TaskId, End)>,
+) -> Result<Vec<(ambit_core::TaskId, End)>, EngineError> {
+    let mut ended = Vec::new();
+    for (task, end) in over {
+        ended.push((task, end));
+        // What hangs on one that ended just now has ended with it.
+        let state = desk.live.state.task(task).map(|it| it.state);
+        if state != Some(TaskState::Active) {
+            continue;
+        }
+        let hanging = desk.live.state.hanging_on(task);
+        desk.write(Body::TaskEnded {
+            task,
+            end,
+            by: Actor::Ambit,
+        })?;
+        ended.extend(hanging.into_iter().map(|it| (it, end)));
+    }
     Ok(ended)
 }

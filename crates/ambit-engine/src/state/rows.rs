@@ -28,7 +28,7 @@ use self::{
     delegation::{delegation_row, read_delegation},
     row::Row,
 };
-use super::{Approval, ApprovalStanding, OpenAct, SetDigest, State, TaskEntry};
+use super::{Approval, ApprovalStanding, OpenAct, SetDigest, State, TaskEntry, delegation::taker};
 use crate::{Archive, ArchiveError};
 
 /// The names of the folded tables.
@@ -324,9 +324,7 @@ fn read_task(state: &mut State, row: &Row<'_>) -> Result<RowKey, RowError> {
             state.claims.insert(workload, id);
         }
     }
-    if let Some(parent) = entry.task.lineage.parent() {
-        state.children.entry(parent).or_default().push(id);
-    }
+    state.hang(&entry);
     state.tasks.insert(id, entry);
     Ok(RowKey::Task(id))
 }
@@ -335,15 +333,16 @@ fn task_entry(row: &Row<'_>) -> Result<TaskEntry, RowError> {
     let value = row.json()?;
     let leaf = row.number(&value, "leaf")?;
     let body = row.record(leaf)?.body;
-    let (task, parameters) = if let Body::TaskStarted {
-        task, parameters, ..
-    } = body
-    {
-        (task, parameters)
-    } else if let Body::DelegationSpent { task, part, .. } = body {
-        (task, part)
-    } else {
-        return Err(row.wrong("its leaf is no start of a task"));
+    let (task, parameters, taken_by) = match body {
+        Body::TaskStarted {
+            task, parameters, ..
+        } => (task, parameters, None),
+        Body::DelegationSpent {
+            task,
+            part,
+            mandate,
+        } => (task, part, taker(&mandate)),
+        _ => return Err(row.wrong("its leaf is no start of a task")),
     };
     let mut tool_calls = BTreeMap::new();
     for item in value
@@ -381,6 +380,7 @@ fn task_entry(row: &Row<'_>) -> Result<TaskEntry, RowError> {
         state,
         usage,
         claim: claim::read(row, &value)?,
+        taken_by,
     })
 }
 

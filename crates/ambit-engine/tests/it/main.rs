@@ -25,6 +25,7 @@ mod rebuild;
 mod reinstate;
 mod settle;
 mod support;
+mod takers;
 mod token_exchange;
 mod token_laws;
 mod tokens;

@@ -81,6 +81,15 @@ impl Laws {
             .tasks
             .values()
             .find(|it| Actor::Instance(it.task.instance) == by);
+        let taken_by = brought.map(|it| it.task.id);
+        let (bounded, serves) = brought.map_or((true, true), |own| {
+            let in_time = own.task.expires_at > at;
+            (task.expires_at <= own.task.expires_at, in_time && !own.over)
+        });
+        ensure(bounded, || format!("{} outlives who took it", task.id))?;
+        ensure(serves, || {
+            format!("{} is taken by a run that ended", task.id)
+        })?;
         let labels = match brought {
             Some(own) => union(&labels, &own.labels)?,
             None => labels,
@@ -101,6 +110,7 @@ impl Laws {
             tool_calls: std::collections::BTreeMap::new(),
             labels,
             above: Some((parent, part)),
+            taken_by,
         };
         let before = self.tasks.insert(task.id, course);
         ensure(before.is_none(), || format!("{} starts twice", task.id))
@@ -128,10 +138,13 @@ impl Laws {
         std::iter::successors(Some(task), above).collect()
     }
 
-    /// Ends everything below an ended task.
+    /// Ends everything below an ended task, and what its run took beside it.
     pub(super) fn end_below(&mut self, task: TaskId) {
         let below = self.tasks.values();
-        let below = below.filter(|it| it.above.as_ref().is_some_and(|(parent, _)| *parent == task));
+        let below = below.filter(|it| {
+            let parent = it.above.as_ref().map(|(parent, _)| *parent);
+            !it.over && (parent == Some(task) || it.taken_by == Some(task))
+        });
         let below: Vec<TaskId> = below.map(|it| it.task.id).collect();
         for child in below {
             if let Some(course) = self.tasks.get_mut(&child) {
