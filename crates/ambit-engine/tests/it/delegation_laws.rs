@@ -17,6 +17,7 @@ use ambit_identity::{InstanceCaller, token::access::AccessToken};
 use ambit_testkit::{World, delegating_office};
 use proptest::{
     prelude::*,
+    sample::select,
     test_runner::{Config, TestRunner},
 };
 
@@ -73,7 +74,7 @@ enum Move {
     Hand {
         from: usize,
         to: usize,
-        depth: u8,
+        what: &'static str,
         by_token: bool,
     },
 }
@@ -88,8 +89,8 @@ fn moves() -> impl Strategy<Value = Move> {
         1 => (0..6_usize, 0..6_usize).prop_map(|(which, what)| Move::Revoke { which, what }),
         1 => (0..6_usize).prop_map(|which| Move::Complete { which }),
         1 => (1..900_u64).prop_map(|seconds| Move::Wait { seconds }),
-        6 => (0..6_usize, 0..3_usize, 0..3_u8, any::<bool>())
-            .prop_map(|(from, to, depth, by_token)| Move::Hand { from, to, depth, by_token }),
+        10 => (0..3_usize, 0..3_usize, select(vec![ALL, READ]), any::<bool>())
+            .prop_map(|(from, to, what, by_token)| Move::Hand { from, to, what, by_token }),
         3 => (0..6_usize).prop_map(|by| Move::Token { by }),
         3 => (0..8_usize, 0..6_usize, 0..6_usize)
             .prop_map(|(which, by, subject)| Move::ExchangeToken { which, by, subject }),
@@ -155,12 +156,16 @@ impl Play {
         });
     }
 
-    /// Gives a part of the newest task but `from` to the agent `to`, and has it taken.
-    fn hand(&mut self, (from, to): (usize, usize), depth: u8, by_token: bool) {
+    /// Gives a part of the newest task but `from` to the agent `to`, as deep as may be, and has it taken.
+    fn hand(&mut self, (from, to): (usize, usize), what: &str, by_token: bool) {
         let place = self.tasks.len() - 1 - from % self.tasks.len();
         let (task, caller) = self.tasks[place].clone();
-        let what = part(task, AGENTS[to], ALL, depth);
-        let Ok(given) = delegate(&mut self.world, &By::Run(caller.clone()), what) else {
+        let by = By::Run(caller.clone());
+        let mut tried = (0..3)
+            .rev()
+            .map(|depth| part(task, AGENTS[to], what, depth));
+        let given = tried.find_map(|it| delegate(&mut self.world, &by, it).ok());
+        let Some(given) = given else {
             return;
         };
         self.delegations.push(given.id);
@@ -234,9 +239,9 @@ impl Play {
             Move::Hand {
                 from,
                 to,
-                depth,
+                what,
                 by_token,
-            } => self.hand((*from, *to), *depth, *by_token),
+            } => self.hand((*from, *to), what, *by_token),
             Move::Exchange { .. } | Move::Withdraw { .. } | Move::ExchangeToken { .. } => {}
             Move::Revoke { which, what } => self.revoke(*which, *what),
             Move::Complete { which } => self.complete(*which),
