@@ -418,7 +418,9 @@ impl Live {
         let Ok(id) = claim.token_id.parse::<TokenId>() else {
             return false;
         };
-        let entry = self.state.token(id);
+        // Nor is a token of one task worth anything in the name of the run of another.
+        let own = self.state.instances.get(&caller.instance()) == Some(&claim.task);
+        let entry = self.state.token(id).filter(|_| own);
         entry.is_some_and(|it| it.token.task == claim.task && it.standing == TokenUse::Unspent)
     }
 

@@ -314,6 +314,16 @@ fn a_part_that_was_taken_by_token_is_used_as_it_is_bound() {
         "invalid_token",
     );
 
+    // Whoever took it asks about it and gives it up by the same certificate, and nobody else does.
+    let about = |run, path: &str| team.form(run, by, path, &[("token", &token)]);
+    let (introspect, revoke) = ("/oauth/mtls/introspect", "/oauth/mtls/revoke");
+    says(&about("b", introspect), 200, "\"active\":true");
+    says(&about("a", introspect), 200, "\"active\":false");
+    says(&about("a", revoke), 400, "invalid_grant");
+    says(&about("b", revoke), 200, "");
+    says(&about("b", introspect), 200, "\"active\":false");
+    says(&team.call(Some("b"), by, Some(&token)), 401, "given up");
+
     let (token, _) = team.taken(By::Proof);
     let by = By::Proof;
     says(&team.call(Some("b"), by, Some(&token)), 200, NOTE);
