@@ -6,6 +6,7 @@ mod consent;
 mod consent_attacks;
 mod consent_limits;
 mod content;
+mod delegates;
 mod delegations;
 mod doors;
 mod ended;
@@ -18,6 +19,8 @@ mod passkey_sessions;
 mod passkeys;
 mod people;
 mod public;
+mod refusals;
+mod senders;
 
 use std::collections::BTreeSet;
 

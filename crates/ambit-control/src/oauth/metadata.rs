@@ -21,7 +21,7 @@ use crate::{api::Shared, people::SignIns};
 
 pub(super) const TOKEN: &str = "/oauth/token";
 pub(super) const MTLS_TOKEN: &str = "/oauth/mtls/token";
-const PUSH: &str = "/oauth/par";
+pub(super) const PUSH: &str = "/oauth/par";
 const INTROSPECT: &str = "/oauth/introspect";
 const MTLS_INTROSPECT: &str = "/oauth/mtls/introspect";
 const REVOKE: &str = "/oauth/revoke";
@@ -54,6 +54,16 @@ pub(crate) async fn openid_configuration(State(shared): State<Arc<Shared>>) -> R
 pub(crate) async fn jwks(State(shared): State<Arc<Shared>>) -> Response {
     let keys = shared.server().and_then(|it| it.keyring());
     answer(keys.map(|it| it.jwks.clone()))
+}
+
+impl Server<'_> {
+    /// Returns where an endpoint for instances with their certificates is (RFC 8705 section 5): at the gateway, by the name
+    /// that clients use.
+    pub(super) fn mtls_url(&self, path: &str) -> String {
+        let gateway = self.control.gateway_url.as_deref();
+        let gateway = gateway.unwrap_or(&self.control.gateway);
+        format!("{gateway}{path}")
+    }
 }
 
 fn offered(server: Server<'_>) -> Vec<(&'static str, Value)> {
@@ -105,7 +115,7 @@ fn members(server: Server<'_>) -> Vec<(&'static str, Value)> {
     let at = |path: &str| Value::from(format!("{}{path}", server.issuer));
     let methods = || list(["private_key_jwt", "spiffe_jwt", "spiffe_x509", "none"]);
     let algorithms = || -> Value { Algorithm::ALL.iter().map(|it| it.as_str()).collect() };
-    let mtls = |path: &str| Value::from(format!("{}{path}", server.control.gateway));
+    let mtls = |path: &str| Value::from(server.mtls_url(path));
     vec![
         ("issuer", server.issuer.into()),
         ("token_endpoint", at(TOKEN)),

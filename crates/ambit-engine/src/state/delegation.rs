@@ -119,7 +119,7 @@ impl State {
     ) -> Result<Labels, TooManyLabels> {
         let own = match by {
             Actor::Instance(instance) => self.instances.get(&instance),
-            Actor::Person(_) | Actor::Ambit | Actor::Nobody => None,
+            Actor::Person(_) | Actor::Workload(_) | Actor::Ambit | Actor::Nobody => None,
         };
         let labels = |id: &TaskId| self.tasks.get(id).map(|it| it.usage.labels.clone());
         let inherited = labels(&parent).unwrap_or_else(Labels::none);
@@ -196,31 +196,20 @@ impl State {
         self.touch(RowKey::Delegation(delegation));
         let labels = self.labels_of_child(parent, mandate.by);
         let labels = labels.map_err(|_| inconsistent(index, "too many labels came together"))?;
-        self.start(index, task, part)?;
-        self.take(task.id, taker(mandate));
+        self.start(index, task, part, mandate.by)?;
         for member in self.line(task.id) {
             self.join(index, member, &labels)?;
         }
         Ok(())
     }
 
-    /// Keeps which run took a part, when one did.
-    fn take(&mut self, task: TaskId, by: Option<InstanceId>) {
-        if let Some(entry) = self.tasks.get_mut(&task) {
-            entry.taken_by = by;
-        }
-        if let Some(run) = by {
-            self.taken.entry(run).or_default().push(task);
-        }
-    }
-
-    /// Keeps a task that is read back among those above it and those who took it.
+    /// Keeps a task among those below its parent, and among those that the run took which took it.
     pub(super) fn hang(&mut self, entry: &TaskEntry) {
         let id = entry.task.id;
         if let Some(parent) = entry.task.lineage.parent() {
             self.children.entry(parent).or_default().push(id);
         }
-        if let Some(run) = entry.taken_by {
+        if let Some(run) = taker(entry) {
             self.taken.entry(run).or_default().push(id);
         }
     }
@@ -278,17 +267,17 @@ impl State {
             siblings.retain(|it| *it != task);
         }
         self.taken.remove(&entry.task.instance);
-        if let Some(taken) = entry.taken_by.and_then(|it| self.taken.get_mut(&it)) {
+        if let Some(taken) = taker(entry).and_then(|it| self.taken.get_mut(&it)) {
             taken.retain(|it| *it != task);
         }
     }
 }
 
-/// Returns the run that takes a part by this mandate, when it is one.
-pub(super) const fn taker(mandate: &Mandate) -> Option<InstanceId> {
-    match mandate.by {
+/// Returns the run that took a part beside its own task, when one did.
+const fn taker(entry: &TaskEntry) -> Option<InstanceId> {
+    match entry.started_by {
         Actor::Instance(run) => Some(run),
-        Actor::Person(_) | Actor::Ambit | Actor::Nobody => None,
+        Actor::Person(_) | Actor::Workload(_) | Actor::Ambit | Actor::Nobody => None,
     }
 }
 
@@ -298,7 +287,7 @@ pub(super) const fn end_below(end: End) -> End {
         // What it had still to do is not done.
         End::Completed | End::Cancelled => End::Cancelled,
         End::Expired => End::Expired,
-        End::Revoked => End::Revoked,
+        End::Revoked | End::Unregistered => End::Revoked,
     }
 }
 

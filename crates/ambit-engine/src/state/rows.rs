@@ -20,7 +20,7 @@ use ambit_core::{
     act::Target,
     claim::ClaimStanding,
     json::Value,
-    record::{Body, Status},
+    record::{Actor, Body, Status},
     task::{End, TaskState, Usage},
 };
 
@@ -28,7 +28,7 @@ use self::{
     delegation::{delegation_row, read_delegation},
     row::Row,
 };
-use super::{Approval, ApprovalStanding, OpenAct, SetDigest, State, TaskEntry, delegation::taker};
+use super::{Approval, ApprovalStanding, OpenAct, SetDigest, State, TaskEntry};
 use crate::{Archive, ArchiveError};
 
 /// The names of the folded tables.
@@ -333,16 +333,22 @@ fn task_entry(row: &Row<'_>) -> Result<TaskEntry, RowError> {
     let value = row.json()?;
     let leaf = row.number(&value, "leaf")?;
     let body = row.record(leaf)?.body;
-    let (task, parameters, taken_by) = match body {
-        Body::TaskStarted {
-            task, parameters, ..
-        } => (task, parameters, None),
-        Body::DelegationSpent {
-            task,
-            part,
-            mandate,
-        } => (task, part, taker(&mandate)),
-        _ => return Err(row.wrong("its leaf is no start of a task")),
+    let (task, parameters, started_by) = if let Body::TaskStarted {
+        task,
+        parameters,
+        warrant,
+    } = body
+    {
+        (task, parameters, Actor::Person(warrant.by))
+    } else if let Body::DelegationSpent {
+        task,
+        part,
+        mandate,
+    } = body
+    {
+        (task, part, mandate.by)
+    } else {
+        return Err(row.wrong("its leaf is no start of a task"));
     };
     let mut tool_calls = BTreeMap::new();
     for item in value
@@ -380,7 +386,8 @@ fn task_entry(row: &Row<'_>) -> Result<TaskEntry, RowError> {
         state,
         usage,
         claim: claim::read(row, &value)?,
-        taken_by,
+        footing: claim::read_footing(row, &value)?,
+        started_by,
     })
 }
 
@@ -470,7 +477,9 @@ fn task_row(entry: &TaskEntry) -> Value {
             entry.usage.labels.iter().map(|it| it.as_str()).collect(),
         ),
     ];
-    Value::object(members.into_iter().chain(claim::member(entry.claim)))
+    let claimed = claim::member(entry.claim).into_iter();
+    let claimed = claimed.chain(claim::footing_members(entry.footing));
+    Value::object(members.into_iter().chain(claimed))
 }
 
 fn approval_row(approval: &Approval) -> Value {

@@ -52,6 +52,7 @@ impl Scene {
             client: helper.spiffe_id().to_string(),
             shown: ClientShown::Proved,
             binding: key(),
+            client_proof: None,
             ttl: Millis::from_seconds(60),
             audience: None,
         };
