@@ -333,16 +333,20 @@ fn task_entry(row: &Row<'_>) -> Result<TaskEntry, RowError> {
     let value = row.json()?;
     let leaf = row.number(&value, "leaf")?;
     let body = row.record(leaf)?.body;
-    let (task, parameters, taken_by) = match body {
-        Body::TaskStarted {
-            task, parameters, ..
-        } => (task, parameters, None),
-        Body::DelegationSpent {
-            task,
-            part,
-            mandate,
-        } => (task, part, taker(&mandate)),
-        _ => return Err(row.wrong("its leaf is no start of a task")),
+    let (task, parameters, taken_by) = if let Body::TaskStarted {
+        task, parameters, ..
+    } = body
+    {
+        (task, parameters, None)
+    } else if let Body::DelegationSpent {
+        task,
+        part,
+        mandate,
+    } = body
+    {
+        (task, part, taker(&mandate))
+    } else {
+        return Err(row.wrong("its leaf is no start of a task"));
     };
     let mut tool_calls = BTreeMap::new();
     for item in value
