@@ -82,14 +82,7 @@ impl Laws {
             .values()
             .find(|it| Actor::Instance(it.task.instance) == by);
         let taken_by = brought.map(|it| it.task.id);
-        let (bounded, serves) = brought.map_or((true, true), |own| {
-            let in_time = own.task.expires_at > at;
-            (task.expires_at <= own.task.expires_at, in_time && !own.over)
-        });
-        ensure(bounded, || format!("{} outlives who took it", task.id))?;
-        ensure(serves, || {
-            format!("{} is taken by a run that ended", task.id)
-        })?;
+        brought.map_or(Ok(()), |own| may_take(own, task, at))?;
         let labels = match brought {
             Some(own) => union(&labels, &own.labels)?,
             None => labels,
@@ -186,4 +179,14 @@ impl Laws {
         }
         Ok(())
     }
+}
+
+/// A run takes a part while its own task is live, and for no longer than that.
+fn may_take(own: &Course, task: &Task, at: Timestamp) -> Result<(), Broken> {
+    let bounded = task.expires_at <= own.task.expires_at;
+    ensure(bounded, || format!("{} outlives who took it", task.id))?;
+    let serves = !own.over && at < own.task.expires_at;
+    ensure(serves, || {
+        format!("{} is taken by a run that ended", task.id)
+    })
 }
