@@ -83,13 +83,14 @@ impl Team {
         let text =
             |it: &Value, name: &str| it.get(name).and_then(Value::as_str).unwrap().to_owned();
         let named = text(&started[0], "gateway");
+        let gateway = format!("https://localhost:{}", named.rsplit(':').next().unwrap());
         let svid = fs::metadata(world.directory.path().join("work/c/svid.pem")).unwrap();
         let since = svid.modified().unwrap().duration_since(UNIX_EPOCH).unwrap();
         let key = SvidKey::generate([7; 32]).unwrap();
         let key = SigningKey::from_svid_key(&key, KeyUse::Unstated).unwrap();
         Self {
-            gateway: format!("https://localhost:{}", named.rsplit(':').next().unwrap()),
-            endpoints: named.clone(),
+            endpoints: endpoints(&gateway),
+            gateway,
             tasks: [0, 1, 2].map(|it| text(&started[it], "task")),
             taker: text(&started[1], "instance"),
             now: Timestamp::from_millis(u64::try_from(since.as_millis()).unwrap()),
@@ -264,6 +265,30 @@ impl Team {
             &[],
         )
     }
+}
+
+/// Returns where the endpoints for certificates are, as the metadata of the authorization server say.
+fn endpoints(gateway: &str) -> String {
+    let read = |url: &str| {
+        let output = Command::new("curl")
+            .args(["-sS", "-k", "-m", "10", url])
+            .output();
+        json::parse(&output.unwrap().stdout).unwrap()
+    };
+    let resource = read(&format!(
+        "{gateway}/.well-known/oauth-protected-resource/mcp"
+    ));
+    let issuers = resource
+        .get("authorization_servers")
+        .and_then(Value::as_array);
+    let issuer = issuers.unwrap().first().and_then(Value::as_str).unwrap();
+    let metadata = read(&format!("{issuer}/.well-known/oauth-authorization-server"));
+    let token = metadata
+        .get("mtls_endpoint_aliases")
+        .unwrap()
+        .get("token_endpoint");
+    let token = token.and_then(Value::as_str).unwrap();
+    token.strip_suffix("/oauth/mtls/token").unwrap().to_owned()
 }
 
 /// Returns a member of the answer's JSON.
