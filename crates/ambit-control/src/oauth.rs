@@ -86,7 +86,7 @@ pub use self::{
     },
     error::OAuthError,
     form::{FORM_BYTES_MAX, FORM_FIELDS_MAX},
-    pushed::{PUSHED_MAX, PUSHED_OPENED_TTL, PUSHED_TTL},
+    pushed::{PUSHED_BYTES_MAX, PUSHED_MAX, PUSHED_OPENED_TTL, PUSHED_PER_ORIGIN_MAX, PUSHED_TTL},
     redirect::REDIRECT_BYTES_MAX,
 };
 use crate::{

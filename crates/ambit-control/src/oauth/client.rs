@@ -96,6 +96,24 @@ impl Client {
         self.id().ok_or_else(none)
     }
 
+    /// Says with whose proofs its own are remembered.
+    pub(super) const fn circle(&self) -> Circle {
+        match self {
+            Self::Instance(_)
+            | Self::Workload(_)
+            | Self::Foreign(..)
+            | Self::Holder { .. }
+            | Self::Known {
+                shown: Shown::Key(_),
+                ..
+            } => Circle::Clients,
+            Self::Known {
+                shown: Shown::Name, ..
+            }
+            | Self::Unnamed => Circle::Strangers,
+        }
+    }
+
     /// Returns the assertion that its issuer may have handed out before, when it came by one.
     pub(super) const fn assertion(&self) -> Option<&Assertion> {
         match self {

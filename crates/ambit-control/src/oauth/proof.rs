@@ -10,7 +10,7 @@ use axum::http::{HeaderMap, HeaderName};
 
 use super::{
     Circle, OAuthError, Server,
-    client::{Client, Shown},
+    client::Client,
     form::{Form, JWT_BEARER},
 };
 
@@ -64,21 +64,7 @@ impl Server<'_> {
                 None => self.loose(client, form, now),
             };
         };
-        let circle = match client {
-            Client::Instance(_)
-            | Client::Workload(_)
-            | Client::Foreign(..)
-            | Client::Holder { .. }
-            | Client::Known {
-                shown: Shown::Key(_),
-                ..
-            } => Circle::Clients,
-            Client::Known {
-                shown: Shown::Name, ..
-            }
-            | Client::Unnamed => Circle::Strangers,
-        };
-        let thumbprint = self.proved_key((circle, proof), now)?;
+        let thumbprint = self.proved_key((client.circle(), proof), now)?;
         Ok(KeyBinding::Dpop { thumbprint })
     }
 
