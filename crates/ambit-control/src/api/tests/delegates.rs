@@ -406,7 +406,11 @@ async fn asi03_a_delegate_client_ends_with_what_it_rests_upon() {
         ("grant_type", "refresh_token"),
         ("refresh_token", refresh.as_str()),
     ];
-    refused(&scene.ask(DESK, &more).await, "invalid_grant", "its task has ended");
+    refused(
+        &scene.ask(DESK, &more).await,
+        "invalid_grant",
+        "its task has ended",
+    );
 
     let scene = Scene::open().await;
     let (token, _) = taken(&scene).await;
