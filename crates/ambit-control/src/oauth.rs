@@ -13,7 +13,7 @@
 //! | `/oauth/authorize`, `/oauth/consent` | RFC 6749 §4.1, RFC 7636, RFC 9207 |
 //! | `/oauth/par` | RFC 9126 |
 //! | `/oauth/device_authorization` | RFC 8628 |
-//! | `/oauth/introspect`, `/oauth/revoke` | RFC 7662, RFC 7009 |
+//! | `/oauth/introspect`, `/oauth/revoke` and the same under `/oauth/mtls` | RFC 7662, RFC 7009, RFC 8705 |
 //!
 //! Whatever goes wrong is the JSON of RFC 6749 §5.2 with the standard's code and what to do next.
 
@@ -62,7 +62,7 @@ pub(crate) use self::{
     consent::{decide, show},
     device::{DEVICE_PAGE, device_authorization},
     device_codes::{Before, Claimed, DeviceCodes, WrongCode},
-    introspect::{introspect, revoke},
+    introspect::{introspect, introspect_mtls, revoke, revoke_mtls},
     metadata::{authorization_server, jwks, openid_configuration},
     pushed::push,
     sent::{Assertion, Good, Sent},

@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use ambit_core::{DecisionId, Reason, Timestamp, act::Target, record::Body, task::End};
+use ambit_core::{DecisionId, Reason, TaskId, Timestamp, act::Target, record::Body, task::End};
 use ambit_policy::Offering;
 
 use crate::{State, doors::Door, live::TaskRuntime, sequencer::Shared};
@@ -13,16 +13,19 @@ use crate::{State, doors::Door, live::TaskRuntime, sequencer::Shared};
 /// What of the acts under way a record ends.
 #[derive(Clone, Debug)]
 pub(crate) enum Cut {
-    /// All that hang on something.
-    Over(Target, Reason),
+    /// All that hang on something, and all under the tasks that end with it: those below, and the parts that its runs took.
+    Over(Target, Vec<TaskId>, Reason),
     /// All that the estate in force would not let begin.
     Withdrawn,
 }
 
 impl Cut {
-    /// Returns what a record ends that was folded into `state` just now.
+    /// Returns what a record ends that is about to be folded into `state`.
     pub(crate) fn of(body: &Body, state: &State) -> Option<Self> {
-        let over = |target, reason| Some(Self::Over(target, reason));
+        let over = |target: Target, reason| {
+            let tasks = state.tasks_under(&target);
+            Some(Self::Over(target, tasks, reason))
+        };
         match body {
             Body::TaskEnded { task, end, .. } => over(Target::Task(*task), reason_of_end(*end)),
             Body::DelegationWithdrawn { delegation, .. } => {
@@ -88,7 +91,11 @@ impl Shared {
         }
         let now = (self.clock)().now;
         let cut = |it: &Cut| match it {
-            Cut::Over(target, reason) => self.flights.cut((target, *reason), now),
+            Cut::Over(target, tasks, reason) => {
+                let mut crossed = self.flights.cut((target, *reason), now);
+                crossed.extend(self.flights.cut_under(tasks, *reason, now));
+                crossed
+            }
             Cut::Withdrawn => self.cut_withdrawn(now),
         };
         let mut crossed: Vec<_> = cuts.iter().flat_map(cut).collect();

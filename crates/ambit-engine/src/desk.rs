@@ -73,6 +73,7 @@ impl<'a> Desk<'a> {
             if space == Space::Reserve && !may_use_reserve(&record.body) {
                 return Err(EngineError::NoSpace);
             }
+            let cut = Cut::of(&record.body, &live.state);
             if let Err(error) = live.state.apply(index, record) {
                 let error = EngineError::from(error);
                 *fatal = Some(error.clone());
@@ -80,7 +81,7 @@ impl<'a> Desk<'a> {
             }
             live.metrics.count(&record.body);
             live.announce(&record.body);
-            cuts.extend(Cut::of(&record.body, &live.state));
+            cuts.extend(cut);
             Ok(())
         })
     }
@@ -226,11 +227,11 @@ impl Live {
         }
     }
 
-    /// Tells a task and those below it, as far as they ended.
+    /// Tells a task and those that end with it, as far as they ended.
     fn announce_ends(&self, task: ambit_core::TaskId) {
         self.announce_end(task);
-        for below in self.state.below(task) {
-            self.announce_end(below);
+        for hanging in self.state.hanging_on(task) {
+            self.announce_end(hanging);
         }
     }
 

@@ -234,6 +234,20 @@ impl Flights {
         crossed
     }
 
+    /// Cuts every act under any of `tasks`, for `reason`, and returns their decisions in order.
+    pub(crate) fn cut_under(
+        &self,
+        tasks: &[TaskId],
+        reason: Reason,
+        now: Timestamp,
+    ) -> Vec<DecisionId> {
+        let cut = |it: &TaskId| self.cut((&Target::Task(*it), reason), now);
+        let mut crossed: Vec<_> = tasks.iter().flat_map(cut).collect();
+        crossed.sort_unstable();
+        crossed.dedup();
+        crossed
+    }
+
     /// Cuts the acts of which `withdrawn` says that nothing permits them any more; returns their decisions in order.
     pub(crate) fn cut_withdrawn(
         &self,

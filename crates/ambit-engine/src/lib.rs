@@ -53,7 +53,7 @@ pub use crate::{
         RowError, State, TABLES, TaskEntry, TokenEntry, TokenUse,
     },
     tokens::{
-        ClaimedTokens, ClientLeave, Presented, RefreshAsk, Refreshable, TokenAsk, TokenBy,
-        TokenGrant, TokenRefusal, TokenStanding,
+        ClaimedTokens, ClientLeave, ClientShown, Presented, RefreshAsk, Refreshable, TokenAsk,
+        TokenBy, TokenGrant, TokenRefusal, TokenStanding,
     },
 };

@@ -61,6 +61,8 @@ pub struct State {
     delegations_of: HashMap<TaskId, Vec<DelegationId>>,
     /// The children of a task. Derived; not a row.
     children: HashMap<TaskId, Vec<TaskId>>,
+    /// The parts that a run took beside its own task. Derived; not a row.
+    taken: HashMap<InstanceId, Vec<TaskId>>,
     pub(crate) tokens: BTreeMap<TokenId, TokenEntry>,
     /// Which tokens a live task has. Derived; not a row.
     tokens_of: HashMap<TaskId, BTreeSet<TokenId>>,
@@ -161,6 +163,7 @@ impl State {
             delegations: BTreeMap::new(),
             delegations_of: HashMap::new(),
             children: HashMap::new(),
+            taken: HashMap::new(),
             tokens: BTreeMap::new(),
             tokens_of: HashMap::new(),
             open: BTreeMap::new(),
@@ -238,7 +241,7 @@ impl State {
         self.epochs.tasks.remove(&task);
         self.approvals_of.remove(&task);
         self.approvals.retain(|_, it| it.task != task);
-        self.forget_delegations(task, entry.task.lineage.parent());
+        self.forget_delegations(&entry);
     }
 
     /// Says whether authority was taken from `target` as a whole, for whatever begins now.

@@ -96,8 +96,10 @@ pub enum Refreshable {
 pub struct RefreshAsk {
     /// Its text.
     pub text: String,
-    /// Who shows it, proved.
+    /// Who shows it.
     pub client: String,
+    /// How they showed to be that client.
+    pub shown: ClientShown,
     /// The key that they prove to hold.
     pub binding: KeyBinding,
     /// What they showed as a client of the estate; see [`RestsOn::client`].
@@ -106,6 +108,16 @@ pub struct RefreshAsk {
     pub ttl: Millis,
     /// The place for which it is asked; the one of the grant when none is named.
     pub audience: Option<String>,
+}
+
+/// How a client that shows a refresh token showed who it is.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum ClientShown {
+    /// It authenticated. Its refresh tokens are bound to it by that, and it may have another key by now (RFC 8705 §4,
+    /// RFC 9449 §5).
+    Proved,
+    /// It only said so. Its refresh tokens are bound to the key for which they were issued.
+    Named,
 }
 
 /// Leave to sign one access token. Made only once its record is durable.
@@ -395,6 +407,11 @@ impl TokenGrant {
         &self.line
     }
 
+    /// Returns the last of the line: the task that a person started.
+    pub fn root(&self) -> &Arc<Task> {
+        self.line.last().unwrap_or(&self.task)
+    }
+
     /// Returns what is to be signed.
     pub const fn access(&self) -> &IssuedToken {
         &self.access
@@ -417,7 +434,9 @@ impl Live {
         let Ok(id) = claim.token_id.parse::<TokenId>() else {
             return false;
         };
-        let entry = self.state.token(id);
+        // Nor is a token of one task worth anything in the name of the run of another.
+        let own = self.state.instances.get(&caller.instance()) == Some(&claim.task);
+        let entry = self.state.token(id).filter(|_| own);
         entry.is_some_and(|it| it.token.task == claim.task && self.is_good(it))
     }
 

@@ -5,16 +5,16 @@ use std::sync::{Arc, atomic::Ordering};
 use ambit_core::{Reason, estate::BearerTokens};
 use ambit_engine::Presented;
 use ambit_identity::{InstanceCaller, KeyBinding};
-use http::{Method, Request, Response, StatusCode};
+use http::{Method, Request, Response, StatusCode, header, request::Parts};
 use hyper::body::Incoming;
 
 use crate::{
     body::{self, Body},
     doors::MALFORMED,
     edge,
-    gateway::{Gateway, no_route, turn_away},
+    gateway::{Fallback, Gateway, no_route, turn_away},
     mcp::acts::Door,
-    tokens::{DPOP_NONCE, Tokens, described, uses_proofs},
+    tokens::{DPOP_NONCE, Place, Tokens, described, uses_proofs},
     visitor::{Visitor, foreign_client},
 };
 
@@ -97,10 +97,7 @@ impl Gateway {
             };
         }
         if let (Some(fallback), true) = (&self.fallback, is_for_the_control_api(path)) {
-            return match peer.instance() {
-                Some(caller) => fallback(request, caller.clone()).await,
-                None => self.turn_away(peer, wants_svid()).await,
-            };
+            return self.at_the_control_api(fallback, request, peer).await;
         }
         let Some(door) = Door::of_path(path) else {
             return self.turn_away(peer, no_route()).await;
@@ -121,45 +118,99 @@ impl Gateway {
     ) -> Response<Body> {
         let (head, body) = request.into_parts();
         let proved = uses_proofs(&head.headers);
-        let now = self.doors.now();
-        let identified = tokens.identify(&head, &door, peer.instance(), now);
-        let caller = match identified {
+        let place = tokens.at(door);
+        let shown = (&head, self.bearer_tokens());
+        let caller = match self.identified((tokens, &place), shown, peer).await {
+            Ok(caller) => caller,
+            Err(refusal) => return refusal,
+        };
+        let request = Request::from_parts(head, body);
+        let mut response = self.answer_at(place.door().clone(), request, &caller).await;
+        if foreign_client(&caller).is_some() {
+            response = Self::cut(self.unvouched(&caller), response);
+        }
+        self.add_nonce(tokens, proved, &mut response);
+        response
+    }
+
+    /// Answers at the control API's routes for instances. Those of the task take a token too, but none without a key: who
+    /// shows one is identified by it, and never by a certificate beside it that says another task. The endpoints of the
+    /// authorization server read a request's proofs themselves.
+    async fn at_the_control_api(
+        &self,
+        fallback: &Fallback,
+        request: Request<Incoming>,
+        peer: &Peer,
+    ) -> Response<Body> {
+        let path = request.uri().path();
+        let tokens = self.tokens.as_ref().filter(|_| is_of_the_task(path));
+        let Some(tokens) = tokens else {
+            let shown = request.headers().contains_key(header::AUTHORIZATION);
+            return match peer.instance() {
+                Some(_) if shown && is_of_the_task(path) => {
+                    self.turn_away(peer, takes_no_tokens()).await
+                }
+                Some(caller) => fallback(request, caller.clone()).await,
+                None => self.turn_away(peer, wants_svid()).await,
+            };
+        };
+        let place = tokens.at_the_task(path);
+        let (head, body) = request.into_parts();
+        let proved = uses_proofs(&head.headers);
+        let shown = (&head, BearerTokens::Refused);
+        let caller = match self.identified((tokens, &place), shown, peer).await {
+            Ok(caller) => caller,
+            Err(refusal) => return refusal,
+        };
+        let mut response = fallback(Request::from_parts(head, body), caller).await;
+        self.add_nonce(tokens, proved, &mut response);
+        response
+    }
+
+    /// Says which instance makes the request with this head at `place`, or answers why none does.
+    async fn identified(
+        &self,
+        (tokens, place): (&Tokens, &Place),
+        (head, bearer): (&Parts, BearerTokens),
+        peer: &Peer,
+    ) -> Result<InstanceCaller, Response<Body>> {
+        let (now, door) = (self.doors.now(), place.door());
+        let caller = match tokens.identify(head, place, peer.instance(), now) {
             Ok(caller) => caller,
             Err(why) => {
                 self.count(peer, &why);
-                return tokens.refuse(&door, &why, now);
+                return Err(tokens.refuse(door, &why, now));
             }
         };
         if let Err(why) = self.vouched(&caller) {
             tracing::info!(error = %crate::causes(&why), "the client of a token is vouched for no longer");
             self.strangers_refused.fetch_add(1, Ordering::Relaxed);
-            return tokens.unvouched(&door, caller.binding(), now);
+            return Err(tokens.unvouched(door, caller.binding(), now));
         }
-        if caller.binding() == KeyBinding::Bearer && !self.takes_bearer() {
-            return turn_away(&self.doors, &caller, tokens.too_weak(&door)).await;
+        if caller.binding() == KeyBinding::Bearer && bearer == BearerTokens::Refused {
+            return Err(turn_away(&self.doors, &caller, tokens.too_weak(door)).await);
         }
         // That the task has ended is told as the answer to the act; that the token was given up, as OAuth clients hear it.
         let presented = self.doors.handle.presented(&caller, now);
         if matches!(presented, Ok(Presented::Nothing)) {
-            let refusal = tokens.given_up(&door, caller.binding(), now);
-            return turn_away(&self.doors, &caller, refusal).await;
+            let refusal = tokens.given_up(door, caller.binding(), now);
+            return Err(turn_away(&self.doors, &caller, refusal).await);
         }
-        let request = Request::from_parts(head, body);
-        let mut response = self.answer_at(door, request, &caller).await;
-        if foreign_client(&caller).is_some() {
-            response = Self::cut(self.unvouched(&caller), response);
-        }
+        Ok(caller)
+    }
+
+    /// Gives who proved a key the nonce for the next proof.
+    fn add_nonce(&self, tokens: &Tokens, proved: bool, response: &mut Response<Body>) {
         if let (true, Ok(nonce)) = (proved, tokens.nonce(self.doors.now()).parse()) {
             response.headers_mut().insert(DPOP_NONCE.clone(), nonce);
         }
-        response
     }
 
     /// Says whether the estate in force takes tokens that are bound to no key at all. Which acts they may do is decided
     /// later, act by act.
-    fn takes_bearer(&self) -> bool {
+    fn bearer_tokens(&self) -> BearerTokens {
         let book = self.doors.handle.book();
-        book.is_ok_and(|it| it.estate().bearer_tokens == BearerTokens::Taken)
+        book.map_or(BearerTokens::Refused, |it| it.estate().bearer_tokens)
     }
 
     /// Passes a refusal by the edge on. Those of an instance are written down, those of strangers counted.
@@ -198,8 +249,17 @@ fn wants_svid() -> Response<Body> {
     body::problem(StatusCode::FORBIDDEN, "svid_required", detail)
 }
 
-/// Says whether a path is of the control API's routes for instances: its own, and the token endpoint for those that come
-/// with a certificate (RFC 8705 §5).
+fn takes_no_tokens() -> Response<Body> {
+    let detail = "this server takes no access tokens; leave Authorization out, and the certificate alone is looked at";
+    body::problem(StatusCode::BAD_REQUEST, "invalid_request", detail)
+}
+
+/// Says whether a path is of the control API's routes for instances: its own, and the endpoints of the authorization
+/// server for those that come with a certificate (RFC 8705 §5).
 fn is_for_the_control_api(path: &str) -> bool {
-    path == "/v1" || path.starts_with("/v1/") || path.starts_with("/oauth/")
+    is_of_the_task(path) || path.starts_with("/oauth/")
+}
+
+fn is_of_the_task(path: &str) -> bool {
+    path == "/v1" || path.starts_with("/v1/")
 }

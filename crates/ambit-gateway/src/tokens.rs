@@ -55,6 +55,13 @@ pub(crate) struct Tokens {
     verified: Mutex<Verified>,
 }
 
+/// Where a token is shown: the resource for which it must be, and the URL of the request, which a proof names.
+#[derive(Clone, Debug)]
+pub(crate) struct Place {
+    door: Door,
+    url: String,
+}
+
 /// Why a request does not identify an instance.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) enum Unidentified {
@@ -93,12 +100,25 @@ impl Tokens {
         }
     }
 
-    /// Identifies the instance that makes the request with this head at `door`. `connection` is the instance whose
+    /// Returns the place of a request at `door` itself.
+    pub(crate) fn at(&self, door: Door) -> Place {
+        let url = door.url(&self.config.url);
+        Place { door, url }
+    }
+
+    /// Returns the place of a request about the task itself, at `path`: it takes the tokens that are for all of the task's
+    /// servers.
+    pub(crate) fn at_the_task(&self, path: &str) -> Place {
+        let (door, url) = (Door::All, format!("{}{path}", self.config.url));
+        Place { door, url }
+    }
+
+    /// Identifies the instance that makes the request with this head at `place`. `connection` is the instance whose
     /// certificate the connection has: without a token, it is the caller.
     pub(crate) fn identify(
         &self,
         head: &Parts,
-        door: &Door,
+        place: &Place,
         connection: Option<&InstanceCaller>,
         now: Timestamp,
     ) -> Result<InstanceCaller, Unidentified> {
@@ -111,7 +131,7 @@ impl Tokens {
         let Some((scheme, text)) = credentials(&head.headers)? else {
             return connection.cloned().ok_or(Unidentified::NoToken);
         };
-        let audience = door.url(&self.config.url);
+        let audience = place.door.url(&self.config.url);
         let refused = |why: &dyn std::error::Error| Unidentified::Token(scheme, crate::causes(why));
         let token = self
             .verify(text, &audience, now)
@@ -133,7 +153,7 @@ impl Tokens {
         })?;
         let request = ProvedRequest {
             method: head.method.as_str(),
-            url: &audience,
+            url: &place.url,
             access_token: Some(text),
             nonces: Some(&self.nonces),
             now,
@@ -190,6 +210,13 @@ impl Tokens {
 
     fn verified(&self) -> std::sync::MutexGuard<'_, Verified> {
         self.verified.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Place {
+    /// Returns the resource for which the token must be.
+    pub(crate) const fn door(&self) -> &Door {
+        &self.door
     }
 }
 

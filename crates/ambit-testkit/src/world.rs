@@ -279,7 +279,7 @@ pub(crate) fn access_token(granted: &TokenGrant, now: Timestamp) -> Option<Acces
         client_id: issued.client.clone(),
         audience: issued.audience.clone(),
         actors: actors.collect(),
-        mission: Mission::new(&task.id, anchor, task.expires_at),
+        mission: Mission::new(&task.id, anchor, task.expires_at).under(&granted.root().id),
         authorization_details: details,
         binding: issued.binding,
         expires_at: issued.expires_at,

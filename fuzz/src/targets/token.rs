@@ -80,6 +80,7 @@ fn grant() -> AccessGrant {
         actors: vec![actor.expect("a SPIFFE ID")],
         mission: Mission {
             id: "task".to_owned(),
+            root: "root".to_owned(),
             authority_hash: "hash".to_owned(),
             expires_at: "end".to_owned(),
         },

@@ -20,8 +20,12 @@ pub(super) struct Person(pub(super) PersonCaller);
 /// A person who may look.
 pub(super) struct Onlooker(pub(super) Inspection);
 
-/// A run of an agent.
+/// A run of an agent, by its certificate alone. Who comes by a token is refused: what they would get, an identity of their
+/// own or the standing of a runner, outlives the token.
 pub(crate) struct Instance(pub(crate) InstanceCaller);
+
+/// A run of an agent, by its certificate or by a token that is bound to a key it proved.
+pub(crate) struct Run(pub(crate) InstanceCaller);
 
 /// Who asks, before it is anybody of an estate.
 pub(super) enum Peer {
@@ -83,14 +87,31 @@ impl FromRequestParts<Arc<Shared>> for Onlooker {
     }
 }
 
-impl FromRequestParts<Arc<Shared>> for Instance {
+impl FromRequestParts<Arc<Shared>> for Run {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, _: &Arc<Shared>) -> Result<Self, Problem> {
         let caller = parts.extensions.get::<InstanceCaller>().cloned();
         caller
             .map(Self)
-            .ok_or_else(|| not_identified("use the instance's certificate"))
+            .ok_or_else(|| not_identified("use the instance's certificate, or a token of its task"))
+    }
+}
+
+impl FromRequestParts<Arc<Shared>> for Instance {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, shared: &Arc<Shared>) -> Result<Self, Problem> {
+        let Run(caller) = Run::from_request_parts(parts, shared).await?;
+        if caller.token().is_none() {
+            return Ok(Self(caller));
+        }
+        Err(Problem::new(
+            StatusCode::FORBIDDEN,
+            "svid_required",
+            "this is for instances that connect with their X509-SVID",
+        )
+        .because("use the instance's certificate itself, without an access token"))
     }
 }
 

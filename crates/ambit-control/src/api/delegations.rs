@@ -18,7 +18,7 @@ use serde::Deserialize;
 use super::{
     Shared,
     body::{Answer, Json},
-    caller::{Instance, Onlooker, Person},
+    caller::{Instance, Onlooker, Person, Run},
     problem::Problem,
     tasks::{ContainedWord, certify, parsed, started_value},
 };
@@ -62,7 +62,7 @@ pub(super) async fn delegate(
 /// A run of an agent gives a part of its own task away.
 pub(super) async fn delegate_own(
     State(shared): State<Arc<Shared>>,
-    Instance(caller): Instance,
+    Run(caller): Run,
     Json { asked, value }: Json<DelegateAsk>,
 ) -> Result<Answer, Problem> {
     let control = &shared.control;
@@ -112,7 +112,7 @@ pub(super) async fn withdraw(
 /// A run of an agent takes a delegation of its own task back.
 pub(super) async fn withdraw_own(
     State(shared): State<Arc<Shared>>,
-    Instance(caller): Instance,
+    Run(caller): Run,
     Path(delegation): Path<String>,
 ) -> Result<Answer, Problem> {
     let control = &shared.control;

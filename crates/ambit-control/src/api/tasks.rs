@@ -18,7 +18,7 @@ use serde::Deserialize;
 use super::{
     Control, Shared,
     body::{Answer, Asked, Json},
-    caller::{Instance, Onlooker, Person},
+    caller::{Onlooker, Person, Run},
     problem::Problem,
 };
 
@@ -342,10 +342,10 @@ pub(super) async fn end(
     Ok(Answer(ended_value(&ended)))
 }
 
-/// The runner says that its command ended well.
+/// The run, or its runner, says that its work is done.
 pub(super) async fn complete(
     State(shared): State<Arc<Shared>>,
-    Instance(caller): Instance,
+    Run(caller): Run,
 ) -> Result<Answer, Problem> {
     let control = &shared.control;
     let moment = (control.clock)();

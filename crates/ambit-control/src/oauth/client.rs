@@ -1,6 +1,7 @@
 //! Who asks: a client proves itself in exactly one way.
 
 use ambit_core::{SpiffeId, Timestamp, limits::CLIENT_BYTES_MAX};
+use ambit_engine::ClientShown;
 use ambit_identity::{
     ForeignSvid, InstanceCaller,
     jose::{Doubt, JoseError},
@@ -64,6 +65,23 @@ impl Client {
             Self::Holder { serves, .. } => serves.as_ref().map(SpiffeId::to_string),
             Self::Known { id, .. } => Some(id.clone()),
             Self::Unnamed => None,
+        }
+    }
+
+    /// Says whether the client authenticated, or only said who it is.
+    pub(super) const fn shown(&self) -> ClientShown {
+        match self {
+            Self::Instance(_) | Self::Workload(_) | Self::Foreign(..) | Self::Holder { .. } => {
+                ClientShown::Proved
+            }
+            Self::Known {
+                shown: Shown::Key(_),
+                ..
+            } => ClientShown::Proved,
+            Self::Known {
+                shown: Shown::Name, ..
+            }
+            | Self::Unnamed => ClientShown::Named,
         }
     }
 

@@ -198,6 +198,7 @@ async fn refresh_token(server: Server<'_>, asking: Asking<'_>) -> Result<TokenGr
     let ask = RefreshAsk {
         text: asking.form.required("refresh_token")?.to_owned(),
         client: asking.client.name()?,
+        shown: asking.client.shown(),
         binding: asking.binding,
         ttl: ttl(asking.binding),
         audience: audience.map(|it| it.url),

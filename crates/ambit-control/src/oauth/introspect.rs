@@ -9,7 +9,7 @@ use ambit_core::{
     token::{IssuedToken, KeyBinding, Reach},
 };
 use ambit_engine::TokenStanding;
-use ambit_identity::jose::base64url;
+use ambit_identity::{InstanceCaller, jose::base64url};
 use axum::{
     extract::{Request, State},
     response::{IntoResponse, Response},
@@ -19,11 +19,11 @@ use super::{
     OAuthError, Server, claimed::refused_sender, error::json, form::Form, grants::refresh_standing,
     keyring::LiveToken, sent::Good,
 };
-use crate::api::Shared;
+use crate::api::{Instance, Shared};
 
 /// `POST /oauth/introspect`: a client asks about a token of its own. Of any other it hears that it is not active.
 pub(crate) async fn introspect(State(shared): State<Arc<Shared>>, request: Request) -> Response {
-    match introspected(&shared, request).await {
+    match introspected(&shared, None, request).await {
         Ok(value) => json(&value),
         Err(error) => error.into_response(),
     }
@@ -31,15 +31,43 @@ pub(crate) async fn introspect(State(shared): State<Arc<Shared>>, request: Reque
 
 /// `POST /oauth/revoke`: a client gives up a token of its own; with a refresh token, all that came of its grant.
 pub(crate) async fn revoke(State(shared): State<Arc<Shared>>, request: Request) -> Response {
-    match revoked(&shared, request).await {
+    match revoked(&shared, None, request).await {
         Ok(()) => json(&Value::Object(std::collections::BTreeMap::new())),
         Err(error) => error.into_response(),
     }
 }
 
-async fn introspected(shared: &Shared, request: Request) -> Result<Value, OAuthError> {
+/// `POST /oauth/mtls/introspect`: as [`introspect`], for an instance with its certificate (RFC 8705 §5).
+pub(crate) async fn introspect_mtls(
+    State(shared): State<Arc<Shared>>,
+    Instance(caller): Instance,
+    request: Request,
+) -> Response {
+    match introspected(&shared, Some(&caller), request).await {
+        Ok(value) => json(&value),
+        Err(error) => error.into_response(),
+    }
+}
+
+/// `POST /oauth/mtls/revoke`: as [`revoke`], for an instance with its certificate (RFC 8705 §5).
+pub(crate) async fn revoke_mtls(
+    State(shared): State<Arc<Shared>>,
+    Instance(caller): Instance,
+    request: Request,
+) -> Response {
+    match revoked(&shared, Some(&caller), request).await {
+        Ok(()) => json(&Value::Object(std::collections::BTreeMap::new())),
+        Err(error) => error.into_response(),
+    }
+}
+
+async fn introspected(
+    shared: &Shared,
+    by_certificate: Option<&InstanceCaller>,
+    request: Request,
+) -> Result<Value, OAuthError> {
     let server = shared.server()?;
-    let (form, client, now) = asked(server, request).await?;
+    let (form, client, now) = asked((server, by_certificate), request).await?;
     let text = form.required("token")?;
     let inactive = Value::object([("active", false.into())]);
     if let Some(live) = server.live_token(text, now)? {
@@ -54,9 +82,13 @@ async fn introspected(shared: &Shared, request: Request) -> Result<Value, OAuthE
     }
 }
 
-async fn revoked(shared: &Shared, request: Request) -> Result<(), OAuthError> {
+async fn revoked(
+    shared: &Shared,
+    by_certificate: Option<&InstanceCaller>,
+    request: Request,
+) -> Result<(), OAuthError> {
     let server = shared.server()?;
-    let (form, client, now) = asked(server, request).await?;
+    let (form, client, now) = asked((server, by_certificate), request).await?;
     let text = form.required("token")?;
     let handle = &server.control.handle;
     let ended = match server.live_token(text, now)? {
@@ -71,13 +103,15 @@ async fn revoked(shared: &Shared, request: Request) -> Result<(), OAuthError> {
 }
 
 async fn asked(
-    server: Server<'_>,
+    (server, by_certificate): (Server<'_>, Option<&InstanceCaller>),
     request: Request,
 ) -> Result<(Form, String, Timestamp), OAuthError> {
     let (head, body) = request.into_parts();
     let form = Form::read(&head.headers, body).await?;
     let now = (server.control.clock)().now;
-    let client = server.client(&head.headers, &form, None, now).await?;
+    let client = server
+        .client(&head.headers, &form, by_certificate, now)
+        .await?;
     // Nothing is given here: who asks holds the token that it asks about, and a key is not proved. One that says to be
     // good once was good for this.
     if let Some(assertion) = client.assertion()
@@ -99,6 +133,7 @@ impl Server<'_> {
         };
         let mission = Value::object([
             ("id", grant.mission.id.as_str().into()),
+            ("root", grant.mission.root.as_str().into()),
             ("issuer", self.issuer.into()),
             (
                 "authority_hash",

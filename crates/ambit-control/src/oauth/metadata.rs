@@ -23,7 +23,9 @@ pub(super) const TOKEN: &str = "/oauth/token";
 pub(super) const MTLS_TOKEN: &str = "/oauth/mtls/token";
 pub(super) const PUSH: &str = "/oauth/par";
 const INTROSPECT: &str = "/oauth/introspect";
+const MTLS_INTROSPECT: &str = "/oauth/mtls/introspect";
 const REVOKE: &str = "/oauth/revoke";
+const MTLS_REVOKE: &str = "/oauth/mtls/revoke";
 const JWKS: &str = "/oauth/jwks";
 
 /// `GET /.well-known/oauth-authorization-server` (RFC 8414).
@@ -55,12 +57,12 @@ pub(crate) async fn jwks(State(shared): State<Arc<Shared>>) -> Response {
 }
 
 impl Server<'_> {
-    /// Returns where instances get tokens with their certificates (RFC 8705 section 5): at the gateway, by the name that
-    /// clients use.
-    pub(super) fn mtls_token_url(&self) -> String {
+    /// Returns where an endpoint for instances with their certificates is (RFC 8705 section 5): at the gateway, by the name
+    /// that clients use.
+    pub(super) fn mtls_url(&self, path: &str) -> String {
         let gateway = self.control.gateway_url.as_deref();
         let gateway = gateway.unwrap_or(&self.control.gateway);
-        format!("{gateway}{MTLS_TOKEN}")
+        format!("{gateway}{path}")
     }
 }
 
@@ -111,9 +113,9 @@ fn grants(server: Server<'_>) -> Value {
 
 fn members(server: Server<'_>) -> Vec<(&'static str, Value)> {
     let at = |path: &str| Value::from(format!("{}{path}", server.issuer));
-    let methods = || list(["private_key_jwt", "spiffe_jwt", "none"]);
+    let methods = || list(["private_key_jwt", "spiffe_jwt", "spiffe_x509", "none"]);
     let algorithms = || -> Value { Algorithm::ALL.iter().map(|it| it.as_str()).collect() };
-    let mtls = Value::from(server.mtls_token_url());
+    let mtls = |path: &str| Value::from(server.mtls_url(path));
     vec![
         ("issuer", server.issuer.into()),
         ("token_endpoint", at(TOKEN)),
@@ -121,10 +123,7 @@ fn members(server: Server<'_>) -> Vec<(&'static str, Value)> {
         ("introspection_endpoint", at(INTROSPECT)),
         ("revocation_endpoint", at(REVOKE)),
         ("grant_types_supported", grants(server)),
-        (
-            "token_endpoint_auth_methods_supported",
-            list(["private_key_jwt", "spiffe_jwt", "spiffe_x509", "none"]),
-        ),
+        ("token_endpoint_auth_methods_supported", methods()),
         (
             "token_endpoint_auth_signing_alg_values_supported",
             algorithms(),
@@ -146,7 +145,11 @@ fn members(server: Server<'_>) -> Vec<(&'static str, Value)> {
         ("tls_client_certificate_bound_access_tokens", true.into()),
         (
             "mtls_endpoint_aliases",
-            Value::object([("token_endpoint", mtls)]),
+            Value::object([
+                ("token_endpoint", mtls(MTLS_TOKEN)),
+                ("introspection_endpoint", mtls(MTLS_INTROSPECT)),
+                ("revocation_endpoint", mtls(MTLS_REVOKE)),
+            ]),
         ),
         (
             "authorization_details_types_supported",

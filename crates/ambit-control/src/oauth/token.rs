@@ -26,7 +26,7 @@ use super::{
     exchange::ACCESS_TOKEN,
     form::Form,
     grants::{Asking, grant},
-    metadata::TOKEN,
+    metadata::{MTLS_TOKEN, TOKEN},
 };
 use crate::{
     api::{Instance, Shared},
@@ -44,12 +44,6 @@ pub(crate) async fn token_mtls(
     Instance(caller): Instance,
     request: Request,
 ) -> Response {
-    // Who came by a token would live on by tokens alone.
-    if caller.token().is_some() {
-        let refused =
-            OAuthError::client("use the instance's certificate itself, not an access token");
-        return refused.into_response();
-    }
     answer(&shared, Some(&caller), request).await
 }
 
@@ -76,7 +70,7 @@ async fn granted(
     let now = (server.control.clock)().now;
     let url = match by_certificate {
         None => format!("{}{TOKEN}", server.issuer),
-        Some(_) => server.mtls_token_url(),
+        Some(_) => server.mtls_url(MTLS_TOKEN),
     };
     // Before anything is used up: who lacks a nonce comes again with the same assertion.
     let proof = server.proof(&head.headers, &url, now)?;
@@ -145,7 +139,7 @@ impl Server<'_> {
                     .iter()
                     .map(|it| it.spiffe_id.clone())
                     .collect(),
-                mission: Mission::new(&task.id, anchor, task.expires_at),
+                mission: Mission::new(&task.id, anchor, task.expires_at).under(&granted.root().id),
                 authorization_details: details.clone(),
                 binding: issued.binding,
                 expires_at: issued.expires_at,

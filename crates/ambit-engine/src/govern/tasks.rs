@@ -63,7 +63,8 @@ pub enum Ender<'a> {
 pub struct EndedTask {
     /// The task.
     pub task: TaskSummary,
-    /// Every task below it that was active, parents before their children.
+    /// Every task that was active and ended with it: those below it, and the parts that their runs took beside them.
+    /// Parents come before their children.
     pub below: Vec<TaskId>,
 }
 
@@ -174,10 +175,14 @@ impl Handle {
                 Ok(ended)
             }
             Ender::Instance(caller) => {
-                self.end_without_warrant(task, end, Actor::Instance(caller.instance()))
-                    .await
+                let caller = caller.clone();
+                let own = move |desk: &Desk<'_>| of_its_own(desk, &caller, task);
+                self.end_without_warrant((task, end), own).await
             }
-            Ender::RunnerGone => self.end_without_warrant(task, end, Actor::Ambit).await,
+            Ender::RunnerGone => {
+                let ambit = |_: &Desk<'_>| Ok(Actor::Ambit);
+                self.end_without_warrant((task, end), ambit).await
+            }
         }
     }
 
@@ -220,23 +225,12 @@ impl Handle {
 
     async fn end_without_warrant(
         &self,
-        task: TaskId,
-        end: End,
-        by: Actor,
+        (task, end): (TaskId, End),
+        by: impl FnOnce(&Desk<'_>) -> Result<Actor, Refusal> + Send + 'static,
     ) -> Result<EndedTask, Refusal> {
         let ended = self.turn_crossing(move |desk| {
-            let own = match by {
-                Actor::Instance(instance) => {
-                    desk.live.state.instances.get(&instance) == Some(&task)
-                }
-                Actor::Ambit => true,
-                Actor::Person(_) | Actor::Workload(_) | Actor::Nobody => false,
-            };
-            let result = if own {
-                finish(desk, task, end, by)
-            } else {
-                Err(Refusal::not_found(task))
-            };
+            let by = by(desk);
+            let result = by.and_then(|by| finish(desk, task, end, by));
             Box::new(move |committed| committed.map_err(Refusal::Failed).and(result))
         });
         let (ended, crossed) = ended.await?;
@@ -397,6 +391,23 @@ pub(super) fn touched(
     Ok((entry.task.subject, template))
 }
 
+/// Returns who ends a task that it serves itself. Who came by a token of a part of it ends nobody's whole.
+fn of_its_own(desk: &Desk<'_>, caller: &InstanceCaller, task: TaskId) -> Result<Actor, Refusal> {
+    let live = &desk.live;
+    let serves = live.state.instances.get(&caller.instance()) == Some(&task);
+    if !serves || !live.token_is_worth(caller) {
+        return Err(Refusal::not_found(task));
+    }
+    if live.carried(caller).is_some() {
+        return Err(Refusal::Invalid(
+            "a token that carries a part of its task does not end the whole; use one that was asked for without \
+             authorization_details"
+                .to_owned(),
+        ));
+    }
+    Ok(Actor::Instance(caller.instance()))
+}
+
 /// Ends a task that is active, and says what ended with it.
 pub(super) fn finish(
     desk: &mut Desk<'_>,
@@ -418,7 +429,8 @@ pub(super) fn finish(
     let end = if late { End::Expired } else { end };
     let state = &desk.live.state;
     let is_active = |it: &TaskId| state.task(*it).map(|it| it.state) == Some(TaskState::Active);
-    let below = state.below(task).into_iter().filter(is_active).collect();
+    let below = state.hanging_on(task);
+    let below = below.into_iter().filter(is_active).collect();
     desk.write(Body::TaskEnded { task, end, by })?;
     let entry = desk
         .live

@@ -64,18 +64,7 @@ fn sweep(
     let room = desk.room() / 4;
     let deserted = deserted(desk, room);
     ended.extend(deserted.into_iter().map(|it| (it, End::Cancelled)));
-    for (task, end) in &ended {
-        // What is below one that ended just now has ended with it.
-        let state = desk.live.state.task(*task).map(|it| it.state);
-        if state != Some(TaskState::Active) {
-            continue;
-        }
-        desk.write(Body::TaskEnded {
-            task: *task,
-            end: *end,
-            by: Actor::Ambit,
-        })?;
-    }
+    end_all(desk, &ended)?;
     let lost = |it: &&crate::OpenAct| {
         it.status.is_none() && it.at.plus(LOST_AFTER) <= at && !is_under_way(it.decision)
     };
@@ -91,5 +80,21 @@ fn sweep(
         desk.write(Body::Performed(Box::new(unknown(&act))))?;
     }
     desk.live.forget(now);
+    Ok(())
+}
+
+fn end_all(desk: &mut Desk<'_>, over: &[(ambit_core::TaskId, End)]) -> Result<(), EngineError> {
+    for (task, end) in over {
+        // What hangs on one that ended just now has ended with it.
+        let state = desk.live.state.task(*task).map(|it| it.state);
+        if state != Some(TaskState::Active) {
+            continue;
+        }
+        desk.write(Body::TaskEnded {
+            task: *task,
+            end: *end,
+            by: Actor::Ambit,
+        })?;
+    }
     Ok(())
 }

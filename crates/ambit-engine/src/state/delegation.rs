@@ -1,9 +1,9 @@
 //! Delegations as the fold knows them, and the lines of tasks that they make.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use ambit_core::{
-    DelegationId, Labels, TaskId, Timestamp,
+    DelegationId, InstanceId, Labels, TaskId, Timestamp,
     delegation::{Delegation, Lineage},
     label::TooManyLabels,
     record::{Actor, Mandate, Sealed},
@@ -12,7 +12,7 @@ use ambit_core::{
 use ambit_policy::DelegationStanding;
 
 use super::{
-    FoldError, State,
+    FoldError, State, TaskEntry,
     fold::{inconsistent, missing},
     rows::RowKey,
 };
@@ -81,6 +81,26 @@ impl State {
             next.extend(found.iter().skip(start));
         }
         found
+    }
+
+    /// Returns every task that ends with `task`: those below it, the parts that the runs of all these took beside them,
+    /// and so on. Parents come before their children.
+    pub(crate) fn hanging_on(&self, task: TaskId) -> Vec<TaskId> {
+        let (mut found, mut next) = (vec![task], 0);
+        let mut seen = BTreeSet::from([task]);
+        while let Some(above) = found.get(next).copied() {
+            next += 1;
+            let children = self.children.get(&above).into_iter().flatten();
+            let run = self.tasks.get(&above).map(|it| it.task.instance);
+            let taken = run.and_then(|it| self.taken.get(&it));
+            for hanging in children.chain(taken.into_iter().flatten()) {
+                // A part of its own task that a run takes hangs on it twice.
+                if seen.insert(*hanging) {
+                    found.push(*hanging);
+                }
+            }
+        }
+        found.split_off(1)
     }
 
     /// Returns how many live tasks come from the same task that a person started.
@@ -183,6 +203,17 @@ impl State {
         Ok(())
     }
 
+    /// Keeps a task among those below its parent, and among those that the run took which took it.
+    pub(super) fn hang(&mut self, entry: &TaskEntry) {
+        let id = entry.task.id;
+        if let Some(parent) = entry.task.lineage.parent() {
+            self.children.entry(parent).or_default().push(id);
+        }
+        if let Some(run) = taker(entry) {
+            self.taken.entry(run).or_default().push(id);
+        }
+    }
+
     pub(super) fn withdraw(&mut self, index: u64, id: DelegationId) -> Result<(), FoldError> {
         let entry = self.delegations.get(&id);
         let entry = entry.ok_or_else(|| missing(index, &id))?;
@@ -225,14 +256,28 @@ impl State {
     }
 
     /// Forgets what hangs on a task that is forgotten.
-    pub(super) fn forget_delegations(&mut self, task: TaskId, parent: Option<TaskId>) {
+    pub(super) fn forget_delegations(&mut self, entry: &TaskEntry) {
+        let task = entry.task.id;
         for made in self.delegations_of.remove(&task).unwrap_or_default() {
             self.delegations.remove(&made);
         }
         self.children.remove(&task);
+        let parent = entry.task.lineage.parent();
         if let Some(siblings) = parent.and_then(|it| self.children.get_mut(&it)) {
             siblings.retain(|it| *it != task);
         }
+        self.taken.remove(&entry.task.instance);
+        if let Some(taken) = taker(entry).and_then(|it| self.taken.get_mut(&it)) {
+            taken.retain(|it| *it != task);
+        }
+    }
+}
+
+/// Returns the run that took a part beside its own task, when one did.
+const fn taker(entry: &TaskEntry) -> Option<InstanceId> {
+    match entry.started_by {
+        Actor::Instance(run) => Some(run),
+        Actor::Person(_) | Actor::Workload(_) | Actor::Ambit | Actor::Nobody => None,
     }
 }
 

@@ -194,11 +194,9 @@ impl State {
             footing: self.footing_of(started_by),
             started_by,
         };
+        self.hang(&entry);
         self.tasks.insert(task.id, entry);
         self.instances.insert(task.instance, task.id);
-        if let Some(parent) = task.lineage.parent() {
-            self.children.entry(parent).or_default().push(task.id);
-        }
         self.touch(RowKey::Task(task.id));
         Ok(())
     }
@@ -274,10 +272,10 @@ impl State {
 
     /// Ends a task and all that hangs on it. An ended task's rows move to the ended tables and change no more.
     pub(super) fn end(&mut self, index: u64, id: ambit_core::TaskId, end: End) {
-        let below = self.below(id);
+        let hanging = self.hanging_on(id);
         self.end_one(index, id, end);
-        for child in below {
-            self.end_one(index, child, end_below(end));
+        for below in hanging {
+            self.end_one(index, below, end_below(end));
         }
     }
 
@@ -525,7 +523,7 @@ impl State {
         }
     }
 
-    /// Returns the active tasks whose authority hangs on `target`, with those below them.
+    /// Returns the active tasks whose authority hangs on `target`, with those below them and those that their runs took.
     pub fn tasks_under(&self, target: &Target) -> Vec<ambit_core::TaskId> {
         let hangs = |entry: &&TaskEntry| match target {
             Target::Task(id) => entry.task.id == *id,
@@ -541,7 +539,7 @@ impl State {
         let mut found = std::collections::BTreeSet::new();
         for hit in active.filter(hangs).map(|it| it.task.id) {
             found.insert(hit);
-            found.extend(self.below(hit));
+            found.extend(self.hanging_on(hit));
         }
         let is_active = |it: &ambit_core::TaskId| {
             self.tasks.get(it).map(|it| it.state) == Some(TaskState::Active)

@@ -324,9 +324,7 @@ fn read_task(state: &mut State, row: &Row<'_>) -> Result<RowKey, RowError> {
             state.claims.insert(workload, id);
         }
     }
-    if let Some(parent) = entry.task.lineage.parent() {
-        state.children.entry(parent).or_default().push(id);
-    }
+    state.hang(&entry);
     state.tasks.insert(id, entry);
     Ok(RowKey::Task(id))
 }

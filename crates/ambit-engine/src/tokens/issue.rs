@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use ambit_core::{
-    Digest, TaskId, Timestamp, TokenId,
+    Digest, SpiffeId, TaskId, Timestamp, TokenId,
     delegation::Part,
     estate::BearerTokens,
     json::Value,
@@ -15,7 +15,7 @@ use ambit_core::{
     token::{Grant, IssuedToken, KeyBinding, Reach, RestsOn, TokenEnd, TokenKind},
 };
 
-use super::{RefreshAsk, Refreshable, TokenAsk, TokenGrant, TokenRefusal};
+use super::{ClientShown, RefreshAsk, Refreshable, TokenAsk, TokenGrant, TokenRefusal};
 use crate::{TokenUse, desk::Desk, moment::Chance};
 
 /// Issues the first tokens of a grant.
@@ -86,8 +86,11 @@ pub(super) fn next(
     if before.expires_at <= at {
         return Err(TokenRefusal::Unknown);
     }
-    if before.binding != ask.binding {
+    if !may_be_bound(before.binding, ask) {
         return Err(TokenRefusal::OtherKey);
+    }
+    if run_of(&before, &whole).is_some_and(|it| !serves(desk, &it)) {
+        return Err(TokenRefusal::Unknown);
     }
     if ask
         .audience
@@ -109,12 +112,39 @@ pub(super) fn next(
         kind: TokenKind::Access,
         grant: Grant::RefreshToken,
         parent: Some(shown),
+        binding: ask.binding,
         rests_on,
         expires_at: at.plus(ask.ttl.min(ACCESS_TOKEN_TTL)).min(whole.expires_at),
         ..before
     };
     let refresh = refresh_beside(&access, at, whole.expires_at, chance);
     write(desk, access, Some(refresh))
+}
+
+/// Says whether the next token may be bound as `ask` proves: to the same key, or, for a client that authenticated, to the
+/// key that it has now. What was bound to a key never becomes bearer.
+fn may_be_bound(before: KeyBinding, ask: &RefreshAsk) -> bool {
+    match ask.shown {
+        ClientShown::Named => before == ask.binding,
+        ClientShown::Proved => {
+            (before == KeyBinding::Bearer) == (ask.binding == KeyBinding::Bearer)
+        }
+    }
+}
+
+/// Returns the run of this trust domain to which a token of `task` was given, when its client is one.
+fn run_of(token: &IssuedToken, task: &Task) -> Option<SpiffeId> {
+    let name: SpiffeId = token.client.parse().ok()?;
+    let ours = name.trust_domain() == task.spiffe_id.trust_domain();
+    (ours && name.as_instance().is_some()).then_some(name)
+}
+
+/// Says whether the run serves a live task of its own, as of this batch.
+fn serves(desk: &Desk<'_>, run: &SpiffeId) -> bool {
+    let state = &desk.live.state;
+    let instance = run.as_instance().map(|(_, instance)| instance);
+    let task = instance.and_then(|it| state.instances.get(&it));
+    task.is_some_and(|it| desk.acting(*it).is_ok_and(|it| it.spiffe_id == *run))
 }
 
 /// Ends a token before its time. What is not there stays away.

@@ -1,23 +1,32 @@
 //! Laws of delegation on random sequences of legal and illegal steps.
 
+use std::{
+    cell::RefCell,
+    collections::{BTreeMap, BTreeSet},
+};
+
 use ambit_core::{
-    DelegationId, Digest, TaskId,
+    DelegationId, Millis, TaskId, Timestamp,
     act::Target,
     delegation::Lineage,
-    record::{Answer, Body, Decided, Record},
-    task::TaskState,
-    token::KeyBinding,
+    record::{Actor, Answer, Body, Decided, Record},
+    task::{End, Task, TaskState},
 };
+use ambit_engine::Ender;
 use ambit_identity::{InstanceCaller, token::access::AccessToken};
 use ambit_testkit::{World, delegating_office};
-use proptest::prelude::*;
+use proptest::{
+    prelude::*,
+    sample::select,
+    test_runner::{Config, TestRunner},
+};
 
 use crate::{
     delegation::{
-        ALL, By, CLOSE, READ, delegate, exchange, part, rebuilt_alike, standing, withdraw,
+        ALL, By, CLOSE, READ, child, delegate, exchange, part, rebuilt_alike, standing, withdraw,
     },
-    support::{arguments, ask, id},
-    token_exchange::{exchange_token, token},
+    support::{arguments, ask, id, tick},
+    token_exchange::{exchange_token, key, token},
 };
 
 /// One step of somebody.
@@ -39,6 +48,14 @@ enum Move {
     },
     Revoke {
         which: usize,
+        what: usize,
+    },
+    /// The run says that its work is done.
+    Complete {
+        which: usize,
+    },
+    Wait {
+        seconds: u64,
     },
     Call {
         by: usize,
@@ -52,6 +69,14 @@ enum Move {
         by: usize,
         subject: usize,
     },
+    /// As it is meant: a part is given, and a run of the agent that is named takes it with a fresh token of the task that
+    /// gave it, or the person's runner does.
+    Hand {
+        from: usize,
+        to: usize,
+        what: &'static str,
+        by_token: bool,
+    },
 }
 
 fn moves() -> impl Strategy<Value = Move> {
@@ -61,7 +86,11 @@ fn moves() -> impl Strategy<Value = Move> {
         4 => (0..8_usize, proptest::option::weighted(0.3, 0..6_usize))
             .prop_map(|(which, by)| Move::Exchange { which, by }),
         1 => (0..8_usize, 0..6_usize).prop_map(|(which, by)| Move::Withdraw { which, by }),
-        1 => (0..6_usize).prop_map(|which| Move::Revoke { which }),
+        1 => (0..6_usize, 0..6_usize).prop_map(|(which, what)| Move::Revoke { which, what }),
+        1 => (0..6_usize).prop_map(|which| Move::Complete { which }),
+        1 => (1..900_u64).prop_map(|seconds| Move::Wait { seconds }),
+        10 => (0..3_usize, 0..3_usize, select(vec![ALL, READ]), any::<bool>())
+            .prop_map(|(from, to, what, by_token)| Move::Hand { from, to, what, by_token }),
         3 => (0..6_usize).prop_map(|by| Move::Token { by }),
         3 => (0..8_usize, 0..6_usize, 0..6_usize)
             .prop_map(|(which, by, subject)| Move::ExchangeToken { which, by, subject }),
@@ -86,14 +115,82 @@ struct Play {
 }
 
 impl Play {
+    /// A clerk at work, and a helper's run that can take parts beside its own, which is one of another task.
     fn new() -> Self {
         let mut world = World::new(delegating_office(3, &[]), 9);
         let (root, caller) = world.start();
+        let (other, owner) = world.start();
+        let (own, helper) = child(&mut world, (other.task.id, &owner), ("helper", READ, 1));
         Self {
             world,
-            tasks: vec![(root.task.id, caller)],
+            tasks: vec![
+                (root.task.id, caller),
+                (own.task.id, helper),
+                (other.task.id, owner),
+            ],
             delegations: Vec::new(),
             tokens: Vec::new(),
+        }
+    }
+
+    fn revoke(&mut self, which: usize, what: usize) {
+        let (task, caller) = self.tasks[which % self.tasks.len()].clone();
+        let target = match what {
+            0..3 => Target::Task(task),
+            3 | 4 => Target::Instance(caller.instance()),
+            _ => Target::Agent(caller.agent().clone()),
+        };
+        let (handle, ana) = (self.world.handle.clone(), self.world.person("ana"));
+        let moment = self.world.clock.moment();
+        let _ = self
+            .world
+            .run(async move { handle.revoke(&ana, target, "odd".to_owned(), moment).await });
+    }
+
+    fn complete(&mut self, which: usize) {
+        let (task, caller) = self.tasks[which % self.tasks.len()].clone();
+        let (handle, moment) = (self.world.handle.clone(), self.world.clock.moment());
+        let _ = self.world.run(async move {
+            let by = Ender::Instance(&caller);
+            handle.end_task(by, task, End::Completed, moment).await
+        });
+    }
+
+    /// Gives a part of the newest task but `from` to the agent `to`, as deep as may be, and has it taken.
+    fn hand(&mut self, (from, to): (usize, usize), what: &str, by_token: bool) {
+        let place = self.tasks.len() - 1 - from % self.tasks.len();
+        let (task, caller) = self.tasks[place].clone();
+        let by = By::Run(caller.clone());
+        let mut tried = (0..3)
+            .rev()
+            .map(|depth| part(task, AGENTS[to], what, depth));
+        let given = tried.find_map(|it| delegate(&mut self.world, &by, it).ok());
+        let Some(given) = given else {
+            return;
+        };
+        self.delegations.push(given.id);
+        let taker = self.tasks.iter().rev();
+        let taker = taker
+            .map(|it| it.1.clone())
+            .find(|it| *it.agent() == given.to);
+        let taker = taker.filter(|_| by_token);
+        let Some(taker) = taker else {
+            if let Ok((started, run)) = exchange(&mut self.world, &By::Person("ana"), given.id) {
+                self.tasks.push((started.task.id, run));
+            }
+            return;
+        };
+        if let Some(subject) = token(&mut self.world, &caller) {
+            self.exchange_token(&taker, (given.id, &subject));
+        }
+    }
+
+    fn exchange_token(&mut self, by: &InstanceCaller, shown: (DelegationId, &AccessToken)) {
+        if let Ok(granted) = exchange_token(&mut self.world, by, shown, key()) {
+            let child = granted.task();
+            let caller = self.world.instance(child);
+            self.tasks.push((child.id, caller));
+            self.tokens.push(self.world.access_token(&granted));
         }
     }
 
@@ -137,25 +234,20 @@ impl Play {
                 let delegation = self.delegations[at(*which, self.delegations.len())];
                 let caller = self.tasks[at(*by, self.tasks.len())].1.clone();
                 let subject = self.tokens[at(*subject, self.tokens.len())].clone();
-                let shown = (delegation, &subject);
-                let key = KeyBinding::Dpop {
-                    thumbprint: Digest::of(b"delegate"),
-                };
-                if let Ok(granted) = exchange_token(&mut self.world, &caller, shown, key) {
-                    let child = granted.task();
-                    let caller = self.world.instance(child);
-                    self.tasks.push((child.id, caller));
-                    self.tokens.push(self.world.access_token(&granted));
-                }
+                self.exchange_token(&caller, (delegation, &subject));
             }
+            Move::Hand {
+                from,
+                to,
+                what,
+                by_token,
+            } => self.hand((*from, *to), what, *by_token),
             Move::Exchange { .. } | Move::Withdraw { .. } | Move::ExchangeToken { .. } => {}
-            Move::Revoke { which } => {
-                let target = Target::Task(self.tasks[at(*which, self.tasks.len())].0);
-                let (handle, ana) = (self.world.handle.clone(), self.world.person("ana"));
-                let moment = self.world.clock.moment();
-                let _ = self.world.run(async move {
-                    handle.revoke(&ana, target, "odd".to_owned(), moment).await
-                });
+            Move::Revoke { which, what } => self.revoke(*which, *what),
+            Move::Complete { which } => self.complete(*which),
+            Move::Wait { seconds } => {
+                self.world.clock.advance(Millis::from_seconds(*seconds));
+                tick(&mut self.world);
             }
             Move::Call { by, what } => {
                 let caller = self.tasks[at(*by, self.tasks.len())].1.clone();
@@ -186,33 +278,165 @@ fn call(what: usize) -> (&'static str, ambit_core::json::Value) {
     }
 }
 
-/// Where each task came from, and which ended, as the log says.
-fn lines(records: &[Record]) -> std::collections::BTreeMap<TaskId, Option<TaskId>> {
-    let mut found = std::collections::BTreeMap::new();
-    for record in records {
+/// What the log says of the tasks so far.
+#[derive(Default)]
+struct Lines {
+    tasks: BTreeMap<TaskId, Task>,
+    /// The task that the run serves already that took one.
+    taken_by: BTreeMap<TaskId, TaskId>,
+    /// The child for which a delegation was spent.
+    children: BTreeMap<DelegationId, TaskId>,
+    over: BTreeSet<TaskId>,
+    /// How many children there were, how many of them of children, and how many taken by a run.
+    seen: [usize; 3],
+}
+
+impl Lines {
+    fn parent(&self, task: TaskId) -> Option<TaskId> {
+        self.tasks.get(&task)?.lineage.parent()
+    }
+
+    /// Says whether authority above a task ended, or its own, or that of the run that took it.
+    fn is_over(&self, task: TaskId, at: Timestamp) -> bool {
+        let late = |it: TaskId| self.tasks.get(&it).is_none_or(|it| it.expires_at <= at);
+        let above = [self.parent(task), self.taken_by.get(&task).copied()];
+        late(task)
+            || self.over.contains(&task)
+            || above.into_iter().flatten().any(|it| self.is_over(it, at))
+    }
+
+    fn end(&mut self, hit: impl Fn(&Task) -> bool) {
+        let hit = self.tasks.values().filter(|it| hit(it)).map(|it| it.id);
+        let hit: Vec<_> = hit.collect();
+        self.over.extend(hit);
+    }
+
+    /// Reads one record on, and holds what it gives out against what ended before it.
+    fn read(&mut self, record: &Record) -> Result<(), TestCaseError> {
+        let at = record.at;
         match &record.body {
-            Body::TaskStarted { task, .. } | Body::DelegationSpent { task, .. } => {
-                found.insert(task.id, task.lineage.parent());
+            Body::TaskStarted { task, .. } => {
+                self.tasks.insert(task.id, task.as_ref().clone());
+            }
+            Body::TaskEnded { task, .. } => {
+                self.over.insert(*task);
+            }
+            Body::Revoked { target, .. } => match target {
+                Target::Task(id) => self.end(|it| it.id == *id),
+                Target::Instance(id) => self.end(|it| it.instance == *id),
+                Target::Agent(name) => self.end(|it| it.agent == *name),
+                Target::Person(_) | Target::Server(_) => {}
+            },
+            Body::DelegationWithdrawn { delegation, .. } => {
+                self.over.extend(self.children.get(delegation).copied());
+            }
+            Body::DelegationMade { delegation, .. } => {
+                prop_assert!(!self.is_over(delegation.parent, at));
+            }
+            Body::TokenIssued(token) => prop_assert!(!self.is_over(token.task, at)),
+            Body::DelegationSpent { task, mandate, .. } => self.spent(task, mandate.by, at)?,
+            Body::Decided(decided) => {
+                let Decided {
+                    task: Some(task),
+                    answer: Answer::Allow { .. },
+                    facts,
+                    ..
+                } = decided.as_ref()
+                else {
+                    return Ok(());
+                };
+                prop_assert!(!self.is_over(*task, at));
+                let line = std::iter::successors(Some(*task), |it| self.parent(*it));
+                let named = facts.get("above").and_then(|it| it.as_array());
+                prop_assert_eq!(named.map_or(0, <[_]>::len), line.count() - 1);
             }
             _ => {}
         }
+        Ok(())
     }
-    found
+
+    /// A part is taken once, is deeper than its parent, and outlives neither that nor who took it.
+    fn spent(&mut self, task: &Task, by: Actor, at: Timestamp) -> Result<(), TestCaseError> {
+        let Lineage::Child {
+            parent,
+            delegation,
+            depth,
+            depth_left,
+        } = task.lineage
+        else {
+            return Err(TestCaseError::fail("a child has a lineage"));
+        };
+        prop_assert!(!self.is_over(parent, at));
+        let above = self.tasks[&parent].clone();
+        prop_assert!(task.expires_at <= above.expires_at && task.subject == above.subject);
+        prop_assert_eq!(depth, above.lineage.depth() + 1);
+        if let Lineage::Child {
+            depth_left: left, ..
+        } = above.lineage
+        {
+            prop_assert!(depth_left < left);
+            self.seen[1] += 1;
+        }
+        if let Actor::Instance(run) = by {
+            let own = self.tasks.values().find(|it| it.instance == run).cloned();
+            let own = own.ok_or_else(|| TestCaseError::fail("a run serves a task"))?;
+            prop_assert!(!self.is_over(own.id, at));
+            prop_assert!(task.expires_at <= own.expires_at);
+            self.taken_by.insert(task.id, own.id);
+            self.seen[2] += 1;
+        }
+        self.seen[0] += 1;
+        self.tasks.insert(task.id, task.clone());
+        prop_assert!(self.children.insert(delegation, task.id).is_none());
+        Ok(())
+    }
 }
 
-proptest! {
-    #![proptest_config(ProptestConfig::with_cases(24))]
-
-    /// No chain of legal steps yields authority outside the root's: whatever a child is allowed or held, every task
-    /// above it would be allowed or held at that moment.
-    #[test]
-    fn no_chain_of_steps_goes_beyond_the_root(steps in proptest::collection::vec(moves(), 1..24)) {
-        let mut play = Play::new();
+/// Plays random steps and holds each game against `law`. What should come about comes about in some of the games.
+fn each_game(law: impl Fn(&mut Play, &mut Lines) -> Result<(), TestCaseError>) {
+    let mut runner = TestRunner::new(Config {
+        cases: GAMES,
+        source_file: Some(file!()),
+        ..Config::default()
+    });
+    let seen = RefCell::new([0; 3]);
+    let steps = proptest::collection::vec(moves(), 4..24);
+    let played = runner.run(&steps, |steps| {
+        let (mut play, mut lines) = (Play::new(), Lines::default());
         for step in &steps {
             play.take(step);
         }
+        law(&mut play, &mut lines)?;
+        for (sum, more) in seen.borrow_mut().iter_mut().zip(lines.seen) {
+            *sum += more;
+        }
+        Ok(())
+    });
+    played.unwrap();
+    let [children, deeper, taken] = *seen.borrow();
+    // Each game begins with one child.
+    let games = GAMES as usize;
+    assert!(
+        children > games + games / 4,
+        "{children} children in {games} games"
+    );
+    assert!(
+        deeper > 0 && taken > games / 8,
+        "{deeper} below children, {taken} taken by runs"
+    );
+}
+
+const GAMES: u32 = 24;
+
+/// No chain of legal steps yields authority outside the root's: whatever a child is allowed or held, every task
+/// above it would be allowed or held at that moment.
+#[test]
+fn no_chain_of_steps_goes_beyond_the_root() {
+    each_game(|play, lines| {
+        for record in &play.world.records() {
+            lines.read(record)?;
+        }
         let tasks = play.tasks.clone();
-        let above = lines(&play.world.records());
         for what in 0..6 {
             let (tool, given) = call(what);
             for (task, caller) in tasks.iter().rev() {
@@ -221,74 +445,37 @@ proptest! {
                     continue;
                 }
                 // The parent is asked for the same right afterwards: only a budget that this call used up may stop it.
-                let parent = above.get(task).copied().flatten();
+                let parent = lines.parent(*task);
                 let parent = parent.and_then(|it| tasks.iter().find(|(id, _)| *id == it));
                 if let Some((_, parent)) = parent {
                     let answer = ask(&mut play.world, parent, tool, given.clone());
                     let spent = answer == "deny budget_exhausted"
                         || answer == "deny approvals_pending_limit";
-                    prop_assert!(!answer.starts_with("deny") || spent, "{tool}: {answer}");
+                    prop_assert!(!answer.starts_with("deny") || spent, "{}: {}", tool, answer);
                 }
             }
         }
         rebuilt_alike(&play.world, 3);
-    }
+        Ok(())
+    });
+}
 
-    /// No order of delegating, revoking and exchanging gives anything out after the revocation; and an allowed act
-    /// was allowed by the facts of every task above.
-    #[test]
-    fn nothing_comes_out_after_a_revocation(steps in proptest::collection::vec(moves(), 1..24)) {
-        let mut play = Play::new();
-        for step in &steps {
-            play.take(step);
-        }
-        let records = play.world.records();
-        let parents = lines(&records);
-        let mut over: Vec<TaskId> = Vec::new();
-        let is_over = |over: &[TaskId], task: TaskId| {
-            std::iter::successors(Some(task), |it| parents.get(it).copied().flatten())
-                .any(|it| over.contains(&it))
-        };
-        let mut children = std::collections::BTreeMap::new();
-        for record in &records {
-            match &record.body {
-                Body::Revoked { target: Target::Task(task), .. } => over.push(*task),
-                Body::DelegationWithdrawn { delegation, .. } => {
-                    over.extend(children.get(delegation).copied());
-                }
-                Body::DelegationMade { delegation, .. } => {
-                    prop_assert!(!is_over(&over, delegation.parent));
-                }
-                Body::TokenIssued(token) => prop_assert!(!is_over(&over, token.task)),
-                Body::DelegationSpent { task, .. } => {
-                    prop_assert!(!is_over(&over, task.id));
-                    let Lineage::Child { delegation, .. } = task.lineage else {
-                        return Err(TestCaseError::fail("a child has a lineage"));
-                    };
-                    prop_assert!(children.insert(delegation, task.id).is_none());
-                }
-                Body::Decided(decided) => {
-                    let Decided { task: Some(task), answer: Answer::Allow { .. }, facts, .. } =
-                        decided.as_ref()
-                    else {
-                        continue;
-                    };
-                    prop_assert!(!is_over(&over, *task));
-                    let line = std::iter::successors(Some(*task), |it| {
-                        parents.get(it).copied().flatten()
-                    });
-                    let named = facts.get("above").and_then(|it| it.as_array());
-                    prop_assert_eq!(named.map_or(0, <[_]>::len), line.count() - 1);
-                }
-                _ => {}
-            }
+/// No order of delegating, taking, waiting, ending and revoking gives anything out under what ended: the task, one above
+/// it, or the run that took it. An allowed act was allowed by the facts of every task above.
+#[test]
+fn nothing_comes_out_after_a_revocation() {
+    each_game(|play, lines| {
+        for record in &play.world.records() {
+            lines.read(record)?;
         }
         // Whatever ended above has ended below.
+        let now = play.world.clock.now();
         for (task, _) in play.tasks.clone() {
-            if is_over(&over, task) {
+            if lines.is_over(task, now) {
                 let (state, _) = standing(&mut play.world, task);
                 prop_assert_ne!(state, TaskState::Active);
             }
         }
-    }
+        Ok(())
+    });
 }

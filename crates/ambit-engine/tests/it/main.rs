@@ -28,6 +28,7 @@ mod registrations;
 mod reinstate;
 mod settle;
 mod support;
+mod takers;
 mod token_exchange;
 mod token_laws;
 mod tokens;

@@ -39,7 +39,7 @@ fn wanted(client: &InstanceCaller, binding: KeyBinding) -> TokenAsk {
 }
 
 /// The key of whoever takes a part.
-fn key() -> KeyBinding {
+pub(crate) fn key() -> KeyBinding {
     KeyBinding::Dpop {
         thumbprint: Digest::of(b"delegate"),
     }
@@ -284,9 +284,10 @@ fn nhi05_no_bearer_token_comes_of_an_exchange() {
 #[test]
 fn asi10_an_exchange_after_a_revocation_gives_nothing() {
     type End = fn(&Scene) -> Target;
-    let ends: [End; 3] = [
+    let ends: [End; 4] = [
         |it| Target::Task(it.root),
         |it| Target::Instance(it.clerk.instance()),
+        |it| Target::Instance(it.helper.instance()),
         |it| Target::Agent(it.helper.agent().clone()),
     ];
     for end in ends {

@@ -15,11 +15,11 @@ use ambit_core::{
     },
     record::Body,
     task::End,
-    token::{Grant, KeyBinding, RestsOn, TokenEnd},
+    token::{Grant, KeyBinding, RestsOn, TokenEnd, TokenKind},
 };
 use ambit_engine::{
-    Ender, RefreshAsk, Refreshable, State, TokenAsk, TokenBy, TokenGrant, TokenRefusal,
-    TokenStanding, rebuild,
+    ClientShown, Ender, RefreshAsk, Refreshable, State, TokenAsk, TokenBy, TokenGrant,
+    TokenRefusal, TokenStanding, rebuild,
 };
 use ambit_identity::InstanceCaller;
 use ambit_testkit::{World, office};
@@ -53,6 +53,7 @@ pub(crate) fn refreshing(text: &str) -> RefreshAsk {
     RefreshAsk {
         text: text.to_owned(),
         client: CLIENT.to_owned(),
+        shown: ClientShown::Named,
         binding: key(b"own"),
         ttl: ACCESS_TOKEN_TTL,
         audience: None,
@@ -164,6 +165,46 @@ fn asi03_a_refresh_token_shown_twice_ends_its_family() {
         _ => None,
     });
     assert_eq!(ends.collect::<Vec<_>>(), [TokenEnd::Reused]);
+}
+
+/// A client that authenticates keeps its refresh tokens when its key changes: they are bound to the client (RFC 8705 §4,
+/// RFC 9449 §5), and the next token is bound to the key of now. What was bound never becomes bearer.
+#[test]
+fn nhi7_a_client_that_authenticates_may_change_its_key() {
+    let mut world = World::new(office(&[]), 3);
+    let (_, caller) = world.start();
+    let granted = issue(&mut world, &caller, Refreshable::Yes).expect("a live task");
+    let first = granted.refresh().expect("a refresh token").to_owned();
+    let proved = |ask: &mut RefreshAsk| ask.shown = ClientShown::Proved;
+    let bare = refresh(&mut world, &first, |it| {
+        proved(it);
+        it.binding = KeyBinding::Bearer;
+    });
+    assert_eq!(bare, "OtherKey");
+    let second = refresh(&mut world, &first, |it| {
+        proved(it);
+        it.binding = key(b"next");
+    });
+    assert!(second.starts_with("tok_"), "{second}");
+    let bound = world
+        .records()
+        .into_iter()
+        .rev()
+        .find_map(|it| match it.body {
+            Body::TokenIssued(token) if token.kind == TokenKind::Access => Some(token.binding),
+            _ => None,
+        });
+    assert_eq!(bound, Some(key(b"next")));
+    // Another client gains nothing by authenticating.
+    let other = refresh(&mut world, &second, |it| {
+        proved(it);
+        it.client = "mallory".to_owned();
+    });
+    assert_eq!(other, "OtherClient");
+    // Who only says who it is must have the key.
+    assert_eq!(refresh(&mut world, &second, |_| ()), "OtherKey");
+    let third = refresh(&mut world, &second, |it| it.binding = key(b"next"));
+    assert!(third.starts_with("tok_"), "{third}");
 }
 
 /// Named maxima: at each it goes, one beyond is refused, and what expired makes room.

@@ -33,6 +33,13 @@ pub struct Stand {
     pub mint: Mint,
 }
 
+/// Answers at the control API's routes: who asks, and by what.
+async fn says_who(caller: InstanceCaller) -> Response<Body> {
+    let by = caller.token().map_or("its certificate", |_| "a token");
+    let text = format!("{} by {by}", caller.spiffe_id());
+    Response::new(Full::from(text).boxed())
+}
+
 /// What came back from a door.
 #[derive(Debug)]
 pub struct Came {
@@ -85,6 +92,7 @@ impl Stand {
         config.stdio_processes_max = 1;
         let mint = Mint::new(1);
         config.tokens = Some(mint.config());
+        config.fallback = Some(Arc::new(|_, caller| Box::pin(says_who(caller))));
         config.hosts = Hosts::new(["gate.example".to_owned()]);
         config.strangers_refused = Arc::clone(&mint.strangers);
         configure(&mut config);

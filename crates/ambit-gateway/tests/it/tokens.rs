@@ -3,6 +3,7 @@
 mod clients;
 mod foreign;
 mod scene;
+mod task;
 
 use std::sync::atomic::Ordering;
 
@@ -184,7 +185,13 @@ async fn a_token_for_something_else_is_worth_nothing_here() {
     .await;
     // Spliced: another instance acts by a token that is bound to the certificate of this one.
     let other = scene.stand.other.spiffe_id().clone();
-    check("act", &|it| it.actors = vec![other.clone()]).await;
+    check("act", &|it| {
+        it.actors = vec![other.clone()];
+        it.client_id = other.to_string();
+    })
+    .await;
+    // Also had it been issued to this one: it is of a task that the other does not serve.
+    check("invalid_token", &|it| it.actors = vec![other.clone()]).await;
     let token = scene.token(scene.stand.caller.binding());
     // Another task of the same instance, had it one.
     let mut grant = scene.grant(scene.stand.caller.binding());

@@ -63,6 +63,8 @@ pub struct AccessGrant {
 pub struct Mission {
     /// The task.
     pub id: String,
+    /// The task that a person started: the same for every token of every part of it, and for its own the task itself.
+    pub root: String,
     /// The anchor of the task's authority.
     pub authority_hash: String,
     /// When the task ends, as RFC 3339 text.
@@ -126,13 +128,21 @@ pub fn claimed_token_id(token: &str) -> Result<String, JoseError> {
 }
 
 impl Mission {
-    /// Returns the task `id`, whose authority has this anchor, until `expires_at`.
+    /// Returns the task `id` that a person started, whose authority has this anchor, until `expires_at`.
     pub fn new(id: &impl ToString, authority: Anchor, expires_at: Timestamp) -> Self {
         Self {
             id: id.to_string(),
+            root: id.to_string(),
             authority_hash: authority.to_string(),
             expires_at: expires_at.to_string(),
         }
+    }
+
+    /// Returns the same as a part of the task `root` that a person started.
+    #[must_use]
+    pub fn under(self, root: &impl ToString) -> Self {
+        let root = root.to_string();
+        Self { root, ..self }
     }
 }
 
@@ -177,6 +187,7 @@ impl AccessIssuer {
     fn mission(&self, mission: &Mission) -> Value {
         Value::object([
             ("id", mission.id.as_str().into()),
+            ("root", mission.root.as_str().into()),
             ("issuer", self.issuer.as_str().into()),
             ("authority_hash", mission.authority_hash.as_str().into()),
             ("expires_at", mission.expires_at.as_str().into()),

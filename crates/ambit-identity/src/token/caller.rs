@@ -16,12 +16,13 @@ pub struct Beside<'a> {
 
 /// Identifies the instance that acts by a verified access token: the first of its actors.
 ///
-/// Its key must be proved by what came `beside` it, unless it names none. On a connection with a certificate only
-/// the token of that very instance is taken. The evidence is good for one request.
+/// Its key must be proved by what came `beside` it, unless it names none. On a connection with a certificate only a token
+/// is taken that was issued to the instance of that certificate (`client_id`), or whose actor it is: a delegate uses its
+/// own certificate with the token of a part that it took. The evidence is good for one request.
 ///
 /// # Errors
-/// [`JoseError::Claim`] when the key is not proved, or when the actor is no instance of `trust_domain` or another one
-/// than the connection's, or when the token names no task.
+/// [`JoseError::Claim`] when the key is not proved, or when the actor is no instance of `trust_domain`, or when the
+/// connection's is neither the actor nor the client, or when the token names no task.
 pub fn identify_token(
     token: &AccessToken,
     beside: Beside<'_>,
@@ -36,10 +37,11 @@ pub fn identify_token(
         named.ok_or_else(|| wrong("act", "an instance of an agent of this trust domain"))?;
     let mut expires_at = grant.expires_at;
     if let Some(certified) = beside.connection {
-        if certified.spiffe_id() != spiffe_id {
+        let shown = certified.spiffe_id();
+        if shown != spiffe_id && shown.to_string() != grant.client_id {
             return Err(wrong(
                 "act",
-                "the instance whose certificate the connection has",
+                "the instance whose certificate the connection has, or a part that it took",
             ));
         }
         expires_at = expires_at.min(certified.expires_at());

@@ -145,7 +145,7 @@ fn good_claims() -> String {
         r#"{{"iss":"{ISSUER}","sub":"person_1","client_id":"spiffe://example.org/agent/a/1",
         "aud":"{AUDIENCE}","jti":"t","iat":{NOW_SECONDS},"exp":{},
         "act":{{"sub":"spiffe://example.org/agent/a/1"}},
-        "mission":{{"id":"task_1","issuer":"{ISSUER}","authority_hash":"h","expires_at":"e"}},
+        "mission":{{"id":"task_1","root":"task_1","issuer":"{ISSUER}","authority_hash":"h","expires_at":"e"}},
         "authorization_details":[{{"type":"ambit_task"}}],"cnf":{{"jkt":"{DIGEST}"}}}}"#,
         NOW_SECONDS + 300,
     )

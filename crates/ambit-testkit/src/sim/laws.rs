@@ -53,6 +53,8 @@ struct Course {
     labels: Labels,
     /// The task above and the part that was given of it.
     above: Option<(TaskId, Part)>,
+    /// The task that the run serves already that took it.
+    taken_by: Option<TaskId>,
 }
 
 struct Asked {
@@ -245,6 +247,7 @@ impl Laws {
             tool_calls: BTreeMap::new(),
             labels: Labels::none(),
             above: None,
+            taken_by: None,
         };
         let before = self.tasks.insert(task.id, course);
         ensure(before.is_none(), || format!("{} starts twice", task.id))

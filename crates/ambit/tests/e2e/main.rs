@@ -16,6 +16,7 @@ mod incident;
 mod kill;
 mod life;
 mod metrics;
+mod parts_by_token;
 mod people;
 mod recover;
 mod telemetry;

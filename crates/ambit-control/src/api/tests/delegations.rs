@@ -265,10 +265,11 @@ async fn a_delegation_is_exchanged_at_the_token_endpoint() {
     assert!(!details.contains("send_reply"), "{details}");
     let mission = told.get("mission").unwrap();
     assert_ne!(text(mission, "id"), text(&scene.root, "task"));
-    // It goes on by refreshing, with the same key, and ends with the task above.
+    assert_eq!(text(mission, "root"), text(&scene.root, "task"));
+    // It goes on by refreshing, also with the next key of a run that proves itself, and ends with the task above.
     let refresh = text(&got.value, "refresh_token");
     let more = [("grant_type", "refresh_token"), ("refresh_token", refresh)];
-    let again = scene.ask((&scene.helper, &scene.helper_key), &more).await;
+    let again = scene.ask((&scene.helper, &Agent::new(12)), &more).await;
     assert_eq!(again.status, StatusCode::OK, "{:?}", again.value);
     let path = format!("/v1/tasks/{}/end", text(&scene.root, "task"));
     let (status, _) = scene

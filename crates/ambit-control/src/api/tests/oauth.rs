@@ -206,12 +206,40 @@ async fn an_instance_gets_a_token_for_its_own_task() {
         by_certificate.value
     );
     assert_eq!(text(&by_certificate.value, "token_type"), "Bearer");
+    assert_eq!(grant.mission.root, text(&task, "task"));
+    asked_and_given_up(&office, &task, text(&by_certificate.value, "access_token")).await;
 
     // For one server, what is about that server.
     let assertion = svid(&office, &task, &[ISSUER]);
     let one = "https://127.0.0.1:1/s/tickets/mcp";
     let got = ask(&office, &agent, &assertion, &[("resource", one)]).await;
     assert_eq!(got.status, StatusCode::OK, "{:?}", got.value);
+}
+
+/// Whoever has a certificate and no assertion asks about its tokens, and gives them up, by the certificate (RFC 8705 §5).
+async fn asked_and_given_up(office: &Office, task: &Json, token: &str) {
+    let stranger = office.start().await;
+    let by_certificate = async |path: &str, task: &Json, token: &str| {
+        let request = Request::post(path)
+            .header("content-type", "application/x-www-form-urlencoded")
+            .extension(office.caller(task))
+            .body(Body::from(form(&[("token", token)])))
+            .unwrap();
+        send(instance_router(&office.doors), request).await
+    };
+    let is_active = async |task: &Json| {
+        let told = by_certificate("/oauth/mtls/introspect", task, token).await;
+        assert_eq!(told.status, StatusCode::OK, "{:?}", told.value);
+        told.value.get("active") == Some(&Json::Bool(true))
+    };
+    assert!(is_active(task).await && !is_active(&stranger).await);
+    let revoke = "/oauth/mtls/revoke";
+    let refused = by_certificate(revoke, &stranger, token).await;
+    assert_eq!(refused.error(), "invalid_grant");
+    assert!(is_active(task).await);
+    let done = by_certificate(revoke, task, token).await;
+    assert_eq!(done.status, StatusCode::OK, "{:?}", done.value);
+    assert!(!is_active(task).await);
 }
 
 /// Every refusal has the standard's code.
@@ -493,6 +521,14 @@ async fn metadata_says_what_is_there() {
             text(&got.value, "token_endpoint"),
             format!("{ISSUER}/oauth/token")
         );
+        let aliases = got.value.get("mtls_endpoint_aliases").unwrap();
+        for (endpoint, path) in [
+            ("token_endpoint", "/oauth/mtls/token"),
+            ("introspection_endpoint", "/oauth/mtls/introspect"),
+            ("revocation_endpoint", "/oauth/mtls/revoke"),
+        ] {
+            assert!(text(aliases, endpoint).ends_with(path), "{aliases:?}");
+        }
     }
     let request = Request::get("/oauth/jwks").body(Body::empty()).unwrap();
     let got = send(public_router(&office.doors), request).await;

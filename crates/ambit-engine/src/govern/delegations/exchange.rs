@@ -161,6 +161,7 @@ fn spend(
     let (runtime, entry) = of_delegation(desk, delegation)?;
     step.serve(desk)?;
     let contained = step.contained(desk, spending.contained);
+    let until = step.own_expires_at(desk).unwrap_or(runtime.task.expires_at);
     let what = What {
         contained: Some(contained),
         subject_token: spending.subject.map_or(SubjectToken::None, |it| {
@@ -180,7 +181,8 @@ fn spend(
         parameters: BTreeMap::new(),
         authority: given.authority,
         started_at: at,
-        expires_at: given.expires_at.min(runtime.task.expires_at),
+        // A part that a run takes beside its own task ends with that.
+        expires_at: given.expires_at.min(runtime.task.expires_at).min(until),
         contained,
         lineage: Lineage::Child {
             parent: given.parent,

@@ -265,6 +265,15 @@ impl Step {
         }
     }
 
+    /// Returns when the task ends that the run serves already who takes the step; none when that is a person or
+    /// a workload that serves none.
+    pub(super) fn own_expires_at(&self, desk: &Desk<'_>) -> Option<Timestamp> {
+        match &self.by {
+            By::Person(_) | By::Workload(_) => None,
+            By::Instance(run) => own_task(desk, run).map(|it| it.task.expires_at),
+        }
+    }
+
     fn instance<'a>(&self, desk: &Desk<'_>, run: &'a Run) -> Acting<'a> {
         let state = &desk.live.state;
         let own = own_task(desk, run);

@@ -34,10 +34,11 @@ pub(super) fn actors(claims: &Claims) -> Result<Vec<SpiffeId>, JoseError> {
 }
 
 pub(super) fn mission(claims: &Claims, issuer: &str) -> Result<Mission, JoseError> {
-    let rule = "an object with the texts `id`, `issuer`, `authority_hash` and `expires_at` alone";
+    let rule =
+        "an object with the texts `id`, `root`, `issuer`, `authority_hash` and `expires_at` alone";
     let name = "mission";
     let wrong = || JoseError::Claim { name, rule };
-    let known = ["id", "issuer", "authority_hash", "expires_at"];
+    let known = ["id", "root", "issuer", "authority_hash", "expires_at"];
     let members = claims.get(name).and_then(|it| closed(it, &known));
     let members = members.ok_or_else(wrong)?;
     let text = |name: &str| members.get(name).and_then(Value::as_str).ok_or_else(wrong);
@@ -47,6 +48,7 @@ pub(super) fn mission(claims: &Claims, issuer: &str) -> Result<Mission, JoseErro
     }
     Ok(Mission {
         id: text("id")?.to_owned(),
+        root: text("root")?.to_owned(),
         authority_hash: text("authority_hash")?.to_owned(),
         expires_at: text("expires_at")?.to_owned(),
     })

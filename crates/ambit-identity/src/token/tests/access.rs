@@ -73,6 +73,7 @@ fn what_is_issued_is_read_back() {
             let mut grant = grant();
             grant.binding = binding;
             grant.actors = actors;
+            grant.mission = grant.mission.under(&"task_0");
             let token = issuer().issue(&grant, NOW).unwrap();
             let read = verifier().verify(&token, AUDIENCE, later(1)).unwrap();
             assert_eq!(*read.grant(), grant);
@@ -248,14 +249,24 @@ fn authority_task_and_key_are_whole() {
         tried("authorization_details", value, "RFC 9396");
     }
     let mission = |issuer: &str| {
-        format!(r#"{{"id":"task_1","issuer":"{issuer}","authority_hash":"h","expires_at":"e"}}"#)
+        format!(
+            r#"{{"id":"task_2","root":"task_1","issuer":"{issuer}","authority_hash":"h","expires_at":"e"}}"#
+        )
     };
     tried(
         "mission",
         &mission("https://other.example"),
         "the issuer of the token",
     );
-    for value in ["", "{}", "null", &mission(ISSUER).replace('}', ",\"x\":1}")] {
+    let whole = mission(ISSUER);
+    for value in [
+        "",
+        "{}",
+        "null",
+        &whole.replace('}', ",\"x\":1}"),
+        &whole.replace(r#""root":"task_1","#, ""),
+        &whole.replace(r#""root":"task_1""#, r#""root":["task_1"]"#),
+    ] {
         tried("mission", value, "`authority_hash`");
     }
     let digest = base64url::encode([7; 32]);

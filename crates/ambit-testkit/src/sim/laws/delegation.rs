@@ -81,6 +81,8 @@ impl Laws {
             .tasks
             .values()
             .find(|it| Actor::Instance(it.task.instance) == by);
+        let taken_by = brought.map(|it| it.task.id);
+        brought.map_or(Ok(()), |own| may_take(own, task, at))?;
         let labels = match brought {
             Some(own) => union(&labels, &own.labels)?,
             None => labels,
@@ -101,6 +103,7 @@ impl Laws {
             tool_calls: std::collections::BTreeMap::new(),
             labels,
             above: Some((parent, part)),
+            taken_by,
         };
         let before = self.tasks.insert(task.id, course);
         ensure(before.is_none(), || format!("{} starts twice", task.id))
@@ -128,10 +131,13 @@ impl Laws {
         std::iter::successors(Some(task), above).collect()
     }
 
-    /// Ends everything below an ended task.
+    /// Ends everything below an ended task, and what its run took beside it.
     pub(super) fn end_below(&mut self, task: TaskId) {
         let below = self.tasks.values();
-        let below = below.filter(|it| it.above.as_ref().is_some_and(|(parent, _)| *parent == task));
+        let below = below.filter(|it| {
+            let parent = it.above.as_ref().map(|(parent, _)| *parent);
+            !it.over && (parent == Some(task) || it.taken_by == Some(task))
+        });
         let below: Vec<TaskId> = below.map(|it| it.task.id).collect();
         for child in below {
             if let Some(course) = self.tasks.get_mut(&child) {
@@ -173,4 +179,14 @@ impl Laws {
         }
         Ok(())
     }
+}
+
+/// A run takes a part while its own task is live, and for no longer than that.
+fn may_take(own: &Course, task: &Task, at: Timestamp) -> Result<(), Broken> {
+    let bounded = task.expires_at <= own.task.expires_at;
+    ensure(bounded, || format!("{} outlives who took it", task.id))?;
+    let serves = !own.over && at < own.task.expires_at;
+    ensure(serves, || {
+        format!("{} is taken by a run that ended", task.id)
+    })
 }
