@@ -38,6 +38,7 @@ mod pushed;
 mod redirect;
 mod resource;
 mod sent;
+mod start;
 mod token;
 
 use std::{
@@ -70,6 +71,7 @@ pub(crate) use self::{
 };
 use self::{
     codes::Codes, consent::Consents, document::Documents, keyring::Keyring, pushed::Pushed,
+    start::Start,
 };
 pub use self::{
     codes::{CODE_TTL, CODES_MAX},
@@ -134,6 +136,7 @@ pub enum ClientProof {
 /// What the authorization server keeps between requests.
 pub(crate) struct OAuth {
     nonces: NonceKey,
+    start: Start,
     used: Mutex<ReplayCache>,
     senders: Mutex<Senders>,
     keyring: Mutex<Option<Arc<Keyring>>>,
@@ -159,6 +162,7 @@ impl OAuth {
     pub(crate) fn new(control: &Control) -> Self {
         Self {
             nonces: NonceKey::new(&(control.clock)().chance),
+            start: Start::of(control),
             used: Mutex::new(ReplayCache::new(USED_PROOFS_MAX)),
             senders: Mutex::new(Senders::new(SENDERS_MAX)),
             keyring: Mutex::new(None),

@@ -15,6 +15,7 @@ mod revoke;
 mod settle;
 mod tasks;
 mod tick;
+mod withdrawn;
 
 use std::{collections::BTreeSet, sync::Arc};
 

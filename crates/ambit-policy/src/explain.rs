@@ -103,6 +103,9 @@ fn of_act(reason: Reason, facts: &Facts) -> Option<String> {
         Reason::ToolUnknown => format!("inspect the server and add `{resource}` to its file"),
         Reason::ToolNotGranted => format!("name `{resource}` under tools of template `{template}`"),
         Reason::ToolChanged => changed(facts),
+        Reason::StarterWithdrawn => format!(
+            "give the person the role of starter, and a place among `starters` of template `{template}`"
+        ),
         Reason::ArgumentsInvalid => invalid(facts),
         Reason::ArgumentOutOfBounds => bounds(facts),
         Reason::LabelMayNotLeave => format!(
@@ -119,6 +122,7 @@ fn of_act(reason: Reason, facts: &Facts) -> Option<String> {
         | Reason::ItemUnknown
         | Reason::AgentRevoked
         | Reason::PersonRevoked
+        | Reason::PersonGone
         | Reason::ServerRevoked
         | Reason::InstanceRevoked
         | Reason::Malformed
@@ -188,8 +192,8 @@ fn void_yes(approval: ApprovalState) -> Option<String> {
         return None;
     };
     Some(format!(
-        "the yes of {approval} no longer counts, because who gave it was revoked since; somebody else must \
-         approve it"
+        "the yes of {approval} no longer counts, because who gave it was revoked since, or may not approve any more; \
+         somebody else must approve it"
     ))
 }
 

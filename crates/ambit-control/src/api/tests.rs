@@ -13,6 +13,7 @@ mod federation;
 mod laws;
 mod logins;
 mod oauth;
+mod outlived;
 mod passkey_attacks;
 mod passkey_sessions;
 mod passkeys;

@@ -54,8 +54,8 @@ pub(super) struct CodeRefused {
 pub(super) enum Ends {
     /// Nothing: who showed it has no part in it.
     Nothing,
-    /// What it gave before: somebody else has the code too.
-    Given(TokenId),
+    /// What it gave before, whose family this token began, and the task: somebody else has the code too.
+    Given(TaskId, TokenId),
     /// The task that was started for it, of which nobody has a token now.
     Task(TaskId),
 }
@@ -111,10 +111,12 @@ impl Codes {
             return Err(refused(unknown, Ends::Nothing));
         }
         let Some(leave) = entry.leave.take() else {
-            return Err(refused(
-                unknown,
-                entry.given.map_or(Ends::Nothing, Ends::Given),
-            ));
+            // Until something was given it is being redeemed right now, by somebody who has the code too.
+            let ends = match entry.given {
+                None => Ends::Task(entry.task),
+                Some(first) => Ends::Given(entry.task, first),
+            };
+            return Err(refused(unknown, ends));
         };
         if entry.until <= now {
             return Err(refused(unknown, Ends::Task(entry.task)));

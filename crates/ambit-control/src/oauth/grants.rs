@@ -119,8 +119,10 @@ async fn authorization_code(
             match refused.ends {
                 Ends::Nothing => {}
                 // Somebody else has the code too: what it gave is worth nothing from now on.
-                Ends::Given(given) => {
-                    let ended = server.control.handle.code_replayed(&client, given).await;
+                Ends::Given(task, first) => {
+                    let handle = &server.control.handle;
+                    let ended = handle.code_replayed(&client, (task, first)).await;
+                    consent::end_unserved(server.control, task).await;
                     ended.map_err(OAuthError::refused)?;
                 }
                 Ends::Task(task) => consent::end_unserved(server.control, task).await,

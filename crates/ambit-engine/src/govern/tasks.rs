@@ -15,11 +15,11 @@ use ambit_core::{
     task::{Contained, End, Task, TaskState, Usage},
 };
 use ambit_identity::{InstanceCaller, PersonCaller};
-use ambit_policy::{Offering, PolicyBook, Standing};
+use ambit_policy::{PolicyBook, Standing};
 
 use super::{Asked, Touched};
 use crate::{
-    EngineError, Handle, Moment, Refusal, TaskEntry, desk::Desk, doors::Door, live::TaskRuntime,
+    EngineError, Handle, Moment, Refusal, TaskEntry, desk::Desk, live::TaskRuntime,
     state::ended_task,
 };
 
@@ -234,40 +234,6 @@ impl Handle {
         let applied = self.govern(caller, moment, take).await?;
         self.cut_withdrawn().await?;
         Ok(applied)
-    }
-
-    /// Cuts every act under way that the estate in force would not let begin.
-    async fn cut_withdrawn(&self) -> Result<(), EngineError> {
-        let now = (self.shared.clock)().now;
-        let crossed = {
-            let live = self.shared.read()?;
-            let book = live.book()?;
-            self.shared.flights.cut_withdrawn(now, |task, door| {
-                let runtime = live.runtime.get(&task);
-                let Some((runtime, scope)) =
-                    runtime.and_then(|it| Some((it, it.scope(&book).ok()?)))
-                else {
-                    return Offering::Withheld;
-                };
-                match door {
-                    Door::Tool(server, tool) => scope.offers(&book, server, tool),
-                    Door::Server(server) => scope.offers_server(server),
-                    Door::Endpoint(endpoint) => {
-                        let listed = |it: &Arc<TaskRuntime>| {
-                            let agent = book.estate().agents.get(&it.task.agent);
-                            agent.is_some_and(|it| it.model_endpoints.contains(endpoint))
-                        };
-                        if listed(runtime) && runtime.tasks_above().all(listed) {
-                            Offering::Offered
-                        } else {
-                            Offering::Withheld
-                        }
-                    }
-                }
-            })
-        };
-        self.shared.flights.landed(&crossed).await;
-        Ok(())
     }
 
     /// Keeps a sealed credential for the gateway to inject. The secret itself never comes here.

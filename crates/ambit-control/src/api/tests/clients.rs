@@ -36,7 +36,7 @@ const BUILDS: &str = "https://token.example.com";
 const MAIN: &str = "repo:example/books:ref:main";
 const KEYS_AT: &str = "https://desk.example.com/jwks";
 
-fn signing(seed: u8) -> SigningKey {
+pub(super) fn signing(seed: u8) -> SigningKey {
     let key = SvidKey::generate([seed; 32]).unwrap();
     SigningKey::from_svid_key(&key, KeyUse::Signature).unwrap()
 }
@@ -94,7 +94,7 @@ pub(super) fn nothing() -> Fetch {
     Arc::new(|_| Box::pin(async { Err("it is down".to_owned()) }))
 }
 
-fn open() -> Office {
+pub(super) fn open() -> Office {
     Office::open_with(nothing(), declare)
 }
 
@@ -112,7 +112,7 @@ fn signed(office: &Office, seed: u8, claims: &[(&str, &str)]) -> String {
         .unwrap()
 }
 
-fn assertion(office: &Office, seed: u8, name: &str, audience: &str) -> String {
+pub(super) fn assertion(office: &Office, seed: u8, name: &str, audience: &str) -> String {
     let token_id = format!("{:?}", office.world.clock.moment().chance);
     let token_id: String = token_id.chars().take(60).collect();
     let claims = [
@@ -162,7 +162,7 @@ pub(super) async fn send(
     ask(first.nonce()).await
 }
 
-async fn by_key(office: &Office, agent: Option<&Agent>, assertion: &str) -> Answered {
+pub(super) async fn by_key(office: &Office, agent: Option<&Agent>, assertion: &str) -> Answered {
     let members = [
         ("grant_type", "client_credentials"),
         ("client_assertion_type", BY_KEY),
