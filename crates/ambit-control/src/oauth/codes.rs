@@ -55,7 +55,7 @@ pub(super) enum Ends {
     /// Nothing: who showed it has no part in it.
     Nothing,
     /// What it gave before, whose family this token began, and the task: somebody else has the code too.
-    Given(TaskId, TokenId),
+    Given(Box<(TaskId, TokenId)>),
     /// The task that was started for it, of which nobody has a token now.
     Task(TaskId),
 }
@@ -114,7 +114,7 @@ impl Codes {
             // Until something was given it is being redeemed right now, by somebody who has the code too.
             let ends = match entry.given {
                 None => Ends::Task(entry.task),
-                Some(first) => Ends::Given(entry.task, first),
+                Some(first) => Ends::Given(Box::new((entry.task, first))),
             };
             return Err(refused(unknown, ends));
         };

@@ -119,7 +119,8 @@ async fn authorization_code(
             match refused.ends {
                 Ends::Nothing => {}
                 // Somebody else has the code too: what it gave is worth nothing from now on.
-                Ends::Given(task, first) => {
+                Ends::Given(given) => {
+                    let (task, first) = *given;
                     let handle = &server.control.handle;
                     let ended = handle.code_replayed(&client, (task, first)).await;
                     consent::end_unserved(server.control, task).await;

@@ -68,9 +68,10 @@ impl Running {
             Lineage::Child { .. } => it.parts_of.contains(&self.template),
         });
         let there = estate.templates.contains_key(&self.template);
-        match person {
-            SubjectStanding::Live if runs && there => Goes::On,
-            _ => Goes::Nowhere,
+        if person == SubjectStanding::Live && runs && there {
+            Goes::On
+        } else {
+            Goes::Nowhere
         }
     }
 }
