@@ -83,6 +83,7 @@ impl Names {
         match actor {
             Actor::Person(person) => self.person(person),
             Actor::Instance(instance) => instance.to_string(),
+            Actor::Workload(workload) => format!("workload {workload}"),
             Actor::Ambit => "Ambit".to_owned(),
             Actor::Nobody => "somebody unidentified".to_owned(),
         }

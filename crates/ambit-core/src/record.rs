@@ -287,6 +287,9 @@ pub enum Actor {
     Instance(InstanceId),
     /// A person.
     Person(PersonId),
+    /// A workload that proved to be a run of an agent and serves no task yet, by the digest that names it: see
+    /// [`Body::TaskClaimed`].
+    Workload(Digest),
     /// Ambit itself, such as when a runner's connection ends.
     Ambit,
     /// Somebody who was not identified.

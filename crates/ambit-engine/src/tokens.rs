@@ -6,7 +6,7 @@
 mod issue;
 mod refresh;
 
-pub(crate) use self::issue::first;
+pub(crate) use self::issue::{first, gives};
 use self::refresh::{Origin, Shown};
 
 use std::sync::Arc;
@@ -54,7 +54,7 @@ pub struct ClientLeave {
 #[derive(Debug)]
 pub enum ClaimedTokens {
     /// Leave to have the tokens of this task: the one that waited for it, or its live one.
-    Leave(ClientLeave, Arc<Task>),
+    Leave(ClientLeave),
     /// Nothing: it is the instance of a live task of another agent.
     OtherAgent,
     /// Nothing: no live task waits for it.
@@ -64,8 +64,8 @@ pub enum ClaimedTokens {
 /// What is asked for.
 #[derive(Clone, Debug)]
 pub struct TokenAsk {
-    /// Who asks (`client_id`), proved.
-    pub client: String,
+    /// Who asks (`client_id`), proved; none when that is the instance which serves the task.
+    pub client: Option<String>,
     /// The one place where the token shall be used.
     pub audience: String,
     /// The key that its presenter must hold, proved.
@@ -362,7 +362,7 @@ impl Handle {
     pub async fn claim_tokens(&self, claimant: Claimant) -> Result<ClaimedTokens, EngineError> {
         Ok(match self.claim(claimant).await? {
             Claim::New(task) | Claim::Known(task) => {
-                ClaimedTokens::Leave(ClientLeave { task: task.id }, task)
+                ClaimedTokens::Leave(ClientLeave { task: task.id })
             }
             Claim::OtherAgent => ClaimedTokens::OtherAgent,
             Claim::NothingWaits => ClaimedTokens::NothingWaits,

@@ -3,10 +3,12 @@
 //! Agents take these steps as well as people, so the evidence is one of its own: a [`DelegationPermit`], which
 //! leaves a [`Mandate`] in the record as a person's permit leaves a warrant.
 
+mod words;
+
 use std::collections::BTreeSet;
 
 use ambit_core::{
-    AgentName, DecisionId, InstanceId, PersonId, Reason, SpiffeId, TaskId, Timestamp,
+    AgentName, DecisionId, Digest, InstanceId, PersonId, Reason, SpiffeId, TaskId, Timestamp,
     delegation::{DelegationStep, Part},
     estate::PersonRole,
     json::Value,
@@ -14,6 +16,7 @@ use ambit_core::{
     task::{Contained, Task, TaskState, Usage},
 };
 
+use self::words::{caller_word, task_word};
 use crate::{
     Denial, PolicyBook, Standing, SubjectStanding, TaskScope, WeakBinding,
     decision::{Seen, denial},
@@ -83,6 +86,15 @@ pub enum Acting<'a> {
         /// Whether the run or its agent was revoked.
         standing: Standing,
         /// How it proved who it is, such as `mtls`.
+        binding: &'static str,
+    },
+    /// A workload that proved to be a run of an agent and serves no task: a part of one is what it begins with.
+    Workload {
+        /// Which one, by the digest that names it where it claims tasks.
+        workload: Digest,
+        /// Of which agent.
+        agent: &'a AgentName,
+        /// How it proved that, such as `client`.
         binding: &'static str,
     },
     /// A person, proved; at an exchange their runner starts the delegate.
@@ -299,6 +311,7 @@ impl DelegationFacts {
         let words = WORDS.map(|name| (name, word(name).to_owned())).to_vec();
         let (by, roles) = match ask.by {
             Acting::Instance { instance, .. } => (Actor::Instance(instance), Vec::new()),
+            Acting::Workload { workload, .. } => (Actor::Workload(workload), Vec::new()),
             Acting::Person { person, roles, .. } => {
                 let roles = roles.iter().map(|it| it.as_str().to_owned());
                 (Actor::Person(person), roles.collect())
@@ -324,6 +337,7 @@ impl DelegationFacts {
                 (rules.instance(id), Reason::DelegateMismatch)
             }
             Actor::Instance(id) => (rules.instance(id), Reason::TaskUnknown),
+            Actor::Workload(name) => (rules.workload(name), Reason::DelegateMismatch),
             Actor::Person(id) => (rules.person(id), Reason::RoleMissing),
             Actor::Ambit | Actor::Nobody => return (Err(Reason::PolicyError), Vec::new()),
         };
@@ -385,6 +399,7 @@ impl DelegationFacts {
         let by = match self.by {
             Actor::Instance(id) => id.to_string(),
             Actor::Person(id) => id.to_string(),
+            Actor::Workload(name) => name.to_string(),
             Actor::Ambit => "ambit".to_owned(),
             Actor::Nobody => "nobody".to_owned(),
         };
@@ -421,6 +436,7 @@ impl DelegationFacts {
                 .parse()
                 .map(Actor::Instance)
                 .or_else(|_| by.parse().map(Actor::Person))
+                .or_else(|_| by.parse().map(Actor::Workload))
                 .ok()?,
             task: value.get("task")?.as_str()?.parse().ok()?,
             to: value.get("to")?.as_str()?.parse().ok()?,
@@ -463,62 +479,6 @@ impl DelegationRoom {
             Self::TasksFull => "tasks_full",
             Self::LabelsFull => "labels_full",
         }
-    }
-}
-
-fn caller_word(ask: &DelegationAsk<'_>, name: &str) -> &'static str {
-    match ask.by {
-        Acting::Instance {
-            agent,
-            spiffe_id,
-            task,
-            standing,
-            binding,
-            ..
-        } => match name {
-            "caller" => "instance",
-            "standing" => standing.as_str(),
-            "relation" if ask.step == DelegationStep::Exchange => {
-                if agent == ask.to {
-                    "delegate"
-                } else {
-                    "other"
-                }
-            }
-            "relation" if task.is_some_and(|(id, _)| id == ask.parent.id) => "own_task",
-            "relation" => "other",
-            "caller_task" => task.map_or("none", |(_, state)| task_word(state)),
-            "identity" if ask.step != DelegationStep::Exchange => "none",
-            "identity" => {
-                let exact = ask.to_instance.is_none_or(|it| it == spiffe_id);
-                if exact && agent == ask.to {
-                    "named"
-                } else {
-                    "other"
-                }
-            }
-            _ => binding,
-        },
-        Acting::Person {
-            person,
-            standing,
-            weak_binding,
-            ..
-        } => match name {
-            "caller" => "person",
-            "standing" => standing.as_str(),
-            "relation" if person == ask.parent.subject => "subject",
-            "relation" => "other",
-            "caller_task" => "none",
-            "identity" if ask.step != DelegationStep::Exchange => "none",
-            // A runner starts a run of its own: it can be no run that was named before.
-            "identity" if ask.to_instance.is_some() => "other",
-            "identity" => "named",
-            _ => match weak_binding {
-                WeakBinding::No => "strong",
-                WeakBinding::UncontainedAgentOnSameUser => "uncontained_agent_on_same_user",
-            },
-        },
     }
 }
 
@@ -566,12 +526,5 @@ fn contained_word(ask: &DelegationAsk<'_>) -> &'static str {
                 "kept"
             }
         }
-    }
-}
-
-const fn task_word(state: TaskState) -> &'static str {
-    match state {
-        TaskState::Active => "active",
-        TaskState::Ended(end) => end.as_str(),
     }
 }

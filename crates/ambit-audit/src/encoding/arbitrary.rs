@@ -477,6 +477,7 @@ fn actor() -> impl Strategy<Value = Actor> {
     prop_oneof![
         id().prop_map(Actor::Instance),
         id().prop_map(Actor::Person),
+        digest().prop_map(Actor::Workload),
         Just(Actor::Ambit),
         Just(Actor::Nobody),
     ]

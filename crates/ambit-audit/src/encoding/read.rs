@@ -250,6 +250,7 @@ pub(super) fn actor(it: &mut Members, name: &'static str) -> Result<Actor, Decod
             .parse()
             .map(Actor::Instance)
             .or_else(|_| text.parse().map(Actor::Person))
+            .or_else(|_| text.parse().map(Actor::Workload))
             .map_err(|_| DecodeError::Invalid(name)),
     }
 }

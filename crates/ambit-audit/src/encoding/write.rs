@@ -418,6 +418,7 @@ pub(super) fn actor(actor: Actor) -> Value {
     match actor {
         Actor::Instance(id) => id.to_string().into(),
         Actor::Person(id) => id.to_string().into(),
+        Actor::Workload(name) => name.to_string().into(),
         Actor::Ambit => "ambit".into(),
         Actor::Nobody => "nobody".into(),
     }

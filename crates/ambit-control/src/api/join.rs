@@ -63,7 +63,9 @@ pub(super) async fn join(
     let until = task.expires_at.min(now.plus(SVID_TTL_MAX));
     match certify(control, &task, until, &key).await {
         Ok(svid) => {
-            sent.map(Sent::gave);
+            if let Some(sent) = sent {
+                sent.gave();
+            }
             let svid = ("svid", svid.as_str().into());
             Ok(Answer(served_value(control, &task, [svid])))
         }

@@ -19,6 +19,7 @@ mod passkey_sessions;
 mod passkeys;
 mod people;
 mod public;
+mod refusals;
 
 use std::collections::BTreeSet;
 

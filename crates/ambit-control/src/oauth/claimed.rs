@@ -126,8 +126,8 @@ async fn claimed(
         client: asking.client_proof(server)?,
         registration: claimant.registration(),
     };
-    let (leave, task) = match server.control.handle.claim_tokens(claimant).await? {
-        ClaimedTokens::Leave(leave, task) => (leave, task),
+    let leave = match server.control.handle.claim_tokens(claimant).await? {
+        ClaimedTokens::Leave(leave) => leave,
         ClaimedTokens::NothingWaits => {
             return Err(OAuthError::grant(
                 "no task waits for a run of this agent; start one with `ambit task start TEMPLATE --for AGENT --attested`",
@@ -140,10 +140,7 @@ async fn claimed(
         }
     };
     let ask = TokenAsk {
-        client: asking
-            .client
-            .id()
-            .unwrap_or_else(|| task.spiffe_id.to_string()),
+        client: asking.client.id(),
         audience,
         binding: asking.binding,
         ttl: ttl(asking.binding),

@@ -77,7 +77,11 @@ impl Client {
             Self::Holder { .. } => OAuthError::client(
                 "this workload serves no live task, so it has no tokens; get one of a task that waits for it first",
             ),
-            _ => nobody(),
+            Self::Instance(_)
+            | Self::Workload(_)
+            | Self::Foreign(..)
+            | Self::Known { .. }
+            | Self::Unnamed => nobody(),
         };
         self.id().ok_or_else(none)
     }
@@ -100,10 +104,14 @@ impl Server<'_> {
         by_certificate: Option<&InstanceCaller>,
         now: Timestamp,
     ) -> Result<Client, OAuthError> {
-        if headers.contains_key(header::AUTHORIZATION) || form.get("client_secret").is_some() {
-            return Err(OAuthError::client(
-                "clients have no secrets here; prove yourself with a client_assertion or an X509-SVID",
-            ));
+        let no_secrets = OAuthError::client(
+            "clients have no secrets here; prove yourself with a client_assertion or an X509-SVID",
+        );
+        if let Some(tried) = headers.get(header::AUTHORIZATION) {
+            return Err(no_secrets.challenged(tried));
+        }
+        if form.get("client_secret").is_some() {
+            return Err(no_secrets);
         }
         let assertion = form.get("client_assertion");
         let kind = form.get("client_assertion_type");

@@ -15,6 +15,39 @@ pub struct OAuthError {
     code: &'static str,
     description: String,
     nonce: Option<String>,
+    tried: Option<Scheme>,
+}
+
+/// The scheme of `Authorization` that a client tried: its answer names the same (RFC 6749 section 5.2), though none is
+/// good here.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Scheme {
+    Basic,
+    Bearer,
+    Dpop,
+    Digest,
+}
+
+impl Scheme {
+    const ALL: [Self; 4] = [Self::Basic, Self::Bearer, Self::Dpop, Self::Digest];
+
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Basic => "Basic",
+            Self::Bearer => "Bearer",
+            Self::Dpop => "DPoP",
+            Self::Digest => "Digest",
+        }
+    }
+
+    /// Returns the one that a header tries; of one that is unknown, the one of clients' secrets.
+    fn of(tried: &HeaderValue) -> Self {
+        let tried = tried.to_str().unwrap_or_default();
+        let name = tried.split(' ').next().unwrap_or_default();
+        let mut all = Self::ALL.into_iter();
+        let found = all.find(|it| it.as_str().eq_ignore_ascii_case(name));
+        found.unwrap_or(Self::Basic)
+    }
 }
 
 impl OAuthError {
@@ -24,6 +57,7 @@ impl OAuthError {
             code,
             description: description.into(),
             nonce: None,
+            tried: None,
         }
     }
 
@@ -43,6 +77,14 @@ impl OAuthError {
         Self {
             status: StatusCode::UNAUTHORIZED,
             ..Self::new("invalid_client", description)
+        }
+    }
+
+    /// The client tried `Authorization`, with this in it.
+    pub(super) fn challenged(self, tried: &HeaderValue) -> Self {
+        Self {
+            tried: Some(Scheme::of(tried)),
+            ..self
         }
     }
 
@@ -166,6 +208,14 @@ impl IntoResponse for OAuthError {
         ]);
         let mut response = (self.status, json(&body)).into_response();
         put_nonce(&mut response, self.nonce.as_deref());
+        let challenge = self
+            .tried
+            .map(|it| format!("{} realm=\"ambit\"", it.as_str()));
+        if let Some(Ok(challenge)) = challenge.map(HeaderValue::try_from) {
+            response
+                .headers_mut()
+                .insert(header::WWW_AUTHENTICATE, challenge);
+        }
         response
     }
 }
@@ -184,14 +234,21 @@ pub(super) fn put_nonce(response: &mut Response, nonce: Option<&str>) {
     }
 }
 
-/// Returns the text in the characters that a description may have (RFC 6749 §5.2).
+/// Returns the text in the characters that a description may have (RFC 6749 section 5.2).
 fn plain(text: &str) -> String {
-    let plain = |it: char| match it {
-        '"' | '\\' => '\'',
-        ' '..='~' => it,
-        _ => '?',
-    };
-    text.chars().take(DESCRIPTION_MAX).map(plain).collect()
+    let mut plain = String::new();
+    for character in text.chars().take(DESCRIPTION_MAX) {
+        match character {
+            '"' | '\\' => plain.push('\''),
+            ' '..='~' => plain.push(character),
+            '\u{a7}' => plain.push_str("section "),
+            '\u{b1}' => plain.push_str("+-"),
+            '\u{2212}' | '\u{2013}' | '\u{2014}' => plain.push('-'),
+            '\u{2026}' => plain.push_str("..."),
+            _ => plain.push('?'),
+        }
+    }
+    plain
 }
 
 /// The longest description, in characters.

@@ -49,7 +49,6 @@ pub(super) async fn token_exchange(
     }
     let place = server.place(form)?;
     let actor = actor(server, asking.client)?;
-    let client = asking.client.name()?;
     only_access_tokens(
         asking.form.get("requested_token_type"),
         "requested_token_type",
@@ -80,7 +79,7 @@ pub(super) async fn token_exchange(
         ));
     }
     let ask = TokenAsk {
-        client,
+        client: asking.client.id(),
         audience: place.url,
         binding: asking.binding,
         ttl: ttl(asking.binding),

@@ -15,6 +15,7 @@ use super::{
     client::{Client, Shown},
     codes::Ends,
     consent,
+    device::DEVICE_GRANT,
     exchange::{TOKEN_EXCHANGE, token_exchange},
     form::{Form, JWT_BEARER},
     locked,
@@ -52,9 +53,7 @@ pub(super) async fn grant(
     refuse_unknown(asking.form)?;
     match asking.form.required("grant_type")? {
         "client_credentials" => client_credentials(server, asking).await,
-        "authorization_code" if server.check_people().is_ok() => {
-            authorization_code(server, asking).await
-        }
+        "authorization_code" => authorization_code(server, asking).await,
         "refresh_token" => refresh_token(server, asking).await,
         JWT_BEARER => jwt_bearer(server, asking).await,
         TOKEN_EXCHANGE => token_exchange(server, asking).await,
@@ -62,8 +61,19 @@ pub(super) async fn grant(
     }
 }
 
+impl Server<'_> {
+    /// Refuses what is no grant of this server before anybody proves anything: that helps whoever asks for it.
+    pub(super) fn check_grant_type(&self, form: &Form) -> Result<(), OAuthError> {
+        match form.required("grant_type")? {
+            "client_credentials" | "refresh_token" | JWT_BEARER | TOKEN_EXCHANGE => Ok(()),
+            "authorization_code" | DEVICE_GRANT if self.check_people().is_ok() => Ok(()),
+            other => Err(unsupported(other)),
+        }
+    }
+}
+
 /// Says that a grant is not offered here.
-pub(super) fn unsupported(grant_type: &str) -> OAuthError {
+fn unsupported(grant_type: &str) -> OAuthError {
     OAuthError::new(
         "unsupported_grant_type",
         format!(
@@ -91,7 +101,7 @@ async fn client_credentials(
         Client::Unnamed => return Err(OAuthError::request("prove who asks")),
     };
     let ask = TokenAsk {
-        client,
+        client: Some(client),
         audience: place.url,
         binding: asking.binding,
         ttl: ttl(asking.binding),
@@ -141,7 +151,7 @@ async fn authorization_code(
         }
     };
     let ask = TokenAsk {
-        client,
+        client: Some(client),
         audience,
         binding: asking.binding,
         ttl: ttl(asking.binding),

@@ -9,7 +9,7 @@ use ambit_core::{
     AgentName, Digest, Millis, TemplateName, Timestamp,
     json::{self, Value},
 };
-use ambit_identity::jose::base64url;
+use ambit_identity::{dpop::Proof, jose::base64url};
 use axum::{
     extract::{Request, State},
     http::StatusCode,
@@ -19,9 +19,10 @@ use axum::{
 use super::{
     ClientAgents, KnownClient, OAuthError, Server,
     client::Client,
-    error::json,
+    error::{json, put_nonce},
     form::Form,
     locked,
+    metadata::PUSH,
     redirect::{Fits, Redirect},
 };
 use crate::api::Shared;
@@ -163,21 +164,26 @@ fn unknown() -> OAuthError {
 /// `POST /oauth/par`.
 pub(crate) async fn push(State(shared): State<Arc<Shared>>, request: Request) -> Response {
     match pushed(&shared, request).await {
-        Ok(value) => {
+        Ok((value, nonce)) => {
             let mut response = json(&value);
             *response.status_mut() = StatusCode::CREATED;
+            put_nonce(&mut response, Some(&nonce));
             response
         }
         Err(error) => error.into_response(),
     }
 }
 
-async fn pushed(shared: &Shared, request: Request) -> Result<Value, OAuthError> {
+/// Keeps a request, and returns the answer and the nonce that the next proof wants.
+async fn pushed(shared: &Shared, request: Request) -> Result<(Value, String), OAuthError> {
     let server = shared.server()?;
     server.check_people()?;
     let (head, body) = request.into_parts();
     let form = Form::read(&head.headers, body).await?;
     let moment = (server.control.clock)();
+    // Before the assertion is used up: who lacks a nonce comes again with it.
+    let url = format!("{}{PUSH}", server.issuer);
+    let proof = server.proof(&head.headers, &url, moment.now)?;
     let client = server
         .client(&head.headers, &form, None, moment.now)
         .await?;
@@ -194,14 +200,31 @@ async fn pushed(shared: &Shared, request: Request) -> Result<Value, OAuthError> 
         return Err(OAuthError::request("client_id is another client"));
     }
     let back = read_back(&form, &client)?;
-    let request = read(server, &form, (&id, &client), back)?;
+    let mut request = read(server, &form, (&id, &client), back)?;
+    if let Some(proof) = &proof {
+        request.key = Some(bound(server, proof, request.key, moment.now)?);
+    }
     let name = format!("{URN}{}", base64url::encode(moment.chance));
     locked(&server.oauth.pushed).keep(request, &name, moment.now)?;
     let lives = PUSHED_TTL.as_millis() / 1000;
-    Ok(Value::object([
-        ("request_uri", name.into()),
-        ("expires_in", lives.into()),
-    ]))
+    let answer = Value::object([("request_uri", name.into()), ("expires_in", lives.into())]);
+    Ok((answer, server.nonce(moment.now)))
+}
+
+/// Uses a proof up and returns its key: the code is good with that alone, as if `dpop_jkt` had named it (RFC 9449 section
+/// 10.1).
+fn bound(
+    server: Server<'_>,
+    proof: &Proof,
+    named: Option<Digest>,
+    now: Timestamp,
+) -> Result<Digest, OAuthError> {
+    let key = proof.thumbprint();
+    if named.is_some_and(|it| it != key) {
+        let what = "dpop_jkt names another key than the one of the proof; leave it out, or name that one (RFC 9449 section 10.1)";
+        return Err(OAuthError::new("invalid_dpop_proof", what).with_nonce(server.nonce(now)));
+    }
+    server.proved_key(proof, now)
 }
 
 /// Reads where the person is sent back to. Whatever else is wrong can be told to the client there.

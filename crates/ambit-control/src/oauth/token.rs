@@ -25,8 +25,8 @@ use super::{
     error::{json, put_nonce},
     exchange::ACCESS_TOKEN,
     form::Form,
-    grants::{Asking, grant, unsupported},
-    metadata::{MTLS_TOKEN, TOKEN},
+    grants::{Asking, grant},
+    metadata::TOKEN,
 };
 use crate::api::{Instance, Shared};
 
@@ -69,17 +69,15 @@ async fn granted(
     let server = shared.server()?;
     let (head, body) = request.into_parts();
     let form = Form::read(&head.headers, body).await?;
+    server.check_grant_type(&form)?;
     let now = (server.control.clock)().now;
     let url = match by_certificate {
         None => format!("{}{TOKEN}", server.issuer),
-        Some(_) => format!("{}{MTLS_TOKEN}", server.control.gateway),
+        Some(_) => server.mtls_token_url(),
     };
     // Before anything is used up: who lacks a nonce comes again with the same assertion.
     let proof = server.proof(&head.headers, &url, now)?;
     if by_certificate.is_none() && form.get("grant_type") == Some(DEVICE_GRANT) {
-        server
-            .check_people()
-            .map_err(|_| unsupported(DEVICE_GRANT))?;
         return server.device_token(&form, proof.as_ref(), now);
     }
     let client = server

@@ -87,7 +87,9 @@ pub(super) fn decided(decided: &Decided, end: End<'_>) -> String {
 pub(super) fn said(decided: &Decided, reason: Reason) -> &'static str {
     match decided.actor {
         Actor::Person(_) => reason.for_person(),
-        Actor::Instance(_) | Actor::Ambit | Actor::Nobody => reason.for_agent(),
+        Actor::Instance(_) | Actor::Workload(_) | Actor::Ambit | Actor::Nobody => {
+            reason.for_agent()
+        }
     }
 }
 

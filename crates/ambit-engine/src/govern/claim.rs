@@ -194,7 +194,7 @@ fn take(desk: &mut Desk<'_>, claimant: &Claimant) -> Result<Claim, EngineError> 
 }
 
 /// Returns what the claimant has already. A join token is good for one claim, whoever shows it.
-fn known(live: &Live, claimant: &Claimant, now: Timestamp) -> Option<Claim> {
+pub(super) fn known(live: &Live, claimant: &Claimant, now: Timestamp) -> Option<Claim> {
     let Proved::Agent(agent, _) = claimant.proved() else {
         return None;
     };

@@ -39,8 +39,9 @@ pub enum Delegate<'a> {
     Instance(&'a InstanceCaller),
     /// The same, by a JWT-SVID for the authorization server alone.
     Workload(&'a ProvedWorkload),
-    /// Whoever has claimed a live task as a run of the delegate agent, by something that is good until then: a client that
-    /// the estate declares as one, a workload of a foreign issuer or trust domain.
+    /// Whoever proved to be a run of the delegate agent by something that is good until then: a client that the estate
+    /// declares as one, a workload of a foreign issuer or trust domain. It acts as the instance of the task that it has
+    /// claimed; when it has none, the part is what it claims.
     Claimant(&'a Claimant, Timestamp),
     /// The person on whose behalf the parent runs: their runner starts a run of the delegate agent.
     Runner(&'a PersonCaller),

@@ -274,7 +274,7 @@ impl Handle {
                     desk.live.state.instances.get(&instance) == Some(&task)
                 }
                 Actor::Ambit => true,
-                Actor::Person(_) | Actor::Nobody => false,
+                Actor::Person(_) | Actor::Workload(_) | Actor::Nobody => false,
             };
             let result = if own {
                 finish(desk, task, end, by)

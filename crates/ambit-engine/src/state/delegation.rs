@@ -99,7 +99,7 @@ impl State {
     ) -> Result<Labels, TooManyLabels> {
         let own = match by {
             Actor::Instance(instance) => self.instances.get(&instance),
-            Actor::Person(_) | Actor::Ambit | Actor::Nobody => None,
+            Actor::Person(_) | Actor::Workload(_) | Actor::Ambit | Actor::Nobody => None,
         };
         let labels = |id: &TaskId| self.tasks.get(id).map(|it| it.usage.labels.clone());
         let inherited = labels(&parent).unwrap_or_else(Labels::none);

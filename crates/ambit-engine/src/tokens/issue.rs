@@ -31,6 +31,7 @@ pub(crate) fn first(
     let whole = desk.acting(task)?;
     desk.live.lets(task)?;
     gives(desk, &whole, &ask)?;
+    let client = ask.client.unwrap_or_else(|| whole.spiffe_id.to_string());
     let part = ask.details.map(|it| part(desk, task, &it)).transpose()?;
     room(desk, task, ask.refreshable)?;
     let at = desk.at();
@@ -40,7 +41,7 @@ pub(crate) fn first(
         family: id,
         kind: TokenKind::Access,
         task,
-        client: ask.client,
+        client,
         audience: ask.audience,
         binding: ask.binding,
         grant: ask.grant,
@@ -229,7 +230,9 @@ fn refresh_beside(
 
 /// Refuses what the estate in force does not give under `task`, or under a child of it.
 pub(crate) fn gives(desk: &Desk<'_>, task: &Task, ask: &TokenAsk) -> Result<(), TokenRefusal> {
-    desk.live.gives(task, &ask.client, &ask.rests_on)?;
+    let own = task.spiffe_id.to_string();
+    let client = ask.client.as_deref().unwrap_or(&own);
+    desk.live.gives(task, client, &ask.rests_on)?;
     takes(desk, task, ask.binding)
 }
 

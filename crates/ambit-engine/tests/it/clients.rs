@@ -51,7 +51,7 @@ fn issue(
     rests_on: RestsOn,
 ) -> Result<TokenGrant, TokenRefusal> {
     let ask = TokenAsk {
-        client: "desk".to_owned(),
+        client: Some("desk".to_owned()),
         binding: caller.binding(),
         refreshable: Refreshable::Yes,
         grant: Grant::AuthorizationCode,
@@ -130,9 +130,9 @@ impl Scene {
 
 type Changed<'a> = &'a dyn Fn(&mut Estate);
 
-/// ASI03: what a client has is held against the estate in force at every use.
+/// NHI01: what a client has is held against the estate in force at every use.
 #[test]
-fn asi03_a_withdrawn_client_has_nothing() {
+fn nhi01_a_withdrawn_client_has_nothing() {
     let gone = (false, false, "deny task_ended".to_owned());
     let kept = (true, true, "allow".to_owned());
     let of_desk = |it: &mut Estate, change: &dyn Fn(&mut Client)| {
@@ -168,7 +168,7 @@ fn asi03_a_withdrawn_client_has_nothing() {
 
 /// Whoever shows less than the estate wants gets nothing, and what it shows now is what its next token rests upon.
 #[test]
-fn asi03_a_client_that_shows_nothing_gets_nothing() {
+fn nhi04_a_client_that_shows_nothing_gets_nothing() {
     let mut scene = Scene::open();
     let stranger = RestsOn {
         client: Some(Digest::of(b"another")),
@@ -235,9 +235,9 @@ fn asi03_an_act_races_the_withdrawal_of_its_client() {
     }
 }
 
-/// The record keeps what a token rests upon: a restart gives nothing back.
+/// NHI01: the record keeps what a token rests upon: a restart gives nothing back.
 #[test]
-fn asi03_a_restart_gives_a_withdrawn_client_nothing() {
+fn nhi01_a_restart_gives_a_withdrawn_client_nothing() {
     let mut scene = Scene::open();
     let without = declared(&|it| it.clients.clear());
     scene.apply(without.clone(), b"without");

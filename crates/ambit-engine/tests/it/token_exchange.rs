@@ -26,7 +26,7 @@ use crate::{
 
 fn wanted(client: &InstanceCaller, binding: KeyBinding) -> TokenAsk {
     TokenAsk {
-        client: client.spiffe_id().to_string(),
+        client: Some(client.spiffe_id().to_string()),
         audience: "https://127.0.0.1:1/mcp".to_owned(),
         binding,
         ttl: ACCESS_TOKEN_TTL,

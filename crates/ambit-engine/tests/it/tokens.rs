@@ -36,7 +36,7 @@ fn key(seed: &[u8]) -> KeyBinding {
 /// Asks for a token of the whole task, for a client of one's own.
 pub(crate) fn asking() -> TokenAsk {
     TokenAsk {
-        client: CLIENT.to_owned(),
+        client: Some(CLIENT.to_owned()),
         audience: PLACE.to_owned(),
         binding: key(b"own"),
         ttl: ACCESS_TOKEN_TTL,

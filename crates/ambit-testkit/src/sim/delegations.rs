@@ -215,7 +215,7 @@ impl Simulation {
     /// Returns the token that is asked for.
     fn wanted(&mut self, caller: &InstanceCaller) -> TokenAsk {
         TokenAsk {
-            client: caller.spiffe_id().to_string(),
+            client: Some(caller.spiffe_id().to_string()),
             audience: "https://127.0.0.1:1/mcp".to_owned(),
             binding: KeyBinding::Dpop {
                 thumbprint: Digest::of(&self.chance.next().to_be_bytes()),

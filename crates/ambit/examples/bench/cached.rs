@@ -79,7 +79,7 @@ async fn token(
     let moment = (whole.clock)();
     let now = moment.now;
     let ask = TokenAsk {
-        client: caller.spiffe_id().to_string(),
+        client: Some(caller.spiffe_id().to_string()),
         audience: format!("{URL}/mcp"),
         binding: caller.binding(),
         ttl: ambit_core::limits::ACCESS_TOKEN_TTL,

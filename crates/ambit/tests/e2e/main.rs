@@ -7,6 +7,7 @@
 
 mod containment;
 mod cores;
+mod delegation;
 mod federation;
 mod guard;
 mod identity;

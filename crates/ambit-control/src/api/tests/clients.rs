@@ -1,5 +1,7 @@
 //! Clients that the estate declares, and workload tokens of foreign issuers, at the token endpoint.
 
+mod senders;
+
 use std::{
     collections::BTreeSet,
     sync::{Arc, Mutex},
@@ -31,9 +33,9 @@ use super::{
 use crate::{foreign::Fetch, oauth::BEARER_TTL};
 
 pub(super) const JWT_BEARER: &str = "urn:ietf:params:oauth:grant-type:jwt-bearer";
-const BY_KEY: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
-const BUILDS: &str = "https://token.example.com";
-const MAIN: &str = "repo:example/books:ref:main";
+pub(super) const BY_KEY: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
+pub(super) const BUILDS: &str = "https://token.example.com";
+pub(super) const MAIN: &str = "repo:example/books:ref:main";
 const KEYS_AT: &str = "https://desk.example.com/jwks";
 
 pub(super) fn signing(seed: u8) -> SigningKey {
@@ -41,12 +43,12 @@ pub(super) fn signing(seed: u8) -> SigningKey {
     SigningKey::from_svid_key(&key, KeyUse::Signature).unwrap()
 }
 
-fn set(seeds: &[u8]) -> String {
+pub(super) fn set(seeds: &[u8]) -> String {
     let keys = seeds.iter().map(|it| signing(*it).public().to_value());
     Json::object([("keys", keys.collect())]).to_canonical()
 }
 
-fn client(name: &str, keys: ClientKeys, change: impl FnOnce(&mut Client)) -> Client {
+pub(super) fn client(name: &str, keys: ClientKeys, change: impl FnOnce(&mut Client)) -> Client {
     let mut client = Client {
         name: name.parse().unwrap(),
         title: "A desk".to_owned(),
@@ -62,7 +64,7 @@ fn client(name: &str, keys: ClientKeys, change: impl FnOnce(&mut Client)) -> Cli
 
 /// `desk` is a run of the clerk by key 21, `kiosk` has key 22 and is none, `page` is public, `other` is for others, and
 /// `moved` publishes its keys.
-fn declare(estate: &mut Estate) {
+pub(super) fn declare(estate: &mut Estate) {
     let runs = |it: &mut Client| it.runs = Some("clerk".parse().unwrap());
     let clients = [
         client("desk", ClientKeys::Given(set(&[21])), runs),
@@ -98,7 +100,7 @@ pub(super) fn open() -> Office {
     Office::open_with(nothing(), declare)
 }
 
-fn signed(office: &Office, seed: u8, claims: &[(&str, &str)]) -> String {
+pub(super) fn signed(office: &Office, seed: u8, claims: &[(&str, &str)]) -> String {
     let seconds = i64::try_from(office.world.clock.now().as_millis() / 1000).unwrap();
     let times = [
         ("iat", Json::Integer(seconds)),
@@ -124,7 +126,7 @@ pub(super) fn assertion(office: &Office, seed: u8, name: &str, audience: &str) -
     signed(office, seed, &claims)
 }
 
-fn workload_token(office: &Office, seed: u8, subject: &str) -> String {
+pub(super) fn workload_token(office: &Office, seed: u8, subject: &str) -> String {
     signed(
         office,
         seed,
@@ -172,7 +174,12 @@ pub(super) async fn by_key(office: &Office, agent: Option<&Agent>, assertion: &s
     send(office, agent, &members).await
 }
 
-async fn by_token(office: &Office, agent: Option<&Agent>, token: &str, id: &str) -> Answered {
+pub(super) async fn by_token(
+    office: &Office,
+    agent: Option<&Agent>,
+    token: &str,
+    id: &str,
+) -> Answered {
     let members = [
         ("grant_type", JWT_BEARER),
         ("assertion", token),

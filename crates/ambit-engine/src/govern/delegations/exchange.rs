@@ -17,7 +17,7 @@ use ambit_policy::{PartAsk, SubjectToken, part_details};
 
 use super::{
     Delegate, of_delegation,
-    step::{Step, What},
+    step::{Evidence, Step, What},
     unknown,
 };
 use crate::{
@@ -57,7 +57,7 @@ impl Handle {
         contained: Contained,
         moment: Moment,
     ) -> Result<Started, Refusal> {
-        let by = self.evidence(by)?;
+        let by = Evidence::of_delegate(by)?;
         let spending = Spending {
             delegation,
             part: self.part_of(delegation)?,
@@ -101,7 +101,7 @@ impl Handle {
             parent: shown,
             ..ask
         };
-        let by = self.evidence(by)?;
+        let by = Evidence::of_delegate(by)?;
         let spending = Spending {
             delegation,
             part: self.part_of(delegation)?,
@@ -146,7 +146,7 @@ fn given(desk: &Desk<'_>, delegation: DelegationId, ask: &TokenAsk) -> Result<()
         agent: delegation.to.clone(),
         ..parent.task.as_ref().clone()
     };
-    desk.live.gives(&child, &ask.client, &ask.rests_on)
+    tokens::gives(desk, &child, ask)
 }
 
 /// Decides, writes the child down, and keeps what it needs to act.
@@ -160,6 +160,7 @@ fn spend(
         delegation, part, ..
     } = spending;
     let (runtime, entry) = of_delegation(desk, delegation)?;
+    step.serve(desk)?;
     let contained = step.contained(desk, spending.contained);
     let what = What {
         contained: Some(contained),
@@ -210,6 +211,17 @@ fn spend(
         .push(Attachment::TaskKey { task: id, wrapped });
     desk.keep_sealed(written.index(), Some(id), &sealed, bytes);
     desk.live.runtime.insert(id, child.clone());
+    if let Some((proof, workload)) = step.newcomer() {
+        desk.write(Body::TaskWaits {
+            task: id,
+            join_token: None,
+        })?;
+        desk.write(Body::TaskClaimed {
+            task: id,
+            proof,
+            workload,
+        })?;
+    }
     Ok(child)
 }
 

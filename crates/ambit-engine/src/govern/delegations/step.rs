@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, sync::Arc};
 
 use ambit_core::{
-    AgentName, DecisionId, InstanceId, SpiffeId, TaskId, Timestamp,
+    AgentName, DecisionId, Digest, InstanceId, SpiffeId, TaskId, Timestamp,
     act::Target,
     claim::ClaimProof,
     delegation::{DelegationStep, Part},
@@ -12,7 +12,7 @@ use ambit_core::{
     record::Actor,
     task::{Contained, End, TaskState},
 };
-use ambit_identity::{InstanceCaller, Proved};
+use ambit_identity::{Claimant, InstanceCaller, Proved};
 use ambit_policy::{
     Acting, DelegationAsk, DelegationDecision, DelegationPermit, DelegationRoom,
     DelegationStanding, Denial, Standing, SubjectToken, decide_delegation,
@@ -20,14 +20,29 @@ use ambit_policy::{
 
 use super::{Delegate, Delegator, standing};
 use crate::{
-    DelegationEntry, Denied, Handle, Moment, Refusal, TaskEntry, desk::Desk, govern::Asked,
-    live::TaskRuntime, moment::Chance, quota::Writing, sequencer::Shared, state::Room,
+    Claim, DelegationEntry, Denied, Moment, Refusal, TaskEntry,
+    desk::Desk,
+    govern::{Asked, claim::known},
+    live::TaskRuntime,
+    moment::Chance,
+    quota::Writing,
+    sequencer::Shared,
+    state::Room,
 };
 
 /// Who takes a step, proved.
 pub(super) enum Evidence {
     Instance(Box<Run>),
+    Claimant(Box<Newcomer>),
     Person(ambit_identity::PersonCaller),
+}
+
+/// A workload that proved to be a run of an agent. What it serves is looked at in the turn.
+pub(super) struct Newcomer {
+    claimant: Claimant,
+    agent: AgentName,
+    proof: ClaimProof,
+    expires_at: Timestamp,
 }
 
 /// A run of an agent, proved.
@@ -52,6 +67,8 @@ pub(super) struct Step {
 
 enum By {
     Instance(Box<Run>),
+    /// It serves no task.
+    Workload(Box<Newcomer>),
     Person(Box<Asked>),
 }
 
@@ -94,6 +111,7 @@ impl Step {
         let own = Chance::new(chance.draw());
         let by = match by {
             Evidence::Instance(run) => By::Instance(run),
+            Evidence::Claimant(newcomer) => By::Workload(newcomer),
             Evidence::Person(caller) => By::Person(Box::new(Asked {
                 caller,
                 chance,
@@ -119,13 +137,13 @@ impl Step {
     ) -> Result<DelegationPermit, Refusal> {
         let book = desk.live.book()?;
         let person = match &mut self.by {
-            By::Instance(_) => None,
+            By::Instance(_) | By::Workload(_) => None,
             By::Person(asked) => Some(asked.person(desk)?),
         };
         // Who comes with a token that carries less delegates no more than that.
         let carried = match &self.by {
             By::Instance(run) => run.caller.as_ref().and_then(|it| desk.live.carried(it)),
-            By::Person(_) => None,
+            By::Workload(_) | By::Person(_) => None,
         };
         let scope = parent.scope_of(&book, carried.as_ref())?;
         let (task, at) = (&parent.task, desk.at());
@@ -136,6 +154,11 @@ impl Step {
         let none = BTreeSet::<PersonRole>::new();
         let by = match (&self.by, person) {
             (By::Instance(run), _) => self.instance(desk, run),
+            (By::Workload(newcomer), _) => Acting::Workload {
+                workload: newcomer.claimant.workload(),
+                agent: &newcomer.agent,
+                binding: newcomer.proof.as_str(),
+            },
             (By::Person(asked), Some(person)) => {
                 let people = &book.estate().people;
                 Acting::Person {
@@ -149,10 +172,7 @@ impl Step {
             }
             (By::Person(_), None) => return Err(Refusal::not_found(task.id)),
         };
-        let actor = match by {
-            Acting::Instance { instance, .. } => Actor::Instance(instance),
-            Acting::Person { person, .. } => Actor::Person(person),
-        };
+        let actor = actor(by);
         let delegate = Target::Agent(what.to.clone());
         let decided = decide_delegation(DelegationAsk {
             decision: self.decision,
@@ -185,11 +205,50 @@ impl Step {
         }
     }
 
+    /// Finds the live task that a workload serves: it acts as the instance of that one, and brings its labels along.
+    pub(super) fn serve(&mut self, desk: &Desk<'_>) -> Result<(), Refusal> {
+        let By::Workload(newcomer) = &self.by else {
+            return Ok(());
+        };
+        let at = desk.at().max(self.asked_at);
+        if newcomer.expires_at <= at {
+            let over = "what proved the delegate is over; make it anew";
+            return Err(Refusal::Conflict(over.to_owned()));
+        }
+        let task = match known(desk.live, &newcomer.claimant, at) {
+            None | Some(Claim::NothingWaits) => return Ok(()),
+            Some(Claim::New(task) | Claim::Known(task)) => task,
+            Some(Claim::OtherAgent) => {
+                return Err(Refusal::Conflict(
+                    "this workload is the instance of a live task of another agent; end that task first".to_owned(),
+                ));
+            }
+        };
+        self.by = By::Instance(Box::new(Run {
+            spiffe_id: task.spiffe_id.clone(),
+            agent: task.agent.clone(),
+            instance: task.instance,
+            expires_at: newcomer.expires_at,
+            binding: newcomer.proof.as_str(),
+            caller: None,
+        }));
+        Ok(())
+    }
+
+    /// Returns how a workload that served no task proved itself, and its name.
+    pub(super) const fn newcomer(&self) -> Option<(ClaimProof, Digest)> {
+        match &self.by {
+            By::Workload(newcomer) => Some((newcomer.proof, newcomer.claimant.workload())),
+            By::Instance(_) | By::Person(_) => None,
+        }
+    }
+
     /// Says how contained a child runs: as its runner says, and one that an instance takes never more than the instance.
     pub(super) fn contained(&self, desk: &Desk<'_>, asked: Option<Contained>) -> Contained {
         let own = match &self.by {
             By::Person(_) => return asked.unwrap_or(Contained::None),
             By::Instance(run) => own_task(desk, run).map(|it| it.task.contained),
+            By::Workload(_) => None,
         };
         match (own, asked) {
             (Some(Contained::Namespaces), None | Some(Contained::Namespaces)) => {
@@ -248,7 +307,7 @@ impl Step {
         let explanation = denial.explanation();
         let task = match actor {
             Actor::Instance(_) => denial.task(),
-            Actor::Person(_) | Actor::Ambit | Actor::Nobody => None,
+            Actor::Person(_) | Actor::Workload(_) | Actor::Ambit | Actor::Nobody => None,
         };
         let mut quotas = self.shared.quotas();
         let writing = quotas.refused(actor, task, denied.reason, self.asked_at);
@@ -260,6 +319,15 @@ impl Step {
             denied,
             explanation,
         })
+    }
+}
+
+/// Returns who acts, as the record says it.
+const fn actor(by: Acting<'_>) -> Actor {
+    match by {
+        Acting::Instance { instance, .. } => Actor::Instance(instance),
+        Acting::Workload { workload, .. } => Actor::Workload(workload),
+        Acting::Person { person, .. } => Actor::Person(person),
     }
 }
 
@@ -295,42 +363,40 @@ fn own_task<'d>(desk: &'d Desk<'_>, run: &Run) -> Option<&'d TaskEntry> {
     own.filter(|it| it.task.spiffe_id == run.spiffe_id)
 }
 
-impl Handle {
+impl Evidence {
     /// Takes the delegate's proof up.
-    pub(super) fn evidence(&self, by: Delegate<'_>) -> Result<Evidence, Refusal> {
-        let (spiffe_id, expires_at, binding) = match by {
-            Delegate::Instance(caller) => return Ok(Evidence::Instance(Box::new(caller.into()))),
-            Delegate::Runner(caller) => return Ok(Evidence::Person(caller.clone())),
+    pub(super) fn of_delegate(by: Delegate<'_>) -> Result<Self, Refusal> {
+        Ok(match by {
+            Delegate::Instance(caller) => Self::Instance(Box::new(caller.into())),
             Delegate::Workload(proved) => {
                 let spiffe_id = proved.spiffe_id().clone();
-                (spiffe_id, proved.expires_at(), "jwt_svid")
+                let run = spiffe_id.as_instance();
+                let (agent, instance) = run.ok_or_else(|| {
+                    Refusal::NotFound(format!("{spiffe_id} is no run of an agent"))
+                })?;
+                Self::Instance(Box::new(Run {
+                    agent,
+                    instance,
+                    spiffe_id,
+                    expires_at: proved.expires_at(),
+                    binding: "jwt_svid",
+                    caller: None,
+                }))
             }
             Delegate::Claimant(claimant, expires_at) => {
-                let spiffe_id = self.serves(claimant)?.ok_or_else(|| {
-                    Refusal::Conflict(
-                        "this delegate serves no live task of its agent; have one started with `ambit task start TEMPLATE --for \
-                         AGENT --attested`, and get a token of it first"
-                            .to_owned(),
-                    )
-                })?;
-                let binding = match claimant.proved() {
-                    Proved::Agent(_, proof) => proof.as_str(),
-                    Proved::JoinToken(_) => ClaimProof::JoinToken.as_str(),
+                let Proved::Agent(agent, proof) = claimant.proved() else {
+                    let what = "a join token is for the task that it was made for, and no other";
+                    return Err(Refusal::Conflict(what.to_owned()));
                 };
-                (spiffe_id, expires_at, binding)
+                Self::Claimant(Box::new(Newcomer {
+                    agent: agent.clone(),
+                    proof: *proof,
+                    claimant: claimant.clone(),
+                    expires_at,
+                }))
             }
-        };
-        let run = spiffe_id.as_instance();
-        let (agent, instance) =
-            run.ok_or_else(|| Refusal::NotFound(format!("{spiffe_id} is no run of an agent")))?;
-        Ok(Evidence::Instance(Box::new(Run {
-            agent,
-            instance,
-            spiffe_id,
-            expires_at,
-            binding,
-            caller: None,
-        })))
+            Delegate::Runner(caller) => Self::Person(caller.clone()),
+        })
     }
 }
 

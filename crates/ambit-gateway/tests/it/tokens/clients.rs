@@ -35,7 +35,7 @@ async fn open() -> Scene {
     let book = world.handle.book().unwrap();
     let desk = book.estate().clients.values().next().unwrap();
     let ask = TokenAsk {
-        client: "desk".to_owned(),
+        client: Some("desk".to_owned()),
         audience: ONE.to_owned(),
         binding: scene.dpop(),
         ttl: Millis::from_seconds(300),
@@ -66,9 +66,9 @@ async fn apply(scene: &Scene, change: impl FnOnce(&mut Estate)) {
     applied.await.unwrap();
 }
 
-/// ASI03: what the estate takes from a client is gone at its next call, also of a token that was verified a moment ago.
+/// NHI01: what the estate takes from a client is gone at its next call, also of a token that was verified a moment ago.
 #[tokio::test]
-async fn asi03_a_withdrawn_client_is_refused_at_its_next_call() {
+async fn nhi01_a_withdrawn_client_is_refused_at_its_next_call() {
     let check = async |status: u16, part: &str, change: &dyn Fn(&mut Client)| {
         let scene = open().await;
         let token = scene.token(scene.dpop());

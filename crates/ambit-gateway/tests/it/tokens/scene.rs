@@ -43,7 +43,7 @@ impl Scene {
     pub(super) async fn new(change: impl FnOnce(&mut Estate)) -> Self {
         let stand = Stand::with(false, change).await;
         let ask = TokenAsk {
-            client: stand.caller.spiffe_id().to_string(),
+            client: Some(stand.caller.spiffe_id().to_string()),
             audience: ONE.to_owned(),
             binding: stand.caller.binding(),
             ttl: Millis::from_seconds(300),
@@ -70,7 +70,7 @@ impl Scene {
     /// Takes a token of the stand's task that carries these authorization details alone.
     pub(super) async fn narrowed(&mut self, details: &str) {
         let ask = TokenAsk {
-            client: self.stand.caller.spiffe_id().to_string(),
+            client: Some(self.stand.caller.spiffe_id().to_string()),
             audience: ONE.to_owned(),
             binding: self.stand.caller.binding(),
             ttl: Millis::from_seconds(300),
