@@ -11,7 +11,7 @@ use crate::{
     ApprovalId, DecisionId, DelegationId, Digest, InstanceId, Labels, Millis, PersonId, Reason,
     RevocationId, ServerName, TaskId, Timestamp, TokenId, ToolName,
     act::Target,
-    claim::ClaimProof,
+    claim::{ClaimProof, Footing},
     delegation::Delegation,
     json::Value,
     proof::ProofFact,
@@ -86,6 +86,8 @@ pub enum Body {
         /// Names who: the digest over the proof's word and what it is about. The same process, key, SPIFFE ID or
         /// issuer and subject has the same.
         workload: Digest,
+        /// What it stands on.
+        footing: Footing,
     },
     /// A runner attends a task: its end is the task's end, also when it ends while Ambit is away.
     TaskAttended {

@@ -1,6 +1,9 @@
 //! Who may claim a task that waits for a run of an agent.
 
-use ambit_core::{AgentName, Digest, claim::ClaimProof};
+use ambit_core::{
+    AgentName, Digest,
+    claim::{ClaimProof, Footing},
+};
 
 use crate::AttestedWorkload;
 
@@ -24,7 +27,7 @@ pub const JOIN_TOKEN_PREFIX: &str = "ambit_join_";
 pub struct Claimant {
     workload: Digest,
     proved: Proved,
-    registration: Option<Digest>,
+    footing: Footing,
 }
 
 /// What was proved.
@@ -50,7 +53,14 @@ pub struct InvalidJoinToken;
 impl Claimant {
     /// Returns the process that was attested: `process` names it among all of all time.
     pub fn process(attested: &AttestedWorkload, process: &[u8]) -> Self {
-        Self::agent(attested.agent().clone(), ClaimProof::Process, &[process])
+        let agent = attested.agent().clone();
+        Self {
+            footing: Footing {
+                registration: Some(attested.registration()),
+                unix_uid: Some(attested.seen().uid),
+            },
+            ..Self::agent(agent, ClaimProof::Process, &[process])
+        }
     }
 
     /// Returns whoever shows `token` and proves to hold the key whose public half (DER) is `key`.
@@ -61,7 +71,7 @@ impl Claimant {
                 &[rcgen::PublicKeyData::der_bytes(&key.spki)],
             ),
             proved: Proved::JoinToken(token.digest()),
-            registration: None,
+            footing: Footing::default(),
         }
     }
 
@@ -70,15 +80,19 @@ impl Claimant {
         Self {
             workload: name(proof, names),
             proved: Proved::Agent(agent, proof),
-            registration: None,
+            footing: Footing::default(),
         }
     }
 
     /// Says by what in the estate this is a run of its agent.
     #[must_use]
     pub(crate) fn registered(self, registration: Digest) -> Self {
+        let registration = Some(registration);
         Self {
-            registration: Some(registration),
+            footing: Footing {
+                registration,
+                ..self.footing
+            },
             ..self
         }
     }
@@ -86,7 +100,12 @@ impl Claimant {
     /// Names what in the estate makes this a run of its agent; nothing when nothing there does alone. See
     /// [`crate::Grounds`].
     pub const fn registration(&self) -> Option<Digest> {
-        self.registration
+        self.footing.registration
+    }
+
+    /// Returns what its claims stand on.
+    pub const fn footing(&self) -> Footing {
+        self.footing
     }
 
     /// Returns the digest that names it in records: the same workload has the same.

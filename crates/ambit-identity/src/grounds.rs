@@ -7,9 +7,10 @@ use std::collections::HashSet;
 
 use ambit_core::{
     AgentName, Digest,
+    claim::Footing,
     estate::{
         BundleSource, Client, ClientKeys, Estate, Federation, Issuer, IssuerKeys, SvidRegistration,
-        TokenRegistration,
+        TokenRegistration, Workload,
     },
     token::RestsOn,
 };
@@ -47,6 +48,8 @@ impl Grounds {
                 Some(run_by_token(issuer, registration, name))
             });
             grounds.extend(tokens);
+            let processes = agent.workloads.iter();
+            grounds.extend(processes.map(|it| run_by_process(it, name)));
             let svids = agent.svids.iter().filter_map(|registration| {
                 let federation = estate.federations.get(&registration.federation)?;
                 Some(run_by_svid(federation, registration, name))
@@ -62,7 +65,15 @@ impl Grounds {
             client,
             registration,
         } = rests_on;
-        let mut wanted = client.iter().chain(registration);
+        self.all(client.iter().chain(registration))
+    }
+
+    /// Says whether what a claim stands on is still there.
+    pub fn bear(&self, footing: &Footing) -> Ground {
+        self.all(footing.registration.iter())
+    }
+
+    fn all<'a>(&self, mut wanted: impl Iterator<Item = &'a Digest>) -> Ground {
         if wanted.all(|it| self.0.contains(it)) {
             Ground::Stands
         } else {
@@ -139,6 +150,29 @@ pub(crate) fn run_by_svid(
         registration.path.to_string().as_bytes(),
         agent.as_str().as_bytes(),
     ])
+}
+
+/// Names that processes that fit `registration` are runs of `agent`.
+pub(crate) fn run_by_process(registration: &Workload, agent: &AgentName) -> Digest {
+    let Workload {
+        uid,
+        gid,
+        path,
+        sha256,
+        unit,
+    } = registration;
+    // What is not named is another thing than what is named and empty.
+    let named = |it: Option<String>| it.map_or_else(String::new, |it| format!("={it}"));
+    let parts = [
+        named(uid.map(|it| it.to_string())),
+        named(gid.map(|it| it.to_string())),
+        named(path.clone()),
+        named(sha256.map(|it| it.to_string())),
+        named(unit.clone()),
+    ];
+    let mut names: Vec<&[u8]> = vec![b"process", agent.as_str().as_bytes()];
+    names.extend(parts.iter().map(|it| it.as_bytes()));
+    ground(&names)
 }
 
 /// Returns the grounds that a client can show.

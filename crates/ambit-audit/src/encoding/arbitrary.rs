@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use ambit_core::{
     AgentName, Digest, Label, Labels, Millis, Reason, ServerName, Timestamp, ToolName, TrustDomain,
     act::Target,
-    claim::ClaimProof,
+    claim::{ClaimProof, Footing},
     delegation::{Delegation, Lineage, Part},
     estate::{Bound, ToolGrant},
     id::Id,
@@ -243,13 +243,14 @@ fn observed() -> impl Strategy<Value = Body> {
     prop_oneof![
         (id(), option::of(digest()))
             .prop_map(|(task, join_token)| Body::TaskWaits { task, join_token }),
-        (id(), select(ClaimProof::ALL.to_vec()), digest()).prop_map(|(task, proof, workload)| {
-            Body::TaskClaimed {
+        (id(), select(ClaimProof::ALL.to_vec()), digest(), footing()).prop_map(
+            |(task, proof, workload, footing)| Body::TaskClaimed {
                 task,
                 proof,
                 workload,
+                footing,
             }
-        }),
+        ),
         id().prop_map(|task| Body::TaskAttended { task }),
         (server(), warrant())
             .prop_map(|(server, warrant)| Body::ServerInspected { server, warrant }),
@@ -528,6 +529,14 @@ fn time() -> impl Strategy<Value = Timestamp> {
 
 fn span() -> impl Strategy<Value = Millis> {
     number().prop_map(Millis::new)
+}
+
+fn footing() -> impl Strategy<Value = Footing> {
+    let parts = (option::of(digest()), option::of(any::<u32>()));
+    parts.prop_map(|(registration, unix_uid)| Footing {
+        registration,
+        unix_uid,
+    })
 }
 
 fn number() -> impl Strategy<Value = u64> {

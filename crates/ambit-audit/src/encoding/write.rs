@@ -54,7 +54,8 @@ fn body(body: &Body) -> (&'static str, Members<'_>) {
             task,
             proof,
             workload,
-        } => claim::claimed(task, *proof, workload),
+            footing,
+        } => claim::claimed(task, *proof, workload, footing),
         Body::TaskAttended { task } => (kind::TASK_ATTENDED, members().text("task", task)),
         Body::TaskStarted { .. }
         | Body::InstanceCertified { .. }

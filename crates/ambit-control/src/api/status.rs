@@ -28,7 +28,14 @@ pub(super) async fn status(
         .filter(|it| it.status == Some(Status::Unknown))
         .collect();
     unknown.sort_by_key(|it| it.leaf);
-    Ok(Answer(Value::object([
+    let urls = [
+        ("gateway_url", &control.gateway_url),
+        ("public", &control.issuer),
+    ];
+    let urls = urls
+        .into_iter()
+        .filter_map(|(name, url)| Some((name, url.as_deref()?.into())));
+    let members = [
         ("version", env!("CARGO_PKG_VERSION").into()),
         ("time", (control.clock)().now.to_string().into()),
         ("trust_domain", keys.trust_domain().as_str().into()),
@@ -52,7 +59,8 @@ pub(super) async fn status(
                 .map(named)
                 .collect(),
         ),
-    ])))
+    ];
+    Ok(Answer(Value::object(members.into_iter().chain(urls))))
 }
 
 /// Names an act whose outcome nobody knows, with what to do.

@@ -16,10 +16,9 @@ use ambit_identity::{
 use axum::http::{HeaderMap, header};
 
 use super::{
-    ClientProof, KnownClient, OAuthError, Server,
+    Circle, ClientProof, KnownClient, OAuthError, Server,
     claimed::refused_token,
     form::Form,
-    locked,
     sent::{Assertion, Good},
     start::Made,
 };
@@ -84,6 +83,24 @@ impl Client {
             | Self::Unnamed => nobody(),
         };
         self.id().ok_or_else(none)
+    }
+
+    /// Says with whose proofs its own are remembered.
+    pub(super) const fn circle(&self) -> Circle {
+        match self {
+            Self::Instance(_)
+            | Self::Workload(_)
+            | Self::Foreign(..)
+            | Self::Holder { .. }
+            | Self::Known {
+                shown: Shown::Key(_),
+                ..
+            } => Circle::Clients,
+            Self::Known {
+                shown: Shown::Name, ..
+            }
+            | Self::Unnamed => Circle::Strangers,
+        }
     }
 
     /// Returns the assertion that its issuer may have handed out before, when it came by one.
@@ -277,9 +294,12 @@ impl Server<'_> {
             }
         };
         let owner = ReplayOwner::Assertion { issuer };
-        match locked(&self.oauth.used).admit(owner, token_id, until, now) {
-            Ok(_first) => {}
-            Err(error @ ReplayError::Full) => {
+        let admitted = self
+            .oauth
+            .admit(Circle::Clients, owner, token_id, until, now);
+        match admitted {
+            Ok(()) => {}
+            Err(error @ (ReplayError::Full | ReplayError::OwnerFull)) => {
                 return Err(OAuthError::unavailable(error.to_string()));
             }
             Err(ReplayError::Replayed) => {

@@ -9,10 +9,9 @@ use ambit_identity::{
 use axum::http::{HeaderMap, HeaderName};
 
 use super::{
-    OAuthError, Server,
+    Circle, OAuthError, Server,
     client::Client,
     form::{Form, JWT_BEARER},
-    locked,
 };
 
 impl Server<'_> {
@@ -65,18 +64,27 @@ impl Server<'_> {
                 None => self.loose(client, form, now),
             };
         };
-        let thumbprint = self.proved_key(proof, now)?;
+        let thumbprint = self.proved_key((client.circle(), proof), now)?;
         Ok(KeyBinding::Dpop { thumbprint })
     }
 
     /// Uses the proof up and returns the thumbprint of its key.
-    pub(super) fn proved_key(&self, proof: &Proof, now: Timestamp) -> Result<Digest, OAuthError> {
+    pub(super) fn proved_key(
+        &self,
+        (circle, proof): (Circle, &Proof),
+        now: Timestamp,
+    ) -> Result<Digest, OAuthError> {
         let thumbprint = proof.thumbprint();
         let owner = ReplayOwner::Proof { thumbprint };
         let until = proof.remember_until();
-        match locked(&self.oauth.used).admit(owner, proof.token_id(), until, now) {
-            Ok(_first) => Ok(thumbprint),
-            Err(error @ ReplayError::Full) => Err(OAuthError::unavailable(error.to_string())),
+        let admitted = self
+            .oauth
+            .admit(circle, owner, proof.token_id(), until, now);
+        match admitted {
+            Ok(()) => Ok(thumbprint),
+            Err(error @ (ReplayError::Full | ReplayError::OwnerFull)) => {
+                Err(OAuthError::unavailable(error.to_string()))
+            }
             Err(error @ (ReplayError::Replayed | ReplayError::Over)) => {
                 let refused = OAuthError::new("invalid_dpop_proof", error.to_string());
                 Err(refused.with_nonce(self.nonce(now)))

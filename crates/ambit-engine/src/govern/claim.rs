@@ -9,7 +9,9 @@ use ambit_core::{
     record::Body,
     task::{Task, TaskState},
 };
-use ambit_identity::{Claimant, ForeignSvid, InstanceCaller, PersonCaller, Proved, UnknownSvid};
+use ambit_identity::{
+    Claimant, ForeignSvid, Ground, InstanceCaller, PersonCaller, Proved, UnknownSvid,
+};
 
 use super::{
     Asked,
@@ -38,7 +40,8 @@ pub enum Claim {
     Known(Arc<Task>),
     /// Nothing: it is the instance of a live task of another agent.
     OtherAgent,
-    /// Nothing: no live task waits for it. A join token that was shown before is one of these.
+    /// Nothing: no live task waits for it. A join token that was shown before is one of these, and so is whoever was
+    /// identified by an estate that is not in force any more, and is nobody by the one that is.
     NothingWaits,
 }
 
@@ -126,6 +129,9 @@ impl Handle {
         let now = (self.shared.clock)().now;
         {
             let live = self.shared.read()?;
+            if live.grounds.bear(&claimant.footing()) == Ground::Gone {
+                return Ok(Claim::NothingWaits);
+            }
             if let Some(known) = known(&live, &claimant, now) {
                 return Ok(known);
             }
@@ -145,7 +151,11 @@ impl Handle {
     /// has claimed none, or one of another agent than it is a run of now.
     pub fn serves(&self, claimant: &Claimant) -> Result<Option<SpiffeId>, EngineError> {
         let now = (self.shared.clock)().now;
-        Ok(match known(&*self.shared.read()?, claimant, now) {
+        let live = self.shared.read()?;
+        if live.grounds.bear(&claimant.footing()) == Ground::Gone {
+            return Ok(None);
+        }
+        Ok(match known(&live, claimant, now) {
             Some(Claim::New(task) | Claim::Known(task)) => Some(task.spiffe_id.clone()),
             Some(Claim::OtherAgent | Claim::NothingWaits) | None => None,
         })
@@ -170,6 +180,10 @@ fn refuse_crowd(desk: &Desk<'_>, agent: &AgentName) -> Result<(), Refusal> {
 
 fn take(desk: &mut Desk<'_>, claimant: &Claimant) -> Result<Claim, EngineError> {
     let at = desk.at();
+    // Another estate may have come into force since it was identified.
+    if desk.live.grounds.bear(&claimant.footing()) == Ground::Gone {
+        return Ok(Claim::NothingWaits);
+    }
     // Another turn may have given it one meanwhile.
     if let Some(known) = known(desk.live, claimant, at) {
         return Ok(known);
@@ -189,6 +203,7 @@ fn take(desk: &mut Desk<'_>, claimant: &Claimant) -> Result<Claim, EngineError> 
         task,
         proof,
         workload: claimant.workload(),
+        footing: claimant.footing(),
     })?;
     Ok(Claim::New(whole))
 }

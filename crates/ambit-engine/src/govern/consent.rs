@@ -5,7 +5,7 @@ use ambit_identity::PersonCaller;
 
 use super::{
     Asked,
-    tasks::{StartTask, Started, start},
+    tasks::{StartTask, Started, start_here},
 };
 use crate::{ClientLeave, Handle, Moment, Refusal, desk::Desk};
 
@@ -33,7 +33,7 @@ impl Handle {
                     "the estate changed since this was shown; look at it again".to_owned(),
                 ));
             }
-            start(desk, asked, (ask, ttl_max), custody.as_ref(), &trust_domain)
+            start_here(desk, asked, (ask, ttl_max), custody.as_ref(), &trust_domain)
         };
         let started = self.govern(caller, moment, start).await?;
         let leave = ClientLeave::of(started.task.id);

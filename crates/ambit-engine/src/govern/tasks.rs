@@ -1,4 +1,4 @@
-//! Tasks and the estate: starting, ending, applying.
+//! Tasks: starting and ending.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -15,7 +15,7 @@ use ambit_core::{
     task::{Contained, End, Task, TaskState, Usage},
 };
 use ambit_identity::{InstanceCaller, PersonCaller};
-use ambit_policy::{PolicyBook, Standing};
+use ambit_policy::Standing;
 
 use super::{Asked, Touched};
 use crate::{
@@ -100,15 +100,6 @@ pub struct TaskSummary {
     pub lineage: Lineage,
 }
 
-/// A version of the estate that came into force.
-#[derive(Clone, Copy, Debug)]
-pub struct Applied {
-    /// Which version.
-    pub estate: Digest,
-    /// The version before, when there was one.
-    pub before: Option<Digest>,
-}
-
 impl Handle {
     /// Starts a task for an agent on the caller's behalf.
     pub async fn start_task(
@@ -123,7 +114,7 @@ impl Handle {
         );
         let start = move |desk: &mut Desk<'_>, asked: &mut Asked| {
             let whole = TASK_TTL_MAX;
-            start(desk, asked, (ask, whole), custody.as_ref(), &trust_domain)
+            start_here(desk, asked, (ask, whole), custody.as_ref(), &trust_domain)
         };
         self.govern(caller, moment, start).await
     }
@@ -203,39 +194,6 @@ impl Handle {
         }
     }
 
-    /// Puts a version of the estate in force. The first one is judged by its own roles: there are no others yet.
-    pub async fn apply(
-        &self,
-        caller: &PersonCaller,
-        book: Arc<PolicyBook>,
-        files: Vec<u8>,
-        moment: Moment,
-    ) -> Result<Applied, Refusal> {
-        let take = move |desk: &mut Desk<'_>, asked: &mut Asked| {
-            let estate = book.estate().digest;
-            let judge = desk.live.book.clone().unwrap_or_else(|| book.clone());
-            let act = Governance::ApplyEstate { estate };
-            let permit = asked.permit_under(desk, &judge, act, Touched::NOTHING)?;
-            let before = desk.live.state.estate();
-            if before == Some(estate) {
-                return Ok(Applied { estate, before });
-            }
-            desk.write(Body::EstateApplied {
-                estate,
-                warrant: permit.warrant(),
-            })?;
-            desk.attachments.push(Attachment::Estate {
-                digest: estate,
-                bytes: files,
-            });
-            desk.live.put_in_force(book);
-            Ok(Applied { estate, before })
-        };
-        let applied = self.govern(caller, moment, take).await?;
-        self.cut_withdrawn().await?;
-        Ok(applied)
-    }
-
     /// Keeps a sealed credential for the gateway to inject. The secret itself never comes here.
     pub async fn keep_credential(
         &self,
@@ -294,6 +252,19 @@ impl Handle {
         let crossed = self.shared.flights.cut(over, now);
         self.shared.flights.landed(&crossed).await;
     }
+}
+
+/// Starts a task as [`start`] does, that nobody claims: its agent runs where the person who starts it says.
+pub(super) fn start_here(
+    desk: &mut Desk<'_>,
+    asked: &mut Asked,
+    ask: (StartTask, Millis),
+    custody: &dyn crate::Custody,
+    trust_domain: &ambit_core::TrustDomain,
+) -> Result<Started, Refusal> {
+    let started = start(desk, asked, ask, custody, trust_domain)?;
+    desk.loosen(started.task.id);
+    Ok(started)
 }
 
 /// Starts a task that lives as long as its template says, and at most `ttl_max`.

@@ -14,10 +14,11 @@ use ambit_core::{
     json,
     limits::{BATCH_RECORDS_MAX, RUNNER_RETURN_MAX},
     record::{Body, Performed, Status},
-    task::{Contained, Task, TaskState},
+    task::{Task, TaskState},
 };
 use ambit_identity::Grounds;
 use ambit_policy::{PartAsk, PolicyBook};
+use tokio::sync::watch;
 
 use super::{STATE_DIGEST_EVERY_RECORDS, Sequencer, Shared, next_digest};
 use crate::{
@@ -180,6 +181,8 @@ impl<D: Durable> Setup<D> {
             runtime: HashMap::new(),
             aliases: self.archive.directory()?.into_iter().collect(),
             loose: HashSet::new(),
+            loose_users: HashSet::new(),
+            in_force: watch::Sender::new(None),
             former: VecDeque::new(),
             absent: HashMap::new(),
             metrics: Arc::default(),
@@ -194,9 +197,7 @@ impl<D: Durable> Setup<D> {
         // A parent is there before its children.
         acting.sort_by_key(|it| it.task.lineage.depth());
         for entry in acting {
-            if entry.task.contained == Contained::None {
-                live.loose.insert(entry.task.subject);
-            }
+            live.loosen(&entry);
             if entry.claim == ClaimStanding::Attended {
                 let until = now.plus(RUNNER_RETURN_MAX);
                 live.absent.insert(entry.task.id, until);

@@ -176,7 +176,7 @@ impl State {
         self.touch(RowKey::Delegation(delegation));
         let labels = self.labels_of_child(parent, mandate.by);
         let labels = labels.map_err(|_| inconsistent(index, "too many labels came together"))?;
-        self.start(index, task, part)?;
+        self.start(index, task, part, mandate.by)?;
         for member in self.line(task.id) {
             self.join(index, member, &labels)?;
         }
@@ -242,7 +242,7 @@ pub(super) const fn end_below(end: End) -> End {
         // What it had still to do is not done.
         End::Completed | End::Cancelled => End::Cancelled,
         End::Expired => End::Expired,
-        End::Revoked => End::Revoked,
+        End::Revoked | End::Unregistered => End::Revoked,
     }
 }
 

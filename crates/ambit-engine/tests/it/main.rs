@@ -24,6 +24,7 @@ mod opened;
 mod passkeys;
 mod path;
 mod rebuild;
+mod registrations;
 mod reinstate;
 mod settle;
 mod support;

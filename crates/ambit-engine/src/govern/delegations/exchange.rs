@@ -211,7 +211,7 @@ fn spend(
         .push(Attachment::TaskKey { task: id, wrapped });
     desk.keep_sealed(written.index(), Some(id), &sealed, bytes);
     desk.live.runtime.insert(id, child.clone());
-    if let Some((proof, workload)) = step.newcomer() {
+    if let Some((proof, claimant)) = step.newcomer() {
         desk.write(Body::TaskWaits {
             task: id,
             join_token: None,
@@ -219,9 +219,11 @@ fn spend(
         desk.write(Body::TaskClaimed {
             task: id,
             proof,
-            workload,
+            workload: claimant.workload(),
+            footing: claimant.footing(),
         })?;
     }
+    desk.loosen(id);
     Ok(child)
 }
 

@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, sync::Arc};
 
 use ambit_core::{
-    AgentName, DecisionId, Digest, InstanceId, SpiffeId, TaskId, Timestamp,
+    AgentName, DecisionId, InstanceId, SpiffeId, TaskId, Timestamp,
     act::Target,
     claim::ClaimProof,
     delegation::{DelegationStep, Part},
@@ -12,7 +12,7 @@ use ambit_core::{
     record::Actor,
     task::{Contained, End, TaskState},
 };
-use ambit_identity::{Claimant, InstanceCaller, Proved};
+use ambit_identity::{Claimant, Ground, InstanceCaller, Proved};
 use ambit_policy::{
     Acting, DelegationAsk, DelegationDecision, DelegationPermit, DelegationRoom,
     DelegationStanding, Denial, Standing, SubjectToken, decide_delegation,
@@ -215,6 +215,13 @@ impl Step {
             let over = "what proved the delegate is over; make it anew";
             return Err(Refusal::Conflict(over.to_owned()));
         }
+        // Another estate may have come into force since it was identified.
+        if desk.live.grounds.bear(&newcomer.claimant.footing()) == Ground::Gone {
+            return Err(Refusal::Conflict(
+                "the estate registers this workload no more; it has to be registered again"
+                    .to_owned(),
+            ));
+        }
         let task = match known(desk.live, &newcomer.claimant, at) {
             None | Some(Claim::NothingWaits) => return Ok(()),
             Some(Claim::New(task) | Claim::Known(task)) => task,
@@ -235,10 +242,10 @@ impl Step {
         Ok(())
     }
 
-    /// Returns how a workload that served no task proved itself, and its name.
-    pub(super) const fn newcomer(&self) -> Option<(ClaimProof, Digest)> {
+    /// Returns how a workload that served no task proved itself, and who it is.
+    pub(super) const fn newcomer(&self) -> Option<(ClaimProof, &Claimant)> {
         match &self.by {
-            By::Workload(newcomer) => Some((newcomer.proof, newcomer.claimant.workload())),
+            By::Workload(newcomer) => Some((newcomer.proof, &newcomer.claimant)),
             By::Instance(_) | By::Person(_) => None,
         }
     }

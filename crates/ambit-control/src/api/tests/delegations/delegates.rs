@@ -251,9 +251,11 @@ fn is_written(scene: &Scene, wanted: ClaimProof) {
             task,
             proof,
             workload,
+            footing,
         } = record.body
         {
             assert_eq!((Some(task), proof), (child, wanted));
+            assert!(footing.registration.is_some(), "it stands on the estate");
             claimed = Some(Actor::Workload(workload));
         }
     }
@@ -404,7 +406,11 @@ async fn asi03_a_delegate_client_ends_with_what_it_rests_upon() {
         ("grant_type", "refresh_token"),
         ("refresh_token", refresh.as_str()),
     ];
-    refused(&scene.ask(DESK, &more).await, "invalid_grant", "any more");
+    refused(
+        &scene.ask(DESK, &more).await,
+        "invalid_grant",
+        "its task has ended",
+    );
 
     let scene = Scene::open().await;
     let (token, _) = taken(&scene).await;
