@@ -38,6 +38,7 @@ mod pushed;
 mod redirect;
 mod resource;
 mod sent;
+mod start;
 mod token;
 
 use std::{
@@ -70,6 +71,7 @@ pub(crate) use self::{
 };
 use self::{
     codes::Codes, consent::Consents, document::Documents, keyring::Keyring, pushed::Pushed,
+    start::Start,
 };
 pub use self::{
     codes::{CODE_TTL, CODES_MAX},
@@ -156,6 +158,7 @@ struct Used {
 /// What the authorization server keeps between requests.
 pub(crate) struct OAuth {
     nonces: NonceKey,
+    start: Start,
     used: Used,
     senders: Mutex<Senders>,
     keyring: Mutex<Option<Arc<Keyring>>>,
@@ -181,6 +184,7 @@ impl OAuth {
     pub(crate) fn new(control: &Control) -> Self {
         Self {
             nonces: NonceKey::new(&(control.clock)().chance),
+            start: Start::of(control),
             used: Used::new(),
             senders: Mutex::new(Senders::new(SENDERS_MAX)),
             keyring: Mutex::new(None),

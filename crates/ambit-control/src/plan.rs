@@ -7,6 +7,7 @@ mod clients;
 mod constraints;
 mod federations;
 mod rest;
+mod stopped;
 mod templates;
 mod tools;
 
@@ -14,7 +15,7 @@ use std::fmt;
 
 use ambit_core::{Digest, estate::Estate, json::Value};
 
-pub(crate) use self::templates::gives;
+pub(crate) use self::{stopped::Running, templates::gives};
 use crate::visible::visible;
 
 /// The difference between two versions of an estate.

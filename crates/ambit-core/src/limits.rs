@@ -40,7 +40,7 @@ pub const REFRESH_TOKEN_TTL: Millis = Millis::from_seconds(24 * 3600);
 pub const TOKENS_PER_TASK_MAX: usize = 64;
 /// The most families of refresh tokens of one task that live at once.
 pub const REFRESH_FAMILIES_PER_TASK_MAX: usize = 8;
-/// How many spent refresh tokens of one family are remembered, so that showing one again ends the family.
+/// How many spent refresh tokens of one family are remembered. Older ones are known by the tag in their text.
 pub const SPENT_PER_FAMILY_MAX: usize = 8;
 /// How long a login of a command line lasts, whatever is done with it.
 pub const LOGIN_TTL: Millis = Millis::from_seconds(8 * 3600);

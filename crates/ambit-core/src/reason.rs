@@ -21,6 +21,10 @@ pub enum Reason {
     InstanceRevoked,
     /// The estate no longer lets this agent run this template.
     TemplateWithdrawn,
+    /// The estate no longer has the person on whose behalf the task runs.
+    PersonGone,
+    /// The estate no longer lets the person on whose behalf the task runs start such a task.
+    StarterWithdrawn,
     /// The agent lives in another environment than the server.
     WrongEnvironment,
     /// The template asks for containment and the agent runs without.
@@ -114,7 +118,7 @@ pub enum Remedy {
 
 impl Reason {
     /// Every reason, in the order of declaration.
-    pub const ALL: [Self; 44] = [
+    pub const ALL: [Self; 46] = [
         Self::TaskUnknown,
         Self::TaskEnded,
         Self::TaskExpired,
@@ -123,6 +127,8 @@ impl Reason {
         Self::ServerRevoked,
         Self::InstanceRevoked,
         Self::TemplateWithdrawn,
+        Self::PersonGone,
+        Self::StarterWithdrawn,
         Self::WrongEnvironment,
         Self::ContainmentRequired,
         Self::ServerNotGranted,
@@ -194,6 +200,9 @@ impl Reason {
                 "a revocation is meant to last; an administrator can `ambit reinstate` it, for what begins from then on"
             }
             Self::InstanceRevoked => "start a new task: each has an instance of its own",
+            Self::PersonGone => {
+                "have somebody of the estate start a new task; if the person belongs there, apply an estate that says so"
+            }
             Self::ApprovalRequired => "look at the call and approve or refuse it",
             Self::ApprovalRefused => {
                 "nothing, unless the refusal was a mistake: then start a new task"
@@ -226,6 +235,7 @@ impl Reason {
             | Self::TaskEnded
             | Self::TaskExpired
             | Self::TemplateWithdrawn
+            | Self::StarterWithdrawn
             | Self::WrongEnvironment
             | Self::ContainmentRequired
             | Self::ServerNotGranted
@@ -274,6 +284,16 @@ impl Reason {
                 "template_withdrawn",
                 AskOwner,
                 "this kind of task was withdrawn",
+            ),
+            Self::PersonGone => (
+                "person_gone",
+                NewTask,
+                "the person behind the task is not in the estate any more",
+            ),
+            Self::StarterWithdrawn => (
+                "starter_withdrawn",
+                AskOwner,
+                "the estate lets the person behind the task start no such task any more",
             ),
             Self::WrongEnvironment => (
                 "wrong_environment",

@@ -3,12 +3,9 @@
 //! The sequencer cuts, from the records themselves. Who asked for the end only waits for the doors to let go: it may be
 //! gone by then, or be nobody at all.
 
-use std::sync::Arc;
+use ambit_core::{DecisionId, Reason, TaskId, act::Target, record::Body, task::End};
 
-use ambit_core::{DecisionId, Reason, TaskId, Timestamp, act::Target, record::Body, task::End};
-use ambit_policy::Offering;
-
-use crate::{State, doors::Door, live::TaskRuntime, sequencer::Shared};
+use crate::{State, sequencer::Shared};
 
 /// What of the acts under way a record ends.
 #[derive(Clone, Debug)]
@@ -102,37 +99,5 @@ impl Shared {
         crossed.sort_unstable();
         crossed.dedup();
         crossed
-    }
-
-    fn cut_withdrawn(&self, now: Timestamp) -> Vec<DecisionId> {
-        // Where nothing can be read the engine has stopped, and where no estate is in force nothing acts.
-        let Ok(live) = self.read() else {
-            return Vec::new();
-        };
-        let Ok(book) = live.book() else {
-            return Vec::new();
-        };
-        self.flights.cut_withdrawn(now, |task, door| {
-            let runtime = live.runtime.get(&task);
-            let Some((runtime, scope)) = runtime.and_then(|it| Some((it, it.scope(&book).ok()?)))
-            else {
-                return Offering::Withheld;
-            };
-            match door {
-                Door::Tool(server, tool) => scope.offers(&book, server, tool),
-                Door::Server(server) => scope.offers_server(server),
-                Door::Endpoint(endpoint) => {
-                    let listed = |it: &Arc<TaskRuntime>| {
-                        let agent = book.estate().agents.get(&it.task.agent);
-                        agent.is_some_and(|it| it.model_endpoints.contains(endpoint))
-                    };
-                    if listed(runtime) && runtime.tasks_above().all(listed) {
-                        Offering::Offered
-                    } else {
-                        Offering::Withheld
-                    }
-                }
-            }
-        })
     }
 }

@@ -19,7 +19,6 @@ use ambit_core::{
     record::Status,
     task::Task,
 };
-use ambit_policy::Offering;
 use tokio::sync::{Notify, watch};
 
 /// The longest result that is kept sealed beside the log, in bytes. Of longer ones only the commitment is.
@@ -248,11 +247,12 @@ impl Flights {
         crossed
     }
 
-    /// Cuts the acts of which `withdrawn` says that nothing permits them any more; returns their decisions in order.
+    /// Cuts the acts that nothing permits any more, for the reason that `offered` says; returns their decisions in order.
+    /// It is asked of each by its task and whose yes it spent.
     pub(crate) fn cut_withdrawn(
         &self,
         now: Timestamp,
-        withdrawn: impl Fn(TaskId, Door<'_>) -> Offering,
+        offered: impl Fn((TaskId, Option<PersonId>), Door<'_>) -> Result<(), Reason>,
     ) -> Vec<DecisionId> {
         let mut crossed = Vec::new();
         for (decision, flight) in self.lock().iter_mut() {
@@ -262,12 +262,7 @@ impl Flights {
                 (None, _, Some(endpoint)) => Door::Endpoint(endpoint),
                 (None, _, None) => continue,
             };
-            if withdrawn(flight.task, door) == Offering::Withheld {
-                let reason = match door {
-                    Door::Tool(..) => Reason::ToolNotGranted,
-                    Door::Server(_) => Reason::ServerNotGranted,
-                    Door::Endpoint(_) => Reason::EndpointNotListed,
-                };
+            if let Err(reason) = offered((flight.task, flight.approver), door) {
                 flight.cut(reason, now);
                 crossed.push(*decision);
             }

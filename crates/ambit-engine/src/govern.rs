@@ -18,6 +18,7 @@ mod settle;
 mod tasks;
 mod tick;
 mod unserved;
+mod withdrawn;
 
 use std::{collections::BTreeSet, sync::Arc};
 

@@ -171,6 +171,12 @@ impl Handle {
             .await?
     }
 
+    /// Returns when the newest record was written that was there before this start; the beginning of time when there was
+    /// none.
+    pub fn resumed_at(&self) -> Timestamp {
+        self.shared.resumed_at
+    }
+
     /// Lets a recorded permit through the door, once: checks again that it is still in time and that nothing was
     /// taken away since, right before the first byte goes upstream.
     pub fn admit(&self, permit: Recorded<Permit>, now: Timestamp) -> Result<Passage, Denied> {
@@ -201,7 +207,9 @@ impl Handle {
             ..permit.epochs()
         } != epochs;
         let approver = live.state.approver(permit.decision());
-        let void = approver.is_some_and(|(_, standing)| standing == Standing::Revoked);
+        let void = approver.is_some_and(|(by, standing)| {
+            standing == Standing::Revoked || live.approver_standing(by) == Standing::Revoked
+        });
         if !active || narrowed || void || permit.act_by() <= now || self.shared.running().is_err() {
             return Err(stale);
         }

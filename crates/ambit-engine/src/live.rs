@@ -9,16 +9,17 @@ use std::{
 };
 
 use ambit_core::{
-    Digest, InstanceId, PersonId, TaskId, Timestamp,
+    Digest, InstanceId, PersonId, Reason, TaskId, Timestamp,
     act::{Act, Target},
     claim::ClaimStanding,
     delegation::Part,
+    estate::PersonRole,
     json::Value,
     record::Actor,
     task::{Contained, Task, TaskState, Usage},
 };
 use ambit_identity::{Ground, Grounds};
-use ambit_policy::{ApprovalState, Epochs, PolicyBook, TaskScope};
+use ambit_policy::{ApprovalState, Epochs, PolicyBook, Standing, SubjectStanding, TaskScope};
 use tokio::sync::watch;
 
 use crate::{ApprovalStanding, EngineError, Metrics, State};
@@ -294,7 +295,7 @@ impl Live {
         let live = ambit_policy::Live {
             instance: standing(Target::Instance(task.instance)),
             agent: standing(Target::Agent(task.agent.clone())),
-            person: standing(Target::Person(task.subject)),
+            person: self.subject_standing(entry.leaf, task),
             server: server.map_or(ambit_policy::Standing::Live, |server| {
                 standing(Target::Server(server.clone()))
             }),
@@ -305,6 +306,34 @@ impl Live {
             usage: entry.usage.clone(),
             live,
         })
+    }
+
+    /// Says where the person stands on whose behalf `task`, which began at `leaf`, runs.
+    pub(crate) fn subject_standing(&self, leaf: u64, task: &Task) -> SubjectStanding {
+        let person = Target::Person(task.subject);
+        let standing = self.state.standing_since(leaf, &person);
+        let Some(book) = &self.book else {
+            return SubjectStanding::Gone;
+        };
+        let alias = self.aliases.get(&task.subject).map(String::as_str);
+        SubjectStanding::of(standing, book.estate(), (alias, &task.template))
+    }
+
+    /// Says whether `task` may still run on behalf of its person, or why not.
+    pub(crate) fn subject(&self, task: TaskId) -> Result<(), Reason> {
+        let entry = self.state.task(task).ok_or(Reason::TaskEnded)?;
+        self.subject_standing(entry.leaf, &entry.task).reason()
+    }
+
+    /// Says whether the yes of `person` counts: whether the estate in force would let them give it.
+    pub(crate) fn approver_standing(&self, person: PersonId) -> Standing {
+        let alias = self.aliases.get(&person);
+        let people = self.book.as_ref().map(|it| &it.estate().people);
+        let known = people.zip(alias).and_then(|(all, it)| all.get(it));
+        match known {
+            Some(it) if it.roles.contains(&PersonRole::Approver) => Standing::Live,
+            Some(_) | None => Standing::Revoked,
+        }
     }
 
     /// Returns the epochs that a decision under `task` at `server` depends upon.
@@ -340,14 +369,18 @@ impl Live {
                     approval: approval_id,
                     expires_at: until,
                 },
-                ApprovalStanding::Approved { until, .. } => ApprovalState::Approved {
-                    approval: approval_id,
-                    until,
-                },
+                ApprovalStanding::Approved { by, until }
+                    if self.approver_standing(by) == Standing::Live =>
+                {
+                    ApprovalState::Approved {
+                        approval: approval_id,
+                        until,
+                    }
+                }
                 ApprovalStanding::Refused { .. } => ApprovalState::Refused {
                     approval: approval_id,
                 },
-                ApprovalStanding::Void { .. } => {
+                ApprovalStanding::Approved { .. } | ApprovalStanding::Void { .. } => {
                     void = ApprovalState::Void {
                         approval: approval_id,
                     };

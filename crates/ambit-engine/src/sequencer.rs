@@ -62,6 +62,8 @@ pub(crate) struct Shared {
     pub(crate) custody: Arc<dyn Custody>,
     pub(crate) clock: Clock,
     pub(crate) trust_domain: TrustDomain,
+    /// When the newest record was written that was there before this start.
+    pub(crate) resumed_at: Timestamp,
 }
 
 /// Whether there is more to come.

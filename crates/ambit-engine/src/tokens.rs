@@ -4,20 +4,22 @@
 //! signed. After the end of a task in the log nothing is issued under it.
 
 mod issue;
+mod refresh;
 
 pub(crate) use self::issue::{first, gives};
+use self::refresh::{Origin, Shown};
 
 use std::sync::Arc;
 
 use ambit_core::{
-    ClientName, Digest, Millis, TaskId, Timestamp, TokenId,
+    ClientName, Digest, Millis, Reason, TaskId, Timestamp, TokenId,
     delegation::Part,
     json::Value,
     task::{Task, TaskState},
     token::{Grant, IssuedToken, KeyBinding, Reach, RestsOn, TokenEnd},
 };
 use ambit_identity::{Claimant, Ground, InstanceCaller, token::assertion::ProvedWorkload};
-use ambit_policy::PartProblem;
+use ambit_policy::{PartProblem, TemplateStanding};
 
 use crate::{
     Claim, EngineError, Handle, Moment, TokenEntry, TokenUse, desk::Desk, live::Live,
@@ -164,6 +166,11 @@ pub enum TokenRefusal {
         /// How many it has.
         max: usize,
     },
+    /// The estate in force lets nobody do anything within the task.
+    #[error(
+        "nothing can be done within the task as the estate stands: {0}; it may be given back by another estate"
+    )]
+    Narrowed(Reason),
     /// The refresh token is unknown or over.
     #[error(
         "the refresh token is not valid: it expired, was revoked, or its task has ended; ask the person again"
@@ -228,9 +235,9 @@ impl Handle {
     ) -> Result<TokenGrant, TokenRefusal> {
         self.shared.running()?;
         let found = self.task_behind(&by)?;
-        let mut chance = Chance::new(moment.chance);
+        let (mut chance, custody) = (Chance::new(moment.chance), self.shared.custody.clone());
         let issued = self.turn(move |desk| {
-            let result = issue::first(desk, found, ask, &mut chance);
+            let result = issue::first(desk, found, ask, (&mut chance, custody.as_ref()));
             Box::new(move |committed| committed.map_err(TokenRefusal::Failed).and(result))
         });
         issued.await?
@@ -246,9 +253,9 @@ impl Handle {
         moment: Moment,
     ) -> Result<TokenGrant, TokenRefusal> {
         self.shared.running()?;
-        let mut chance = Chance::new(moment.chance);
+        let (mut chance, custody) = (Chance::new(moment.chance), self.shared.custody.clone());
         let issued = self.turn(move |desk| {
-            let result = issue::next(desk, &ask, &mut chance);
+            let result = issue::next(desk, &ask, (&mut chance, custody.as_ref()));
             Box::new(move |committed| committed.map_err(TokenRefusal::Failed).and(result))
         });
         issued.await?
@@ -269,28 +276,42 @@ impl Handle {
             .await
     }
 
-    /// Ends all that came of an authorization code which `client` showed a second time.
-    pub async fn code_replayed(&self, client: &str, token: TokenId) -> Result<(), TokenRefusal> {
-        let end = TokenEnd::CodeReplayed;
-        self.end_token(client.to_owned(), token, Reach::Family, end)
-            .await
+    /// Ends all that came of an authorization code which `client` showed a second time: the family of tokens of that task
+    /// which began with that one, whatever became of the first.
+    ///
+    /// # Errors
+    /// [`TokenRefusal::OtherClient`] when it is not the client's.
+    pub async fn code_replayed(
+        &self,
+        client: &str,
+        (task, family): (TaskId, TokenId),
+    ) -> Result<(), TokenRefusal> {
+        self.shared.running()?;
+        let client = client.to_owned();
+        let ended = self.turn(move |desk| {
+            let result = match desk.live.state.of_family(task, family) {
+                None => Ok(()),
+                Some(token) => {
+                    let ends = (Reach::Family, TokenEnd::CodeReplayed);
+                    issue::end(desk, &client, token, ends)
+                }
+            };
+            Box::new(move |committed| committed.map_err(TokenRefusal::Failed).and(result))
+        });
+        ended.await?
     }
 
     /// Ends the family of a refresh token that is shown by its text.
     pub async fn give_up_refresh(&self, client: &str, text: &str) -> Result<(), TokenRefusal> {
-        let Some((token, secret)) = issue::read_refresh(text) else {
+        let Some(shown) = Shown::read(text) else {
             return Ok(());
         };
-        let known = {
-            let live = self.shared.read()?;
-            live.state
-                .token(token)
-                .is_some_and(|it| issue::has_secret(&it.token, secret))
-        };
-        if !known {
-            return Ok(());
-        }
-        self.give_up_token(client, token, Reach::Family).await
+        let (custody, client) = (self.shared.custody.clone(), client.to_owned());
+        let ended = self.turn(move |desk| {
+            let result = issue::give_up(desk, custody.as_ref(), &client, &shown);
+            Box::new(move |committed| committed.map_err(TokenRefusal::Failed).and(result))
+        });
+        ended.await?
     }
 
     async fn end_token(
@@ -301,7 +322,7 @@ impl Handle {
         end: TokenEnd,
     ) -> Result<(), TokenRefusal> {
         let ended = self.turn(move |desk| {
-            let result = issue::end(desk, &client, token, reach, end);
+            let result = issue::end(desk, &client, token, (reach, end));
             Box::new(move |committed| committed.map_err(TokenRefusal::Failed).and(result))
         });
         ended.await?
@@ -335,11 +356,11 @@ impl Handle {
         now: Timestamp,
     ) -> Result<TokenStanding, EngineError> {
         let live = self.shared.read()?;
-        let Some((id, secret)) = issue::read_refresh(text) else {
+        let Some(shown) = Shown::read(text) else {
             return Ok(TokenStanding::Over);
         };
-        Ok(match live.token_standing(id, now) {
-            TokenStanding::Live(token, task) if issue::has_secret(&token, secret) => {
+        Ok(match live.token_standing(shown.token, now) {
+            TokenStanding::Live(token, task) if shown.is_of(&token) == Origin::Ours => {
                 TokenStanding::Live(token, task)
             }
             TokenStanding::Live(..) | TokenStanding::Over => TokenStanding::Over,
@@ -478,6 +499,21 @@ impl Live {
         }
     }
 
+    /// Says whether anything can still be done within a task that is active: whether the estate in force lets its person
+    /// have it done, and its agent do it.
+    ///
+    /// # Errors
+    /// Why not.
+    pub(crate) fn lets(&self, task: TaskId) -> Result<(), TokenRefusal> {
+        self.subject(task).map_err(TokenRefusal::Narrowed)?;
+        let runtime = self.runtime.get(&task).ok_or(TokenRefusal::NoTask)?;
+        let scope = runtime.scope(&*self.book()?)?;
+        match scope.template() {
+            TemplateStanding::InForce => Ok(()),
+            TemplateStanding::Withdrawn => Err(TokenRefusal::Narrowed(Reason::TemplateWithdrawn)),
+        }
+    }
+
     /// Returns what the access token by which `caller` came carries of its task, when that is not the whole.
     pub(crate) fn carried(&self, caller: &InstanceCaller) -> Option<Arc<Part>> {
         let id = caller.token()?.token_id.parse::<TokenId>().ok()?;
@@ -488,10 +524,11 @@ impl Live {
         let Some(entry) = self.state.token(id) else {
             return TokenStanding::Over;
         };
-        let in_time = self.is_good(entry) && entry.token.expires_at > now;
+        let good = self.is_good(entry) && entry.token.expires_at > now;
+        let good = good && self.lets(entry.token.task).is_ok();
         let task = self.acting(entry.token.task, now);
         match task {
-            Some(task) if in_time => TokenStanding::Live(Box::new(entry.token.clone()), task),
+            Some(task) if good => TokenStanding::Live(Box::new(entry.token.clone()), task),
             Some(_) | None => TokenStanding::Over,
         }
     }

@@ -18,7 +18,7 @@ use ambit_core::{
 
 use self::words::{caller_word, task_word};
 use crate::{
-    Denial, PolicyBook, Standing, TaskScope, WeakBinding,
+    Denial, PolicyBook, Standing, SubjectStanding, TaskScope, WeakBinding,
     decision::{Seen, denial},
     parts::excesses,
     people::Question,
@@ -46,8 +46,8 @@ pub struct DelegationAsk<'a> {
     pub state: TaskState,
     /// What it has used so far.
     pub usage: &'a Usage,
-    /// Whether the person on whose behalf it runs was revoked.
-    pub subject: Standing,
+    /// Whether it may still run on behalf of its person.
+    pub subject: SubjectStanding,
     /// The agent that may take the part.
     pub to: &'a AgentName,
     /// The one run of it that may, when it was named.

@@ -92,17 +92,14 @@ fn of_act(reason: Reason, facts: &Facts) -> Option<String> {
         Reason::ContainmentRequired => {
             format!("template `{template}` requires containment; start the task with `ambit run`")
         }
-        Reason::BindingTooWeak => format!(
-            "the agent came by `{}`, and that is too weak for this; see `binding` of template \
-             `{template}` and `tokens` of the estate",
-            facts.words.get("binding")
-        ),
+        Reason::BindingTooWeak => too_weak(facts, template),
         Reason::ServerNotGranted => {
             format!("add the server of `{resource}` to `reads` of template `{template}`")
         }
         Reason::ToolUnknown => format!("inspect the server and add `{resource}` to its file"),
         Reason::ToolNotGranted => format!("name `{resource}` under tools of template `{template}`"),
         Reason::ToolChanged => changed(facts),
+        Reason::StarterWithdrawn => starter(template),
         Reason::ArgumentsInvalid => invalid(facts),
         Reason::ArgumentOutOfBounds => bounds(facts),
         Reason::LabelMayNotLeave => format!(
@@ -119,6 +116,7 @@ fn of_act(reason: Reason, facts: &Facts) -> Option<String> {
         | Reason::ItemUnknown
         | Reason::AgentRevoked
         | Reason::PersonRevoked
+        | Reason::PersonGone
         | Reason::ServerRevoked
         | Reason::InstanceRevoked
         | Reason::Malformed
@@ -145,6 +143,20 @@ fn of_act(reason: Reason, facts: &Facts) -> Option<String> {
         | Reason::Overloaded => return None,
     };
     Some(advice)
+}
+
+fn starter(template: impl std::fmt::Display) -> String {
+    format!(
+        "give the person the role of starter, and a place among `starters` of template `{template}`"
+    )
+}
+
+fn too_weak(facts: &Facts, template: impl std::fmt::Display) -> String {
+    format!(
+        "the agent came by `{}`, and that is too weak for this; see `binding` of template \
+         `{template}` and `tokens` of the estate",
+        facts.words.get("binding")
+    )
 }
 
 fn changed(facts: &Facts) -> String {
@@ -188,8 +200,8 @@ fn void_yes(approval: ApprovalState) -> Option<String> {
         return None;
     };
     Some(format!(
-        "the yes of {approval} no longer counts, because who gave it was revoked since; somebody else must \
-         approve it"
+        "the yes of {approval} no longer counts, because who gave it was revoked since, or may not approve any more; \
+         somebody else must approve it"
     ))
 }
 

@@ -12,7 +12,7 @@ use ambit_core::{
 
 use self::asked::{Asked, asked};
 use crate::{
-    ApprovalState, Live, Node, PolicyBook, Request, Standing, TaskScope,
+    ApprovalState, Live, Node, PolicyBook, Request, Standing, SubjectStanding, TaskScope,
     facts::{Facts, Words},
     vocabulary::ActAction,
 };
@@ -104,7 +104,8 @@ pub(crate) fn optimistic(
     let in_force = scope.in_force == book.estate().digest;
     let words = Words::by_name(|name| match name {
         "task" => "active",
-        "instance" | "agent" | "person" | "server" => Standing::Live.as_str(),
+        "instance" | "agent" | "server" => Standing::Live.as_str(),
+        "person" => SubjectStanding::Live.as_str(),
         "scope" if in_force => "in_force",
         "scope" => "stale",
         "containment" => containment_word(scope, contained),

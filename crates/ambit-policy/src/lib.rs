@@ -54,8 +54,8 @@ pub use crate::{
     people::{PersonDecision, PersonPermit, PersonRequest, WeakBinding, decide_person},
     problem::PolicyProblem,
     replay::{Again, Replay, replay, replay_mandate, replay_warrant},
-    request::{ApprovalState, Epochs, Live, Node, Request, Standing},
-    scope::{Offering, ScopeError, TaskScope},
+    request::{ApprovalState, Epochs, Live, Node, Request, Standing, SubjectStanding},
+    scope::{Offering, ScopeError, TaskScope, TemplateStanding},
     tenant::{POLICY_NAME_BYTES_MAX, TENANT_POLICIES_MAX},
     try_out::{Tried, TriedOut, TryOut, TryOutProblem},
 };

@@ -1,8 +1,9 @@
 //! What a decision is asked upon.
 
 use ambit_core::{
-    ApprovalId, DecisionId, Digest, Timestamp,
+    ApprovalId, DecisionId, Digest, Reason, TemplateName, Timestamp,
     act::Act,
+    estate::{Estate, PersonRole, Starters},
     record::Sealed,
     task::{Task, TaskState, Usage},
 };
@@ -67,7 +68,7 @@ pub struct Live {
     /// The agent.
     pub agent: Standing,
     /// The person on whose behalf the task runs.
-    pub person: Standing,
+    pub person: SubjectStanding,
     /// The server that the act touches; [`Standing::Live`] when it touches none.
     pub server: Standing,
     /// The newest digest of the tool's definition that the server showed; none when it never showed
@@ -82,6 +83,19 @@ pub enum Standing {
     Live,
     /// It was.
     Revoked,
+}
+
+/// Whether a task may still run on behalf of its person.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub enum SubjectStanding {
+    /// It may.
+    Live,
+    /// The person was revoked.
+    Revoked,
+    /// The estate in force does not have the person any more.
+    Gone,
+    /// The estate in force would not let the person start it any more.
+    NotStarter,
 }
 
 /// Where the approval of exactly one act stands.
@@ -108,7 +122,7 @@ pub enum ApprovalState {
         /// Which approval.
         approval: ApprovalId,
     },
-    /// A person said yes and was revoked since: it is as if nobody had been asked.
+    /// A person said yes and was revoked since, or may not approve any more: it is as if nobody had been asked.
     Void {
         /// Which approval.
         approval: ApprovalId,
@@ -138,7 +152,7 @@ impl Live {
     pub const ALL: Self = Self {
         instance: Standing::Live,
         agent: Standing::Live,
-        person: Standing::Live,
+        person: SubjectStanding::Live,
         server: Standing::Live,
         tool_seen: None,
     };
@@ -150,6 +164,55 @@ impl Standing {
         match self {
             Self::Live => "live",
             Self::Revoked => "revoked",
+        }
+    }
+}
+
+impl SubjectStanding {
+    /// Says where the person stands whom `estate` calls `alias`, of whom nothing is known when there is none. `standing` is
+    /// what revocations say.
+    pub fn of(
+        standing: Standing,
+        estate: &Estate,
+        (alias, template): (Option<&str>, &TemplateName),
+    ) -> Self {
+        if standing == Standing::Revoked {
+            return Self::Revoked;
+        }
+        let known = alias.and_then(|it| Some((it, estate.people.get(it)?)));
+        let Some((alias, person)) = known else {
+            return Self::Gone;
+        };
+        // That a template is gone is a fact of its own.
+        let template = estate.templates.get(template);
+        let listed = template.is_none_or(|it| match &it.starters {
+            Starters::AnyStarter => true,
+            Starters::Only(aliases) => aliases.contains(alias),
+        });
+        if listed && person.roles.contains(&PersonRole::Starter) {
+            Self::Live
+        } else {
+            Self::NotStarter
+        }
+    }
+
+    /// Returns the word that facts use.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Live => "live",
+            Self::Revoked => "revoked",
+            Self::Gone => "gone",
+            Self::NotStarter => "not_starter",
+        }
+    }
+
+    /// Returns why nothing is done in the person's name.
+    pub const fn reason(self) -> Result<(), Reason> {
+        match self {
+            Self::Live => Ok(()),
+            Self::Revoked => Err(Reason::PersonRevoked),
+            Self::Gone => Err(Reason::PersonGone),
+            Self::NotStarter => Err(Reason::StarterWithdrawn),
         }
     }
 }

@@ -46,8 +46,10 @@ pub(crate) struct Bound {
 
 /// Whether the estate in force still lets the agent run the template.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) enum TemplateStanding {
+pub enum TemplateStanding {
+    /// It does.
     InForce,
+    /// It does not: every act is denied.
     Withdrawn,
 }
 
@@ -214,6 +216,11 @@ impl TaskScope {
     /// Returns the task whose bounds these are.
     pub const fn task(&self) -> TaskId {
         self.task
+    }
+
+    /// Says whether the estate in force still lets the agent run the template.
+    pub const fn template(&self) -> TemplateStanding {
+        self.template
     }
 
     /// Returns the digest of the estate in force for which the bounds were compiled.

@@ -28,7 +28,7 @@ use crate::{
     credentials::{self, Unsealed},
     inspect::propose,
     people::SignIns,
-    plan,
+    plan::{self, Running},
 };
 
 #[derive(Deserialize)]
@@ -61,7 +61,11 @@ pub(super) async fn plan(
         Err(error) => return Err(error.into()),
     };
     let old = book.as_ref().map(|it| it.0.estate().as_ref());
-    let plan = plan::plan(old, checked.estate());
+    let mut plan = plan::plan(old, checked.estate());
+    if let Some((book, inspection)) = &book {
+        let running = running(control, inspection)?;
+        plan.stop((book.estate(), checked.estate()), &running);
+    }
     let missing = match &book {
         Some((_, inspection)) => unsealed(control, inspection, checked.estate())?,
         None => credentials::wanted(checked.estate()),
@@ -75,6 +79,21 @@ pub(super) async fn plan(
         members.insert("unsealed".to_owned(), listed(&missing));
     }
     Ok(with_text(value, text))
+}
+
+/// Returns the live tasks.
+fn running(control: &Control, inspection: &Inspection) -> Result<Vec<Running>, Problem> {
+    let tasks = control.handle.tasks(inspection)?.into_iter();
+    let named = tasks.map(|it| {
+        Ok(Running {
+            task: it.id,
+            template: it.template,
+            agent: it.agent,
+            lineage: it.lineage,
+            subject: control.handle.person_alias(inspection, it.subject)?,
+        })
+    });
+    named.collect()
 }
 
 pub(super) async fn apply(

@@ -178,6 +178,7 @@ pub(super) fn open_session(
     // Only people of the estate get a session, so that strangers at the provider take no room.
     let book = shared.control.handle.book()?;
     let caller = identify(shared, &how, &book.estate().people)?;
+    shared.control.handle.may_sign_in(&caller)?;
     let opened = (shared.control.clock)();
     // A session that was there before ends: who signs in anew may be somebody else.
     if let Ok(before) = cookie(headers, &Cookie::Session.name(shared)) {

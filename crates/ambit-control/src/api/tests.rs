@@ -14,6 +14,7 @@ mod gone;
 mod laws;
 mod logins;
 mod oauth;
+mod outlived;
 mod passkey_attacks;
 mod passkey_sessions;
 mod passkeys;
@@ -329,11 +330,7 @@ async fn an_estate_is_planned_and_applied() {
     );
     assert_ne!(without, estate_body());
     let (_, problem) = office.ask(ANA, "POST", "/v1/estate/apply", &without).await;
-    assert_eq!(
-        text(&problem, "code"),
-        "locked_out",
-        "nobody locks themselves out"
-    );
+    assert_eq!(text(&problem, "code"), "locked_out", "by themselves");
     let roles = r#"\\\"administrator\\\""#;
     let ungoverned = estate_body().replace(roles, r#"\\\"operator\\\""#);
     assert_ne!(ungoverned, estate_body());

@@ -1,6 +1,8 @@
 //! Who asks: a client proves itself in exactly one way.
 
-use ambit_core::{SpiffeId, Timestamp, limits::CLIENT_BYTES_MAX};
+use std::time::Duration;
+
+use ambit_core::{Millis, SpiffeId, Timestamp, limits::CLIENT_BYTES_MAX};
 use ambit_engine::ClientShown;
 use ambit_identity::{
     ForeignSvid, InstanceCaller,
@@ -19,6 +21,7 @@ use super::{
     claimed::refused_token,
     form::Form,
     sent::{Assertion, Good},
+    start::Made,
 };
 use crate::foreign::{AssertionBy, Freshness, Identified};
 
@@ -149,7 +152,7 @@ impl Server<'_> {
         let kind = form.get("client_assertion_type");
         let client = match (assertion, kind, by_certificate) {
             (None, None, Some(caller)) => Client::Instance(caller.clone()),
-            (Some(assertion), Some(TYPE_JWT_SPIFFE), None) => self.by_svid(assertion, now)?,
+            (Some(assertion), Some(TYPE_JWT_SPIFFE), None) => self.by_svid(assertion, now).await?,
             (Some(assertion), Some(TYPE_JWT_BEARER), None) => self.by_key(assertion, now).await?,
             (None, None, None) if form.is_workload_token() => Client::Unnamed,
             (None, None, None) => self.public(form).await?,
@@ -180,7 +183,7 @@ impl Server<'_> {
         Ok(client)
     }
 
-    fn by_svid(&self, token: &str, now: Timestamp) -> Result<Client, OAuthError> {
+    async fn by_svid(&self, token: &str, now: Timestamp) -> Result<Client, OAuthError> {
         let federated = self.control.federated();
         let foreign = federated.identify_token(token, self.issuer, now);
         if let Some((svid, proved)) = foreign.map_err(|error| refused(&error))? {
@@ -189,7 +192,9 @@ impl Server<'_> {
                 None => Good::Again,
                 Some(token_id) => {
                     let until = proved.expires_at().plus(CLOCK_LEEWAY);
-                    self.use_up(&svid.spiffe_id().to_string(), token_id, until, now)?;
+                    let times = (proved.issued_at(), until, now);
+                    let owner = svid.spiffe_id().to_string();
+                    self.use_once(&owner, token_id, times).await?;
                     Good::Once
                 }
             };
@@ -203,12 +208,9 @@ impl Server<'_> {
         let own = assertion_name(token).to_string();
         let token_id = proved.token_id().unwrap_or(&own);
         let owner = proved.spiffe_id().to_string();
-        self.use_up(
-            &owner,
-            token_id,
-            proved.expires_at().plus(CLOCK_LEEWAY),
-            now,
-        )?;
+        let until = proved.expires_at().plus(CLOCK_LEEWAY);
+        let times = (proved.issued_at(), until, now);
+        self.use_once(&owner, token_id, times).await?;
         Ok(Client::Workload(proved))
     }
 
@@ -225,7 +227,8 @@ impl Server<'_> {
             (client, proved) = self.verify(token, &id, Freshness::New, now).await?;
         }
         let proved = proved.map_err(|error| refused(&error))?;
-        self.use_up(&id, proved.token_id(), proved.remember_until(), now)?;
+        let times = (proved.issued_at(), proved.remember_until(), now);
+        self.use_once(&id, proved.token_id(), times).await?;
         Ok(Client::Known {
             id,
             client: Box::new(client),
@@ -289,27 +292,47 @@ impl Server<'_> {
         found.map_err(OAuthError::client)
     }
 
-    fn use_up(
+    /// Uses an assertion up that is good once. One whose maker's clock is ahead waits until its time has come, so that
+    /// whatever was used before a restart was made before it.
+    async fn use_once(
         &self,
         issuer: &str,
         token_id: &str,
-        until: Timestamp,
-        now: Timestamp,
+        (issued_at, until, now): (Option<Timestamp>, Timestamp, Timestamp),
     ) -> Result<(), OAuthError> {
+        let ahead = match self.oauth.start.made(issued_at, now) {
+            Made::SinceStart(ahead) => ahead,
+            Made::Before => {
+                return Err(OAuthError::client(
+                    "this assertion was made before this server started, and may have been used then; make a new one",
+                ));
+            }
+            Made::Unknown => {
+                return Err(OAuthError::client(
+                    "this assertion does not say when it was made; write `iat`",
+                ));
+            }
+        };
         let owner = ReplayOwner::Assertion { issuer };
         let admitted = self
             .oauth
             .admit(Circle::Clients, owner, token_id, until, now);
         match admitted {
-            Ok(()) => Ok(()),
+            Ok(()) => {}
             Err(error @ (ReplayError::Full | ReplayError::OwnerFull)) => {
-                Err(OAuthError::unavailable(error.to_string()))
+                return Err(OAuthError::unavailable(error.to_string()));
             }
-            Err(ReplayError::Replayed) => Err(OAuthError::client(
-                "this assertion was used before; make a new one, with a new jti, for each request",
-            )),
-            Err(error @ ReplayError::Over) => Err(OAuthError::client(error.to_string())),
+            Err(ReplayError::Replayed) => {
+                return Err(OAuthError::client(
+                    "this assertion was used before; make a new one, with a new jti, for each request",
+                ));
+            }
+            Err(error @ ReplayError::Over) => return Err(OAuthError::client(error.to_string())),
         }
+        if ahead > Millis::new(0) {
+            tokio::time::sleep(Duration::from_millis(ahead.as_millis())).await;
+        }
+        Ok(())
     }
 }
 

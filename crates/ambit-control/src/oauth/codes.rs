@@ -56,8 +56,8 @@ pub(super) struct CodeRefused {
 pub(super) enum Ends {
     /// Nothing: who showed it has no part in it.
     Nothing,
-    /// What it gave before: somebody else has the code too.
-    Given(TokenId),
+    /// What it gave before, whose family this token began, and the task: somebody else has the code too.
+    Given(Box<(TaskId, TokenId)>),
     /// The task that was started for it, of which nobody has a token now.
     Task(TaskId),
 }
@@ -113,10 +113,12 @@ impl Codes {
             return Err(refused(unknown, Ends::Nothing));
         }
         let Some(leave) = entry.leave.take() else {
-            return Err(refused(
-                unknown,
-                entry.given.map_or(Ends::Nothing, Ends::Given),
-            ));
+            // Until something was given it is being redeemed right now, by somebody who has the code too.
+            let ends = match entry.given {
+                None => Ends::Task(entry.task),
+                Some(first) => Ends::Given(Box::new((entry.task, first))),
+            };
+            return Err(refused(unknown, ends));
         };
         if entry.until <= now {
             return Err(refused(unknown, Ends::Task(entry.task)));

@@ -23,7 +23,7 @@ pub use self::choice::CONSENT_FIELDS_MAX;
 pub(super) use self::waiting::Consents;
 pub use self::waiting::{CONSENT_TTL, CONSENTS_MAX, CONSENTS_PER_SESSION_MAX};
 use self::{
-    choice::{Choice, Choices, Decided, EXPIRY, Problems, Typed, choices, usual_life},
+    choice::{Choice, Choices, Decided, EXPIRY, Problems, SHOWN, Typed, choices, usual_life},
     page::Scene,
     waiting::{Before, NotWaiting, Settling},
 };
@@ -261,6 +261,10 @@ impl Asked<'_> {
         let Some(choice) = picked(&choices, typed) else {
             return Ok(scene.choose());
         };
+        // The yes is to what was shown, and that is another thing now.
+        if typed.get(SHOWN).parse() != Ok(self.book.estate().digest) {
+            return Ok(scene.changed(choice, typed));
+        }
         let decided = match typed.decide(choice.template) {
             Ok(decided) => decided,
             Err(problems) => {
@@ -292,10 +296,11 @@ impl Asked<'_> {
             contained: ambit_core::task::Contained::None,
         };
         let control = self.server.control;
+        let shown = self.book.estate().digest;
         let (caller, moment) = (&self.person.caller, (control.clock)());
         let started = control
             .handle
-            .consent(caller, ask, decided.ttl, moment)
+            .consent(caller, (ask, shown), decided.ttl, moment)
             .await;
         started.map(|(started, leave)| (started.task.id, leave))
     }

@@ -163,6 +163,7 @@ impl OAuthError {
             TokenRefusal::OtherAgent { .. } => Self::new("unauthorized_client", error.to_string()),
             TokenRefusal::NoTask
             | TokenRefusal::TooMany { .. }
+            | TokenRefusal::Narrowed(_)
             | TokenRefusal::Unknown
             | TokenRefusal::Reused
             | TokenRefusal::Withdrawn { .. }

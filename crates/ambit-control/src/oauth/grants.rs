@@ -129,7 +129,10 @@ async fn authorization_code(
                 Ends::Nothing => {}
                 // Somebody else has the code too: what it gave is worth nothing from now on.
                 Ends::Given(given) => {
-                    let ended = server.control.handle.code_replayed(&client, given).await;
+                    let (task, first) = *given;
+                    let handle = &server.control.handle;
+                    let ended = handle.code_replayed(&client, (task, first)).await;
+                    server.control.end_unserved(task).await;
                     ended.map_err(OAuthError::refused)?;
                 }
                 Ends::Task(task) => server.control.end_unserved(task).await,

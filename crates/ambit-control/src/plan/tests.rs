@@ -257,3 +257,60 @@ fn hidden_characters_are_shown() {
         Some(1)
     );
 }
+
+/// Whoever leaves, or may start such a task no more, is named with the tasks in which nothing can be done then.
+#[test]
+fn tasks_that_stop_are_named() {
+    let old = demo();
+    let running = |count: u128, subject: Option<&str>| -> Vec<Running> {
+        let one = |bits| Running {
+            task: ambit_core::TaskId::from_bits(bits),
+            template: "answer-ticket".parse().unwrap(),
+            agent: "support-bot".parse().unwrap(),
+            lineage: ambit_core::delegation::Lineage::Root,
+            subject: subject.map(str::to_owned),
+        };
+        (1..=count).map(one).collect()
+    };
+    let stopped = |edits: &[(&str, &str, &str)], running: &[Running]| {
+        let mut new = old.clone();
+        for (path, from, to) in edits {
+            let text = new.text(path).unwrap().replacen(from, to, 1);
+            assert_ne!(Some(text.as_str()), new.text(path), "{from}");
+            new = new.with_file(path, &text);
+        }
+        let estate = |it: &EstateFiles| it.load().unwrap().estate;
+        let (old, new) = (estate(&old), estate(&new));
+        let mut plan = plan(Some(&old), &new);
+        plan.stop((&old, &new), running);
+        let text = plan.to_string();
+        let line = text.lines().find(|it| it.contains("nothing can be done"));
+        line.unwrap_or_default().trim().to_owned()
+    };
+    let no_starter = [("estate.toml", "\"starter\", ", "")];
+    let one = running(1, Some("ada"));
+    let told = stopped(&no_starter, &one);
+    let task = one[0].task;
+    assert_eq!(
+        told,
+        format!("- nothing can be done any more in 1 task that is live: {task} (answer-ticket)")
+    );
+    assert_eq!(stopped(&[], &one), "");
+    // So does a template that its agent may run no more.
+    let agent = "agents/support-bot.toml";
+    let told = stopped(
+        &[(agent, "templates = [\"answer-ticket\"]", "templates = []")],
+        &one,
+    );
+    assert!(told.contains(&task.to_string()), "{told}");
+    // Who could not before, or is nobody known, loses nothing by it.
+    assert_eq!(stopped(&no_starter, &running(1, Some("eve"))), "");
+    assert_eq!(stopped(&no_starter, &running(1, None)), "");
+    let most = u128::try_from(super::stopped::STOPPED_NAMED_MAX).unwrap();
+    let told = stopped(&no_starter, &running(most, Some("ada")));
+    assert!(
+        told.contains("20 tasks that are") && !told.contains("more)") && !told.ends_with("more")
+    );
+    let told = stopped(&no_starter, &running(most + 1, Some("ada")));
+    assert!(told.ends_with(" and 1 more"), "{told}");
+}

@@ -1,6 +1,6 @@
 //! Tasks to which people consent: started for a client that comes with no run of an agent, and acts by their tokens.
 
-use ambit_core::Millis;
+use ambit_core::{Digest, Millis};
 use ambit_identity::PersonCaller;
 
 use super::{
@@ -11,14 +11,15 @@ use crate::{ClientLeave, Handle, Moment, Refusal, desk::Desk};
 
 impl Handle {
     /// Starts a task as [`Handle::start_task`] does, for at most `ttl_max`, and lets a client have its tokens. Nobody
-    /// claims it and nobody is certified for it: without the leave nobody acts within it.
+    /// claims it and nobody is certified for it: without the leave nobody acts within it. The person agreed to what the
+    /// version `shown` of the estate says.
     ///
     /// # Errors
-    /// As there.
+    /// As there; and [`Refusal::Conflict`] when another version is in force by then.
     pub async fn consent(
         &self,
         caller: &PersonCaller,
-        ask: StartTask,
+        (ask, shown): (StartTask, Digest),
         ttl_max: Millis,
         moment: Moment,
     ) -> Result<(Started, ClientLeave), Refusal> {
@@ -27,6 +28,11 @@ impl Handle {
             self.shared.trust_domain.clone(),
         );
         let start = move |desk: &mut Desk<'_>, asked: &mut Asked| {
+            if desk.live.state.estate() != Some(shown) {
+                return Err(Refusal::Conflict(
+                    "the estate changed since this was shown; look at it again".to_owned(),
+                ));
+            }
             start_here(desk, asked, (ask, ttl_max), custody.as_ref(), &trust_domain)
         };
         let started = self.govern(caller, moment, start).await?;

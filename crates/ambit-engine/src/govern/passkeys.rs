@@ -140,6 +140,20 @@ impl Handle {
         found.cloned().ok_or(NoPasskey::Unknown)
     }
 
+    /// Refuses to let a person in who is banned, however they prove who they are.
+    ///
+    /// # Errors
+    /// [`NoPasskey::Banned`] when the person is.
+    pub fn may_sign_in(&self, caller: &PersonCaller) -> Result<(), NoPasskey> {
+        let live = self.shared.read()?;
+        let person = live.person(caller.alias());
+        let standing = person.map(|it| live.state.standing(&Target::Person(it)));
+        match standing {
+            Some(Standing::Revoked) => Err(NoPasskey::Banned),
+            Some(Standing::Live) | None => Ok(()),
+        }
+    }
+
     /// Returns whose passkey it is, by alias.
     ///
     /// # Errors

@@ -10,7 +10,7 @@ use ambit_identity::PersonCaller;
 use ambit_policy::Standing;
 
 use super::{Asked, Touched, check_reason};
-use crate::{Handle, Moment, Refusal, desk::Desk};
+use crate::{EngineError, Handle, Moment, Refusal, desk::Desk};
 
 /// What a revocation did.
 #[derive(Clone, Debug)]
@@ -57,12 +57,23 @@ impl Handle {
             crossed: report.crossed.clone(),
             took,
         };
-        self.turn(move |desk| {
+        if self.effective(effective.clone()).await.is_err() {
+            // It is in force all the same, and whoever asked for it hears so: its second record comes when there is room.
+            let later = self.turn(move |desk| {
+                let written = desk.write(effective).map(|_| ());
+                Box::new(move |committed| committed.and(written))
+            });
+            let _ = later.queued().await;
+        }
+        Ok(report)
+    }
+
+    async fn effective(&self, effective: Body) -> Result<(), EngineError> {
+        let written = self.turn(move |desk| {
             let written = desk.write(effective).map(|_| ());
             Box::new(move |committed| committed.and(written))
-        })
-        .await??;
-        Ok(report)
+        });
+        written.await?
     }
 }
 

@@ -128,11 +128,14 @@ impl<D: Durable> Setup<D> {
             });
         }
         let mut log = Log::open(self.durable, self.log_key, self.origin.clone(), resume)?;
+        let beginning = Timestamp::from_millis(0);
+        let resumed_at = log.last_at().unwrap_or(beginning);
         // A halt of any length is no jump of the clock: somebody started the program.
         log.accept_gap(now);
         let (turns, queue) = queue();
         let shared = Arc::new(Shared {
             metrics: live.metrics.clone(),
+            resumed_at,
             live: RwLock::new(live),
             stopped: OnceLock::new(),
             finishing: AtomicBool::new(false),

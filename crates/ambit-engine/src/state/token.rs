@@ -59,6 +59,13 @@ impl State {
         ids.filter_map(|it| self.tokens.get(it))
     }
 
+    /// Returns a token of a family, spent or not, when there is one still.
+    pub(crate) fn of_family(&self, task: TaskId, family: TokenId) -> Option<TokenId> {
+        let mut all = self.tokens_of(task);
+        all.find(|it| it.token.family == family)
+            .map(|it| it.token.id)
+    }
+
     pub(super) fn issue(
         &mut self,
         (index, at): (u64, Timestamp),

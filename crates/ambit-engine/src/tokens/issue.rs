@@ -15,17 +15,21 @@ use ambit_core::{
     token::{Grant, IssuedToken, KeyBinding, Reach, RestsOn, TokenEnd, TokenKind},
 };
 
-use super::{ClientShown, RefreshAsk, Refreshable, TokenAsk, TokenGrant, TokenRefusal};
-use crate::{TokenUse, desk::Desk, moment::Chance};
+use super::{
+    ClientShown, RefreshAsk, Refreshable, TokenAsk, TokenGrant, TokenRefusal,
+    refresh::{self, Origin, Shown},
+};
+use crate::{Custody, TokenUse, desk::Desk, moment::Chance};
 
 /// Issues the first tokens of a grant.
 pub(crate) fn first(
     desk: &mut Desk<'_>,
     task: TaskId,
     ask: TokenAsk,
-    chance: &mut Chance,
+    (chance, custody): (&mut Chance, &dyn Custody),
 ) -> Result<TokenGrant, TokenRefusal> {
     let whole = desk.acting(task)?;
+    desk.live.lets(task)?;
     gives(desk, &whole, &ask)?;
     let client = ask.client.unwrap_or_else(|| whole.spiffe_id.to_string());
     let part = ask.details.map(|it| part(desk, task, &it)).transpose()?;
@@ -50,19 +54,22 @@ pub(crate) fn first(
         Refreshable::No => None,
         Refreshable::Yes => Some(refresh_beside(&access, at, whole.expires_at, chance)),
     };
-    write(desk, access, refresh)
+    write(desk, custody, access, refresh)
 }
 
 /// Spends a refresh token.
 pub(super) fn next(
     desk: &mut Desk<'_>,
     ask: &RefreshAsk,
-    chance: &mut Chance,
+    (chance, custody): (&mut Chance, &dyn Custody),
 ) -> Result<TokenGrant, TokenRefusal> {
-    let (shown, secret) = read_refresh(&ask.text).ok_or(TokenRefusal::Unknown)?;
-    let entry = desk.live.state.token(shown).ok_or(TokenRefusal::Unknown)?;
+    let shown = Shown::read(&ask.text).ok_or(TokenRefusal::Unknown)?;
+    let Some(entry) = desk.live.state.token(shown.token) else {
+        let of_family = older(desk, custody, &shown)?;
+        return Err(reused(desk, &ask.client, of_family)?);
+    };
     // Who does not know the secret learns nothing and ends nothing.
-    if !has_secret(&entry.token, secret) {
+    if shown.is_of(&entry.token) == Origin::Forged {
         return Err(TokenRefusal::Unknown);
     }
     let (before, standing) = (entry.token.clone(), entry.standing);
@@ -73,14 +80,7 @@ pub(super) fn next(
         return Err(TokenRefusal::Unknown);
     };
     if standing == TokenUse::Spent {
-        desk.write(Body::TokenRevoked {
-            token: shown,
-            task: before.task,
-            reach: Reach::Family,
-            end: TokenEnd::Reused,
-            client: ask.client.clone(),
-        })?;
-        return Err(TokenRefusal::Reused);
+        return Err(reused(desk, &ask.client, shown.token)?);
     }
     let at = desk.at();
     if before.expires_at <= at {
@@ -104,6 +104,7 @@ pub(super) fn next(
         client: ask.client_proof,
         ..before.rests_on
     };
+    desk.live.lets(before.task)?;
     desk.live.gives(&whole, &ask.client, &rests_on)?;
     takes(desk, &whole, ask.binding)?;
     room(desk, before.task, Refreshable::No)?;
@@ -111,14 +112,14 @@ pub(super) fn next(
         id: chance.id(at),
         kind: TokenKind::Access,
         grant: Grant::RefreshToken,
-        parent: Some(shown),
+        parent: Some(shown.token),
         binding: ask.binding,
         rests_on,
         expires_at: at.plus(ask.ttl.min(ACCESS_TOKEN_TTL)).min(whole.expires_at),
         ..before
     };
     let refresh = refresh_beside(&access, at, whole.expires_at, chance);
-    write(desk, access, Some(refresh))
+    write(desk, custody, access, Some(refresh))
 }
 
 /// Says whether the next token may be bound as `ask` proves: to the same key, or, for a client that authenticated, to the
@@ -152,8 +153,7 @@ pub(super) fn end(
     desk: &mut Desk<'_>,
     client: &str,
     token: TokenId,
-    reach: Reach,
-    end: TokenEnd,
+    (reach, end): (Reach, TokenEnd),
 ) -> Result<(), TokenRefusal> {
     let Some(entry) = desk.live.state.token(token) else {
         return Ok(());
@@ -175,38 +175,77 @@ pub(super) fn end(
     Ok(())
 }
 
+/// Ends the family of a refresh token that its client gives up. What is not there stays away.
+pub(super) fn give_up(
+    desk: &mut Desk<'_>,
+    custody: &dyn Custody,
+    client: &str,
+    shown: &Shown,
+) -> Result<(), TokenRefusal> {
+    let token = match desk.live.state.token(shown.token) {
+        Some(entry) if shown.is_of(&entry.token) == Origin::Ours => Ok(shown.token),
+        Some(_) => return Ok(()),
+        None => older(desk, custody, shown),
+    };
+    match token {
+        Ok(token) => end(desk, client, token, (Reach::Family, TokenEnd::Revoked)),
+        Err(TokenRefusal::Unknown) => Ok(()),
+        Err(refusal) => Err(refusal),
+    }
+}
+
+/// Ends the family of a refresh token that was shown after it was spent: two hold it.
+fn reused(desk: &mut Desk<'_>, client: &str, token: TokenId) -> Result<TokenRefusal, TokenRefusal> {
+    end(desk, client, token, (Reach::Family, TokenEnd::Reused))?;
+    Ok(TokenRefusal::Reused)
+}
+
+/// Finds what lives of the family of a refresh token that the state has forgotten.
+fn older(desk: &Desk<'_>, custody: &dyn Custody, shown: &Shown) -> Result<TokenId, TokenRefusal> {
+    let runtime = desk.live.runtime.get(&shown.task);
+    let runtime = runtime.ok_or(TokenRefusal::Unknown)?;
+    match shown.origin(custody, &runtime.wrapped_key)? {
+        Origin::Forged => Err(TokenRefusal::Unknown),
+        Origin::Ours => {
+            let found = desk.live.state.of_family(shown.task, shown.family);
+            found.ok_or(TokenRefusal::Unknown)
+        }
+    }
+}
+
 fn write(
     desk: &mut Desk<'_>,
+    custody: &dyn Custody,
     access: IssuedToken,
-    refresh: Option<(IssuedToken, String)>,
+    refresh: Option<(IssuedToken, Digest)>,
 ) -> Result<TokenGrant, TokenRefusal> {
     let runtime = desk.live.runtime.get(&access.task).cloned();
     let runtime = runtime.ok_or(TokenRefusal::NoTask)?;
+    let text = refresh.as_ref();
+    let text =
+        text.map(|(token, secret)| refresh::text(custody, &runtime.wrapped_key, token, *secret));
+    let text = text.transpose()?;
     desk.write(Body::TokenIssued(Box::new(access.clone())))?;
-    let refresh = match refresh {
-        None => None,
-        Some((token, text)) => {
-            desk.write(Body::TokenIssued(Box::new(token)))?;
-            Some(text)
-        }
-    };
+    if let Some((token, _)) = refresh {
+        desk.write(Body::TokenIssued(Box::new(token)))?;
+    }
     let above = runtime.tasks_above().map(|it| it.task.clone());
     Ok(TokenGrant {
         task: runtime.task.clone(),
         details: runtime.details()?,
         line: std::iter::once(runtime.task.clone()).chain(above).collect(),
         access,
-        refresh,
+        refresh: text,
     })
 }
 
-/// Returns a fresh refresh token of the family of `access`, and its text.
+/// Returns a fresh refresh token of the family of `access`, and its secret.
 fn refresh_beside(
     access: &IssuedToken,
     at: Timestamp,
     until: Timestamp,
     chance: &mut Chance,
-) -> (IssuedToken, String) {
+) -> (IssuedToken, Digest) {
     let (id, secret) = (chance.id(at), chance.draw::<32>());
     let token = IssuedToken {
         id,
@@ -216,24 +255,7 @@ fn refresh_beside(
         expires_at: at.plus(REFRESH_TOKEN_TTL).min(until),
         ..access.clone()
     };
-    let secret = Digest::from_bytes(secret).to_string();
-    let text = format!("{id}.{}", secret.trim_start_matches("sha256:"));
-    (token, text)
-}
-
-/// Takes the text of a refresh token apart.
-pub(super) fn read_refresh(text: &str) -> Option<(TokenId, [u8; 32])> {
-    let (id, secret) = text.split_once('.')?;
-    let digest: Digest = format!("sha256:{secret}").parse().ok()?;
-    Some((id.parse().ok()?, *digest.as_bytes()))
-}
-
-/// Says whether the secret is the refresh token's. Digests of 32 random bytes tell nothing by how long they compare.
-pub(super) fn has_secret(token: &IssuedToken, secret: [u8; 32]) -> bool {
-    token.kind
-        == TokenKind::Refresh {
-            secret: Digest::of(&secret),
-        }
+    (token, Digest::from_bytes(secret))
 }
 
 /// Refuses what the estate in force does not give under `task`, or under a child of it.

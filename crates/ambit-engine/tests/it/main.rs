@@ -19,6 +19,7 @@ mod delegation;
 mod delegation_laws;
 mod ending;
 mod floods;
+mod gone;
 mod left;
 mod opened;
 mod passkeys;

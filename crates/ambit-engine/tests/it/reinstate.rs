@@ -1,9 +1,16 @@
 //! What people may undo, and what stays as it is.
 
+use std::{
+    future::Future,
+    task::{Context, Waker},
+};
+
 use ambit_core::{
-    Millis,
+    Millis, TokenId,
     act::Target,
-    record::{Actor, Answer, Body},
+    limits::SEQUENCER_QUEUE_MAX,
+    record::{Actor, Answer, Body, Record},
+    token::Reach,
 };
 use ambit_engine::{Refusal, Reinstatement, RevocationReport, State, bans, rebuild};
 use ambit_identity::InstanceCaller;
@@ -190,4 +197,37 @@ fn a_flood_of_refused_people_is_counted() {
         .sum();
     assert!(alone < 100, "{alone} refusals were written one by one");
     assert_eq!(alone as u64 + counted, 1000);
+}
+
+/// ASI08: a revocation that is in force is told as one, though everybody is waiting for the sequencer meanwhile.
+#[test]
+fn asi08_a_crowd_makes_no_revocation_fail() {
+    let mut world = World::new(office(&[]), 3);
+    let (started, _) = world.start();
+    let (handle, ana) = (world.handle.clone(), world.person("ana"));
+    let moment = world.clock.moment();
+    let target = Target::Task(started.task.id);
+    let revoking = handle.clone();
+    let mut revoked = Box::pin(async move {
+        let odd = "odd".to_owned();
+        revoking.revoke(&ana, target, odd, moment).await
+    });
+    let mut context = Context::from_waker(Waker::noop());
+    assert!(revoked.as_mut().poll(&mut context).is_pending());
+    world.settle();
+    // Its first record is durable. Before it goes on, as many come as there is room for.
+    let mut crowd = Vec::new();
+    for _ in 0..SEQUENCER_QUEUE_MAX {
+        let handle = handle.clone();
+        let nothing = TokenId::from_bits(7);
+        let mut one =
+            Box::pin(async move { handle.give_up_token("x", nothing, Reach::Token).await });
+        assert!(one.as_mut().poll(&mut context).is_pending());
+        crowd.push(one);
+    }
+    let report = world.run(revoked).expect("it is in force");
+    assert_eq!(report.ended, [started.task.id]);
+    world.settle();
+    let effective = |it: &Record| matches!(it.body, Body::RevocationEffective { .. });
+    assert_eq!(world.records().iter().filter(|it| effective(it)).count(), 1);
 }

@@ -15,7 +15,7 @@ use ambit_core::{
     },
     record::Body,
     task::End,
-    token::{Grant, KeyBinding, RestsOn, TokenEnd, TokenKind},
+    token::{Grant, KeyBinding, Reach, RestsOn, TokenEnd, TokenKind},
 };
 use ambit_engine::{
     ClientShown, Ender, RefreshAsk, Refreshable, State, TokenAsk, TokenBy, TokenGrant,
@@ -151,7 +151,9 @@ fn asi03_a_refresh_token_shown_twice_ends_its_family() {
     assert_eq!(other, "OtherAudience(\"https://127.0.0.1:1/mcp\")");
     // Who knows the name and not the secret, neither.
     let name = first.split('.').next().expect("a name");
-    let guess = format!("{name}.{}", "0".repeat(64));
+    let (_, rest) = first.split_once('.').expect("more");
+    let (_, rest) = rest.split_once('.').expect("more");
+    let guess = format!("{name}.{}.{rest}", "0".repeat(64));
     assert_eq!(refresh(&mut world, &guess, |_| ()), "Unknown");
     assert_eq!(refresh(&mut world, name, |_| ()), "Unknown");
 
@@ -253,25 +255,118 @@ fn a_refresh_token_ends_unused() {
     }
 }
 
-/// So many spent tokens of a family are remembered: the oldest of them still ends it, one before is just unknown.
+/// NHI02, RFC 9700 §4.14.2: whoever shows a token of an older generation ends the family, however many came after it, and
+/// however much later.
 #[test]
-fn spent_refresh_tokens_are_remembered_so_long() {
-    for (spent, answer) in [
-        (SPENT_PER_FAMILY_MAX, "Reused"),
-        (SPENT_PER_FAMILY_MAX + 1, "Unknown"),
+fn nhi02_fast_rotation_hides_no_reuse() {
+    for spent in [
+        1,
+        SPENT_PER_FAMILY_MAX,
+        SPENT_PER_FAMILY_MAX + 1,
+        3 * SPENT_PER_FAMILY_MAX,
     ] {
+        for way in ["refreshed", "by another client", "given up"] {
+            let mut world = World::new(office(&[]), 3);
+            let (_, caller) = world.start();
+            let granted = issue(&mut world, &caller, Refreshable::Yes).expect("a live task");
+            let other = issue(&mut world, &caller, Refreshable::Yes).expect("a live task");
+            let first = granted.refresh().expect("a refresh token").to_owned();
+            let mut text = first.clone();
+            for _ in 0..spent {
+                // Names of one millisecond have no order.
+                world.clock.advance(Millis::new(1));
+                text = refresh(&mut world, &text, |_| ());
+                assert!(text.starts_with("tok_"), "{text}");
+            }
+            let ended = match way {
+                "refreshed" => {
+                    assert_eq!(refresh(&mut world, &first, |_| ()), "Reused", "{spent}");
+                    true
+                }
+                "given up" => {
+                    let (handle, text) = (world.handle.clone(), first.clone());
+                    let gave =
+                        world.run(async move { handle.give_up_refresh(CLIENT, &text).await });
+                    gave.expect("given up");
+                    true
+                }
+                _ => {
+                    let other = refresh(&mut world, &first, |it| it.client = "mallory".to_owned());
+                    assert_eq!(other, "OtherClient", "{spent}");
+                    false
+                }
+            };
+            let next = refresh(&mut world, &text, |_| ());
+            assert_eq!(next == "Unknown", ended, "{spent} {way}: {next}");
+            let other = refresh(&mut world, other.refresh().expect("one"), |_| ());
+            assert!(other.starts_with("tok_"), "another family: {other}");
+        }
+    }
+}
+
+/// A text that only looks like an older generation ends nothing: every part of it counts.
+#[test]
+fn nhi02_a_forged_generation_ends_nothing() {
+    let mut world = World::new(office(&[]), 3);
+    let (_, caller) = world.start();
+    let granted = issue(&mut world, &caller, Refreshable::Yes).expect("a live task");
+    let other = issue(&mut world, &caller, Refreshable::Yes).expect("a live task");
+    let first = granted.refresh().expect("a refresh token").to_owned();
+    let theirs = other.refresh().expect("a refresh token").to_owned();
+    let mut text = first.clone();
+    for _ in 0..=SPENT_PER_FAMILY_MAX {
+        world.clock.advance(Millis::new(1));
+        text = refresh(&mut world, &text, |_| ());
+    }
+    let (parts, others): (Vec<_>, Vec<_>) =
+        (first.split('.').collect(), theirs.split('.').collect());
+    for changed in 0..parts.len() {
+        let mut forged = parts.clone();
+        forged[changed] = others[changed];
+        if forged == parts {
+            continue;
+        }
+        let forged = forged.join(".");
+        assert_eq!(refresh(&mut world, &forged, |_| ()), "Unknown", "{changed}");
+    }
+    for cut in 1..parts.len() {
+        let short = parts[..cut].join(".");
+        assert_eq!(refresh(&mut world, &short, |_| ()), "Unknown", "{cut}");
+    }
+    let kept = refresh(&mut world, &text, |_| ());
+    assert!(kept.starts_with("tok_"), "{kept}");
+}
+
+/// RFC 6749 §4.1.2: a code shown again ends all that came of it, whatever became of the first access token.
+#[test]
+fn nhi02_a_code_shown_again_ends_the_family_without_its_first_token() {
+    for gone in ["expired", "given up"] {
         let mut world = World::new(office(&[]), 3);
         let (_, caller) = world.start();
         let granted = issue(&mut world, &caller, Refreshable::Yes).expect("a live task");
-        let first = granted.refresh().expect("a refresh token").to_owned();
-        let mut text = first.clone();
-        for _ in 0..spent {
-            // Names of one millisecond have no order.
-            world.clock.advance(Millis::new(1));
-            text = refresh(&mut world, &text, |_| ());
-            assert!(text.starts_with("tok_"), "{text}");
+        let first = granted.access().id;
+        let text = granted.refresh().expect("a refresh token").to_owned();
+        match gone {
+            "expired" => world.clock.advance(ACCESS_TOKEN_TTL),
+            _ => {
+                let handle = world.handle.clone();
+                let gave = async move { handle.give_up_token(CLIENT, first, Reach::Token).await };
+                world.run(gave).expect("given up");
+            }
         }
-        assert_eq!(refresh(&mut world, &first, |_| ()), answer, "{spent}");
+        let text = refresh(&mut world, &text, |_| ());
+        assert!(text.starts_with("tok_"), "{text}");
+        let (handle, task) = (world.handle.clone(), granted.task().id);
+        let replayed = async move { handle.code_replayed("mallory", (task, first)).await };
+        let stranger = world.run(replayed);
+        assert!(
+            matches!(stranger, Err(TokenRefusal::OtherClient)),
+            "{stranger:?}"
+        );
+        let handle = world.handle.clone();
+        let replayed = async move { handle.code_replayed(CLIENT, (task, first)).await };
+        world.run(replayed).expect("ended");
+        assert_eq!(refresh(&mut world, &text, |_| ()), "Unknown", "{gone}");
     }
 }
 

@@ -55,6 +55,7 @@ pub struct ProvedClient {
     client_id: String,
     token_id: String,
     key: Digest,
+    issued_at: Option<Timestamp>,
     expires_at: Timestamp,
 }
 
@@ -65,6 +66,7 @@ pub struct ProvedClient {
 pub struct ProvedWorkload {
     spiffe_id: SpiffeId,
     token_id: Option<String>,
+    issued_at: Option<Timestamp>,
     expires_at: Timestamp,
 }
 
@@ -143,6 +145,7 @@ pub fn verify_private_key_jwt(
         client_id: client.client_id.clone(),
         token_id: access::token_id(claims)?,
         key: key.thumbprint(),
+        issued_at: claims.date("iat")?,
         expires_at: claims.check_window(now, WINDOW)?,
     })
 }
@@ -177,6 +180,7 @@ pub fn verify_jwt_spiffe(
     Ok(ProvedWorkload {
         spiffe_id: svid.spiffe_id().clone(),
         token_id: svid.token_id().map(str::to_owned),
+        issued_at: svid.issued_at(),
         expires_at: svid.expires_at(),
     })
 }
@@ -195,6 +199,11 @@ impl ProvedClient {
     /// Returns the thumbprint of the key that signed (RFC 7638).
     pub const fn key(&self) -> Digest {
         self.key
+    }
+
+    /// Returns when the client says that it made the assertion.
+    pub const fn issued_at(&self) -> Option<Timestamp> {
+        self.issued_at
     }
 
     /// Returns the first instant at which the assertion is no longer valid.
@@ -217,6 +226,11 @@ impl ProvedWorkload {
     /// Returns the assertion's identifier, when it has one.
     pub fn token_id(&self) -> Option<&str> {
         self.token_id.as_deref()
+    }
+
+    /// Returns when its authority says that it made the JWT-SVID.
+    pub const fn issued_at(&self) -> Option<Timestamp> {
+        self.issued_at
     }
 
     /// Returns the first instant at which the JWT-SVID is no longer valid.

@@ -62,6 +62,7 @@ pub struct JwtSvid {
     audiences: Vec<String>,
     token_id: Option<String>,
     issued_by: Option<String>,
+    issued_at: Option<Timestamp>,
     expires_at: Timestamp,
     claims: Value,
 }
@@ -164,6 +165,7 @@ pub fn verify(
         audiences: audiences.into_iter().map(str::to_owned).collect(),
         token_id: token_id.map(str::to_owned),
         issued_by: claims.text("iss")?.map(str::to_owned),
+        issued_at: claims.date("iat")?,
         expires_at: claims.check_window(now, WINDOW)?,
         claims: Value::Object(claims.members().clone()),
         spiffe_id,
@@ -194,6 +196,10 @@ impl JwtSvid {
     /// Returns all claims, as the Workload API's `ValidateJWTSVID` hands them on.
     pub const fn claims(&self) -> &Value {
         &self.claims
+    }
+
+    pub(super) const fn issued_at(&self) -> Option<Timestamp> {
+        self.issued_at
     }
 
     pub(super) fn issued_by(&self) -> Option<&str> {

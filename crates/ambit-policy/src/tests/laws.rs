@@ -11,7 +11,7 @@ use proptest::prelude::*;
 
 use super::world::{EXPIRES, STARTED, World, approval, call, labels, server, told, tool};
 use crate::{
-    ApprovalState, Decision, Replay, Standing, charge,
+    ApprovalState, Decision, Replay, Standing, SubjectStanding, charge,
     contexts::{Sight, context},
     decide,
     facts::{Facts, WORDS},
@@ -77,6 +77,11 @@ fn standing() -> impl Strategy<Value = Standing> {
     prop_oneof![9 => Just(Standing::Live), 1 => Just(Standing::Revoked)]
 }
 
+fn subject() -> impl Strategy<Value = SubjectStanding> {
+    use SubjectStanding::{Gone, Live, NotStarter, Revoked};
+    prop_oneof![9 => Just(Live), 1 => proptest::sample::select(vec![Gone, NotStarter, Revoked])]
+}
+
 fn some_labels() -> impl Strategy<Value = Labels> {
     proptest::sample::subsequence(LABELS.to_vec(), 0..=LABELS.len()).prop_map(|it| labels(&it))
 }
@@ -85,7 +90,8 @@ prop_compose! {
     fn world()(
         act in proptest::sample::select(acts()),
         approval in proptest::sample::select(approvals()),
-        standings in [standing(), standing(), standing(), standing()],
+        standings in [standing(), standing(), standing()],
+        subject in subject(),
         used in some_labels(),
         calls in 0_u32..=11,
         tool_calls in 0_u32..=3,
@@ -100,8 +106,8 @@ prop_compose! {
             it.approval = approval;
             it.live.instance = standings[0];
             it.live.agent = standings[1];
-            it.live.person = standings[2];
-            it.live.server = standings[3];
+            it.live.person = subject;
+            it.live.server = standings[2];
             it.live.tool_seen = seen;
             it.usage.labels = used;
             it.usage.calls = calls;

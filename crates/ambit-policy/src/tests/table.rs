@@ -12,7 +12,7 @@ use cedar_policy::{Request as CedarRequest, Schema};
 
 use super::world::{EXPIRES, World, call, compile, json, labels, operation, server, told, tool};
 use crate::{
-    Decision, Offering, Standing, TaskScope,
+    Decision, Offering, Standing, SubjectStanding, TaskScope,
     book::ACTS_SCHEMA,
     contexts::{Sight, context},
     gather::gather,
@@ -59,7 +59,13 @@ fn the_chain_of_authority_stands_or_nothing_happens() {
         it.live.agent = Standing::Revoked
     });
     check("person", "deny person_revoked", |it| {
-        it.live.person = Standing::Revoked
+        it.live.person = SubjectStanding::Revoked
+    });
+    check("person gone", "deny person_gone", |it| {
+        it.live.person = SubjectStanding::Gone
+    });
+    check("no starter", "deny starter_withdrawn", |it| {
+        it.live.person = SubjectStanding::NotStarter
     });
     check("instance", "deny instance_revoked", |it| {
         it.live.instance = Standing::Revoked

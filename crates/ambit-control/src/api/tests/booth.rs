@@ -249,7 +249,7 @@ pub(super) fn hidden(page: &Page, name: &str) -> String {
 
 /// Returns the fields with which a person says yes on a page.
 pub(super) fn yes(page: &Page) -> Vec<(String, String)> {
-    let mut fields: Vec<_> = ["csrf", "request", "agent", "template"]
+    let mut fields: Vec<_> = ["csrf", "request", "agent", "template", "shown"]
         .map(|it| (it.to_owned(), hidden(page, it)))
         .to_vec();
     for (name, value) in [

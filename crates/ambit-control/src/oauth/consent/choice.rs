@@ -281,3 +281,5 @@ fn words(problem: &ParameterProblem, parameter: &Parameter) -> String {
 
 /// The member for how long the task lives.
 pub(super) const EXPIRY: &str = "expiry";
+/// The member for which version of the estate the page showed.
+pub(super) const SHOWN: &str = "shown";

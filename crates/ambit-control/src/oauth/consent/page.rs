@@ -98,6 +98,8 @@ impl Scene<'_> {
             .text(choice.agent.name.as_str())
             .with("\">\n<input type=\"hidden\" name=\"template\" value=\"")
             .text(choice.template.name.as_str())
+            .with("\">\n<input type=\"hidden\" name=\"shown\" value=\"")
+            .text(&self.estate.digest.to_string())
             .with(
                 "\">\n<div class=\"row\">\n<button type=\"submit\" name=\"answer\" value=\"allow\">Start this task</button>\n\
                  <button type=\"submit\" name=\"answer\" value=\"deny\" class=\"no\" formnovalidate>No</button>\n</div>\n\
@@ -111,6 +113,18 @@ impl Scene<'_> {
                 .with("&amp;pick=other\">Pick another task</a></p>\n");
         }
         self.page(status, &body)
+    }
+
+    /// The same page again, since the estate is another one than when it was shown.
+    pub(super) fn changed(&self, choice: Choice<'_>, typed: &Typed) -> Response {
+        let why = "Something changed since this page was shown. Nothing was started; read what it may do now, and decide \
+                   again.";
+        self.form(
+            StatusCode::CONFLICT,
+            choice,
+            typed,
+            (&Problems::new(), Some(why)),
+        )
     }
 
     fn page(&self, status: StatusCode, body: &Html) -> Response {

@@ -115,7 +115,8 @@ impl Handle {
                 return Ok(Err(refusal));
             }
             let child = spend(desk, step, &shared, spending)?;
-            Ok(tokens::first(desk, child.task.id, ask, &mut step.chance))
+            let drawing = (&mut step.chance, shared.custody.as_ref());
+            Ok(tokens::first(desk, child.task.id, ask, drawing))
         });
         Ok(issued.await??)
     }

@@ -184,7 +184,7 @@ impl Step {
             scope: &scope,
             state: entry.state,
             usage: &entry.usage,
-            subject: state.standing_since(entry.leaf, &Target::Person(task.subject)),
+            subject: desk.live.subject_standing(entry.leaf, task),
             to: &what.to,
             to_instance: what.to_instance.as_ref(),
             delegate: what.since.map_or_else(
