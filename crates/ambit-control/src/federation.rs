@@ -10,7 +10,10 @@ use ambit_core::{
     estate::{BundleSource, Estate, Federation},
     json::{self, Value},
 };
-use ambit_identity::{BUNDLE_BYTES_MAX, FederatedBundles, TrustBundle, bundle::ReadBundle};
+use ambit_identity::{
+    BUNDLE_BYTES_MAX, FederatedBundles, TrustBundle,
+    bundle::{ReadBundle, Succession},
+};
 use futures_util::future::join_all;
 use tokio::sync::{Mutex, watch};
 
@@ -263,16 +266,16 @@ impl Kept {
         for (place, why) in left_out {
             tracing::warn!(trust = %name, place, why, "a key of a bundle is left out");
         }
-        if let Some((held, _)) = &self.held {
-            held.succession(&bundle).map_err(|error| chain(&error))?;
-        }
+        let held = self.held.as_ref().map(|(held, _)| Arc::clone(held));
+        let succession = held.as_ref().map(|it| it.succession(&bundle)).transpose();
+        let succession = succession.map_err(|error| chain(&error))?;
         let hint = bundle.refresh_hint().unwrap_or(BUNDLE_REFRESH_DEFAULT);
         let pause = hint.clamp(BUNDLE_REFRESH_MIN, BUNDLE_REFRESH_MAX);
         // Kept before it is believed: what was believed once is the least that counts after a restart.
         (control.federation.keep)(name, &kept_text(&self.federation, text, now))?;
-        let bundle = match &self.held {
+        let bundle = match (held, succession) {
             // The same one stays, so that nobody looks again at whom it proves.
-            Some((held, _)) if held.to_document() == bundle.to_document() => Arc::clone(held),
+            (Some(held), Some(Succession::Same)) => held,
             _ => Arc::new(bundle),
         };
         self.held = Some((bundle, now));
