@@ -104,8 +104,9 @@ impl Gateway {
     ) -> Response<Body> {
         let (head, body) = request.into_parts();
         let proved = uses_proofs(&head.headers);
-        let now = self.doors.now();
-        let identified = tokens.identify(&head, &door, peer.instance(), now);
+        let moment = self.doors.moment();
+        let now = moment.now;
+        let identified = tokens.identify(&head, &door, peer.instance(), &moment);
         let caller = match identified {
             Ok(caller) => caller,
             Err(why) => {

@@ -14,8 +14,8 @@ pub struct ReplayCache {
     until: HashMap<Digest, Timestamp>,
     order: BTreeSet<(Timestamp, Digest)>,
     entries_max: usize,
-    /// The latest instant that was seen: a clock that steps back forgets nothing anew.
-    latest: Timestamp,
+    /// Until when what was forgotten would have counted, at most: a clock that steps back admits none of it again.
+    forgotten: Timestamp,
 }
 
 /// Whose identifier: the same text from two makers is two identifiers.
@@ -66,11 +66,12 @@ impl ReplayCache {
             until: HashMap::new(),
             order: BTreeSet::new(),
             entries_max: entries_max.min(REPLAY_ENTRIES_MAX),
-            latest: Timestamp::from_millis(0),
+            forgotten: Timestamp::from_millis(0),
         }
     }
 
-    /// Admits an identifier that was not used before, and remembers it until `until`.
+    /// Admits an identifier that was not used before, and remembers it until `until`. The clock may step back: what was
+    /// forgotten when it was ahead is not admitted again, and nothing that ends later is refused for it.
     ///
     /// # Errors
     /// [`ReplayError`] when it was used, is over, or cannot be remembered.
@@ -81,9 +82,8 @@ impl ReplayCache {
         until: Timestamp,
         now: Timestamp,
     ) -> Result<FirstUse, ReplayError> {
-        self.latest = self.latest.max(now);
-        self.forget();
-        if until <= self.latest {
+        self.forget(now);
+        if until <= now.max(self.forgotten) {
             return Err(ReplayError::Over);
         }
         let entry = owner.entry(token_id);
@@ -108,11 +108,12 @@ impl ReplayCache {
         self.until.is_empty()
     }
 
-    fn forget(&mut self) {
+    fn forget(&mut self, now: Timestamp) {
         while let Some((until, entry)) = self.order.first().copied() {
-            if until > self.latest {
+            if until > now {
                 return;
             }
+            self.forgotten = self.forgotten.max(until);
             self.order.pop_first();
             self.until.remove(&entry);
         }
@@ -176,6 +177,18 @@ mod tests {
         let proof = ReplayOwner::Proof { thumbprint };
         assert!(cache.admit(proof, "2", at(300), at(100)).is_ok());
         assert!(ReplayCache::new(usize::MAX).entries_max == REPLAY_ENTRIES_MAX);
+    }
+
+    /// Who has a right clock waits for what was used before the step to be over, and no longer.
+    #[test]
+    fn a_step_forward_and_back_locks_nobody_out_and_lets_nothing_in_twice() {
+        let mut cache = ReplayCache::new(9);
+        assert_eq!(admit(&mut cache, "a", "1", 400, 100), "first");
+        assert_eq!(admit(&mut cache, "a", "2", 7_500, 7_300), "first");
+        assert_eq!(admit(&mut cache, "a", "1", 400, 110), "over");
+        assert_eq!(admit(&mut cache, "a", "2", 7_500, 110), "replayed");
+        assert_eq!(admit(&mut cache, "a", "3", 400, 110), "over");
+        assert_eq!(admit(&mut cache, "a", "3", 401, 110), "first");
     }
 
     proptest! {

@@ -45,7 +45,7 @@ fn the_golden_leaves_are_still_read() {
     assert_eq!(kinds.len(), KINDS, "a kind has no golden leaf: {kinds:?}");
 }
 
-const GOLDEN: [&str; 10] = [
+const GOLDEN: [&str; 11] = [
     include_str!("../../tests/golden/v1.jsonl"),
     include_str!("../../tests/golden/v1-reinstatement.jsonl"),
     include_str!("../../tests/golden/v1-keys.jsonl"),
@@ -56,6 +56,7 @@ const GOLDEN: [&str; 10] = [
     include_str!("../../tests/golden/v1-proof.jsonl"),
     include_str!("../../tests/golden/v1-words.jsonl"),
     include_str!("../../tests/golden/v1-content.jsonl"),
+    include_str!("../../tests/golden/v1-begin.jsonl"),
 ];
 
 const KINDS: usize = 35;

@@ -84,13 +84,15 @@ fn proved(
         access_token: Some(text),
         nonces: Some(shared.oauth().nonces()),
         now,
+        wall: shared.control.wall(),
     };
     let proof = dpop::verify(sole(headers, &PROOF)?, &request)?;
     let proved = shown.prove(login, holder, &proof, now)?;
     let thumbprint = proof.thumbprint();
     let owner = ReplayOwner::Proof { thumbprint };
     let until = proof.remember_until();
-    match shared.oauth().admit(owner, proof.token_id(), until, now) {
+    let wall = shared.control.wall();
+    match shared.oauth().admit(owner, proof.token_id(), until, wall) {
         Ok(()) => Ok(proved),
         Err(error) => Err(error.into()),
     }

@@ -233,7 +233,8 @@ fn use_up(shared: &Shared, flow: &Flow, now: Timestamp) -> Result<(), SignInErro
         issuer: "passkeys of this server",
     };
     let until = now.plus(FLOW_TTL_MAX);
-    let admitted = shared.oauth().admit(owner, flow.nonce(), until, now);
+    let wall = shared.control().wall();
+    let admitted = shared.oauth().admit(owner, flow.nonce(), until, wall);
     admitted.map_err(|_| SignInError::Request("this answer was used before; begin again"))
 }
 

@@ -7,7 +7,7 @@ use std::{
 };
 
 use ambit_core::{Timestamp, json};
-use ambit_identity::jose::{JWK_SET_BYTES_MAX, JwkSet};
+use ambit_identity::jose::{Algorithm, JWK_SET_BYTES_MAX, JwkSet, KeyUse, VerifyingKeys};
 
 use super::{Fetch, ISSUER_ASKED_EVERY, ISSUER_KEYS_STALE_MAX, ISSUER_KEYS_TTL};
 use crate::check::chain;
@@ -36,14 +36,14 @@ pub(crate) enum Freshness {
     New,
 }
 
-/// One set of keys. Who asks for them waits for who is asking already.
+/// One set of keys, parsed when it came. Who asks for them waits for who is asking already.
 #[derive(Default)]
 struct Kept(tokio::sync::Mutex<Fetched>);
 
 #[derive(Default)]
 struct Fetched {
     /// From where, and what was there when.
-    set: Option<(String, Arc<JwkSet>, Timestamp)>,
+    keys: Option<(String, VerifyingKeys, Timestamp)>,
     asked_at: Option<Timestamp>,
 }
 
@@ -58,11 +58,7 @@ impl PublishedKeys {
         name: &str,
         from: KeySource<'_>,
         wanted: Freshness,
-    ) -> Result<Arc<JwkSet>, String> {
-        if let KeySource::Given(text) = from {
-            let set = JwkSet::parse(text.as_bytes()).map_err(|error| chain(&error))?;
-            return Ok(Arc::new(set));
-        }
+    ) -> Result<VerifyingKeys, String> {
         self.kept(name).current((fetch, now), from, wanted).await
     }
 
@@ -79,35 +75,42 @@ impl Kept {
         (fetch, now): (&Fetch, Timestamp),
         from: KeySource<'_>,
         wanted: Freshness,
-    ) -> Result<Arc<JwkSet>, String> {
+    ) -> Result<VerifyingKeys, String> {
         let mut fetched = self.0.lock().await;
         // Keys of another address are another's.
-        fetched.set.take_if(|(before, ..)| *before != from.place());
+        fetched.keys.take_if(|(before, ..)| !from.is_place(before));
+        if let KeySource::Given(text) = from {
+            if let Some((_, keys, _)) = &fetched.keys {
+                return Ok(keys.clone());
+            }
+            let keys = parsed(text.as_bytes())?;
+            fetched.keys = Some((from.place(), keys.clone(), now));
+            return Ok(keys);
+        }
         let age = |at: Timestamp| now.since(at);
         let rested = fetched
             .asked_at
             .is_none_or(|it| age(it) >= ISSUER_ASKED_EVERY);
-        if let Some((_, set, at)) = &fetched.set
+        if let Some((_, keys, at)) = &fetched.keys
             && (!rested || wanted == Freshness::Usual && age(*at) < ISSUER_KEYS_TTL)
             && age(*at) < ISSUER_KEYS_STALE_MAX
         {
-            return Ok(set.clone());
+            return Ok(keys.clone());
         }
         if !rested {
             return Err("they were asked for less than a minute ago".to_owned());
         }
         fetched.asked_at = Some(now);
         match fetched_from(fetch, from).await {
-            Ok(set) => {
-                let set = Arc::new(set);
-                fetched.set = Some((from.place(), set.clone(), now));
-                Ok(set)
+            Ok(keys) => {
+                fetched.keys = Some((from.place(), keys.clone(), now));
+                Ok(keys)
             }
             Err(why) => {
                 tracing::warn!(from = from.place(), why, "published keys can't be fetched");
-                let kept = fetched.set.as_ref();
+                let kept = fetched.keys.as_ref();
                 let kept = kept.filter(|(_, _, at)| age(*at) < ISSUER_KEYS_STALE_MAX);
-                kept.map(|(_, set, _)| set.clone()).ok_or(why)
+                kept.map(|(_, keys, _)| keys.clone()).ok_or(why)
             }
         }
     }
@@ -119,21 +122,33 @@ impl KeySource<'_> {
         match self {
             Self::Discovered(issuer) => format!("issuer {issuer}"),
             Self::At(at) => at.to_owned(),
-            Self::Given(_) => String::new(),
+            Self::Given(text) => text.to_owned(),
+        }
+    }
+
+    /// Says whether `place` names this one.
+    fn is_place(self, place: &str) -> bool {
+        match self {
+            Self::Discovered(issuer) => place.strip_prefix("issuer ") == Some(issuer),
+            Self::At(text) | Self::Given(text) => place == text,
         }
     }
 }
 
-async fn fetched_from(fetch: &Fetch, from: KeySource<'_>) -> Result<JwkSet, String> {
+async fn fetched_from(fetch: &Fetch, from: KeySource<'_>) -> Result<VerifyingKeys, String> {
     let at = match from {
         KeySource::At(at) => at.to_owned(),
         KeySource::Discovered(issuer) => discover(fetch, issuer).await?,
-        KeySource::Given(text) => {
-            return JwkSet::parse(text.as_bytes()).map_err(|error| chain(&error));
-        }
+        KeySource::Given(text) => return parsed(text.as_bytes()),
     };
-    let bytes = fetch(at).await?;
-    JwkSet::parse(&bytes).map_err(|error| chain(&error))
+    parsed(&fetch(at).await?)
+}
+
+/// Parses keys for signatures: once, whatever comes to be verified by them.
+fn parsed(text: &[u8]) -> Result<VerifyingKeys, String> {
+    let set = JwkSet::parse(text).map_err(|error| chain(&error))?;
+    let uses = [KeyUse::Signature, KeyUse::Unstated];
+    VerifyingKeys::new(&set, &uses, &Algorithm::ALL).map_err(|error| chain(&error))
 }
 
 /// Returns where the discovery document says that the keys are (OpenID Connect Discovery §4).
@@ -141,7 +156,7 @@ async fn discover(fetch: &Fetch, issuer: &str) -> Result<String, String> {
     let base = issuer.trim_end_matches('/');
     let bytes = fetch(format!("{base}/.well-known/openid-configuration")).await?;
     let document =
-        json::parse_integers(&bytes, JWK_SET_BYTES_MAX).map_err(|error| chain(&error))?;
+        json::parse_as_written(&bytes, JWK_SET_BYTES_MAX).map_err(|error| chain(&error))?;
     let text = |name| document.get(name).and_then(json::Value::as_str);
     if text("issuer") != Some(issuer) {
         return Err("its discovery document is another issuer's".to_owned());

@@ -78,7 +78,7 @@ impl Server<'_> {
         let client = match (assertion, kind, by_certificate) {
             (None, None, Some(caller)) => Client::Instance(caller.clone()),
             (Some(assertion), Some(TYPE_JWT_SPIFFE), None) => self.by_svid(assertion, now)?,
-            (Some(assertion), Some(TYPE_JWT_BEARER), None) => self.by_key(assertion, now).await?,
+            (Some(assertion), Some(TYPE_JWT_BEARER), None) => self.by_key(assertion).await?,
             (None, None, None) if form.is_workload_token() => Client::Unnamed,
             (None, None, None) => self.public(form).await?,
             (Some(_), Some(_), None) => {
@@ -110,12 +110,13 @@ impl Server<'_> {
 
     fn by_svid(&self, token: &str, now: Timestamp) -> Result<Client, OAuthError> {
         let federated = self.control.federated();
-        let foreign = federated.identify_token(token, self.issuer, now);
+        let wall = self.control.wall();
+        let foreign = federated.identify_token(token, self.issuer, wall);
         if let Some((svid, proved)) = foreign.map_err(|error| refused(&error))? {
             // Other authorities hand the same JWT-SVID out until half its life is over, and give it no identifier then.
             if let Some(token_id) = proved.token_id() {
                 let until = proved.expires_at().plus(CLOCK_LEEWAY);
-                self.use_up(&svid.spiffe_id().to_string(), token_id, until, now)?;
+                self.use_up(&svid.spiffe_id().to_string(), token_id, until)?;
             }
             return Ok(Client::Foreign(svid));
         }
@@ -126,24 +127,21 @@ impl Server<'_> {
         let own = Digest::of(token.as_bytes()).to_string();
         let token_id = proved.token_id().unwrap_or(&own);
         let owner = proved.spiffe_id().to_string();
-        self.use_up(
-            &owner,
-            token_id,
-            proved.expires_at().plus(CLOCK_LEEWAY),
-            now,
-        )?;
+        self.use_up(&owner, token_id, proved.expires_at().plus(CLOCK_LEEWAY))?;
         Ok(Client::Workload(proved))
     }
 
-    async fn by_key(&self, token: &str, now: Timestamp) -> Result<Client, OAuthError> {
+    /// The client's own clock made the dates of its assertion.
+    async fn by_key(&self, token: &str) -> Result<Client, OAuthError> {
+        let wall = self.control.wall();
         let id = assertion::claimed_client(token).map_err(|error| refused(&error))?;
-        let (mut client, mut proved) = self.verify(token, &id, Freshness::Usual, now).await?;
+        let (mut client, mut proved) = self.verify(token, &id, Freshness::Usual, wall).await?;
         if let Err(JoseError::UnknownKey { .. }) = proved {
             // It may have begun to sign with another key.
-            (client, proved) = self.verify(token, &id, Freshness::New, now).await?;
+            (client, proved) = self.verify(token, &id, Freshness::New, wall).await?;
         }
         let proved = proved.map_err(|error| refused(&error))?;
-        self.use_up(&id, proved.token_id(), proved.remember_until(), now)?;
+        self.use_up(&id, proved.token_id(), proved.remember_until())?;
         Ok(Client::Known {
             id,
             client: Box::new(client),
@@ -156,7 +154,7 @@ impl Server<'_> {
         token: &str,
         id: &str,
         wanted: Freshness,
-        now: Timestamp,
+        wall: Timestamp,
     ) -> Result<(KnownClient, Result<ProvedClient, JoseError>), OAuthError> {
         let client = self.known(id, wanted).await?;
         let ClientProof::Keys(keys) = &client.keys else {
@@ -164,7 +162,7 @@ impl Server<'_> {
                 "this client declared no keys; declare them, or leave the assertion out",
             ));
         };
-        let proved = assertion::verify_private_key_jwt(token, keys, self.issuer, now);
+        let proved = assertion::verify_private_key_jwt(token, keys, self.issuer, wall);
         Ok((client, proved))
     }
 
@@ -197,15 +195,9 @@ impl Server<'_> {
         found.map_err(OAuthError::client)
     }
 
-    fn use_up(
-        &self,
-        issuer: &str,
-        token_id: &str,
-        until: Timestamp,
-        now: Timestamp,
-    ) -> Result<(), OAuthError> {
+    fn use_up(&self, issuer: &str, token_id: &str, until: Timestamp) -> Result<(), OAuthError> {
         let owner = ReplayOwner::Assertion { issuer };
-        match locked(&self.oauth.used).admit(owner, token_id, until, now) {
+        match locked(&self.oauth.used).admit(owner, token_id, until, self.control.wall()) {
             Ok(_first) => Ok(()),
             Err(error @ ReplayError::Full) => Err(OAuthError::unavailable(error.to_string())),
             Err(ReplayError::Replayed) => Err(OAuthError::client(

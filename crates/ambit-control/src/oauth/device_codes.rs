@@ -289,7 +289,15 @@ mod tests {
 
     fn begin(codes: &mut DeviceCodes, number: u64, now: Timestamp) -> Result<Begun, TooManyWait> {
         let chance = *Digest::of(&number.to_be_bytes()).as_bytes();
-        codes.begin(key(), "a laptop", &Moment { now, chance })
+        codes.begin(
+            key(),
+            "a laptop",
+            &Moment {
+                now,
+                wall: now,
+                chance,
+            },
+        )
     }
 
     #[test]
@@ -370,6 +378,7 @@ mod tests {
         let long = format!("\u{202e}{}", "a".repeat(DEVICE_NAME_CHARACTERS_MAX));
         let moment = Moment {
             now: NOW,
+            wall: NOW,
             chance: [1; 32],
         };
         let begun = codes.begin(key(), &long, &moment).unwrap();

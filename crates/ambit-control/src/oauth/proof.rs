@@ -40,6 +40,7 @@ impl Server<'_> {
             access_token: None,
             nonces: Some(&self.oauth.nonces),
             now,
+            wall: self.control.wall(),
         };
         match dpop::verify(proof, &request) {
             Ok(proof) => Ok(Some(proof)),
@@ -74,7 +75,8 @@ impl Server<'_> {
         let thumbprint = proof.thumbprint();
         let owner = ReplayOwner::Proof { thumbprint };
         let until = proof.remember_until();
-        match locked(&self.oauth.used).admit(owner, proof.token_id(), until, now) {
+        let wall = self.control.wall();
+        match locked(&self.oauth.used).admit(owner, proof.token_id(), until, wall) {
             Ok(_first) => Ok(thumbprint),
             Err(error @ ReplayError::Full) => Err(OAuthError::unavailable(error.to_string())),
             Err(error @ (ReplayError::Replayed | ReplayError::Over)) => {

@@ -6,7 +6,7 @@ use ambit_core::{Digest, Millis, SpiffeId, json::Value};
 use ambit_engine::EngineError;
 use ambit_identity::{
     jose::AUDIENCES_MAX,
-    token::jwt_svid::{self, JwtSvidIssuance, JwtSvidKeys},
+    token::jwt_svid::{self, JwtSvidIssuance},
 };
 use prost_types::{ListValue, Struct, value::Kind};
 use tonic::Status;
@@ -95,10 +95,8 @@ pub(super) fn validate(
             "the JWT-SVID is of trust domain {claimed}, whose bundle is not held here"
         )));
     }
-    let keys =
-        JwtSvidKeys::new(claimed, keys.bundle().jwt_keys()).map_err(|error| wrong(&error))?;
     let now = (control.clock)().now;
-    let found = jwt_svid::verify(&request.svid, &keys, &request.audience, now)
+    let found = jwt_svid::verify(&request.svid, keys.jwt_svid_keys(), &request.audience, now)
         .map_err(|error| wrong(&error))?;
     // A signature outlives the task; the authority does not.
     if let Err(error) = control.handle.task_of(found.spiffe_id(), now) {

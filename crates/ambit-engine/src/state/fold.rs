@@ -109,10 +109,15 @@ impl State {
             Body::Proof(fact) => self.prove((index, record.at), fact)?,
             Body::TokenIssued(token) => self.issue((index, record.at), token)?,
             Body::TokenRevoked { token, reach, .. } => self.revoke_token(index, *token, *reach)?,
+            Body::KeysRotated {
+                step,
+                certificate,
+                sequence,
+                ..
+            } => self.rotate(index, *step, (*certificate, *sequence))?,
             Body::InstanceCertified { .. }
             | Body::RevocationEffective { .. }
             | Body::ServerInspected { .. }
-            | Body::KeysRotated { .. }
             | Body::SealedOpened { .. }
             | Body::CredentialSealed { .. }
             | Body::RefusalsCoalesced { .. }

@@ -11,6 +11,7 @@ mod federation;
 mod guard;
 mod identity;
 mod incident;
+mod keys;
 mod kill;
 mod life;
 mod metrics;

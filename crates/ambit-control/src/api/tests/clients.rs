@@ -99,7 +99,7 @@ fn open() -> Office {
 }
 
 fn signed(office: &Office, seed: u8, claims: &[(&str, &str)]) -> String {
-    let seconds = i64::try_from(office.world.clock.now().as_millis() / 1000).unwrap();
+    let seconds = i64::try_from(office.world.clock.wall().as_millis() / 1000).unwrap();
     let times = [
         ("iat", Json::Integer(seconds)),
         ("exp", Json::Integer(seconds + 60)),
@@ -149,7 +149,7 @@ pub(super) async fn send(
     members: &[(&str, &str)],
 ) -> Answered {
     let url = format!("{ISSUER}/oauth/token");
-    let now = office.world.clock.now();
+    let now = office.world.clock.wall();
     let ask = async |nonce: Option<&str>| {
         let proofs: Vec<_> = agent.iter().map(|it| it.proof(&url, nonce, now)).collect();
         let router = public_router(&office.doors);
@@ -336,6 +336,43 @@ async fn the_keys_of_a_client_are_fetched_again_when_they_moved() {
 }
 
 /// A build, a pod, a machine: its issuer's token claims the task that waits, and its own key holds what it gets.
+/// A clock that was ahead for a moment leaves the log's time ahead for as long. Whoever's clock is right goes on meanwhile, by
+/// assertion, proof and workload token, and what was used is used.
+#[tokio::test]
+async fn asi03_a_clock_that_was_ahead_locks_nobody_out_and_lets_nothing_in_twice() {
+    let office = open();
+    let agent = Agent::new(5);
+    start_waiting(&office).await;
+    let before = assertion(&office, 21, "desk", ISSUER);
+    let got = by_key(&office, Some(&agent), &before).await;
+    assert_eq!(got.status, StatusCode::OK, "{:?}", got.value);
+    let (_, status) = office.ask(ANA, "GET", "/v1/status", "").await;
+    assert_eq!(text(&status, "clock"), "right");
+    let step = Millis::from_seconds(2 * 3600);
+    office.world.clock.step_forward_and_back(step);
+    let (_, status) = office.ask(ANA, "GET", "/v1/status", "").await;
+    let told = text(&status, "clock");
+    assert!(told.starts_with("7200 s behind the log"), "{told}");
+
+    start_waiting(&office).await;
+    let again = by_key(&office, Some(&agent), &before).await;
+    refused(&again, "invalid_client", "used before");
+    let fresh = assertion(&office, 21, "desk", ISSUER);
+    let got = by_key(&office, Some(&agent), &fresh).await;
+    assert_eq!(got.status, StatusCode::OK, "{:?}", got.value);
+    start_waiting(&office).await;
+    let token = workload_token(&office, 31, MAIN);
+    let got = by_token(&office, Some(&agent), &token, "").await;
+    assert_eq!(got.status, StatusCode::OK, "{:?}", got.value);
+    let ahead = office.world.clock.now();
+    let url = format!("{ISSUER}/oauth/token");
+    let members = [("grant_type", "client_credentials")];
+    let proof = agent.proof(&url, None, ahead);
+    let router = public_router(&office.doors);
+    let got = post(router, "/oauth/token", form(&members), &[proof]).await;
+    refused(&got, "invalid_dpop_proof", "valid from");
+}
+
 #[tokio::test]
 async fn a_workload_token_claims_a_task() {
     let office = open();
