@@ -109,12 +109,7 @@ impl State {
             Body::Proof(fact) => self.prove((index, record.at), fact)?,
             Body::TokenIssued(token) => self.issue((index, record.at), token)?,
             Body::TokenRevoked { token, reach, .. } => self.revoke_token(index, *token, *reach)?,
-            Body::KeysRotated {
-                step,
-                certificate,
-                sequence,
-                ..
-            } => self.rotate(index, *step, (*certificate, *sequence))?,
+            body @ Body::KeysRotated { .. } => self.rotate(index, body)?,
             Body::InstanceCertified { .. }
             | Body::RevocationEffective { .. }
             | Body::ServerInspected { .. }

@@ -1,6 +1,10 @@
 //! The issuing keys as the log knows them.
 
-use ambit_core::{Digest, json::Value, record::KeyStep};
+use ambit_core::{
+    Digest,
+    json::Value,
+    record::{Body, KeyStep},
+};
 
 use super::{FoldError, State, fold::inconsistent, rows::RowKey};
 use crate::{Archive, RowError};
@@ -25,12 +29,16 @@ pub fn recorded_keys(archive: &dyn Archive) -> Result<Option<RecordedKeys>, RowE
 impl State {
     /// A log that does not know its keys from the beginning never learns them: it was written by an older binary, and
     /// folds as that one folded it.
-    pub(super) fn rotate(
-        &mut self,
-        index: u64,
-        step: KeyStep,
-        (certificate, sequence): (Digest, u64),
-    ) -> Result<(), FoldError> {
+    pub(super) fn rotate(&mut self, index: u64, body: &Body) -> Result<(), FoldError> {
+        let Body::KeysRotated {
+            step,
+            certificate,
+            sequence,
+            ..
+        } = *body
+        else {
+            return Ok(());
+        };
         let known = match (step, self.issuing) {
             (KeyStep::Begin, Some(_)) => {
                 return Err(inconsistent(index, "a log begins with its keys once"));
