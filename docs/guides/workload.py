@@ -12,12 +12,16 @@ from urllib.parse import urlsplit
 
 from cryptography.hazmat.primitives import serialization
 from spiffe import WorkloadApiClient
+from spiffe.errors import PySpiffeError
 
 gateway, folder = urlsplit(sys.argv[1]), sys.argv[2]
 pem = serialization.Encoding.PEM
-with WorkloadApiClient() as client:
-    svid = client.fetch_x509_svid()
-    bundles = client.fetch_x509_bundles()
+try:
+    with WorkloadApiClient() as client:
+        svid = client.fetch_x509_svid()
+        bundles = client.fetch_x509_bundles()
+except PySpiffeError as refusal:
+    sys.exit(str(refusal))
 print("I am", svid.spiffe_id)
 roots = bundles.get_bundle_for_trust_domain(svid.spiffe_id.trust_domain).x509_authorities
 # The gateway is known by its trust domain, not by its host.

@@ -19,7 +19,9 @@ export async function person(asked) {
     if (ours && isStrange(new URL(request.url()))) told.strangers.push(request.url());
   });
   page.on("console", (message) => {
-    if (message.type() === "error") told.complaints.push(message.text());
+    // What a page's answer was is no complaint of the browser about the page.
+    const isStatus = message.text().startsWith("Failed to load resource");
+    if (message.type() === "error" && !isStatus) told.complaints.push(message.text());
   });
 
   /** Looks at the page as people with small and large screens do, in light and dark. */

@@ -1,7 +1,7 @@
 // An MCP or OAuth client of others gets a task by a person's consent, in a real browser, and works within it.
 // ARGV[2] is a JSON file: { modules, library, python, rust, conformance, issuer, provider, resource, certificate, key,
-// chromium, shots, tool, arguments, link }. With `link` the person has a passkey, which the link registers, and there is
-// no provider. `library` is one of `sdk`, `openid-client`, `oauth4webapi`, `python`, `rmcp`, `openidconnect`, `conformance`.
+// chromium, shots, tool, arguments, link, client }. With `link` the person has a passkey, which the link registers, and there
+// is no provider. With `client` the estate declares the client by that name, and no document does. `library` is one of `sdk`, `openid-client`, `oauth4webapi`, `python`, `rmcp`, `openidconnect`, `conformance`.
 //
 // Prints one line of JSON: what came of each step, or `error`.
 import { spawn } from "node:child_process";
@@ -88,11 +88,11 @@ async function sdk(someone, back, id, told) {
   const { StreamableHTTPClientTransport: Transport } = await import(
     `${asked.modules}/@modelcontextprotocol/sdk/dist/esm/client/streamableHttp.js`
   );
-  const kept = {};
+  const kept = asked.client ? { client: { client_id: asked.client } } : {};
   let sent;
   const provider = {
     redirectUrl: back.url,
-    clientMetadataUrl: id,
+    clientMetadataUrl: asked.client ? undefined : id,
     clientMetadata: { redirect_uris: [back.url], client_name: "ignored" },
     state: () => "of the client",
     clientInformation: () => kept.client,
@@ -272,6 +272,7 @@ async function pause(told) {
 async function around(someone, id, told) {
   await someone.page.goto(`${asked.issuer}/account`);
   await someone.look(`account-${asked.library}`);
+  if (asked.client) return;
   const rogue = encodeURIComponent(id.replace("client.json", "elsewhere.json"));
   await someone.page.goto(`${asked.issuer}/oauth/authorize?client_id=${rogue}`);
   told.rogue = await someone.page.textContent("[role=alert]");
@@ -302,7 +303,7 @@ const owners = [asked.issuer, asked.provider, new URL(back.url).origin].filter(B
 const someone = await person({ ...asked, owners });
 try {
   if (asked.link) await enrol(someone);
-  await LIBRARIES[asked.library](someone, back, id, answer);
+  await LIBRARIES[asked.library](someone, back, asked.client ?? id, answer);
   await around(someone, id, answer);
 } catch (error) {
   const page = await someone.page.textContent("main, body").catch(() => "");

@@ -8,6 +8,7 @@
 mod approvals;
 mod authority;
 mod body;
+mod browsers;
 mod caller;
 mod content;
 mod cookies;
@@ -45,7 +46,7 @@ use std::{
 use ambit_core::{ServerName, json::Value};
 use ambit_engine::{Clock, Handle};
 use ambit_identity::{IssuingKeys, sign_in::FlowKey};
-use axum::Router;
+use axum::{Router, middleware::from_fn};
 use tokio::sync::watch;
 
 pub(crate) use self::caller::Instance;
@@ -243,7 +244,7 @@ pub fn bundle_router(doors: &Doors) -> Router {
 /// The routes for anybody, on the public port. Nothing is decided. Who asks is not identified, but for people who sign in
 /// and see who they are.
 pub fn public_router(doors: &Doors) -> Router {
-    routes::router(Door::Public, doors.0.clone())
+    routes::router(Door::Public, doors.0.clone()).layer(from_fn(browsers::in_pages))
 }
 
 impl fmt::Debug for Doors {

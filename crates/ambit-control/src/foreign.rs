@@ -41,6 +41,25 @@ pub type Fetching = Pin<Box<dyn Future<Output = Result<Vec<u8>, String>> + Send>
 #[derive(Debug, Default)]
 pub(crate) struct ForeignKeys(PublishedKeys);
 
+/// A workload that a token of a foreign issuer named, or a JWT-SVID of a foreign trust domain. The token is shown again:
+/// see [`ambit_identity::senders`].
+#[derive(Clone, Debug)]
+pub(crate) struct Identified {
+    /// Whose run it is.
+    pub(crate) claimant: Claimant,
+    /// The first instant at which the token is no longer valid.
+    pub(crate) expires_at: Timestamp,
+}
+
+/// Whose an assertion claims to be.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum AssertionBy {
+    /// A client's own.
+    Client,
+    /// A foreign issuer's, or a foreign trust domain's, about its workload.
+    Issuer,
+}
+
 /// A token from which nobody can be told. Whoever sent it hears the message; the cause is for the log.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ForeignTokenError {
@@ -67,11 +86,11 @@ impl ForeignKeys {
         &self,
         control: &Control,
         token: &str,
-    ) -> Result<Claimant, ForeignTokenError> {
+    ) -> Result<Identified, ForeignTokenError> {
         let book = control.handle.book()?;
         let estate = book.estate();
-        if let Some(claimant) = by_svid(control, estate, token)? {
-            return Ok(claimant);
+        if let Some(identified) = by_svid(control, estate, token)? {
+            return Ok(identified);
         }
         let claimed = claimed_issuer(token).map_err(ForeignTokenError::Token)?;
         let issuer = estate.issuers.values().find(|it| it.issuer == claimed);
@@ -80,11 +99,40 @@ impl ForeignKeys {
             ForeignTokenError::Unknown(format!("the estate trusts no such issuer: `{claimed}`"))
         })?;
         let verified = self.verify(control, issuer, token).await?;
-        identify_token(&verified, &issuer.name, &estate.agents).map_err(|error| {
+        let claimant = identify_token(&verified, issuer, &estate.agents);
+        let claimant = claimant.map_err(|error| {
             let (by, whom) = (visible(verified.issuer()), visible(verified.subject()));
             ForeignTokenError::Unknown(format!(
                 "{error}; the token has iss `{by}` and sub `{whom}`"
             ))
+        })?;
+        Ok(Identified {
+            claimant,
+            expires_at: verified.expires_at(),
+        })
+    }
+
+    /// Says whose a client's assertion claims to be, to choose who verifies it and for nothing else.
+    pub(crate) fn claimed_by(
+        &self,
+        control: &Control,
+        assertion: &str,
+    ) -> Result<AssertionBy, EngineError> {
+        let domain = claimed_trust_domain(assertion).ok();
+        if domain
+            .and_then(|it| control.federated().bundle(&it).cloned())
+            .is_some()
+        {
+            return Ok(AssertionBy::Issuer);
+        }
+        let Ok(claimed) = claimed_issuer(assertion) else {
+            return Ok(AssertionBy::Client);
+        };
+        let book = control.handle.book()?;
+        let mut issuers = book.estate().issuers.values();
+        Ok(match issuers.any(|it| it.issuer == claimed) {
+            true => AssertionBy::Issuer,
+            false => AssertionBy::Client,
         })
     }
 
@@ -125,7 +173,7 @@ fn by_svid(
     control: &Control,
     estate: &Estate,
     token: &str,
-) -> Result<Option<Claimant>, ForeignTokenError> {
+) -> Result<Option<Identified>, ForeignTokenError> {
     let Some(issuer) = control.issuer.as_deref() else {
         return Ok(None);
     };
@@ -139,7 +187,10 @@ fn by_svid(
         return Ok(None);
     };
     match svid.claimant(estate) {
-        Ok((_, claimant)) => Ok(Some(claimant)),
+        Ok((_, claimant)) => Ok(Some(Identified {
+            claimant,
+            expires_at: svid.expires_at(),
+        })),
         Err(error) => Err(ForeignTokenError::Unknown(error.to_string())),
     }
 }

@@ -6,6 +6,7 @@
 //! - [`credentials`]: which credentials it wants and nobody has sealed.
 //! - [`foreign`]: workload tokens of other issuers.
 //! - [`inspect`]: what a running server's registry files could be.
+//! - [`origin`]: where a stranger comes from.
 //! - [`people`]: who is in front of a browser.
 //! - [`oauth`]: the authorization server.
 //! - [`plan`]: what its next version changes, in words.
@@ -23,6 +24,7 @@ pub mod federation;
 pub mod foreign;
 pub mod inspect;
 pub mod oauth;
+pub mod origin;
 pub mod people;
 pub mod plan;
 pub mod story;

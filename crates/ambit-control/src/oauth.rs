@@ -37,6 +37,7 @@ mod proof;
 mod pushed;
 mod redirect;
 mod resource;
+mod sent;
 mod token;
 
 use std::{
@@ -48,7 +49,8 @@ use std::{
 use ambit_core::{AgentName, Millis, Timestamp};
 use ambit_identity::{
     dpop::NonceKey,
-    replay::{ReplayCache, ReplayError, ReplayOwner},
+    replay::{ReplayCache, ReplayError, ReplayOwner, ReplayRoom},
+    senders::{SENDERS_MAX, Senders},
     token::assertion::ClientKeys,
 };
 
@@ -63,6 +65,7 @@ pub(crate) use self::{
     introspect::{introspect, revoke},
     metadata::{authorization_server, jwks, openid_configuration},
     pushed::push,
+    sent::{Assertion, Good, Sent},
     token::{token, token_mtls},
 };
 use self::{
@@ -73,8 +76,8 @@ pub use self::{
     consent::{CONSENT_FIELDS_MAX, CONSENT_TTL, CONSENTS_MAX, CONSENTS_PER_SESSION_MAX},
     device::COMMAND_LINE,
     device_codes::{
-        DEVICE_CODE_TTL, DEVICE_CODES_MAX, DEVICE_NAME_CHARACTERS_MAX, DEVICE_POLL_EVERY,
-        USER_CODE_CHARACTERS, WRONG_CODES_PER_PERSON_MAX,
+        DEVICE_CODE_TTL, DEVICE_CODES_MAX, DEVICE_CODES_PER_ORIGIN_MAX, DEVICE_NAME_CHARACTERS_MAX,
+        DEVICE_POLL_EVERY, USER_CODE_CHARACTERS, WRONG_CODES_PER_PERSON_MAX,
     },
     document::{
         CLIENT_DOCUMENT_BYTES_MAX, CLIENT_DOCUMENT_TTL, CLIENT_DOCUMENT_TTL_MAX,
@@ -83,7 +86,7 @@ pub use self::{
     },
     error::OAuthError,
     form::{FORM_BYTES_MAX, FORM_FIELDS_MAX},
-    pushed::{PUSHED_MAX, PUSHED_OPENED_TTL, PUSHED_TTL},
+    pushed::{PUSHED_BYTES_MAX, PUSHED_MAX, PUSHED_OPENED_TTL, PUSHED_PER_ORIGIN_MAX, PUSHED_TTL},
     redirect::REDIRECT_BYTES_MAX,
 };
 use crate::{
@@ -92,8 +95,10 @@ use crate::{
     people::SignIns,
 };
 
-/// The most proofs and assertions that are remembered, so that each is good once.
+/// The most proofs and assertions that are remembered in each [`Circle`], so that each is good once.
 pub const USED_PROOFS_MAX: usize = 200_000;
+/// The most of them that one key or client has.
+pub const USED_PROOFS_PER_OWNER_MAX: usize = 20_000;
 /// How long a bearer token lives at most: whoever finds it can use it.
 pub const BEARER_TTL: Millis = Millis::from_seconds(120);
 
@@ -128,10 +133,29 @@ pub enum ClientProof {
     Public,
 }
 
+/// Those whose proofs share room: a flood of strangers keeps no client and no person out.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Circle {
+    /// Clients that proved who they are.
+    Clients,
+    /// Whoever says who they are, or is to be known by what they show: public clients, command lines, workload tokens.
+    Strangers,
+    /// People, by their logins and passkeys.
+    People,
+}
+
+/// What was used up, for each circle.
+struct Used {
+    clients: Mutex<ReplayCache>,
+    strangers: Mutex<ReplayCache>,
+    people: Mutex<ReplayCache>,
+}
+
 /// What the authorization server keeps between requests.
 pub(crate) struct OAuth {
     nonces: NonceKey,
-    used: Mutex<ReplayCache>,
+    used: Used,
+    senders: Mutex<Senders>,
     keyring: Mutex<Option<Arc<Keyring>>>,
     pushed: Mutex<Pushed>,
     codes: Mutex<Codes>,
@@ -155,7 +179,8 @@ impl OAuth {
     pub(crate) fn new(control: &Control) -> Self {
         Self {
             nonces: NonceKey::new(&(control.clock)().chance),
-            used: Mutex::new(ReplayCache::new(USED_PROOFS_MAX)),
+            used: Used::new(),
+            senders: Mutex::new(Senders::new(SENDERS_MAX)),
             keyring: Mutex::new(None),
             pushed: Mutex::new(Pushed::default()),
             codes: Mutex::new(Codes::default()),
@@ -184,14 +209,37 @@ impl OAuth {
     /// Uses an identifier of a proof up.
     pub(crate) fn admit(
         &self,
+        circle: Circle,
         owner: ReplayOwner<'_>,
         token_id: &str,
         until: Timestamp,
         now: Timestamp,
     ) -> Result<(), ReplayError> {
-        locked(&self.used)
+        locked(self.used.of(circle))
             .admit(owner, token_id, until, now)
             .map(|_first| ())
+    }
+}
+
+impl Used {
+    fn new() -> Self {
+        let room = ReplayRoom {
+            entries_max: USED_PROOFS_MAX,
+            per_owner_max: USED_PROOFS_PER_OWNER_MAX,
+        };
+        Self {
+            clients: Mutex::new(ReplayCache::new(room)),
+            strangers: Mutex::new(ReplayCache::new(room)),
+            people: Mutex::new(ReplayCache::new(room)),
+        }
+    }
+
+    const fn of(&self, circle: Circle) -> &Mutex<ReplayCache> {
+        match circle {
+            Circle::Clients => &self.clients,
+            Circle::Strangers => &self.strangers,
+            Circle::People => &self.people,
+        }
     }
 }
 
@@ -242,7 +290,9 @@ impl OAuth {
 
     /// Returns how many proofs are remembered.
     pub(crate) fn remembered(&self) -> usize {
-        locked(&self.used).len()
+        let circles = [Circle::Clients, Circle::Strangers, Circle::People];
+        let all = circles.map(|it| locked(self.used.of(it)).len());
+        all.iter().sum()
     }
 }
 

@@ -83,6 +83,7 @@ impl Names {
         match actor {
             Actor::Person(person) => self.person(person),
             Actor::Instance(instance) => instance.to_string(),
+            Actor::Workload(workload) => format!("workload {workload}"),
             Actor::Ambit => "Ambit".to_owned(),
             Actor::Nobody => "somebody unidentified".to_owned(),
         }
@@ -90,7 +91,7 @@ impl Names {
 }
 
 /// Finds the records that [`trace`] of one task needs, in the order of the log. The ends of the tasks above it are
-/// among them: with them it ended.
+/// among them, for with them it ended, and those of its own parts.
 #[derive(Clone, Debug)]
 pub struct Concerns {
     task: TaskId,
@@ -124,9 +125,12 @@ impl Concerns {
                 // One short record for each child that ever was: the line above may be among them.
                 true
             }
-            Body::DelegationMade { delegation, .. } => self.line.contains(&delegation.parent),
+            // That the task came by it is known only when it is spent.
+            Body::DelegationMade { .. } => true,
             Body::DelegationWithdrawn { parent, .. } => self.line.contains(parent),
-            Body::TaskEnded { task, .. } => self.line.contains(task),
+            Body::TaskEnded { task, .. } => {
+                self.line.contains(task) || self.parents.get(task) == Some(&self.task)
+            }
             Body::LogOpened { .. }
             | Body::PersonKnown { .. }
             | Body::EstateApplied { .. }

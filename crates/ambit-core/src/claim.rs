@@ -15,6 +15,17 @@ pub enum ClaimProof {
     Client,
 }
 
+/// What the claim of a task stands on, and so what a run took over by that.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Footing {
+    /// Names the registration of the estate by which it was made, as that is written. Without it in the estate in force
+    /// the task ends. None of a join token, and of claims from before registrations were written down.
+    pub registration: Option<crate::Digest>,
+    /// The local user as whom the process runs: it could speak for the person whose user that is. None of whoever is no
+    /// process of this machine.
+    pub unix_uid: Option<u32>,
+}
+
 /// Where a task stands with those who may claim it.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum ClaimStanding {

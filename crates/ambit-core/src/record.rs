@@ -11,7 +11,7 @@ use crate::{
     ApprovalId, DecisionId, DelegationId, Digest, InstanceId, Labels, Millis, PersonId, Reason,
     RevocationId, ServerName, TaskId, Timestamp, TokenId, ToolName,
     act::Target,
-    claim::ClaimProof,
+    claim::{ClaimProof, Footing},
     delegation::Delegation,
     json::Value,
     proof::ProofFact,
@@ -86,6 +86,8 @@ pub enum Body {
         /// Names who: the digest over the proof's word and what it is about. The same process, key, SPIFFE ID or
         /// issuer and subject has the same.
         workload: Digest,
+        /// What it stands on.
+        footing: Footing,
     },
     /// A runner attends a task: its end is the task's end, also when it ends while Ambit is away.
     TaskAttended {
@@ -287,6 +289,9 @@ pub enum Actor {
     Instance(InstanceId),
     /// A person.
     Person(PersonId),
+    /// A workload that proved to be a run of an agent and serves no task yet, by the digest that names it: see
+    /// [`Body::TaskClaimed`].
+    Workload(Digest),
     /// Ambit itself, such as when a runner's connection ends.
     Ambit,
     /// Somebody who was not identified.

@@ -69,6 +69,8 @@ pub enum End {
     Expired,
     /// Somebody took its authority away.
     Revoked,
+    /// The estate does not register any more what its instance claimed it by.
+    Unregistered,
 }
 
 /// What a task has used so far.
@@ -94,11 +96,12 @@ impl TaskState {
 
 impl End {
     /// Every way a task ends.
-    pub const ALL: [Self; 4] = [
+    pub const ALL: [Self; 5] = [
         Self::Completed,
         Self::Cancelled,
         Self::Expired,
         Self::Revoked,
+        Self::Unregistered,
     ];
 
     /// Returns the word that records and APIs use.
@@ -108,6 +111,7 @@ impl End {
             Self::Cancelled => "cancelled",
             Self::Expired => "expired",
             Self::Revoked => "revoked",
+            Self::Unregistered => "unregistered",
         }
     }
 }

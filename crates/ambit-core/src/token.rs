@@ -27,8 +27,20 @@ pub struct IssuedToken {
     pub parent: Option<TokenId>,
     /// What it carries of its task, when that is not the whole: tools and servers, without bounds of their own.
     pub part: Option<Arc<Part>>,
+    /// What the estate must still say: without it the token is worth nothing.
+    pub rests_on: RestsOn,
     /// The first instant at which it is no longer valid.
     pub expires_at: Timestamp,
+}
+
+/// What the estate said when a token was given, by digests that name it. A token is worth something as long as the estate
+/// in force says the same.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct RestsOn {
+    /// That it declares the client, and what that showed: its key, or no key at all.
+    pub client: Option<Digest>,
+    /// That whoever asked is a run of the task's agent: a client, a workload of a foreign issuer or trust domain.
+    pub registration: Option<Digest>,
 }
 
 /// What a token is for.

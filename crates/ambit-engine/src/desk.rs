@@ -6,7 +6,6 @@ use ambit_core::{
     limits::BATCH_RECORDS_MAX,
     proof::ProofFact,
     record::{Body, Recordable, Sealed},
-    task::Contained,
 };
 
 use crate::{EngineError, live::Live};
@@ -91,6 +90,13 @@ impl<'a> Desk<'a> {
         }
     }
 
+    /// Remembers whose word an agent of the task, which nobody claims, could give.
+    pub(crate) fn loosen(&mut self, task: TaskId) {
+        if let Some(entry) = self.live.state.task(task).cloned() {
+            self.live.loosen(&entry);
+        }
+    }
+
     /// Keeps the sealed bytes that the record at `leaf` names.
     pub(crate) fn keep_sealed(
         &mut self,
@@ -172,25 +178,19 @@ impl Live {
         match body {
             Body::TaskEnded { task, .. } => self.announce_ends(*task),
             Body::DelegationWithdrawn { parent, .. } => self.announce_ends(*parent),
-            Body::DelegationSpent { task, .. } if task.contained == Contained::None => {
-                self.loose.insert(task.subject);
-            }
             Body::Revoked { .. } => {
                 let ended: Vec<_> = self.runtime.keys().copied().collect();
                 for task in ended {
                     self.announce_end(task);
                 }
             }
-            Body::TaskStarted { task, .. } if task.contained == Contained::None => {
-                self.loose.insert(task.subject);
-            }
+            Body::TaskClaimed { footing, .. } => self.loose_users.extend(footing.unix_uid),
             Body::LogOpened { .. }
             | Body::PersonKnown { .. }
             | Body::EstateApplied { .. }
             | Body::TaskStarted { .. }
             | Body::InstanceCertified { .. }
             | Body::TaskWaits { .. }
-            | Body::TaskClaimed { .. }
             | Body::TaskAttended { .. }
             | Body::DelegationMade { .. }
             | Body::DelegationSpent { .. }

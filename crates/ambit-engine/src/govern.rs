@@ -5,6 +5,7 @@ mod attend;
 mod claim;
 mod consent;
 mod delegations;
+mod estates;
 mod inspect;
 mod keys;
 mod logins;
@@ -35,6 +36,7 @@ pub use self::{
     delegations::{
         Delegate, DelegateTask, DelegationSummary, Delegator, ExchangeRefusal, Withdrawal,
     },
+    estates::Applied,
     inspect::{Inspection, ServerInspection},
     keys::{KeyLeave, KeyRotation},
     logins::{LoginAsk, LoginGrant, NoLogin},
@@ -43,7 +45,7 @@ pub use self::{
     reinstate::Reinstatement,
     revoke::RevocationReport,
     settle::Settled,
-    tasks::{Applied, EndedTask, Ender, StartTask, Started, TaskSummary},
+    tasks::{EndedTask, Ender, StartTask, Started, TaskSummary},
 };
 use crate::{
     Denied, EngineError, Handle, Moment, Refusal, desk::Desk, moment::Chance, quota::Writing,

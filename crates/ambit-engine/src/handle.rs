@@ -17,7 +17,7 @@ use ambit_core::{
 };
 use ambit_identity::InstanceCaller;
 use ambit_policy::{Epochs, Offering, Permit, PolicyBook, Standing};
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 
 use self::ask::{Ask, Drafted, approved_form};
 pub(crate) use self::waiting::{Reply, Waiting};
@@ -358,6 +358,14 @@ impl Handle {
         if let Some(mut ended) = ended {
             let _ = ended.wait_for(|ended| *ended).await;
         }
+    }
+
+    /// Watches which version of the estate is in force.
+    ///
+    /// # Errors
+    /// The engine has stopped.
+    pub fn estates(&self) -> Result<watch::Receiver<Option<Digest>>, EngineError> {
+        Ok(self.shared.read()?.in_force.subscribe())
     }
 
     /// Says whether acts could be decided now: an estate is in force, the log takes records, and there is room.

@@ -11,10 +11,13 @@ use std::{
 use ambit_core::{
     Digest, InstanceId, PersonId, TaskId, Timestamp,
     act::{Act, Target},
+    claim::ClaimStanding,
     delegation::Part,
     json::Value,
-    task::{Task, TaskState, Usage},
+    record::Actor,
+    task::{Contained, Task, TaskState, Usage},
 };
+use ambit_identity::{Ground, Grounds};
 use ambit_policy::{ApprovalState, Epochs, PolicyBook, TaskScope};
 use tokio::sync::watch;
 
@@ -41,12 +44,18 @@ pub(crate) enum Keeping {
 pub(crate) struct Live {
     pub(crate) state: State,
     pub(crate) book: Option<Arc<PolicyBook>>,
+    /// What tokens can rest upon under the estate in force.
+    pub(crate) grounds: Grounds,
     /// Every version of the estate that a live task was started under.
     pub(crate) books: HashMap<Digest, Arc<PolicyBook>>,
     pub(crate) runtime: HashMap<TaskId, Arc<TaskRuntime>>,
     pub(crate) aliases: HashMap<PersonId, String>,
-    /// The people whose agents ran without containment since the start.
+    /// The people who started agents without containment, which ran since the start.
     pub(crate) loose: HashSet<PersonId>,
+    /// The local users as whom processes claimed tasks that ran since the start.
+    pub(crate) loose_users: HashSet<u32>,
+    /// Says that another version of the estate came into force.
+    pub(crate) in_force: watch::Sender<Option<Digest>>,
     /// Whose instances were those that the fold has forgotten, the newest last, so that what they still ask is told of
     /// their task.
     pub(crate) former: VecDeque<(InstanceId, TaskId)>,
@@ -209,6 +218,43 @@ fn keep(kept: &AtomicU64, bytes: usize, bytes_max: u64) -> Keeping {
 }
 
 impl Live {
+    /// Puts policies in force.
+    pub(crate) fn put_in_force(&mut self, book: Arc<PolicyBook>) {
+        let estate = book.estate();
+        self.grounds = Grounds::of(estate);
+        let digest = estate.digest;
+        self.books.insert(digest, book.clone());
+        self.book = Some(book);
+        self.in_force.send_replace(Some(digest));
+    }
+
+    /// Returns the active tasks whose instances came by what `grounds` does not hold, as of `now`, parents before their
+    /// children.
+    pub(crate) fn unregistered(&self, grounds: &Grounds) -> Vec<TaskId> {
+        let gone = |it: &&crate::TaskEntry| {
+            it.state == TaskState::Active && grounds.bear(&it.footing) == Ground::Gone
+        };
+        let mut gone: Vec<_> = self.state.tasks().filter(gone).collect();
+        gone.sort_by_key(|it| it.task.lineage.depth());
+        gone.into_iter().map(|it| it.task.id).collect()
+    }
+
+    /// Remembers whose word an agent of this task could give: of the person who started it without containment.
+    pub(crate) fn loosen(&mut self, entry: &crate::TaskEntry) {
+        self.loose_users.extend(entry.footing.unix_uid);
+        let here = match entry.claim {
+            ClaimStanding::Closed | ClaimStanding::Attended => true,
+            // Who claims it says where it runs.
+            ClaimStanding::Waiting { .. } | ClaimStanding::Claimed { .. } => false,
+        };
+        if let Actor::Person(person) = entry.started_by
+            && here
+            && entry.task.contained == Contained::None
+        {
+            self.loose.insert(person);
+        }
+    }
+
     /// Returns the policies in force.
     pub(crate) fn book(&self) -> Result<Arc<PolicyBook>, EngineError> {
         self.book.clone().ok_or(EngineError::NoEstate)
@@ -324,11 +370,16 @@ impl Live {
             .map(|(id, _)| *id)
     }
 
-    /// Says whether an agent of `person` ran where it could speak for that person. Its task may be over; the
-    /// process may not be. Only a new start of Ambit, which the agent can't cause where Ambit runs as a user of its
+    /// Says whether an agent ran where it could speak for `person`: one that this person started without containment, or
+    /// a process of this person's local user that claimed its task. Its task may be over; the process may not be. Only a new start of Ambit, which the agent can't cause where Ambit runs as a user of its
     /// own, forgets it.
     pub(crate) fn weak_binding(&self, person: PersonId) -> ambit_policy::WeakBinding {
-        if self.loose.contains(&person) {
+        let alias = self.aliases.get(&person);
+        let book = self.book.as_ref();
+        let known = alias.and_then(|it| book?.estate().people.get(it));
+        let user = known.and_then(|it| it.unix_uid);
+        let is_shared = user.is_some_and(|it| self.loose_users.contains(&it));
+        if is_shared || self.loose.contains(&person) {
             return ambit_policy::WeakBinding::UncontainedAgentOnSameUser;
         }
         ambit_policy::WeakBinding::No

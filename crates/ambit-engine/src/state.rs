@@ -21,9 +21,9 @@ use ambit_core::{
     AgentName, ApprovalId, DecisionId, DelegationId, Digest, InstanceId, LoginId, PasskeyId,
     PersonId, ServerName, TaskId, Timestamp, TokenId, ToolName,
     act::Target,
-    claim::ClaimStanding,
+    claim::{ClaimStanding, Footing},
     limits::TASKS_LIVE_MAX,
-    record::{Sealed, Status},
+    record::{Actor, Sealed, Status},
     task::{Task, TaskState, Usage},
 };
 use ambit_policy::Standing;
@@ -100,6 +100,10 @@ pub struct TaskEntry {
     pub usage: Usage,
     /// Who may claim it, or did.
     pub claim: ClaimStanding,
+    /// What its instance stands on: of a task that was claimed, and of a part that such an instance took.
+    pub footing: Footing,
+    /// Who started it, or took the part.
+    pub started_by: Actor,
 }
 
 /// An act that was permitted and of whose end nothing is written yet, or whose end nobody knows.

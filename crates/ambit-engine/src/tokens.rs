@@ -5,21 +5,24 @@
 
 mod issue;
 
-pub(crate) use self::issue::first;
+pub(crate) use self::issue::{first, gives};
 
 use std::sync::Arc;
 
 use ambit_core::{
-    Millis, TaskId, Timestamp, TokenId,
+    ClientName, Digest, Millis, TaskId, Timestamp, TokenId,
     delegation::Part,
     json::Value,
     task::{Task, TaskState},
-    token::{Grant, IssuedToken, KeyBinding, Reach, TokenEnd},
+    token::{Grant, IssuedToken, KeyBinding, Reach, RestsOn, TokenEnd},
 };
-use ambit_identity::{Claimant, InstanceCaller, token::assertion::ProvedWorkload};
+use ambit_identity::{Claimant, Ground, InstanceCaller, token::assertion::ProvedWorkload};
 use ambit_policy::PartProblem;
 
-use crate::{Claim, EngineError, Handle, Moment, TokenUse, desk::Desk, live::Live, moment::Chance};
+use crate::{
+    Claim, EngineError, Handle, Moment, TokenEntry, TokenUse, desk::Desk, live::Live,
+    moment::Chance,
+};
 
 /// By what evidence somebody asks for a token of a task.
 #[derive(Debug)]
@@ -49,7 +52,7 @@ pub struct ClientLeave {
 #[derive(Debug)]
 pub enum ClaimedTokens {
     /// Leave to have the tokens of this task: the one that waited for it, or its live one.
-    Leave(ClientLeave, Arc<Task>),
+    Leave(ClientLeave),
     /// Nothing: it is the instance of a live task of another agent.
     OtherAgent,
     /// Nothing: no live task waits for it.
@@ -59,8 +62,8 @@ pub enum ClaimedTokens {
 /// What is asked for.
 #[derive(Clone, Debug)]
 pub struct TokenAsk {
-    /// Who asks (`client_id`), proved.
-    pub client: String,
+    /// Who asks (`client_id`), proved; none when that is the instance which serves the task.
+    pub client: Option<String>,
     /// The one place where the token shall be used.
     pub audience: String,
     /// The key that its presenter must hold, proved.
@@ -75,6 +78,8 @@ pub struct TokenAsk {
     pub parent: Option<TokenId>,
     /// What it shall carry of the task, as authorization details (RFC 9396); the whole when nothing is said.
     pub details: Option<Value>,
+    /// What the estate must say for it, now and at every use.
+    pub rests_on: RestsOn,
 }
 
 /// Whether there shall be a refresh token beside an access token.
@@ -95,6 +100,8 @@ pub struct RefreshAsk {
     pub client: String,
     /// The key that they prove to hold.
     pub binding: KeyBinding,
+    /// What they showed as a client of the estate; see [`RestsOn::client`].
+    pub client_proof: Option<Digest>,
     /// How long the access token shall live at most.
     pub ttl: Millis,
     /// The place for which it is asked; the one of the grant when none is named.
@@ -173,6 +180,15 @@ pub enum TokenRefusal {
         client: String,
         /// The task's agent.
         agent: ambit_core::AgentName,
+    },
+    /// The estate does not say any more what the token rests upon.
+    #[error(
+        "the estate does not say any more that `{client}` is who it proved to be: it was taken out, or its keys or what it \
+         runs are others now; prove yourself by what `ambit plan` shows, or ask the person again"
+    )]
+    Withdrawn {
+        /// The client.
+        client: String,
     },
     /// What it should carry is no part of the task.
     #[error(transparent)]
@@ -325,7 +341,7 @@ impl Handle {
     pub async fn claim_tokens(&self, claimant: Claimant) -> Result<ClaimedTokens, EngineError> {
         Ok(match self.claim(claimant).await? {
             Claim::New(task) | Claim::Known(task) => {
-                ClaimedTokens::Leave(ClientLeave { task: task.id }, task)
+                ClaimedTokens::Leave(ClientLeave { task: task.id })
             }
             Claim::OtherAgent => ClaimedTokens::OtherAgent,
             Claim::NothingWaits => ClaimedTokens::NothingWaits,
@@ -402,7 +418,45 @@ impl Live {
             return false;
         };
         let entry = self.state.token(id);
-        entry.is_some_and(|it| it.token.task == claim.task && it.standing == TokenUse::Unspent)
+        entry.is_some_and(|it| it.token.task == claim.task && self.is_good(it))
+    }
+
+    /// Says whether a token was neither spent nor withdrawn: the estate in force would give it again. That its time has
+    /// come is asked elsewhere.
+    pub(crate) fn is_good(&self, entry: &TokenEntry) -> bool {
+        let token = &entry.token;
+        let task = self.state.task(token.task);
+        let given = task.map(|it| self.gives(&it.task, &token.client, &token.rests_on));
+        entry.standing == TokenUse::Unspent && matches!(given, Some(Ok(())))
+    }
+
+    /// Refuses what the estate in force does not give: a declared client the tokens of another agent, anybody a token that
+    /// rests upon what the estate does not say any more.
+    pub(crate) fn gives(
+        &self,
+        task: &Task,
+        client: &str,
+        rests_on: &RestsOn,
+    ) -> Result<(), TokenRefusal> {
+        let withdrawn = || TokenRefusal::Withdrawn {
+            client: client.to_owned(),
+        };
+        if let Ok(name) = client.parse::<ClientName>() {
+            let book = self.book()?;
+            let declared = book.estate().clients.get(&name).ok_or_else(withdrawn)?;
+            if !declared.agents.contains(&task.agent) {
+                return Err(TokenRefusal::OtherAgent {
+                    client: client.to_owned(),
+                    agent: task.agent.clone(),
+                });
+            }
+            // One that showed nothing is worth nothing.
+            rests_on.client.ok_or_else(withdrawn)?;
+        }
+        match self.grounds.hold(rests_on) {
+            Ground::Stands => Ok(()),
+            Ground::Gone => Err(withdrawn()),
+        }
     }
 
     /// Returns what the access token by which `caller` came carries of its task, when that is not the whole.
@@ -415,7 +469,7 @@ impl Live {
         let Some(entry) = self.state.token(id) else {
             return TokenStanding::Over;
         };
-        let in_time = entry.standing == TokenUse::Unspent && entry.token.expires_at > now;
+        let in_time = self.is_good(entry) && entry.token.expires_at > now;
         let task = self.acting(entry.token.task, now);
         match task {
             Some(task) if in_time => TokenStanding::Live(Box::new(entry.token.clone()), task),

@@ -34,7 +34,9 @@ pub const NOTIFICATIONS_WAITING_MAX: usize = 64;
 /// The most access tokens that are remembered as verified; beyond, the one that ends first is verified anew.
 pub const VERIFIED_TOKENS_MAX: usize = 4096;
 /// The most DPoP proofs that are remembered, so that none is taken twice; beyond, none is taken until some have expired.
-pub const PROOFS_REMEMBERED_MAX: usize = 200_000;
+pub const PROOFS_REMEMBERED_MAX: usize = 400_000;
+/// The most DPoP proofs of one key that are remembered; beyond, none of that key is taken until some have expired.
+pub const PROOFS_REMEMBERED_PER_KEY_MAX: usize = 100_000;
 
 /// The longest answer of an upstream, in bytes.
 pub const UPSTREAM_ANSWER_BYTES_MAX: usize = JSON_BYTES_MAX;

@@ -18,14 +18,17 @@ use ambit_identity::{
     Beside, InstanceCaller, KeyBinding,
     dpop::{self, NonceKey, ProofError, ProvedRequest},
     identify_token,
-    replay::{ReplayCache, ReplayError, ReplayOwner},
+    replay::{ReplayCache, ReplayError, ReplayOwner, ReplayRoom},
     token::access::{AccessToken, AccessVerifier},
 };
 use http::{HeaderMap, HeaderName, header, request::Parts};
 
 pub(crate) use self::challenge::{DPOP_NONCE, described};
 use self::verified::Verified;
-use crate::{limits::PROOFS_REMEMBERED_MAX, mcp::acts::Door};
+use crate::{
+    limits::{PROOFS_REMEMBERED_MAX, PROOFS_REMEMBERED_PER_KEY_MAX},
+    mcp::acts::Door,
+};
 
 /// Gives who takes access tokens now: the same one until the keys change.
 pub type Verifiers = Arc<dyn Fn() -> Option<Arc<AccessVerifier>> + Send + Sync>;
@@ -82,7 +85,10 @@ impl Tokens {
     pub(crate) fn new(config: TokenConfig) -> Self {
         Self {
             nonces: NonceKey::new(&config.nonce_chance),
-            proofs: Mutex::new(ReplayCache::new(PROOFS_REMEMBERED_MAX)),
+            proofs: Mutex::new(ReplayCache::new(ReplayRoom {
+                entries_max: PROOFS_REMEMBERED_MAX,
+                per_owner_max: PROOFS_REMEMBERED_PER_KEY_MAX,
+            })),
             verified: Mutex::new(Verified::new()),
             config,
         }
@@ -178,7 +184,7 @@ impl Tokens {
         let mut proofs = self.proofs.lock().unwrap_or_else(PoisonError::into_inner);
         match proofs.admit(owner, proof.token_id(), proof.remember_until(), wall) {
             Ok(_first_use) => Ok(()),
-            Err(ReplayError::Full) => Err(Unidentified::Busy),
+            Err(ReplayError::Full | ReplayError::OwnerFull) => Err(Unidentified::Busy),
             Err(error @ (ReplayError::Replayed | ReplayError::Over)) => {
                 Err(Unidentified::Proof(error.to_string()))
             }

@@ -1,6 +1,9 @@
 //! Who may claim a task that waits for a run of an agent.
 
-use ambit_core::{AgentName, Digest, claim::ClaimProof};
+use ambit_core::{
+    AgentName, Digest,
+    claim::{ClaimProof, Footing},
+};
 
 use crate::AttestedWorkload;
 
@@ -24,6 +27,7 @@ pub const JOIN_TOKEN_PREFIX: &str = "ambit_join_";
 pub struct Claimant {
     workload: Digest,
     proved: Proved,
+    footing: Footing,
 }
 
 /// What was proved.
@@ -49,7 +53,14 @@ pub struct InvalidJoinToken;
 impl Claimant {
     /// Returns the process that was attested: `process` names it among all of all time.
     pub fn process(attested: &AttestedWorkload, process: &[u8]) -> Self {
-        Self::agent(attested.agent().clone(), ClaimProof::Process, &[process])
+        let agent = attested.agent().clone();
+        Self {
+            footing: Footing {
+                registration: Some(attested.registration()),
+                unix_uid: Some(attested.seen().uid),
+            },
+            ..Self::agent(agent, ClaimProof::Process, &[process])
+        }
     }
 
     /// Returns whoever shows `token` and proves to hold the key whose public half (DER) is `key`.
@@ -60,6 +71,7 @@ impl Claimant {
                 &[rcgen::PublicKeyData::der_bytes(&key.spki)],
             ),
             proved: Proved::JoinToken(token.digest()),
+            footing: Footing::default(),
         }
     }
 
@@ -68,7 +80,32 @@ impl Claimant {
         Self {
             workload: name(proof, names),
             proved: Proved::Agent(agent, proof),
+            footing: Footing::default(),
         }
+    }
+
+    /// Says by what in the estate this is a run of its agent.
+    #[must_use]
+    pub(crate) fn registered(self, registration: Digest) -> Self {
+        let registration = Some(registration);
+        Self {
+            footing: Footing {
+                registration,
+                ..self.footing
+            },
+            ..self
+        }
+    }
+
+    /// Names what in the estate makes this a run of its agent; nothing when nothing there does alone. See
+    /// [`crate::Grounds`].
+    pub const fn registration(&self) -> Option<Digest> {
+        self.footing.registration
+    }
+
+    /// Returns what its claims stand on.
+    pub const fn footing(&self) -> Footing {
+        self.footing
     }
 
     /// Returns the digest that names it in records: the same workload has the same.
@@ -118,13 +155,18 @@ impl std::fmt::Debug for JoinToken {
     }
 }
 
-/// Names a workload: each part with its length first, so that no two lists of names are the same bytes.
+/// Names a workload.
 fn name(proof: ClaimProof, names: &[&[u8]]) -> Digest {
+    name_of(proof.as_str().as_bytes(), names)
+}
+
+/// Returns the digest of names of one kind: each with its length first, so that no two lists of names are the same bytes.
+pub(crate) fn name_of(kind: &[u8], names: &[&[u8]]) -> Digest {
     let lengths: Vec<[u8; 8]> = names
         .iter()
         .map(|it| u64::try_from(it.len()).unwrap_or(u64::MAX).to_be_bytes())
         .collect();
-    let mut parts: Vec<&[u8]> = vec![proof.as_str().as_bytes(), &[0]];
+    let mut parts: Vec<&[u8]> = vec![kind, &[0]];
     for (length, name) in lengths.iter().zip(names) {
         parts.extend([length.as_slice(), *name]);
     }

@@ -11,6 +11,7 @@ use rustls_pki_types::CertificateDer;
 
 use crate::{
     Claimant, IdentityError, InstanceCaller, KeyBinding, TrustBundle,
+    grounds::run_by_svid,
     jose::{JoseError, JwkError},
     token::{
         assertion::{self, ProvedWorkload},
@@ -211,14 +212,14 @@ impl ForeignSvid {
             return Err(UnknownSvid::Domain(domain));
         }
         let seen = || self.spiffe_id.clone();
-        let mut fitting: Option<&AgentName> = None;
+        let mut fitting: Option<(&AgentName, Digest)> = None;
         let mut nearest = None;
         for (agent, declared) in &estate.agents {
             for registration in declared.svids.iter().filter(|it| it.federation == *name) {
                 match registration.path.fits(self.spiffe_id.path()) {
                     Fit::Differs => nearest = Some((agent.clone(), registration.path.to_string())),
                     Fit::Fits => match fitting {
-                        Some(first) if first != agent => {
+                        Some((first, _)) if first != agent => {
                             let (first, second) = (first.clone(), agent.clone());
                             return Err(UnknownSvid::Several {
                                 seen: seen(),
@@ -226,7 +227,10 @@ impl ForeignSvid {
                                 second,
                             });
                         }
-                        _ => fitting = Some(agent),
+                        _ => {
+                            let by = run_by_svid(&self.federation, registration, agent);
+                            fitting = Some((agent, by));
+                        }
                     },
                 }
             }
@@ -235,11 +239,11 @@ impl ForeignSvid {
             seen: seen(),
             nearest,
         };
-        let agent = fitting.ok_or_else(nobody)?;
+        let (agent, registration) = fitting.ok_or_else(nobody)?;
         let named = self.spiffe_id.to_string();
         let names = [named.as_bytes()];
         let claimant = Claimant::agent(agent.clone(), ClaimProof::Svid, &names);
-        Ok((agent.clone(), claimant))
+        Ok((agent.clone(), claimant.registered(registration)))
     }
 
     /// Returns the caller that this workload is, once it has claimed the task whose instance is `instance`. None when

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use ambit_core::Digest;
 use aws_lc_rs::{agreement, signature};
 use rcgen::{CertificateParams, KeyPair, PKCS_ECDSA_P256_SHA256, SubjectPublicKeyInfo};
 use rustls_pki_types::{PrivatePkcs8KeyDer, pem::PemObject};
@@ -180,6 +181,11 @@ impl fmt::Debug for SvidKey {
 }
 
 impl ProvedKey {
+    /// Returns the digest that names the key: SHA-256 over its public half (DER).
+    pub fn name(&self) -> Digest {
+        Digest::of(rcgen::PublicKeyData::der_bytes(&self.spki))
+    }
+
     /// Reads a certificate signing request (DER) and checks that its own key signed it, with ES256.
     ///
     /// Names, usages and extensions that it asks for are not even looked at.

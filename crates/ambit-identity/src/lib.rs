@@ -17,6 +17,7 @@ mod claimant;
 pub mod dpop;
 mod error;
 mod federated;
+mod grounds;
 pub mod jose;
 pub mod key;
 pub mod login;
@@ -26,6 +27,7 @@ pub mod passkey;
 mod pem;
 mod person;
 pub mod replay;
+pub mod senders;
 pub mod sign_in;
 pub mod tls;
 pub mod token;
@@ -48,6 +50,7 @@ pub use crate::{
     },
     error::{IdentityError, SvidFlaw},
     federated::{FederatedBundles, ForeignSvid, UnknownSvid},
+    grounds::{CLIENT_KEY_USES, Ground, Grounds, client_proof},
     key::{KeyError, ProvedKey, SvidKey},
     outer_svid::{OuterSvid, OuterSvidError},
     person::{PeerCredentials, SignedIn, identify_passkey, identify_person, identify_signed_in},

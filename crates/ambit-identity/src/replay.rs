@@ -7,15 +7,26 @@ use ambit_core::{Digest, Timestamp};
 /// The most identifiers that one cache remembers: about 200 MB.
 pub const REPLAY_ENTRIES_MAX: usize = 1_000_000;
 
-/// What was used, until when it must be remembered. Bounded; when it is full, nothing more is
-/// admitted until something expires.
+/// What was used, until when it must be remembered. Bounded, in all and for each maker; where there is no room, nothing more
+/// is admitted until something expires.
 #[derive(Clone, Debug)]
 pub struct ReplayCache {
-    until: HashMap<Digest, Timestamp>,
+    /// Whose each identifier is.
+    makers: HashMap<Digest, Digest>,
     order: BTreeSet<(Timestamp, Digest)>,
-    entries_max: usize,
+    shares: HashMap<Digest, usize>,
+    room: ReplayRoom,
     /// Until when what was forgotten would have counted, at most: a clock that steps back admits none of it again.
     forgotten: Timestamp,
+}
+
+/// How many identifiers a cache remembers.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct ReplayRoom {
+    /// The most in all, at most [`REPLAY_ENTRIES_MAX`].
+    pub entries_max: usize,
+    /// The most of one maker: one that is too busy is refused before the others are.
+    pub per_owner_max: usize,
 }
 
 /// Whose identifier: the same text from two makers is two identifiers.
@@ -56,16 +67,24 @@ pub enum ReplayError {
     /// There is no room.
     #[error("too many proofs came within minutes; try again when some have expired")]
     Full,
+    /// Its maker has no room.
+    #[error(
+        "too many proofs of one maker came within minutes; ask less often, or try again when some have expired"
+    )]
+    OwnerFull,
 }
 
 impl ReplayCache {
-    /// Returns an empty cache for at most `entries_max` identifiers, and never more than
-    /// [`REPLAY_ENTRIES_MAX`].
-    pub fn new(entries_max: usize) -> Self {
+    /// Returns an empty cache with this much room.
+    pub fn new(room: ReplayRoom) -> Self {
         Self {
-            until: HashMap::new(),
+            makers: HashMap::new(),
             order: BTreeSet::new(),
-            entries_max: entries_max.min(REPLAY_ENTRIES_MAX),
+            shares: HashMap::new(),
+            room: ReplayRoom {
+                entries_max: room.entries_max.min(REPLAY_ENTRIES_MAX),
+                per_owner_max: room.per_owner_max,
+            },
             forgotten: Timestamp::from_millis(0),
         }
     }
@@ -86,26 +105,32 @@ impl ReplayCache {
         if until <= now.max(self.forgotten) {
             return Err(ReplayError::Over);
         }
-        let entry = owner.entry(token_id);
-        if self.until.contains_key(&entry) {
+        let maker = owner.digest();
+        let entry = Digest::of_parts(&[maker.as_bytes(), token_id.as_bytes()]);
+        if self.makers.contains_key(&entry) {
             return Err(ReplayError::Replayed);
         }
-        if self.until.len() >= self.entries_max {
+        if self.makers.len() >= self.room.entries_max {
             return Err(ReplayError::Full);
         }
-        self.until.insert(entry, until);
+        let share = self.shares.get(&maker).copied().unwrap_or(0);
+        if share >= self.room.per_owner_max {
+            return Err(ReplayError::OwnerFull);
+        }
+        self.shares.insert(maker, share + 1);
+        self.makers.insert(entry, maker);
         self.order.insert((until, entry));
         Ok(FirstUse(()))
     }
 
     /// Returns how many identifiers are remembered.
     pub fn len(&self) -> usize {
-        self.until.len()
+        self.makers.len()
     }
 
     /// Says whether nothing is remembered.
     pub fn is_empty(&self) -> bool {
-        self.until.is_empty()
+        self.makers.is_empty()
     }
 
     fn forget(&mut self, now: Timestamp) {
@@ -115,22 +140,25 @@ impl ReplayCache {
             }
             self.forgotten = self.forgotten.max(until);
             self.order.pop_first();
-            self.until.remove(&entry);
+            let Some(maker) = self.makers.remove(&entry) else {
+                continue;
+            };
+            match self.shares.get_mut(&maker) {
+                Some(share) if *share > 1 => *share -= 1,
+                Some(_) | None => {
+                    self.shares.remove(&maker);
+                }
+            }
         }
     }
 }
 
 impl ReplayOwner<'_> {
-    fn entry(self, token_id: &str) -> Digest {
-        let owner = match self {
-            Self::Proof { thumbprint } => thumbprint,
-            Self::Assertion { issuer } => Digest::of(issuer.as_bytes()),
-        };
-        let kind = match self {
-            Self::Proof { .. } => b'p',
-            Self::Assertion { .. } => b'a',
-        };
-        Digest::of_parts(&[&[kind], owner.as_bytes(), token_id.as_bytes()])
+    fn digest(self) -> Digest {
+        match self {
+            Self::Proof { thumbprint } => Digest::of_parts(&[b"p", thumbprint.as_bytes()]),
+            Self::Assertion { issuer } => Digest::of_parts(&[b"a", issuer.as_bytes()]),
+        }
     }
 }
 
@@ -139,6 +167,13 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    const fn room(entries_max: usize, per_owner_max: usize) -> ReplayRoom {
+        ReplayRoom {
+            entries_max,
+            per_owner_max,
+        }
+    }
 
     const fn at(millis: u64) -> Timestamp {
         Timestamp::from_millis(millis)
@@ -156,12 +191,13 @@ mod tests {
             Err(ReplayError::Replayed) => "replayed",
             Err(ReplayError::Over) => "over",
             Err(ReplayError::Full) => "full",
+            Err(ReplayError::OwnerFull) => "share",
         }
     }
 
     #[test]
     fn an_identifier_is_good_once() {
-        let mut cache = ReplayCache::new(3);
+        let mut cache = ReplayCache::new(room(3, 3));
         assert_eq!(admit(&mut cache, "a", "1", 100, 0), "first");
         assert_eq!(admit(&mut cache, "a", "1", 200, 99), "replayed");
         assert_eq!(admit(&mut cache, "b", "1", 100, 0), "first");
@@ -176,13 +212,30 @@ mod tests {
         let thumbprint = Digest::of(b"a");
         let proof = ReplayOwner::Proof { thumbprint };
         assert!(cache.admit(proof, "2", at(300), at(100)).is_ok());
-        assert!(ReplayCache::new(usize::MAX).entries_max == REPLAY_ENTRIES_MAX);
+        let most = ReplayCache::new(room(usize::MAX, 1)).room.entries_max;
+        assert_eq!(most, REPLAY_ENTRIES_MAX);
+    }
+
+    #[test]
+    fn a_busy_maker_takes_nobody_else_s_room() {
+        let mut cache = ReplayCache::new(room(4, 2));
+        assert_eq!(admit(&mut cache, "a", "1", 100, 0), "first");
+        assert_eq!(admit(&mut cache, "a", "2", 200, 0), "first");
+        assert_eq!(admit(&mut cache, "a", "3", 200, 0), "share");
+        assert_eq!(admit(&mut cache, "a", "1", 100, 0), "replayed");
+        assert_eq!(admit(&mut cache, "b", "1", 100, 0), "first");
+        assert_eq!(admit(&mut cache, "b", "2", 100, 0), "first");
+        assert_eq!(admit(&mut cache, "c", "1", 100, 0), "full");
+        assert_eq!(admit(&mut cache, "a", "3", 200, 100), "first");
+        assert_eq!(admit(&mut cache, "a", "4", 200, 100), "share");
+        assert_eq!(admit(&mut cache, "b", "3", 300, 200), "first");
+        assert_eq!((cache.len(), cache.shares.len()), (1, 1));
     }
 
     /// Who has a right clock waits for what was used before the step to be over, and no longer.
     #[test]
     fn a_step_forward_and_back_locks_nobody_out_and_lets_nothing_in_twice() {
-        let mut cache = ReplayCache::new(9);
+        let mut cache = ReplayCache::new(room(9, 9));
         assert_eq!(admit(&mut cache, "a", "1", 400, 100), "first");
         assert_eq!(admit(&mut cache, "a", "2", 7_500, 7_300), "first");
         assert_eq!(admit(&mut cache, "a", "1", 400, 110), "over");
@@ -195,7 +248,7 @@ mod tests {
         /// Whatever the clock does, nothing is admitted twice while it is good.
         #[test]
         fn nothing_is_admitted_twice(uses in prop::collection::vec((0_u8..4, 0_u64..60, 0_u64..40), 0..60)) {
-            let mut cache = ReplayCache::new(8);
+            let mut cache = ReplayCache::new(room(8, 4));
             let mut admitted = std::collections::BTreeMap::new();
             for (id, now, ttl) in uses {
                 // A token has one end, whenever it is shown.

@@ -10,6 +10,8 @@ use ambit_core::{
     estate::{Agent, Workload},
 };
 
+use crate::grounds::run_by_process;
+
 /// What the kernel says of a process. Filled in by the door that holds the process, and by nothing else.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct ProcessAttributes {
@@ -35,12 +37,13 @@ pub struct ProcessAttributes {
 /// use ambit_identity::{AttestedWorkload, ProcessAttributes};
 ///
 /// fn forge(agent: ambit_core::AgentName, seen: ProcessAttributes) {
-///     let _ = AttestedWorkload { agent, seen };
+///     let _ = AttestedWorkload { agent, seen, registration: todo!() };
 /// }
 /// ```
 #[derive(Clone, Debug)]
 pub struct AttestedWorkload {
     agent: AgentName,
+    registration: Digest,
     seen: ProcessAttributes,
 }
 
@@ -86,6 +89,11 @@ impl AttestedWorkload {
         &self.agent
     }
 
+    /// Names the registration that it fits. See [`crate::Grounds`].
+    pub const fn registration(&self) -> Digest {
+        self.registration
+    }
+
     /// Returns what was seen of it.
     pub const fn seen(&self) -> &ProcessAttributes {
         &self.seen
@@ -100,13 +108,13 @@ pub fn identify_workload(
     seen: ProcessAttributes,
     agents: &BTreeMap<AgentName, Agent>,
 ) -> Result<AttestedWorkload, UnknownWorkload> {
-    let mut fitting: Vec<AgentName> = Vec::new();
+    let mut fitting: Vec<(AgentName, Digest)> = Vec::new();
     let mut nearest: Option<Nearest> = None;
     for (name, registration) in registrations(agents) {
         let misses = misses(registration, &seen);
         if misses.is_empty() {
-            if fitting.last() != Some(name) {
-                fitting.push(name.clone());
+            if fitting.last().is_none_or(|it| it.0 != *name) {
+                fitting.push((name.clone(), run_by_process(registration, name)));
             }
             continue;
         }
@@ -121,12 +129,16 @@ pub fn identify_workload(
     }
     let only = fitting.pop();
     match only {
-        Some(agent) if fitting.is_empty() => Ok(AttestedWorkload { agent, seen }),
+        Some((agent, registration)) if fitting.is_empty() => Ok(AttestedWorkload {
+            agent,
+            registration,
+            seen,
+        }),
         Some(last) => {
             fitting.push(last);
             Err(UnknownWorkload::Several {
                 seen,
-                agents: fitting,
+                agents: fitting.into_iter().map(|it| it.0).collect(),
             })
         }
         None => Err(UnknownWorkload::Nobody {

@@ -6,7 +6,7 @@
 use std::collections::BTreeSet;
 
 use ambit_core::{
-    AgentName, DecisionId, InstanceId, PersonId, Reason, SpiffeId, TaskId, Timestamp,
+    AgentName, DecisionId, Digest, InstanceId, PersonId, Reason, SpiffeId, TaskId, Timestamp,
     delegation::{DelegationStep, Part},
     estate::PersonRole,
     json::Value,
@@ -83,6 +83,15 @@ pub enum Acting<'a> {
         /// Whether the run or its agent was revoked.
         standing: Standing,
         /// How it proved who it is, such as `mtls`.
+        binding: &'static str,
+    },
+    /// A workload that proved to be a run of an agent and serves no task: a part of one is what it begins with.
+    Workload {
+        /// Which one, by the digest that names it where it claims tasks.
+        workload: Digest,
+        /// Of which agent.
+        agent: &'a AgentName,
+        /// How it proved that, such as `client`.
         binding: &'static str,
     },
     /// A person, proved; at an exchange their runner starts the delegate.
@@ -299,6 +308,7 @@ impl DelegationFacts {
         let words = WORDS.map(|name| (name, word(name).to_owned())).to_vec();
         let (by, roles) = match ask.by {
             Acting::Instance { instance, .. } => (Actor::Instance(instance), Vec::new()),
+            Acting::Workload { workload, .. } => (Actor::Workload(workload), Vec::new()),
             Acting::Person { person, roles, .. } => {
                 let roles = roles.iter().map(|it| it.as_str().to_owned());
                 (Actor::Person(person), roles.collect())
@@ -324,6 +334,7 @@ impl DelegationFacts {
                 (rules.instance(id), Reason::DelegateMismatch)
             }
             Actor::Instance(id) => (rules.instance(id), Reason::TaskUnknown),
+            Actor::Workload(name) => (rules.workload(name), Reason::DelegateMismatch),
             Actor::Person(id) => (rules.person(id), Reason::RoleMissing),
             Actor::Ambit | Actor::Nobody => return (Err(Reason::PolicyError), Vec::new()),
         };
@@ -385,6 +396,7 @@ impl DelegationFacts {
         let by = match self.by {
             Actor::Instance(id) => id.to_string(),
             Actor::Person(id) => id.to_string(),
+            Actor::Workload(name) => name.to_string(),
             Actor::Ambit => "ambit".to_owned(),
             Actor::Nobody => "nobody".to_owned(),
         };
@@ -421,6 +433,7 @@ impl DelegationFacts {
                 .parse()
                 .map(Actor::Instance)
                 .or_else(|_| by.parse().map(Actor::Person))
+                .or_else(|_| by.parse().map(Actor::Workload))
                 .ok()?,
             task: value.get("task")?.as_str()?.parse().ok()?,
             to: value.get("to")?.as_str()?.parse().ok()?,
@@ -468,6 +481,7 @@ impl DelegationRoom {
 
 fn caller_word(ask: &DelegationAsk<'_>, name: &str) -> &'static str {
     match ask.by {
+        Acting::Workload { agent, binding, .. } => workload_word(ask, (agent, binding), name),
         Acting::Instance {
             agent,
             spiffe_id,
@@ -519,6 +533,27 @@ fn caller_word(ask: &DelegationAsk<'_>, name: &str) -> &'static str {
                 WeakBinding::UncontainedAgentOnSameUser => "uncontained_agent_on_same_user",
             },
         },
+    }
+}
+
+/// It takes parts and nothing else; what it may take is looked at with the delegation.
+fn workload_word(
+    ask: &DelegationAsk<'_>,
+    (agent, binding): (&AgentName, &'static str),
+    name: &str,
+) -> &'static str {
+    let is_delegate = ask.step == DelegationStep::Exchange && agent == ask.to;
+    match name {
+        "caller" => "workload",
+        "standing" => ask.delegate.as_str(),
+        "relation" if is_delegate => "delegate",
+        "relation" => "other",
+        "caller_task" => NONE,
+        "identity" if ask.step != DelegationStep::Exchange => NONE,
+        // It becomes a new run by this: it can be no run that was named before.
+        "identity" if is_delegate && ask.to_instance.is_none() => "named",
+        "identity" => "other",
+        _ => binding,
     }
 }
 

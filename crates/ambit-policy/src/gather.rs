@@ -182,9 +182,13 @@ pub(crate) fn counted_tool(scope: &TaskScope, act: &Act) -> Option<((ServerName,
 fn task_word(state: TaskState) -> &'static str {
     match state {
         TaskState::Active => "active",
-        TaskState::Ended(end @ (End::Completed | End::Cancelled | End::Expired | End::Revoked)) => {
-            end.as_str()
-        }
+        TaskState::Ended(
+            end @ (End::Completed
+            | End::Cancelled
+            | End::Expired
+            | End::Revoked
+            | End::Unregistered),
+        ) => end.as_str(),
     }
 }
 

@@ -249,6 +249,11 @@ impl PeopleRules {
         uid(&self.vocabulary.instance, &instance.to_string())
     }
 
+    /// Returns the name of the workload as policies spell it.
+    pub(crate) fn workload(&self, workload: ambit_core::Digest) -> EntityUid {
+        uid(&self.vocabulary.workload, &workload.to_string())
+    }
+
     /// Returns the name of the person as policies spell it.
     pub(crate) fn person(&self, person: PersonId) -> EntityUid {
         uid(&self.vocabulary.person, &person.to_string())

@@ -41,6 +41,9 @@ struct Cli {
     command: Command,
 }
 
+/// Over the options of every command, which come after its own.
+const COMMON: &str = "Options of every command";
+
 /// Options of every command.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct Common {
@@ -48,6 +51,7 @@ pub(crate) struct Common {
     #[arg(
         long,
         global = true,
+        help_heading = COMMON,
         value_name = "DIR",
         env = "AMBIT_STATE",
         hide_env_values = true
@@ -57,6 +61,7 @@ pub(crate) struct Common {
     #[arg(
         long,
         global = true,
+        help_heading = COMMON,
         value_name = "SOCKET",
         env = "AMBIT_CONTROL",
         hide_env_values = true
@@ -66,6 +71,7 @@ pub(crate) struct Common {
     #[arg(
         long,
         global = true,
+        help_heading = COMMON,
         value_name = "URL",
         env = "AMBIT_SERVER",
         hide_env_values = true
@@ -76,6 +82,7 @@ pub(crate) struct Common {
         short,
         long,
         global = true,
+        help_heading = COMMON,
         value_enum,
         default_value_t,
         value_name = "FORMAT"
@@ -113,7 +120,9 @@ enum Work {
     #[command(after_help = "Example:\n  ambit demo")]
     Demo(crate::demo::DemoArguments),
     /// Serves an estate directory on this machine, for its only user
-    #[command(after_help = "Example:\n  ambit dev ./estate &\n  ambit status")]
+    #[command(
+        after_help = "Example:\n  ambit dev ./estate\n\nIn another terminal:\n  ambit status\n  ambit people enroll NAME    # a link, with which you register a passkey"
+    )]
     Dev(crate::serve::DevArguments),
     /// Serves as `ambit.toml` says
     #[command(after_help = "Example:\n  ambit serve --config /etc/ambit/ambit.toml")]

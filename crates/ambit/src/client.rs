@@ -65,7 +65,8 @@ pub(crate) enum ApiError {
     },
     /// What needs a server on this machine was asked of one elsewhere.
     #[error(
-        "this needs a server on this machine, and you are logged in at {0}; name the local one with --state DIR"
+        "this needs a server on this machine, and you are logged in at {0}; name the local one with `--state DIR` (usually \
+         ~/.local/state/ambit), or run `ambit logout`"
     )]
     Elsewhere(String),
     /// The server elsewhere can't be reached.
@@ -213,7 +214,8 @@ impl ApiError {
     /// Returns the exit code.
     pub(crate) fn exit(&self) -> Exit {
         match self {
-            Self::Unreachable { .. } | Self::Broken(_) | Self::Channel(_) => Exit::Unreachable,
+            Self::Unreachable { .. } | Self::Broken(_) => Exit::Unreachable,
+            Self::Channel(error) => error.exit(),
             Self::Elsewhere(_) => Exit::Usage,
             Self::Form(_) | Self::Places { .. } => Exit::Failure,
             Self::Refused { status, problem } => {

@@ -4,6 +4,7 @@ mod file;
 mod identity;
 mod outbound;
 pub(crate) mod places;
+mod ports;
 mod public;
 mod sign_in;
 mod state;
@@ -15,7 +16,8 @@ pub(crate) use self::{
     file::{DoorsConfig, ServeConfig},
     identity::IdentityConfig,
     outbound::{Network, OutboundConfig},
-    public::{PublicConfig, PublicUrl, Scheme},
+    ports::Ports,
+    public::{Guests, PublicConfig, PublicUrl, Scheme},
     sign_in::SignInConfig,
     state::StateDirectory,
     telemetry::TelemetryConfig,

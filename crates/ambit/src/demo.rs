@@ -15,7 +15,7 @@ use self::{
 use crate::{
     cli::Session,
     clock::Stopwatch,
-    config::{DoorsConfig, OutboundConfig, StateDirectory},
+    config::{DoorsConfig, OutboundConfig, Ports, StateDirectory},
     problem::Problem,
     serve::{Plan, Server, When, engine::lines},
 };
@@ -48,7 +48,7 @@ pub(crate) async fn demo(session: &Session, _: &DemoArguments) -> Result<u8, Pro
         mark: state.mark(),
         state: state.clone(),
         trust_domain: None,
-        doors: DoorsConfig::anywhere(),
+        doors: DoorsConfig::at(Ports::default()),
         // It is over before anybody could follow a link.
         public: None,
         sign_in: None,

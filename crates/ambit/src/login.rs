@@ -232,7 +232,7 @@ impl LoginError {
     pub(crate) const fn exit(&self) -> Exit {
         match self {
             Self::None(_) => Exit::NotSignedIn,
-            Self::Channel(_) => Exit::Unreachable,
+            Self::Channel(error) => error.exit(),
             Self::Refused(_) | Self::NotLet(_) => Exit::Denied,
             Self::File { .. } | Self::Open { .. } | Self::Form { .. } | Self::Key(_) => {
                 Exit::Failure

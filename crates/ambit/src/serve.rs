@@ -41,8 +41,8 @@ use self::{engine::lines, fetch::Fetcher, telemetry::Telemetry};
 use crate::{
     cli::Session,
     config::{
-        DoorsConfig, OutboundConfig, PublicConfig, ServeConfig, StateDirectory, TelemetryConfig,
-        variable,
+        DoorsConfig, OutboundConfig, Ports, PublicConfig, PublicUrl, ServeConfig, StateDirectory,
+        TelemetryConfig, variable,
     },
     output::{Tone, complain},
     problem::Problem,
@@ -84,21 +84,38 @@ pub(crate) async fn dev(session: &Session, arguments: &DevArguments) -> Result<(
     })?;
     begin_estate(&dir)?;
     let state = session.state()?;
+    let (checked, alias) = checked_for_this_user(&dir)?;
+    let ports = Ports::of_last(&state);
     let plan = Plan {
         mark: state.mark(),
-        state,
+        state: state.clone(),
         trust_domain: None,
-        doors: DoorsConfig::anywhere(),
-        public: Some(PublicConfig::anywhere()),
+        doors: DoorsConfig::at(ports),
+        public: Some(PublicConfig::of_this_user(ports.public)),
         sign_in: None,
         identity: None,
         outbound: OutboundConfig::default(),
-        estate: Some((checked_for_this_user(&dir)?, When::Changed)),
+        estate: Some((checked, When::Changed)),
         places: vec![dir.clone()],
         estate_directory: dir,
         search_path: session.environment.path.clone(),
     };
-    until_told(session, plan, None).await
+    until_told(session, plan, None, |server| {
+        let (gateway, health) = (server.gateway().port(), server.health().port());
+        let public = server.public().and_then(PublicUrl::port);
+        let ports = Ports {
+            gateway,
+            health,
+            public: public.unwrap_or_default(),
+        };
+        if let Err(error) = ports.keep(&state) {
+            complain(&format!(
+                "ambit: warning: the next start will have other ports: {error}"
+            ));
+        }
+        Whom::OneUser(alias)
+    })
+    .await
 }
 
 /// The estate that `ambit dev` begins with in an empty directory.
@@ -179,24 +196,24 @@ pub(crate) async fn serve(session: &Session, arguments: &ServeArguments) -> Resu
         estate_directory,
         search_path: session.environment.path.clone(),
     };
-    until_told(session, plan, telemetry).await
+    until_told(session, plan, telemetry, |_| Whom::Many).await
 }
 
-/// Reads the estate; whoever runs this gets every role when the estate does not name them.
-fn checked_for_this_user(dir: &std::path::Path) -> Result<Checked, Problem> {
+/// Reads the estate, and says by which alias it knows whoever runs this. When it names nobody, that is all the people, and
+/// has every role.
+fn checked_for_this_user(dir: &Path) -> Result<(Checked, String), Problem> {
     let failed = |problems: Vec<_>| Problem::CheckFailed(lines(&problems));
     let files = EstateFiles::collect(dir).map_err(failed)?;
     let checked = check_files(&files).map_err(failed)?;
     let uid = rustix::process::getuid().as_raw();
-    if checked
-        .estate()
-        .people
-        .values()
-        .any(|person| person.unix_uid == Some(uid))
-    {
-        return Ok(checked);
+    let mut people = checked.estate().people.iter();
+    let alias = people.find(|(_, person)| person.unix_uid == Some(uid));
+    if let Some(alias) = alias.map(|(alias, _)| alias.to_string()) {
+        return Ok((checked, alias));
     }
-    check_files(&files.with_person(&format!("dev-{uid}"), uid, &PersonRole::ALL)).map_err(failed)
+    let alias = format!("dev-{uid}");
+    let files = files.with_person(&alias, uid, &PersonRole::ALL);
+    Ok((check_files(&files).map_err(failed)?, alias))
 }
 
 /// Returns what sends spans to the collector that the configuration names.
@@ -210,13 +227,15 @@ async fn until_told(
     session: &Session,
     plan: Plan,
     telemetry: Option<Telemetry>,
+    started: impl FnOnce(&Server) -> Whom,
 ) -> Result<(), Problem> {
     log_to_standard_error(telemetry.as_ref())?;
     let catch = |kind| signal(kind).map_err(|error| Problem::io("catch signals", error));
     let mut terminate = catch(SignalKind::terminate())?;
     let mut interrupt = catch(SignalKind::interrupt())?;
     let server = Server::start(plan, &session.clock).await?;
-    let (answer, text) = doors_of(session, &server);
+    let whom = started(&server);
+    let (answer, text) = doors_of(session, &server, &whom);
     session.output.thing(&answer, &text)?;
     tokio::select! {
         _ = terminate.recv() => (),
@@ -229,8 +248,16 @@ async fn until_told(
     Ok(())
 }
 
+/// For whom a server is.
+enum Whom {
+    /// Whoever its configuration lets in.
+    Many,
+    /// The local user who runs it, by the estate's alias.
+    OneUser(String),
+}
+
 /// Says where a server's doors are: for programs and for people.
-fn doors_of(session: &Session, server: &Server) -> (Value, String) {
+fn doors_of(session: &Session, server: &Server, whom: &Whom) -> (Value, String) {
     let (gateway, health) = (server.gateway(), server.health());
     let (control, workload) = (server.control().display(), server.workload().display());
     let mut members = vec![
@@ -239,7 +266,14 @@ fn doors_of(session: &Session, server: &Server) -> (Value, String) {
         ("control", control.to_string().into()),
         ("workload", workload.to_string().into()),
     ];
-    members.extend(server.public().map(|it| ("public", it.into())));
+    let urls = [
+        ("gateway_url", server.gateway_url()),
+        ("public", server.public()),
+    ];
+    let urls = urls
+        .into_iter()
+        .filter_map(|(name, url)| Some((name, url?.as_str().into())));
+    members.extend(urls);
     let bundle = server
         .bundle()
         .map(|it| format!("https://{it}/spiffe/bundle"));
@@ -249,10 +283,21 @@ fn doors_of(session: &Session, server: &Server) -> (Value, String) {
         "{good}\n  agents   https://{gateway}  (mutual TLS; `ambit run` speaks it for you)\n  people   {control}\n  workload \
          unix://{workload}  (SPIFFE_ENDPOINT_SOCKET)\n  health   http://{health}/healthz"
     );
-    if let Some(public) = server.public() {
+    let public = server.public().map(PublicUrl::as_str);
+    if let (Some(gateway), Some(_)) = (server.gateway_url(), public) {
         text.push_str(&format!(
-            "\n  anybody  {public}  (links in refusals, the log's checkpoint)"
+            "\n  clients  {}/mcp  (MCP, by your consent in a browser; they trust `ambit authority roots`)",
+            gateway.as_str()
         ));
+    }
+    match (public, whom) {
+        (Some(public), Whom::OneUser(alias)) => text.push_str(&format!(
+            "\n  browser  {public}/account  (you alone; your first passkey: `ambit people enroll {alias}`)"
+        )),
+        (Some(public), Whom::Many) => text.push_str(&format!(
+            "\n  anybody  {public}  (sign-in, links in refusals, the log's checkpoint)"
+        )),
+        (None, _) => {}
     }
     if let Some(bundle) = bundle {
         text.push_str(&format!(

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use ambit_core::{
     AgentName, Digest, Label, Labels, Millis, Reason, ServerName, Timestamp, ToolName, TrustDomain,
     act::Target,
-    claim::ClaimProof,
+    claim::{ClaimProof, Footing},
     delegation::{Delegation, Lineage, Part},
     estate::{Bound, ToolGrant},
     id::Id,
@@ -16,7 +16,7 @@ use ambit_core::{
         Status, Verdict, Warrant,
     },
     task::{Contained, End, Task},
-    token::{Grant, IssuedToken, KeyBinding, Reach, TokenEnd, TokenKind},
+    token::{Grant, IssuedToken, KeyBinding, Reach, RestsOn, TokenEnd, TokenKind},
 };
 use proptest::{collection::vec, option, prelude::*, sample::select};
 
@@ -149,9 +149,15 @@ fn issued() -> impl Strategy<Value = IssuedToken> {
     ];
     let part = option::of(delegation().prop_map(|it| Arc::new(it.part)));
     let ids = (id(), id(), id(), option::of(id()), part);
+    let rests_on = (option::of(digest()), option::of(digest()));
+    let rests_on = rests_on.prop_map(|(client, registration)| RestsOn {
+        client,
+        registration,
+    });
+    let end = (rests_on, time());
     let grant = select(Grant::ALL.to_vec());
-    (ids, kind, text(), text(), binding, grant, time()).prop_map(
-        |(ids, kind, client, audience, binding, grant, expires_at)| IssuedToken {
+    (ids, kind, text(), text(), binding, grant, end).prop_map(
+        |(ids, kind, client, audience, binding, grant, (rests_on, expires_at))| IssuedToken {
             id: ids.0,
             family: ids.1,
             kind,
@@ -162,6 +168,7 @@ fn issued() -> impl Strategy<Value = IssuedToken> {
             grant,
             parent: ids.3,
             part: ids.4,
+            rests_on,
             expires_at,
         },
     )
@@ -236,13 +243,14 @@ fn observed() -> impl Strategy<Value = Body> {
     prop_oneof![
         (id(), option::of(digest()))
             .prop_map(|(task, join_token)| Body::TaskWaits { task, join_token }),
-        (id(), select(ClaimProof::ALL.to_vec()), digest()).prop_map(|(task, proof, workload)| {
-            Body::TaskClaimed {
+        (id(), select(ClaimProof::ALL.to_vec()), digest(), footing()).prop_map(
+            |(task, proof, workload, footing)| Body::TaskClaimed {
                 task,
                 proof,
                 workload,
+                footing,
             }
-        }),
+        ),
         id().prop_map(|task| Body::TaskAttended { task }),
         (server(), warrant())
             .prop_map(|(server, warrant)| Body::ServerInspected { server, warrant }),
@@ -470,6 +478,7 @@ fn actor() -> impl Strategy<Value = Actor> {
     prop_oneof![
         id().prop_map(Actor::Instance),
         id().prop_map(Actor::Person),
+        digest().prop_map(Actor::Workload),
         Just(Actor::Ambit),
         Just(Actor::Nobody),
     ]
@@ -520,6 +529,14 @@ fn time() -> impl Strategy<Value = Timestamp> {
 
 fn span() -> impl Strategy<Value = Millis> {
     number().prop_map(Millis::new)
+}
+
+fn footing() -> impl Strategy<Value = Footing> {
+    let parts = (option::of(digest()), option::of(any::<u32>()));
+    parts.prop_map(|(registration, unix_uid)| Footing {
+        registration,
+        unix_uid,
+    })
 }
 
 fn number() -> impl Strategy<Value = u64> {

@@ -13,7 +13,7 @@ use ambit_core::{
     task::{Contained, End, Task},
 };
 
-use super::{DecodeError, VERSION, content, delegation, kind, proof, token};
+use super::{DecodeError, VERSION, claim, content, delegation, kind, proof, token};
 
 /// Reads the object of a record.
 pub(super) fn record(value: Value) -> Result<Record, DecodeError> {
@@ -57,6 +57,7 @@ fn body(kind: &str, it: &mut Members) -> Result<Body, DecodeError> {
             task: it.text("task")?,
             proof: it.word("proof", ClaimProof::ALL, ClaimProof::as_str)?,
             workload: it.text("workload")?,
+            footing: claim::footing(it)?,
         },
         kind::TASK_ATTENDED => Body::TaskAttended {
             task: it.text("task")?,
@@ -250,6 +251,7 @@ pub(super) fn actor(it: &mut Members, name: &'static str) -> Result<Actor, Decod
             .parse()
             .map(Actor::Instance)
             .or_else(|_| text.parse().map(Actor::Person))
+            .or_else(|_| text.parse().map(Actor::Workload))
             .map_err(|_| DecodeError::Invalid(name)),
     }
 }

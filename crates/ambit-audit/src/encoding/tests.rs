@@ -1,5 +1,6 @@
 use std::collections::BTreeSet;
 
+use ambit_core::claim::ClaimProof;
 use proptest::prelude::*;
 
 use super::{arbitrary::record, *};
@@ -43,9 +44,22 @@ fn the_golden_leaves_are_still_read() {
         kinds.insert(value.get("kind").unwrap().as_str().unwrap().to_owned());
     }
     assert_eq!(kinds.len(), KINDS, "a kind has no golden leaf: {kinds:?}");
+    let all = GOLDEN.concat();
+    for proof in ClaimProof::ALL {
+        let leaf = format!(r#""proof":"{}""#, proof.as_str());
+        assert!(all.contains(&leaf), "{leaf} has no golden leaf");
+    }
+    for member in ["part", "client_proof", "registration"] {
+        let in_token =
+            |it: &&str| it.contains("token.issued") && it.contains(&format!("\"{member}\":"));
+        assert!(
+            all.lines().any(|it| in_token(&it)),
+            "{member} has no golden leaf"
+        );
+    }
 }
 
-const GOLDEN: [&str; 11] = [
+const GOLDEN: [&str; 12] = [
     include_str!("../../tests/golden/v1.jsonl"),
     include_str!("../../tests/golden/v1-reinstatement.jsonl"),
     include_str!("../../tests/golden/v1-keys.jsonl"),
@@ -57,6 +71,7 @@ const GOLDEN: [&str; 11] = [
     include_str!("../../tests/golden/v1-words.jsonl"),
     include_str!("../../tests/golden/v1-content.jsonl"),
     include_str!("../../tests/golden/v1-begin.jsonl"),
+    include_str!("../../tests/golden/v1-client.jsonl"),
 ];
 
 const KINDS: usize = 35;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use ambit_core::{
     TaskId, TokenId,
     record::Body,
-    token::{Grant, IssuedToken, KeyBinding, Reach, TokenEnd, TokenKind},
+    token::{Grant, IssuedToken, KeyBinding, Reach, RestsOn, TokenEnd, TokenKind},
 };
 
 use super::{
@@ -34,6 +34,8 @@ pub(super) fn write_issued(token: &IssuedToken) -> Written<'_> {
         .add("grant", token.grant.as_str())
         .maybe_text("parent", token.parent.as_ref())
         .maybe("part", part.map(|it| with_part(members(), &it).done()))
+        .maybe_text("client_proof", token.rests_on.client.as_ref())
+        .maybe_text("registration", token.rests_on.registration.as_ref())
         .add("expires_at", time(token.expires_at))
 }
 
@@ -76,6 +78,10 @@ pub(super) fn read_issued(it: &mut Read) -> Result<Body, DecodeError> {
         grant: it.word("grant", Grant::ALL, Grant::as_str)?,
         parent: it.maybe_text("parent")?,
         part: it.maybe_object("part", read_part)?.map(Arc::new),
+        rests_on: RestsOn {
+            client: it.maybe_text("client_proof")?,
+            registration: it.maybe_text("registration")?,
+        },
         expires_at: it.time("expires_at")?,
     })))
 }

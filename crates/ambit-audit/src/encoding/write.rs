@@ -54,7 +54,8 @@ fn body(body: &Body) -> (&'static str, Members<'_>) {
             task,
             proof,
             workload,
-        } => claim::claimed(task, *proof, workload),
+            footing,
+        } => claim::claimed(task, *proof, workload, footing),
         Body::TaskAttended { task } => (kind::TASK_ATTENDED, members().text("task", task)),
         Body::TaskStarted { .. }
         | Body::InstanceCertified { .. }
@@ -418,6 +419,7 @@ pub(super) fn actor(actor: Actor) -> Value {
     match actor {
         Actor::Instance(id) => id.to_string().into(),
         Actor::Person(id) => id.to_string().into(),
+        Actor::Workload(name) => name.to_string().into(),
         Actor::Ambit => "ambit".into(),
         Actor::Nobody => "nobody".into(),
     }

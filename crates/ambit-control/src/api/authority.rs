@@ -253,5 +253,6 @@ fn told(keys: &IssuingKeys) -> Value {
             "keys",
             Value::Array(keys.report().into_iter().map(key).collect()),
         ),
+        ("roots", keys.bundle().to_pem().into()),
     ])
 }

@@ -139,7 +139,7 @@ fn code_page(status: StatusCode, typed: &str, wrong: Option<&str>) -> Response {
     if let Some(wrong) = wrong {
         body = body
             .with("<p class=\"bad\" id=\"wrong\" role=\"alert\">")
-            .text(wrong)
+            .sentence(wrong)
             .with("</p>\n");
     }
     body = body
@@ -182,14 +182,14 @@ fn confirm_page(session: &Session, alias: &str, claimed: &Claimed) -> Response {
 
 fn said(title: &'static str, what: &str) -> Response {
     let body = Html::ours("<p role=\"status\">")
-        .text(what)
+        .sentence(what)
         .with("</p>\n<p><a class=\"act\" href=\"/account\">Account</a></p>\n");
     page(StatusCode::OK, title, &body)
 }
 
 fn not_let(refusal: &Refusal) -> Response {
     let body = Html::ours("<p role=\"alert\">")
-        .text(&refusal.to_string())
+        .sentence(&refusal.to_string())
         .with("</p>\n");
     page(StatusCode::FORBIDDEN, "Not logged in", &body)
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use ambit_core::{limits::SVID_TTL_MAX, task::End};
 use ambit_engine::{Claim, Ender};
-use ambit_identity::{Claimant, JoinToken};
+use ambit_identity::{Claimant, JoinToken, ProvedKey, senders::SenderError};
 use axum::{extract::State, http::StatusCode};
 use serde::Deserialize;
 
@@ -15,7 +15,10 @@ use super::{
     problem::Problem,
     tasks::{certify, proved_key, served_value},
 };
-use crate::foreign::ForeignTokenError;
+use crate::{
+    foreign::{ForeignTokenError, Identified},
+    oauth::{Assertion, Good, Sent},
+};
 
 /// The longest body of a request to join, in bytes: a stranger sends it.
 pub const JOIN_BYTES_MAX: usize = 8 * 1024;
@@ -41,9 +44,14 @@ pub(super) async fn join(
 ) -> Result<Answer, Problem> {
     let control = &shared.control;
     let key = proved_key(&asked.csr)?;
+    let mut sent = None;
     let claimant = match JoinToken::parse(&asked.token) {
         Ok(token) => Claimant::joining(&token, &key),
-        Err(_) => foreign(&shared, &asked.token).await?,
+        Err(_) => {
+            let identified = foreign(&shared, &asked.token).await?;
+            sent = Some(sender(&shared, &asked.token, &identified, &key)?);
+            identified.claimant
+        }
     };
     let (task, novelty) = match control.handle.claim(claimant).await? {
         Claim::New(task) => (task, Novelty::New),
@@ -55,6 +63,7 @@ pub(super) async fn join(
     let until = task.expires_at.min(now.plus(SVID_TTL_MAX));
     match certify(control, &task, until, &key).await {
         Ok(svid) => {
+            sent.map(Sent::gave);
             let svid = ("svid", svid.as_str().into());
             Ok(Answer(served_value(control, &task, [svid])))
         }
@@ -72,7 +81,7 @@ pub(super) async fn join(
 }
 
 /// Identifies the holder of a workload token.
-async fn foreign(shared: &Shared, token: &str) -> Result<Claimant, Problem> {
+async fn foreign(shared: &Shared, token: &str) -> Result<Identified, Problem> {
     let identified = shared.foreign.identify(&shared.control, token).await;
     identified.map_err(|error| {
         tracing::warn!(
@@ -89,6 +98,34 @@ async fn foreign(shared: &Shared, token: &str) -> Result<Claimant, Problem> {
             .because("try again in a minute"),
             ForeignTokenError::Engine(error) => error.into(),
         }
+    })
+}
+
+/// Lets nobody but who showed a workload token first show it again: issuers hand the same one out twice.
+fn sender<'a>(
+    shared: &'a Shared,
+    token: &str,
+    identified: &Identified,
+    key: &ProvedKey,
+) -> Result<Sent<'a>, Problem> {
+    let assertion = Assertion::new(token, identified.expires_at, Good::Again);
+    let now = (shared.control.clock)().now;
+    let sent = shared.oauth.sent(&assertion, Some(key.name()), now);
+    sent.map_err(|error| match error {
+        SenderError::Full => Problem::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "join_unavailable",
+            "too many workload tokens are remembered",
+        )
+        .because("try again in a minute"),
+        SenderError::Another | SenderError::Over => Problem::new(
+            StatusCode::FORBIDDEN,
+            "join_refused",
+            "the workload token was used before, by another key",
+        )
+        .because(
+            "sign the request with the key that came first, or get a new token from its issuer",
+        ),
     })
 }
 

@@ -17,6 +17,7 @@ use axum::{
 };
 
 use super::{Shared, body::Answer, caller::Person, problem::Problem, tasks::parsed};
+use crate::oauth::Circle;
 
 /// Lets a request on that shows a login with a proof of its key, and no other.
 pub(super) async fn by_login(
@@ -92,7 +93,8 @@ fn proved(
     let owner = ReplayOwner::Proof { thumbprint };
     let until = proof.remember_until();
     let wall = shared.control.wall();
-    match shared.oauth().admit(owner, proof.token_id(), until, wall) {
+    let oauth = shared.oauth();
+    match oauth.admit(Circle::People, owner, proof.token_id(), until, wall) {
         Ok(()) => Ok(proved),
         Err(error) => Err(error.into()),
     }
@@ -162,7 +164,19 @@ impl From<ProofError> for Stranger {
 
 impl From<ReplayError> for Stranger {
     fn from(error: ReplayError) -> Self {
-        Self::new("invalid_dpop_proof", error.to_string())
+        let problem = match error {
+            ReplayError::Replayed | ReplayError::Over => {
+                return Self::new("invalid_dpop_proof", error.to_string());
+            }
+            ReplayError::Full | ReplayError::OwnerFull => {
+                let title = "Ambit has too much to do just now";
+                Problem::new(StatusCode::SERVICE_UNAVAILABLE, "overloaded", title)
+            }
+        };
+        Self {
+            error: "invalid_dpop_proof",
+            problem: problem.because(error.to_string()),
+        }
     }
 }
 

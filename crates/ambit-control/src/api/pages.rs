@@ -1,15 +1,11 @@
 //! Small pages for people who follow the link in a refusal. They tell nothing about anybody's decisions: a page is the
 //! same for every identifier, also for one that never was.
 
-use ambit_core::{ApprovalId, DecisionId, Digest};
-use axum::{
-    extract::Path,
-    http::header,
-    response::{IntoResponse, Response},
-};
-use base64::{Engine, engine::general_purpose::STANDARD};
+use ambit_core::{ApprovalId, DecisionId};
+use axum::{extract::Path, response::Response};
 
 use super::problem::Problem;
+use crate::people::page::{Html, page_for_anybody};
 
 /// What one kind of person does next: a heading, what to know, and the command when there is one.
 struct Step {
@@ -76,62 +72,35 @@ fn unknown() -> Problem {
     )
 }
 
-/// Returns the page. All of its text is ours, and the identifier was parsed: nothing in it needs escaping.
-fn page(kind: &str, id: &str, lead: &str, steps: &[Step]) -> Response {
-    let step = |it: &Step| {
-        let command = it.command.as_ref();
-        let command =
-            command.map_or_else(String::new, |it| format!("<pre><code>{it}</code></pre>"));
-        format!(
-            "<section><h2>{}</h2><p>{}</p>{command}</section>\n",
-            it.who, it.what
-        )
-    };
-    let steps: String = steps.iter().map(step).collect();
-    let html = format!(
-        "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
-         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
-         <title>{kind} {id} - Ambit</title>\n<style>{STYLE}</style>\n</head>\n<body>\n<main>\n\
-         <h1>{kind}</h1>\n<p class=\"id\"><code>{id}</code></p>\n<p>{lead}</p>\n{steps}\
-         <footer>This page is the same for every identifier. It does not say whether this one exists, nor anything about \
-         it: only Ambit's own commands do, to those who may know.</footer>\n</main>\n</body>\n</html>\n"
+/// Returns the page, which anybody may keep for a while: it is the same for all.
+fn page(kind: &'static str, id: &str, lead: &'static str, steps: &[Step]) -> Response {
+    let mut body = Html::ours("<p class=\"soft\"><code>")
+        .text(id)
+        .with("</code></p>\n<p>")
+        .with(lead)
+        .with("</p>\n");
+    for step in steps {
+        body = body
+            .with("<section><h2>")
+            .with(step.who)
+            .with("</h2><p>")
+            .with(step.what)
+            .with("</p>");
+        if let Some(command) = &step.command {
+            body = body.with("<pre><code>").text(command).with("</code></pre>");
+        }
+        body = body.with("</section>\n");
+    }
+    let body = body.with(
+        "<p class=\"soft\">This page is the same for every identifier. It does not say whether this one exists, nor anything \
+         about it: only Ambit's own commands do, to those who may know.</p>\n",
     );
-    let headers = [
-        (header::CONTENT_TYPE, "text/html; charset=utf-8".to_owned()),
-        (header::CONTENT_SECURITY_POLICY, policy()),
-        (header::CACHE_CONTROL, "public, max-age=300".to_owned()),
-    ];
-    (headers, html).into_response()
+    page_for_anybody(kind, &body)
 }
-
-/// Nothing but the page's own style may load, and nobody may frame it (CSP Level 3).
-fn policy() -> String {
-    let style = STANDARD.encode(Digest::of(STYLE.as_bytes()).as_bytes());
-    format!(
-        "default-src 'none'; style-src 'sha256-{style}'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
-    )
-}
-
-const STYLE: &str = "
-:root{color-scheme:light dark;--ink:#1a1f26;--soft:#56606c;--paper:#fbfbf9;--card:#fff;--line:#dfe2e6}
-@media (prefers-color-scheme:dark){:root{--ink:#e8eaed;--soft:#9aa5b1;--paper:#14171b;--card:#1c2026;--line:#323942}}
-*{box-sizing:border-box}
-body{margin:0;background:var(--paper);color:var(--ink);font:1rem/1.55 system-ui,sans-serif}
-main{max-width:42rem;margin:0 auto;padding:2.5rem 1.25rem}
-h1{font-size:1.6rem;line-height:1.2;margin:0}
-h2{font-size:1rem;margin:0 0 .25rem}
-p{margin:0 0 1rem}
-section p{margin:0}
-code{font:.9rem/1.5 ui-monospace,monospace;overflow-wrap:anywhere}
-.id{color:var(--soft);margin:.25rem 0 1.25rem}
-section{background:var(--card);border:1px solid var(--line);border-radius:.5rem;padding:1rem;margin:0 0 .75rem}
-pre{margin:.75rem 0 0;padding:.6rem .75rem;border-radius:.35rem;background:var(--paper);border:1px solid var(--line);white-space:pre-wrap}
-footer{margin-top:1.5rem;color:var(--soft);font-size:.875rem}
-";
 
 #[cfg(test)]
 mod tests {
-    use ambit_core::{ApprovalId, DecisionId};
+    use axum::http::header;
     use http_body_util::BodyExt;
 
     use super::*;

@@ -8,7 +8,7 @@ use ambit_engine::{Enrolled, NewPasskey};
 use ambit_identity::{
     SignedIn as How,
     passkey::{Assertion, Registration, RelyingParty, user_handle},
-    replay::ReplayOwner,
+    replay::{ReplayError, ReplayOwner},
     sign_in::{FLOW_TTL_MAX, Flow},
 };
 use axum::{
@@ -21,8 +21,9 @@ use axum::{
 use super::{
     Shared,
     cookies::{Cookie, set_cookie},
-    people::{Fields, HOME, check_site, flow_of, open_session, refused, signed_in},
+    people::{Fields, HOME, check_site, flow_of, not_done, open_session, refused, signed_in},
 };
+use crate::oauth::Circle;
 use crate::people::{
     SignInError, SignIns,
     page::{Html, page},
@@ -80,7 +81,7 @@ pub(super) async fn enrol_page(
     RawQuery(query): RawQuery,
 ) -> Response {
     let query = query.unwrap_or_default();
-    enrol_page_or(&shared, &headers, &query).unwrap_or_else(|error| refused(&error))
+    enrol_page_or(&shared, &headers, &query).unwrap_or_else(|error| not_done(NOT_ENROLLED, &error))
 }
 
 /// `POST /enroll`: the browser registers a passkey.
@@ -90,7 +91,7 @@ pub(super) async fn enrol(
     body: Body,
 ) -> Response {
     let enrolled = enrol_or(&shared, &headers, body).await;
-    let mut response = enrolled.unwrap_or_else(|error| refused(&error));
+    let mut response = enrolled.unwrap_or_else(|error| not_done(NOT_ENROLLED, &error));
     set_cookie(&mut response, &shared, Cookie::Flow, "", 0);
     response
 }
@@ -234,8 +235,14 @@ fn use_up(shared: &Shared, flow: &Flow, now: Timestamp) -> Result<(), SignInErro
     };
     let until = now.plus(FLOW_TTL_MAX);
     let wall = shared.control().wall();
-    let admitted = shared.oauth().admit(owner, flow.nonce(), until, wall);
-    admitted.map_err(|_| SignInError::Request("this answer was used before; begin again"))
+    let oauth = shared.oauth();
+    match oauth.admit(Circle::People, owner, flow.nonce(), until, wall) {
+        Ok(()) => Ok(()),
+        Err(error @ (ReplayError::Full | ReplayError::OwnerFull)) => Err(SignInError::Busy(error)),
+        Err(ReplayError::Replayed | ReplayError::Over) => Err(SignInError::Request(
+            "this answer was used before; begin again",
+        )),
+    }
 }
 
 fn party(shared: &Shared) -> Result<&RelyingParty, SignInError> {
@@ -286,6 +293,7 @@ fn with_flow(shared: &Shared, mut response: Response, flow: &Flow) -> Response {
     response
 }
 
+const NOT_ENROLLED: &str = "Not registered";
 const GET_FIELDS: &str = "<input type=\"hidden\" name=\"credential\">\n<input type=\"hidden\" name=\"client_data\">\n\
 <input type=\"hidden\" name=\"authenticator_data\">\n<input type=\"hidden\" name=\"signature\">\n\
 <input type=\"hidden\" name=\"user_handle\">\n";

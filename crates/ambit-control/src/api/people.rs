@@ -257,7 +257,8 @@ pub(super) fn check_site(headers: &HeaderMap) -> Result<(), SignInError> {
 
 fn provider(shared: &Shared) -> Result<&Provider, SignInError> {
     match &shared.control.sign_ins {
-        SignIns::Nowhere | SignIns::WithPasskeys(_) => Err(SignInError::Nowhere),
+        SignIns::Nowhere => Err(SignInError::Nowhere),
+        SignIns::WithPasskeys(_) => Err(SignInError::NoProvider),
         SignIns::At(provider) => Ok(provider),
     }
 }
@@ -343,7 +344,7 @@ fn account_page(shared: &Shared, session: &Session, caller: &PersonCaller) -> Re
         .with("</dd>\n<dt>By the word of</dt>\n<dd>")
         .text(&by_whose_word(session.sign_in()))
         .with("</dd>\n<dt>Until</dt>\n<dd>")
-        .text(&session.expires_at().to_string())
+        .instant(session.expires_at())
         .with("</dd>\n<dt>The estate lets you</dt>\n");
     for role in &roles {
         body = body.with("<dd>").with(may(*role)).with("</dd>\n");
@@ -378,7 +379,7 @@ fn with_logins(mut body: Html, session: &Session, logins: &[Login]) -> Html {
             .with("<section>\n<dl>\n<dt>Login</dt>\n<dd><code>")
             .text(&id)
             .with("</code></dd>\n<dt>Until</dt>\n<dd>")
-            .text(&login.expires_at.to_string())
+            .instant(login.expires_at)
             .with("</dd>\n</dl>\n<form method=\"post\" action=\"/account/logins/end\">\n<input type=\"hidden\" name=\"csrf\" value=\"")
             .text(&session.csrf())
             .with("\">\n<input type=\"hidden\" name=\"login\" value=\"")
@@ -407,8 +408,15 @@ const fn may(role: PersonRole) -> &'static str {
 
 /// Says why not, and what to do.
 pub(crate) fn refused(error: &SignInError) -> Response {
+    not_done("Not signed in", error)
+}
+
+/// Says under `title` what was not done, why not, and what to do.
+pub(super) fn not_done(title: &'static str, error: &SignInError) -> Response {
     let status = match error {
-        SignInError::Nowhere | SignInError::NoPasskeys => StatusCode::NOT_FOUND,
+        SignInError::Nowhere | SignInError::NoPasskeys | SignInError::NoProvider => {
+            StatusCode::NOT_FOUND
+        }
         SignInError::Request(_) | SignInError::Flow(_) => StatusCode::BAD_REQUEST,
         SignInError::Session(_) => StatusCode::UNAUTHORIZED,
         SignInError::Identity(_)
@@ -420,6 +428,7 @@ pub(crate) fn refused(error: &SignInError) -> Response {
         SignInError::Wrong { .. } | SignInError::Token(_) => StatusCode::BAD_GATEWAY,
         SignInError::Unreachable { .. }
         | SignInError::Full(_)
+        | SignInError::Busy(_)
         | SignInError::NoAssertion(_)
         | SignInError::Engine(_) => StatusCode::SERVICE_UNAVAILABLE,
     };
@@ -428,14 +437,14 @@ pub(crate) fn refused(error: &SignInError) -> Response {
         tracing::warn!(%error, cause, "a person could not sign in");
     }
     let mut body = Html::ours("<p role=\"alert\">")
-        .text(&error.to_string())
+        .sentence(&error.to_string())
         .with("</p>\n");
     if matches!(error, SignInError::SomebodyElse { .. }) {
         let body = body.with("<p><a class=\"act\" href=\"/account\">Account</a></p>\n");
-        return page(status, "Not registered", &body);
+        return page(status, title, &body);
     }
     if !matches!(error, SignInError::Nowhere) {
         body = body.with("<p><a class=\"act\" href=\"/sign-in\">Sign in</a></p>\n");
     }
-    page(status, "Not signed in", &body)
+    page(status, title, &body)
 }

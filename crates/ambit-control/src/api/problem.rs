@@ -7,6 +7,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 
+use super::browsers::Told;
 use crate::{estate::EstateProblem, story::beyond};
 
 /// Why a request was not answered as asked.
@@ -99,6 +100,10 @@ impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let text = self.to_value().to_canonical();
         let mut response = (self.status, text).into_response();
+        response.extensions_mut().insert(Told {
+            title: self.title,
+            detail: self.detail,
+        });
         let headers = response.headers_mut();
         let kind = HeaderValue::from_static("application/problem+json");
         headers.insert(header::CONTENT_TYPE, kind);

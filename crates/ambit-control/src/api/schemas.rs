@@ -40,7 +40,14 @@ use Shape::{
     Anything, Count, Counts, ListOf, Object, Of, Text, TextOrNull, Texts, Time, Truth, Word,
 };
 
-const STATES: Shape = Word(&["active", "completed", "cancelled", "expired", "revoked"]);
+const STATES: Shape = Word(&[
+    "active",
+    "completed",
+    "cancelled",
+    "expired",
+    "revoked",
+    "unregistered",
+]);
 const CONTAINED: Shape = Word(&["namespaces", "none"]);
 const STANDINGS: Shape = Word(&["open", "spent", "withdrawn", "expired"]);
 const SETTLEMENTS: Shape = Word(&["happened", "did_not_happen"]);
@@ -115,6 +122,7 @@ const SCHEMAS: &[Schema] = &[
             Member("trust_domain", Text, Always),
             Member("sequence", Count, Always),
             Member("keys", ListOf("IssuingKey"), Always),
+            Member("roots", Text, Always),
         ],
     },
     Schema {
@@ -436,6 +444,8 @@ const SCHEMAS: &[Schema] = &[
             Member("trust_domain", Text, Always),
             Member("authority_expires_at", Time, Always),
             Member("gateway", Text, Always),
+            Member("gateway_url", Text, Maybe),
+            Member("public", Text, Maybe),
             Member("estate", Text, Always),
             Member("agents", Count, Always),
             Member("servers", Count, Always),

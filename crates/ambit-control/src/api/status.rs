@@ -32,7 +32,14 @@ pub(super) async fn status(
         .filter(|it| it.status == Some(Status::Unknown))
         .collect();
     unknown.sort_by_key(|it| it.leaf);
-    Ok(Answer(Value::object([
+    let urls = [
+        ("gateway_url", &control.gateway_url),
+        ("public", &control.issuer),
+    ];
+    let urls = urls
+        .into_iter()
+        .filter_map(|(name, url)| Some((name, url.as_deref()?.into())));
+    let members = [
         ("version", env!("CARGO_PKG_VERSION").into()),
         ("time", moment.now.to_string().into()),
         ("clock", clock(&moment).into()),
@@ -57,7 +64,8 @@ pub(super) async fn status(
                 .map(named)
                 .collect(),
         ),
-    ])))
+    ];
+    Ok(Answer(Value::object(members.into_iter().chain(urls))))
 }
 
 /// Says whether the machine's clock goes with the log's time, and what follows when it does not.

@@ -2,10 +2,12 @@ mod authority;
 mod booth;
 mod client_key;
 mod clients;
+mod clocks;
 mod consent;
 mod consent_attacks;
 mod consent_limits;
 mod content;
+mod delegates;
 mod delegations;
 mod doors;
 mod ended;
@@ -18,6 +20,8 @@ mod passkey_sessions;
 mod passkeys;
 mod people;
 mod public;
+mod refusals;
+mod senders;
 
 use std::collections::BTreeSet;
 

@@ -166,7 +166,7 @@ impl Desk {
             let foreign = ForeignKeys::default();
             foreign.identify(&control, &token).await
         });
-        found.map_err(|error| chain(&error))
+        found.map(|it| it.claimant).map_err(|error| chain(&error))
     }
 }
 

@@ -126,7 +126,7 @@ impl Desk {
         let found = self
             .world
             .run(async move { foreign.identify(&control, &token).await });
-        found.map_err(|error| {
+        found.map(|it| it.claimant).map_err(|error| {
             assert!(error.source().is_none() || matches!(error, ForeignTokenError::Token(_)));
             chain(&error)
         })

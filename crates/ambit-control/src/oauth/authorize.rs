@@ -113,7 +113,7 @@ pub(super) fn told(shared: &Shared, why: NoPage) -> Response {
     match why {
         NoPage::ToPerson(error) => {
             let body = Html::ours("<p role=\"alert\">")
-                .text(error.description())
+                .sentence(error.description())
                 .with("</p>\n<p>Nothing was given to anybody. Close this page, and tell who runs the program that sent you \
                     here.</p>\n");
             page(error.page_status(), "This request can't be trusted", &body)

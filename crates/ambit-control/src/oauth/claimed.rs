@@ -1,15 +1,23 @@
 //! Grants by which a run of an agent that was not certified claims the task that waits for it.
 
-use ambit_core::token::Grant;
+use ambit_core::token::{Grant, RestsOn};
 use ambit_engine::{ClaimedTokens, Refreshable, TokenAsk, TokenBy, TokenGrant};
-use ambit_identity::{Claimant, ForeignSvid, token::registration::identify_client};
+use ambit_identity::{
+    Claimant, ForeignSvid,
+    senders::SenderError,
+    token::{assertion::ProvedClient, registration::identify_client},
+};
 
 use super::{
     OAuthError, Server,
     client::{Client, Shown},
     grants::{Asking, asked_details, issue, ttl},
+    sent::{Assertion, Good},
 };
-use crate::{check::chain, foreign::ForeignTokenError};
+use crate::{
+    check::chain,
+    foreign::{ForeignTokenError, Identified},
+};
 
 /// A workload shows a token of its own issuer (RFC 7523 §2.1): Kubernetes, a build, a cloud. Such a token is good for
 /// whoever holds it while it lives; what is given for it is bound to the key that is proved beside it.
@@ -20,17 +28,35 @@ pub(super) async fn jwt_bearer(
     let place = server.place(asking.form)?;
     match asking.client {
         Client::Unnamed | Client::Known { .. } => {}
-        Client::Instance(_) | Client::Workload(_) | Client::Foreign(_) => {
+        Client::Instance(_) | Client::Workload(_) | Client::Foreign(..) | Client::Holder { .. } => {
             return Err(OAuthError::new(
                 "unauthorized_client",
-                "who proves itself by an SVID asks for a token with client_credentials",
+                "who proves itself by an SVID, or by its issuer's token, asks for a token with client_credentials",
             ));
         }
     }
-    let assertion = asking.form.required("assertion")?;
-    let identified = server.foreign.identify(server.control, assertion).await;
-    let claimant = identified.map_err(refused)?;
-    claimed(server, asking, claimant, (place.url, Grant::JwtBearer)).await
+    let token = asking.form.required("assertion")?;
+    let identified = server.foreign.identify(server.control, token).await;
+    let identified = identified.map_err(|error| refused_token(error, OAuthError::grant))?;
+    let assertion = Assertion::new(token, identified.expires_at, Good::Again);
+    let now = (server.control.clock)().now;
+    let sent = server.oauth.sent(&assertion, asking.binding.key(), now);
+    let sent = sent.map_err(|error| refused_sender(error, OAuthError::grant))?;
+    let asked = (place.url, Grant::JwtBearer);
+    let granted = claimed(server, asking, identified.claimant, asked).await?;
+    sent.gave();
+    Ok(granted)
+}
+
+/// A workload of a foreign issuer or trust domain asks for itself by the same token (RFC 7523 §2.2).
+pub(super) async fn by_holder(
+    server: Server<'_>,
+    asking: Asking<'_>,
+    (identified, audience): (&Identified, String),
+) -> Result<TokenGrant, OAuthError> {
+    let claimant = identified.claimant.clone();
+    let asked = (audience, Grant::ClientCredentials);
+    claimed(server, asking, claimant, asked).await
 }
 
 /// A client that the estate declares as a run of an agent asks for itself (RFC 6749 §4.4).
@@ -39,16 +65,13 @@ pub(super) async fn by_key(
     asking: Asking<'_>,
     (shown, audience): (&Shown, String),
 ) -> Result<TokenGrant, OAuthError> {
-    let none = |what: String| OAuthError::new("unauthorized_client", what);
     let Shown::Key(proved) = shown else {
-        return Err(none(
-            "no task stands behind this client by itself; ask for a person's consent (authorization_code)"
-                .to_owned(),
+        return Err(OAuthError::new(
+            "unauthorized_client",
+            "no task stands behind this client by itself; ask for a person's consent (authorization_code)",
         ));
     };
-    let book = server.control.handle.book()?;
-    let claimant = identify_client(proved, &book.estate().clients);
-    let claimant = claimant.map_err(|error| none(error.to_string()))?;
+    let claimant = run_of(server, proved)?;
     claimed(
         server,
         asking,
@@ -64,6 +87,12 @@ pub(super) async fn by_svid(
     asking: Asking<'_>,
     (svid, audience): (&ForeignSvid, String),
 ) -> Result<TokenGrant, OAuthError> {
+    let asked = (audience, Grant::ClientCredentials);
+    claimed(server, asking, registered(server, svid)?, asked).await
+}
+
+/// Returns whose run a workload of a foreign trust domain is.
+pub(super) fn registered(server: Server<'_>, svid: &ForeignSvid) -> Result<Claimant, OAuthError> {
     let book = server.control.handle.book()?;
     let claimant = svid.claimant(book.estate()).map_err(|error| {
         tracing::warn!(%error, "a foreign workload was refused");
@@ -76,8 +105,14 @@ pub(super) async fn by_svid(
             ),
         )
     });
-    let asked = (audience, Grant::ClientCredentials);
-    claimed(server, asking, claimant?.1, asked).await
+    Ok(claimant?.1)
+}
+
+/// Returns whose run a client is that signed with its key.
+pub(super) fn run_of(server: Server<'_>, proved: &ProvedClient) -> Result<Claimant, OAuthError> {
+    let book = server.control.handle.book()?;
+    let claimant = identify_client(proved, &book.estate().clients);
+    claimant.map_err(|error| OAuthError::new("unauthorized_client", error.to_string()))
 }
 
 /// Claims the task that waits, or finds the one that was claimed before, and issues a token of it.
@@ -87,8 +122,12 @@ async fn claimed(
     claimant: Claimant,
     (audience, grant): (String, Grant),
 ) -> Result<TokenGrant, OAuthError> {
-    let (leave, task) = match server.control.handle.claim_tokens(claimant).await? {
-        ClaimedTokens::Leave(leave, task) => (leave, task),
+    let rests_on = RestsOn {
+        client: asking.client_proof(server)?,
+        registration: claimant.registration(),
+    };
+    let leave = match server.control.handle.claim_tokens(claimant).await? {
+        ClaimedTokens::Leave(leave) => leave,
         ClaimedTokens::NothingWaits => {
             return Err(OAuthError::grant(
                 "no task waits for a run of this agent; start one with `ambit task start TEMPLATE --for AGENT --attested`",
@@ -101,10 +140,7 @@ async fn claimed(
         }
     };
     let ask = TokenAsk {
-        client: asking
-            .client
-            .id()
-            .unwrap_or_else(|| task.spiffe_id.to_string()),
+        client: asking.client.id(),
         audience,
         binding: asking.binding,
         ttl: ttl(asking.binding),
@@ -112,17 +148,31 @@ async fn claimed(
         grant,
         parent: None,
         details: asked_details(asking.form)?,
+        rests_on,
     };
     issue(server, TokenBy::Leave(leave), ask).await
 }
 
-fn refused(error: ForeignTokenError) -> OAuthError {
+/// Says why a workload token is refused: as a grant, or as a client's assertion.
+pub(super) fn refused_token(
+    error: ForeignTokenError,
+    as_what: impl FnOnce(String) -> OAuthError,
+) -> OAuthError {
     tracing::warn!(error = chain(&error), "a workload token was refused");
     match error {
-        ForeignTokenError::Token(_) | ForeignTokenError::Unknown(_) => {
-            OAuthError::grant(chain(&error))
-        }
+        ForeignTokenError::Token(_) | ForeignTokenError::Unknown(_) => as_what(chain(&error)),
         ForeignTokenError::Keys(_) => OAuthError::unavailable(error.to_string()),
         ForeignTokenError::Engine(error) => error.into(),
+    }
+}
+
+/// Says why an assertion is not taken from this sender.
+pub(super) fn refused_sender(
+    error: SenderError,
+    as_what: impl FnOnce(String) -> OAuthError,
+) -> OAuthError {
+    match error {
+        SenderError::Another | SenderError::Over => as_what(error.to_string()),
+        SenderError::Full => OAuthError::unavailable(error.to_string()),
     }
 }

@@ -1,10 +1,11 @@
 //! Who asks: a client proves itself in exactly one way.
 
-use ambit_core::{Digest, Timestamp, limits::CLIENT_BYTES_MAX};
+use ambit_core::{SpiffeId, Timestamp, limits::CLIENT_BYTES_MAX};
 use ambit_identity::{
     ForeignSvid, InstanceCaller,
     jose::JoseError,
     replay::{ReplayError, ReplayOwner},
+    senders::assertion_name,
     token::{
         CLOCK_LEEWAY,
         assertion::{self, ProvedClient, ProvedWorkload, TYPE_JWT_BEARER, TYPE_JWT_SPIFFE},
@@ -12,8 +13,13 @@ use ambit_identity::{
 };
 use axum::http::{HeaderMap, header};
 
-use super::{ClientProof, KnownClient, OAuthError, Server, form::Form, locked};
-use crate::foreign::Freshness;
+use super::{
+    Circle, ClientProof, KnownClient, OAuthError, Server,
+    claimed::refused_token,
+    form::Form,
+    sent::{Assertion, Good},
+};
+use crate::foreign::{AssertionBy, Freshness, Identified};
 
 /// A client that proved itself, or a public one that says who it is.
 pub(super) enum Client {
@@ -22,7 +28,14 @@ pub(super) enum Client {
     /// A run of an agent, by a JWT-SVID.
     Workload(ProvedWorkload),
     /// A workload of a foreign trust domain, by a JWT-SVID of that domain.
-    Foreign(ForeignSvid),
+    Foreign(ForeignSvid, Assertion),
+    /// A workload of a foreign issuer or trust domain, by the token that would get it a task (RFC 7523 §2.2).
+    Holder {
+        identified: Box<Identified>,
+        assertion: Assertion,
+        /// The run that it is, once it has claimed a task.
+        serves: Option<SpiffeId>,
+    },
     /// A client of the estate, or one with a metadata document.
     Known {
         id: String,
@@ -47,7 +60,8 @@ impl Client {
         match self {
             Self::Instance(caller) => Some(caller.spiffe_id().to_string()),
             Self::Workload(proved) => Some(proved.spiffe_id().to_string()),
-            Self::Foreign(svid) => Some(svid.spiffe_id().to_string()),
+            Self::Foreign(svid, _) => Some(svid.spiffe_id().to_string()),
+            Self::Holder { serves, .. } => serves.as_ref().map(SpiffeId::to_string),
             Self::Known { id, .. } => Some(id.clone()),
             Self::Unnamed => None,
         }
@@ -55,7 +69,39 @@ impl Client {
 
     /// Returns the client's name (`client_id`).
     pub(super) fn name(&self) -> Result<String, OAuthError> {
-        self.id().ok_or_else(nobody)
+        let none = || match self {
+            Self::Holder { .. } => OAuthError::client(
+                "this workload serves no live task, so it has no tokens; get one of a task that waits for it first",
+            ),
+            _ => nobody(),
+        };
+        self.id().ok_or_else(none)
+    }
+
+    /// Says with whose proofs its own are remembered.
+    pub(super) const fn circle(&self) -> Circle {
+        match self {
+            Self::Instance(_)
+            | Self::Workload(_)
+            | Self::Foreign(..)
+            | Self::Holder { .. }
+            | Self::Known {
+                shown: Shown::Key(_),
+                ..
+            } => Circle::Clients,
+            Self::Known {
+                shown: Shown::Name, ..
+            }
+            | Self::Unnamed => Circle::Strangers,
+        }
+    }
+
+    /// Returns the assertion that its issuer may have handed out before, when it came by one.
+    pub(super) const fn assertion(&self) -> Option<&Assertion> {
+        match self {
+            Self::Foreign(_, assertion) | Self::Holder { assertion, .. } => Some(assertion),
+            Self::Instance(_) | Self::Workload(_) | Self::Known { .. } | Self::Unnamed => None,
+        }
     }
 }
 
@@ -68,10 +114,14 @@ impl Server<'_> {
         by_certificate: Option<&InstanceCaller>,
         now: Timestamp,
     ) -> Result<Client, OAuthError> {
-        if headers.contains_key(header::AUTHORIZATION) || form.get("client_secret").is_some() {
-            return Err(OAuthError::client(
-                "clients have no secrets here; prove yourself with a client_assertion or an X509-SVID",
-            ));
+        let no_secrets = OAuthError::client(
+            "clients have no secrets here; prove yourself with a client_assertion or an X509-SVID",
+        );
+        if let Some(tried) = headers.get(header::AUTHORIZATION) {
+            return Err(no_secrets.challenged(tried));
+        }
+        if form.get("client_secret").is_some() {
+            return Err(no_secrets);
         }
         let assertion = form.get("client_assertion");
         let kind = form.get("client_assertion_type");
@@ -114,25 +164,33 @@ impl Server<'_> {
         let foreign = federated.identify_token(token, self.issuer, wall);
         if let Some((svid, proved)) = foreign.map_err(|error| refused(&error))? {
             // Other authorities hand the same JWT-SVID out until half its life is over, and give it no identifier then.
-            if let Some(token_id) = proved.token_id() {
-                let until = proved.expires_at().plus(CLOCK_LEEWAY);
-                self.use_up(&svid.spiffe_id().to_string(), token_id, until)?;
-            }
-            return Ok(Client::Foreign(svid));
+            let good = match proved.token_id() {
+                None => Good::Again,
+                Some(token_id) => {
+                    let until = proved.expires_at().plus(CLOCK_LEEWAY);
+                    self.use_up(&svid.spiffe_id().to_string(), token_id, until)?;
+                    Good::Once
+                }
+            };
+            let assertion = Assertion::new(token, proved.expires_at(), good);
+            return Ok(Client::Foreign(svid, assertion));
         }
         let keys = self.keyring()?;
         let proved = assertion::verify_jwt_spiffe(token, &keys.svids, self.issuer, now);
         let proved = proved.map_err(|error| refused(&error))?;
         // One without an identifier is its own.
-        let own = Digest::of(token.as_bytes()).to_string();
+        let own = assertion_name(token).to_string();
         let token_id = proved.token_id().unwrap_or(&own);
         let owner = proved.spiffe_id().to_string();
         self.use_up(&owner, token_id, proved.expires_at().plus(CLOCK_LEEWAY))?;
         Ok(Client::Workload(proved))
     }
 
-    /// The client's own clock made the dates of its assertion.
+    /// The dates of an assertion are of the clock of who made it.
     async fn by_key(&self, token: &str) -> Result<Client, OAuthError> {
+        if self.foreign.claimed_by(self.control, token)? == AssertionBy::Issuer {
+            return self.by_issuer(token).await;
+        }
         let wall = self.control.wall();
         let id = assertion::claimed_client(token).map_err(|error| refused(&error))?;
         let (mut client, mut proved) = self.verify(token, &id, Freshness::Usual, wall).await?;
@@ -146,6 +204,16 @@ impl Server<'_> {
             id,
             client: Box::new(client),
             shown: Shown::Key(proved),
+        })
+    }
+
+    async fn by_issuer(&self, token: &str) -> Result<Client, OAuthError> {
+        let identified = self.foreign.identify(self.control, token).await;
+        let identified = identified.map_err(|error| refused_token(error, OAuthError::client))?;
+        Ok(Client::Holder {
+            serves: self.control.handle.serves(&identified.claimant)?,
+            assertion: Assertion::new(token, identified.expires_at, Good::Again),
+            identified: Box::new(identified),
         })
     }
 
@@ -197,9 +265,15 @@ impl Server<'_> {
 
     fn use_up(&self, issuer: &str, token_id: &str, until: Timestamp) -> Result<(), OAuthError> {
         let owner = ReplayOwner::Assertion { issuer };
-        match locked(&self.oauth.used).admit(owner, token_id, until, self.control.wall()) {
-            Ok(_first) => Ok(()),
-            Err(error @ ReplayError::Full) => Err(OAuthError::unavailable(error.to_string())),
+        let wall = self.control.wall();
+        let admitted = self
+            .oauth
+            .admit(Circle::Clients, owner, token_id, until, wall);
+        match admitted {
+            Ok(()) => Ok(()),
+            Err(error @ (ReplayError::Full | ReplayError::OwnerFull)) => {
+                Err(OAuthError::unavailable(error.to_string()))
+            }
             Err(ReplayError::Replayed) => Err(OAuthError::client(
                 "this assertion was used before; make a new one, with a new jti, for each request",
             )),

@@ -5,7 +5,8 @@ use ambit_core::{
     estate::{Client, ClientKeys as DeclaredKeys},
 };
 use ambit_identity::{
-    jose::{Algorithm, JwkSet, KeyUse, VerifyingKeys},
+    CLIENT_KEY_USES,
+    jose::{Algorithm, JwkSet, VerifyingKeys},
     token::assertion::ClientKeys,
 };
 
@@ -76,8 +77,8 @@ impl Server<'_> {
 
 /// Returns what verifies the assertions of a client whose document came with these keys.
 pub(super) fn client_keys(id: &str, set: &JwkSet) -> Result<ClientKeys, String> {
-    let uses = [KeyUse::Signature, KeyUse::Unstated];
-    let keys = VerifyingKeys::new(set, &uses, &Algorithm::ALL).map_err(|it| chain(&it))?;
+    let keys =
+        VerifyingKeys::new(set, &CLIENT_KEY_USES, &Algorithm::ALL).map_err(|it| chain(&it))?;
     Ok(ClientKeys {
         client_id: id.to_owned(),
         keys,

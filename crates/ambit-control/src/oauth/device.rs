@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use ambit_core::{Digest, Timestamp, json::Value};
+use ambit_core::{Timestamp, json::Value};
 use ambit_identity::dpop::Proof;
 use axum::{
     extract::{Request, State},
@@ -13,13 +13,13 @@ use axum::{
 };
 
 use super::{
-    OAuthError, Server,
+    Circle, OAuthError, Server,
     device_codes::{DEVICE_CODE_TTL, DEVICE_POLL_EVERY, NotYet},
     error::{json, put_nonce},
     form::Form,
     locked,
 };
-use crate::api::Shared;
+use crate::{api::Shared, origin::Origin};
 
 /// The name of Ambit's own command line as a client.
 pub const COMMAND_LINE: &str = "ambit-cli";
@@ -49,9 +49,11 @@ async fn begun(shared: &Shared, request: Request) -> Result<Response, OAuthError
     let url = format!("{}{DEVICE_AUTHORIZATION}", server.issuer);
     let proof = server.proof(&head.headers, &url, moment.now)?;
     check_client(&form)?;
-    let key = server.key_of_login(proof.as_ref(), moment.now)?;
+    // Not used up: whoever sends it again gets a code that is of no use without the key.
+    let key = server.shown(proof.as_ref(), moment.now)?.thumbprint();
+    let origin = Origin::of_request(&head.extensions);
     let device = form.get("device").unwrap_or("a command line");
-    let begun = locked(&server.oauth.devices).begin(key, device, &moment);
+    let begun = locked(&server.oauth.devices).begin((key, origin), device, &moment);
     let begun = begun.map_err(|error| OAuthError::unavailable(error.to_string()))?;
     let page = format!("{}{DEVICE_PAGE}", server.issuer);
     let complete = format!("{page}?user_code={}", begun.user_code);
@@ -69,14 +71,11 @@ async fn begun(shared: &Shared, request: Request) -> Result<Response, OAuthError
 
 impl Server<'_> {
     /// A login is always bound to a key.
-    fn key_of_login(&self, proof: Option<&Proof>, now: Timestamp) -> Result<Digest, OAuthError> {
-        match proof {
-            Some(proof) => self.proved_key(proof, now),
-            None => {
-                let what = "a login is bound to a key; send a DPoP proof (RFC 9449)";
-                Err(OAuthError::new("invalid_dpop_proof", what).with_nonce(self.nonce(now)))
-            }
-        }
+    fn shown<'a>(&self, proof: Option<&'a Proof>, now: Timestamp) -> Result<&'a Proof, OAuthError> {
+        proof.ok_or_else(|| {
+            let what = "a login is bound to a key; send a DPoP proof (RFC 9449)";
+            OAuthError::new("invalid_dpop_proof", what).with_nonce(self.nonce(now))
+        })
     }
 
     /// Answers a command line that waits (RFC 8628 §3.5).
@@ -88,9 +87,13 @@ impl Server<'_> {
     ) -> Result<Response, OAuthError> {
         check_client(form)?;
         let code = form.required("device_code")?;
-        let key = self.key_of_login(proof, now)?;
-        let grant = locked(&self.oauth.devices).poll(code, key, now);
+        let proof = self.shown(proof, now)?;
         let nonce = self.nonce(now);
+        // Only who has a code takes room among the proofs.
+        let waits = locked(&self.oauth.devices).find(code, proof.thumbprint());
+        waits.map_err(|why| not_yet(why).with_nonce(nonce.clone()))?;
+        let key = self.proved_key((Circle::Strangers, proof), now)?;
+        let grant = locked(&self.oauth.devices).poll(code, key, now);
         let grant = grant.map_err(|why| not_yet(why).with_nonce(nonce.clone()))?;
         let lives = grant.login().expires_at.since(now).as_millis() / 1000;
         let mut response = json(&Value::object([

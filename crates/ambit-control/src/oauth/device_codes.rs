@@ -6,12 +6,17 @@ use ambit_core::{Digest, Millis, Timestamp};
 use ambit_engine::{LoginGrant, Moment};
 use ambit_identity::jose::base64url;
 
-use crate::visible::visible;
+use crate::{
+    origin::{Origin, Share},
+    visible::visible,
+};
 
 /// How long a person may take to say yes.
 pub const DEVICE_CODE_TTL: Millis = Millis::from_seconds(600);
 /// How many command lines wait at once.
-pub const DEVICE_CODES_MAX: usize = 1024;
+pub const DEVICE_CODES_MAX: usize = 4096;
+/// How many of them come from one origin.
+pub const DEVICE_CODES_PER_ORIGIN_MAX: usize = 64;
 /// How long a command line waits between two questions; each that comes too soon adds as much.
 pub const DEVICE_POLL_EVERY: Millis = Millis::from_seconds(2);
 /// How many characters of a code people type: of 20 letters each, so 34 bits.
@@ -33,6 +38,7 @@ struct Waiting {
     /// The key that its login will be bound to.
     key: Digest,
     device: String,
+    origin: Origin,
     until: Timestamp,
     next_poll_at: Timestamp,
     poll_every: Millis,
@@ -67,8 +73,14 @@ pub(crate) struct Claimed {
 
 /// Too many command lines wait.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
-#[error("{DEVICE_CODES_MAX} command lines wait for a person; try again in some minutes")]
-pub(crate) struct TooManyWait;
+pub(crate) enum TooManyWait {
+    #[error("{DEVICE_CODES_MAX} command lines wait for a person; try again in some minutes")]
+    InAll,
+    #[error(
+        "{DEVICE_CODES_PER_ORIGIN_MAX} command lines of this network wait for a person; try again in some minutes"
+    )]
+    FromThere,
+}
 
 /// Why a command line has no login yet, or never will.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -95,7 +107,7 @@ impl DeviceCodes {
     /// Lets a command line wait that proved to hold `key` and calls itself `device`.
     pub(crate) fn begin(
         &mut self,
-        key: Digest,
+        (key, origin): (Digest, Origin),
         device: &str,
         moment: &Moment,
     ) -> Result<Begun, TooManyWait> {
@@ -103,15 +115,20 @@ impl DeviceCodes {
         // What is over stays for a moment, so that its command line hears that it is.
         self.waiting.retain(|_, it| now < it.until.plus(REMEMBERED));
         if self.waiting.len() >= DEVICE_CODES_MAX {
-            return Err(TooManyWait);
+            return Err(TooManyWait::InAll);
         }
-        let user_code = self.fresh_code(&moment.chance).ok_or(TooManyWait)?;
+        let theirs = self.waiting.values().filter(|it| it.origin == origin);
+        if origin.share(theirs.count(), DEVICE_CODES_PER_ORIGIN_MAX) == Share::Taken {
+            return Err(TooManyWait::FromThere);
+        }
+        let user_code = self.fresh_code(&moment.chance).ok_or(TooManyWait::InAll)?;
         let secret = Digest::of_parts(&[b"ambit device code v1\0", &moment.chance]);
         let device_code = base64url::encode(secret.as_bytes());
         let device: String = device.chars().take(DEVICE_NAME_CHARACTERS_MAX).collect();
         let waiting = Waiting {
             user_code: user_code.clone(),
             key,
+            origin,
             device: visible(&device),
             until: now.plus(DEVICE_CODE_TTL),
             next_poll_at: now,
@@ -124,6 +141,13 @@ impl DeviceCodes {
             device_code,
             user_code: shown(&user_code),
         })
+    }
+
+    /// Says whether a command line has this code, which was given to the holder of `key`.
+    pub(crate) fn find(&self, device_code: &str, key: Digest) -> Result<(), NotYet> {
+        let found = self.waiting.get(&Digest::of(device_code.as_bytes()));
+        let found = found.filter(|it| it.key == key);
+        found.map(|_| ()).ok_or(NotYet::Unknown)
     }
 
     /// Answers the command line that asks with its code and proved to hold `key`. A yes or a no is told once.
@@ -287,17 +311,31 @@ mod tests {
         Digest::of(b"key")
     }
 
+    fn moment(now: Timestamp, chance: [u8; 32]) -> Moment {
+        let wall = now;
+        Moment { now, wall, chance }
+    }
+
     fn begin(codes: &mut DeviceCodes, number: u64, now: Timestamp) -> Result<Begun, TooManyWait> {
         let chance = *Digest::of(&number.to_be_bytes()).as_bytes();
-        codes.begin(
-            key(),
-            "a laptop",
-            &Moment {
-                now,
-                wall: now,
-                chance,
-            },
-        )
+        codes.begin((key(), Origin::Here), "a laptop", &moment(now, chance))
+    }
+
+    /// One stranger keeps no other command line out. ASI08.
+    #[test]
+    fn asi08_an_origin_has_its_share() {
+        let mut codes = DeviceCodes::default();
+        let mut begin = |network, number: usize| {
+            let chance = *Digest::of(&number.to_be_bytes()).as_bytes();
+            let moment = moment(NOW, chance);
+            let begun = codes.begin((key(), Origin::Network(network)), "a laptop", &moment);
+            begun.map(drop)
+        };
+        for number in 0..DEVICE_CODES_PER_ORIGIN_MAX {
+            assert_eq!(begin(1, number), Ok(()));
+        }
+        assert_eq!(begin(1, 1_000), Err(TooManyWait::FromThere));
+        assert_eq!(begin(2, 1_000), Ok(()));
     }
 
     #[test]
@@ -381,7 +419,7 @@ mod tests {
             wall: NOW,
             chance: [1; 32],
         };
-        let begun = codes.begin(key(), &long, &moment).unwrap();
+        let begun = codes.begin((key(), Origin::Here), &long, &moment).unwrap();
         let claimed = codes.look("ana", &begun.user_code, NOW).unwrap();
         assert!(!claimed.device.contains('\u{202e}'), "{}", claimed.device);
         assert!(claimed.device.ends_with('a') && claimed.device.matches('a').count() < 81);

@@ -15,6 +15,15 @@ pub struct OAuthError {
     code: &'static str,
     description: String,
     nonce: Option<String>,
+    challenge: Challenge,
+}
+
+/// Whether the client came with `Authorization`, which wants an answer in kind.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Challenge {
+    None,
+    /// By the scheme that it tried (RFC 6749 section 5.2), though none is good here.
+    Tried(&'static str),
 }
 
 impl OAuthError {
@@ -24,6 +33,7 @@ impl OAuthError {
             code,
             description: description.into(),
             nonce: None,
+            challenge: Challenge::None,
         }
     }
 
@@ -43,6 +53,17 @@ impl OAuthError {
         Self {
             status: StatusCode::UNAUTHORIZED,
             ..Self::new("invalid_client", description)
+        }
+    }
+
+    /// The client tried `Authorization`, with this in it.
+    pub(super) fn challenged(self, tried: &HeaderValue) -> Self {
+        let tried = tried.to_str().unwrap_or_default();
+        let scheme = tried.split(' ').next().unwrap_or_default();
+        let known = SCHEMES.iter().find(|it| it.eq_ignore_ascii_case(scheme));
+        Self {
+            challenge: Challenge::Tried(known.copied().unwrap_or(BASIC)),
+            ..self
         }
     }
 
@@ -123,6 +144,7 @@ impl OAuthError {
             | TokenRefusal::TooMany { .. }
             | TokenRefusal::Unknown
             | TokenRefusal::Reused
+            | TokenRefusal::Withdrawn { .. }
             | TokenRefusal::OtherClient
             | TokenRefusal::OtherKey => Self::grant(error.to_string()),
         }
@@ -164,6 +186,13 @@ impl IntoResponse for OAuthError {
         ]);
         let mut response = (self.status, json(&body)).into_response();
         put_nonce(&mut response, self.nonce.as_deref());
+        if let Challenge::Tried(scheme) = self.challenge
+            && let Ok(challenge) = format!("{scheme} realm=\"ambit\"").parse()
+        {
+            response
+                .headers_mut()
+                .insert(header::WWW_AUTHENTICATE, challenge);
+        }
         response
     }
 }
@@ -182,16 +211,26 @@ pub(super) fn put_nonce(response: &mut Response, nonce: Option<&str>) {
     }
 }
 
-/// Returns the text in the characters that a description may have (RFC 6749 §5.2).
+/// Returns the text in the characters that a description may have (RFC 6749 section 5.2).
 fn plain(text: &str) -> String {
-    let plain = |it: char| match it {
-        '"' | '\\' => '\'',
-        ' '..='~' => it,
-        _ => '?',
-    };
-    text.chars().take(DESCRIPTION_MAX).map(plain).collect()
+    let mut plain = String::new();
+    for character in text.chars().take(DESCRIPTION_MAX) {
+        match character {
+            '"' | '\\' => plain.push('\''),
+            ' '..='~' => plain.push(character),
+            '\u{a7}' => plain.push_str("section "),
+            '\u{b1}' => plain.push_str("+-"),
+            '\u{2212}' | '\u{2013}' | '\u{2014}' => plain.push('-'),
+            '\u{2026}' => plain.push_str("..."),
+            _ => plain.push('?'),
+        }
+    }
+    plain
 }
 
 /// The longest description, in characters.
 const DESCRIPTION_MAX: usize = 600;
+const BASIC: &str = "Basic";
+/// The schemes that clients try.
+const SCHEMES: [&str; 4] = [BASIC, "Bearer", "DPoP", "Digest"];
 const DPOP_NONCE: HeaderName = HeaderName::from_static("dpop-nonce");

@@ -5,14 +5,16 @@
 //! another one. So a pair of tokens that belong to different chains is refused, whoever holds both.
 
 use ambit_core::{
-    DelegationId,
-    token::{Grant, KeyBinding},
+    DelegationId, SpiffeId, Timestamp,
+    token::{Grant, KeyBinding, RestsOn},
 };
 use ambit_engine::{Delegate, ExchangeRefusal, Refreshable, Refusal, TokenAsk, TokenGrant};
+use ambit_identity::{Claimant, InstanceCaller, token::assertion::ProvedWorkload};
 
 use super::{
     OAuthError, Server,
-    client::Client,
+    claimed::{registered, run_of},
+    client::{Client, Shown},
     grants::{Asking, ttl},
     keyring::LiveToken,
 };
@@ -21,6 +23,17 @@ use super::{
 pub(super) const TOKEN_EXCHANGE: &str = "urn:ietf:params:oauth:grant-type:token-exchange";
 /// The one type of token that is taken and given (RFC 8693 §3).
 pub(super) const ACCESS_TOKEN: &str = "urn:ietf:params:oauth:token-type:access_token";
+
+/// Who takes a delegation: the client itself.
+enum Actor<'a> {
+    /// A run of an agent, by its certificate.
+    Instance(&'a InstanceCaller),
+    /// A run of an agent, by its JWT-SVID.
+    Workload(&'a ProvedWorkload),
+    /// A client that the estate declares as a run of an agent, or a workload from elsewhere that is registered as one; by
+    /// what is good until then. It serves a live task that it has claimed.
+    Claimant(Claimant, Timestamp),
+}
 
 /// Spends the delegation that the form names for a child task and its first tokens.
 pub(super) async fn token_exchange(
@@ -35,17 +48,7 @@ pub(super) async fn token_exchange(
         ));
     }
     let place = server.place(form)?;
-    let by = match asking.client {
-        Client::Instance(caller) => Delegate::Instance(caller),
-        Client::Workload(proved) => Delegate::Workload(proved),
-        Client::Foreign(_) | Client::Known { .. } | Client::Unnamed => {
-            return Err(OAuthError::new(
-                "unauthorized_client",
-                "only a run of the agent that the delegation names takes it; prove yourself by its JWT-SVID or X509-SVID",
-            ));
-        }
-    };
-    let client = asking.client.name()?;
+    let actor = actor(server, asking.client)?;
     only_access_tokens(
         asking.form.get("requested_token_type"),
         "requested_token_type",
@@ -56,9 +59,9 @@ pub(super) async fn token_exchange(
             "parameter `subject_token` is missing; show a token of the task that delegated",
         )
     })?;
-    if let Some(actor) = shown(server, &asking, ("actor_token", "actor_token_type"))? {
-        let acts = actor.token.grant().actors.first();
-        if acts.is_none_or(|it| it.to_string() != client) {
+    if let Some(token) = shown(server, &asking, ("actor_token", "actor_token_type"))? {
+        let acts = token.token.grant().actors.first();
+        if acts.is_none() || acts != actor.runs(server)?.as_ref() {
             return Err(OAuthError::request(
                 "actor_token is of another actor than the client that proved itself; leave it out: the client is the actor",
             ));
@@ -76,7 +79,7 @@ pub(super) async fn token_exchange(
         ));
     }
     let ask = TokenAsk {
-        client,
+        client: asking.client.id(),
         audience: place.url,
         binding: asking.binding,
         ttl: ttl(asking.binding),
@@ -85,11 +88,72 @@ pub(super) async fn token_exchange(
         grant: Grant::TokenExchange,
         parent: Some(subject.issued.id),
         details: None,
+        rests_on: actor.rests_on(&asking, server)?,
     };
     let moment = (server.control.clock)();
     let shown = (delegation, &subject.token);
+    let by = actor.as_delegate();
     let granted = server.control.handle.exchange_token(by, shown, ask, moment);
     granted.await.map_err(refused)
+}
+
+/// Returns who the client is as a delegate.
+fn actor<'a>(server: Server<'_>, client: &'a Client) -> Result<Actor<'a>, OAuthError> {
+    let none = |what| Err(OAuthError::new("unauthorized_client", what));
+    Ok(match client {
+        Client::Instance(caller) => Actor::Instance(caller),
+        Client::Workload(proved) => Actor::Workload(proved),
+        Client::Foreign(svid, _) => Actor::Claimant(registered(server, svid)?, svid.expires_at()),
+        Client::Holder { identified, .. } => {
+            Actor::Claimant(identified.claimant.clone(), identified.expires_at)
+        }
+        Client::Known {
+            shown: Shown::Key(proved),
+            ..
+        } => Actor::Claimant(run_of(server, proved)?, proved.expires_at()),
+        Client::Known {
+            shown: Shown::Name, ..
+        } => {
+            return none(
+                "a public client proves nothing, and a delegation is for one named agent; declare keys and `runs` for it",
+            );
+        }
+        Client::Unnamed => {
+            return none(
+                "only a run of the agent that the delegation names takes it; prove yourself by an SVID, or by a \
+                 client_assertion",
+            );
+        }
+    })
+}
+
+impl Actor<'_> {
+    const fn as_delegate(&self) -> Delegate<'_> {
+        match self {
+            Self::Instance(caller) => Delegate::Instance(caller),
+            Self::Workload(proved) => Delegate::Workload(proved),
+            Self::Claimant(claimant, expires_at) => Delegate::Claimant(claimant, *expires_at),
+        }
+    }
+
+    /// Returns the run of an agent that it is.
+    fn runs(&self, server: Server<'_>) -> Result<Option<SpiffeId>, OAuthError> {
+        Ok(match self {
+            Self::Instance(caller) => Some(caller.spiffe_id().clone()),
+            Self::Workload(proved) => Some(proved.spiffe_id().clone()),
+            Self::Claimant(claimant, _) => server.control.handle.serves(claimant)?,
+        })
+    }
+
+    fn rests_on(&self, asking: &Asking<'_>, server: Server<'_>) -> Result<RestsOn, OAuthError> {
+        Ok(RestsOn {
+            client: asking.client_proof(server)?,
+            registration: match self {
+                Self::Instance(_) | Self::Workload(_) => None,
+                Self::Claimant(claimant, _) => claimant.registration(),
+            },
+        })
+    }
 }
 
 /// Reads a token that is shown beside the request: ours, and worth something now.

@@ -1,18 +1,21 @@
 //! The grants: each finds the live task that stands behind a request, or there is no token.
 
 use ambit_core::{
+    ClientName, Digest,
     json::{self, Value},
     limits::{ACCESS_TOKEN_TTL, PART_BYTES_MAX},
-    token::{Grant, KeyBinding},
+    token::{Grant, KeyBinding, RestsOn},
 };
 use ambit_engine::{RefreshAsk, Refreshable, TokenAsk, TokenBy, TokenGrant, TokenStanding};
+use ambit_identity::client_proof;
 
 use super::{
     BEARER_TTL, OAuthError, Server,
-    claimed::{by_key, by_svid, jwt_bearer},
-    client::Client,
+    claimed::{by_holder, by_key, by_svid, jwt_bearer},
+    client::{Client, Shown},
     codes::Ends,
     consent,
+    device::DEVICE_GRANT,
     exchange::{TOKEN_EXCHANGE, token_exchange},
     form::{Form, JWT_BEARER},
     locked,
@@ -25,6 +28,23 @@ pub(super) struct Asking<'a> {
     pub(super) binding: KeyBinding,
 }
 
+impl Asking<'_> {
+    /// Names what the client showed, when the estate declares it: the tokens rest upon that.
+    pub(super) fn client_proof(&self, server: Server<'_>) -> Result<Option<Digest>, OAuthError> {
+        let Client::Known { id, shown, .. } = self.client else {
+            return Ok(None);
+        };
+        let book = server.control.handle.book()?;
+        let name = id.parse::<ClientName>().ok();
+        let declared = name.and_then(|it| book.estate().clients.get(&it));
+        let key = match shown {
+            Shown::Key(proved) => Some(proved.key()),
+            Shown::Name => None,
+        };
+        Ok(declared.and_then(|it| client_proof(it, key)))
+    }
+}
+
 /// Grants what is asked for, or says why not.
 pub(super) async fn grant(
     server: Server<'_>,
@@ -33,9 +53,7 @@ pub(super) async fn grant(
     refuse_unknown(asking.form)?;
     match asking.form.required("grant_type")? {
         "client_credentials" => client_credentials(server, asking).await,
-        "authorization_code" if server.check_people().is_ok() => {
-            authorization_code(server, asking).await
-        }
+        "authorization_code" => authorization_code(server, asking).await,
         "refresh_token" => refresh_token(server, asking).await,
         JWT_BEARER => jwt_bearer(server, asking).await,
         TOKEN_EXCHANGE => token_exchange(server, asking).await,
@@ -43,8 +61,19 @@ pub(super) async fn grant(
     }
 }
 
+impl Server<'_> {
+    /// Refuses what is no grant of this server before anybody proves anything: that helps whoever asks for it.
+    pub(super) fn check_grant_type(&self, form: &Form) -> Result<(), OAuthError> {
+        match form.required("grant_type")? {
+            "client_credentials" | "refresh_token" | JWT_BEARER | TOKEN_EXCHANGE => Ok(()),
+            "authorization_code" | DEVICE_GRANT if self.check_people().is_ok() => Ok(()),
+            other => Err(unsupported(other)),
+        }
+    }
+}
+
 /// Says that a grant is not offered here.
-pub(super) fn unsupported(grant_type: &str) -> OAuthError {
+fn unsupported(grant_type: &str) -> OAuthError {
     OAuthError::new(
         "unsupported_grant_type",
         format!(
@@ -64,12 +93,15 @@ async fn client_credentials(
     let by = match asking.client {
         Client::Instance(caller) => TokenBy::Instance(caller),
         Client::Workload(proved) => TokenBy::Workload(proved),
-        Client::Foreign(svid) => return by_svid(server, asking, (svid, place.url)).await,
+        Client::Foreign(svid, _) => return by_svid(server, asking, (svid, place.url)).await,
+        Client::Holder { identified, .. } => {
+            return by_holder(server, asking, (identified, place.url)).await;
+        }
         Client::Known { shown, .. } => return by_key(server, asking, (shown, place.url)).await,
         Client::Unnamed => return Err(OAuthError::request("prove who asks")),
     };
     let ask = TokenAsk {
-        client,
+        client: Some(client),
         audience: place.url,
         binding: asking.binding,
         ttl: ttl(asking.binding),
@@ -77,6 +109,7 @@ async fn client_credentials(
         grant: Grant::ClientCredentials,
         parent: None,
         details: asked_details(asking.form)?,
+        rests_on: RestsOn::default(),
     };
     issue(server, by, ask).await
 }
@@ -115,7 +148,7 @@ async fn authorization_code(
         }
     };
     let ask = TokenAsk {
-        client,
+        client: Some(client),
         audience,
         binding: asking.binding,
         ttl: ttl(asking.binding),
@@ -123,6 +156,10 @@ async fn authorization_code(
         grant: Grant::AuthorizationCode,
         parent: None,
         details: asked_details(asking.form)?,
+        rests_on: RestsOn {
+            client: asking.client_proof(server)?,
+            registration: None,
+        },
     };
     let granted = issue(server, TokenBy::Leave(redeemed.leave), ask).await?;
     locked(&server.oauth.codes).gave(code, granted.access().id);
@@ -145,6 +182,7 @@ async fn refresh_token(server: Server<'_>, asking: Asking<'_>) -> Result<TokenGr
         binding: asking.binding,
         ttl: ttl(asking.binding),
         audience: audience.map(|it| it.url),
+        client_proof: asking.client_proof(server)?,
     };
     let moment = (server.control.clock)();
     let granted = server.control.handle.refresh_token(ask, moment).await;

@@ -16,7 +16,8 @@ use axum::{
 };
 
 use super::{
-    OAuthError, Server, error::json, form::Form, grants::refresh_standing, keyring::LiveToken,
+    OAuthError, Server, claimed::refused_sender, error::json, form::Form, grants::refresh_standing,
+    keyring::LiveToken, sent::Good,
 };
 use crate::api::Shared;
 
@@ -77,6 +78,15 @@ async fn asked(
     let form = Form::read(&head.headers, body).await?;
     let now = (server.control.clock)().now;
     let client = server.client(&head.headers, &form, None, now).await?;
+    // Nothing is given here: who asks holds the token that it asks about, and a key is not proved. One that says to be
+    // good once was good for this.
+    if let Some(assertion) = client.assertion()
+        && assertion.good == Good::Once
+    {
+        let sent = server.oauth.sent(assertion, None, now);
+        sent.map_err(|error| refused_sender(error, OAuthError::client))?
+            .gave();
+    }
     Ok((form, client.name()?, now))
 }
 

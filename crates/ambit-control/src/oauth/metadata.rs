@@ -21,7 +21,7 @@ use crate::{api::Shared, people::SignIns};
 
 pub(super) const TOKEN: &str = "/oauth/token";
 pub(super) const MTLS_TOKEN: &str = "/oauth/mtls/token";
-const PUSH: &str = "/oauth/par";
+pub(super) const PUSH: &str = "/oauth/par";
 const INTROSPECT: &str = "/oauth/introspect";
 const REVOKE: &str = "/oauth/revoke";
 const JWKS: &str = "/oauth/jwks";
@@ -52,6 +52,16 @@ pub(crate) async fn openid_configuration(State(shared): State<Arc<Shared>>) -> R
 pub(crate) async fn jwks(State(shared): State<Arc<Shared>>) -> Response {
     let keys = shared.server().and_then(|it| it.keyring());
     answer(keys.map(|it| it.jwks.clone()))
+}
+
+impl Server<'_> {
+    /// Returns where instances get tokens with their certificates (RFC 8705 section 5): at the gateway, by the name that
+    /// clients use.
+    pub(super) fn mtls_token_url(&self) -> String {
+        let gateway = self.control.gateway_url.as_deref();
+        let gateway = gateway.unwrap_or(&self.control.gateway);
+        format!("{gateway}{MTLS_TOKEN}")
+    }
 }
 
 fn offered(server: Server<'_>) -> Vec<(&'static str, Value)> {
@@ -103,7 +113,7 @@ fn members(server: Server<'_>) -> Vec<(&'static str, Value)> {
     let at = |path: &str| Value::from(format!("{}{path}", server.issuer));
     let methods = || list(["private_key_jwt", "spiffe_jwt", "none"]);
     let algorithms = || -> Value { Algorithm::ALL.iter().map(|it| it.as_str()).collect() };
-    let mtls = Value::from(format!("{}{MTLS_TOKEN}", server.control.gateway));
+    let mtls = Value::from(server.mtls_token_url());
     vec![
         ("issuer", server.issuer.into()),
         ("token_endpoint", at(TOKEN)),

@@ -9,10 +9,9 @@ use ambit_identity::{
 use axum::http::{HeaderMap, HeaderName};
 
 use super::{
-    OAuthError, Server,
+    Circle, OAuthError, Server,
     client::Client,
     form::{Form, JWT_BEARER},
-    locked,
 };
 
 impl Server<'_> {
@@ -66,19 +65,28 @@ impl Server<'_> {
                 None => self.loose(client, form, now),
             };
         };
-        let thumbprint = self.proved_key(proof, now)?;
+        let thumbprint = self.proved_key((client.circle(), proof), now)?;
         Ok(KeyBinding::Dpop { thumbprint })
     }
 
     /// Uses the proof up and returns the thumbprint of its key.
-    pub(super) fn proved_key(&self, proof: &Proof, now: Timestamp) -> Result<Digest, OAuthError> {
+    pub(super) fn proved_key(
+        &self,
+        (circle, proof): (Circle, &Proof),
+        now: Timestamp,
+    ) -> Result<Digest, OAuthError> {
         let thumbprint = proof.thumbprint();
         let owner = ReplayOwner::Proof { thumbprint };
         let until = proof.remember_until();
         let wall = self.control.wall();
-        match locked(&self.oauth.used).admit(owner, proof.token_id(), until, wall) {
-            Ok(_first) => Ok(thumbprint),
-            Err(error @ ReplayError::Full) => Err(OAuthError::unavailable(error.to_string())),
+        let admitted = self
+            .oauth
+            .admit(circle, owner, proof.token_id(), until, wall);
+        match admitted {
+            Ok(()) => Ok(thumbprint),
+            Err(error @ (ReplayError::Full | ReplayError::OwnerFull)) => {
+                Err(OAuthError::unavailable(error.to_string()))
+            }
             Err(error @ (ReplayError::Replayed | ReplayError::Over)) => {
                 let refused = OAuthError::new("invalid_dpop_proof", error.to_string());
                 Err(refused.with_nonce(self.nonce(now)))
@@ -95,9 +103,11 @@ impl Server<'_> {
         now: Timestamp,
     ) -> Result<KeyBinding, OAuthError> {
         let needs_none = match client {
-            Client::Known { .. } => LOOSE_GRANTS.contains(&form.get("grant_type").unwrap_or("")),
+            Client::Known { .. } | Client::Holder { .. } => {
+                LOOSE_GRANTS.contains(&form.get("grant_type").unwrap_or(""))
+            }
             Client::Unnamed => true,
-            Client::Instance(_) | Client::Workload(_) | Client::Foreign(_) => false,
+            Client::Instance(_) | Client::Workload(_) | Client::Foreign(..) => false,
         };
         let taken = self.control.handle.book()?.estate().bearer_tokens;
         if needs_none && taken == BearerTokens::Taken {

@@ -8,8 +8,9 @@ use std::{
 use ambit_core::{
     AgentName, Digest, Millis, TemplateName, Timestamp,
     json::{self, Value},
+    limits::{PARAMETER_BYTES_MAX, PARAMETERS_MAX, PART_BYTES_MAX},
 };
-use ambit_identity::jose::base64url;
+use ambit_identity::{dpop::Proof, jose::base64url};
 use axum::{
     extract::{Request, State},
     http::StatusCode,
@@ -19,12 +20,16 @@ use axum::{
 use super::{
     ClientAgents, KnownClient, OAuthError, Server,
     client::Client,
-    error::json,
+    error::{json, put_nonce},
     form::Form,
     locked,
+    metadata::PUSH,
     redirect::{Fits, Redirect},
 };
-use crate::api::Shared;
+use crate::{
+    api::Shared,
+    origin::{Origin, Share},
+};
 
 /// How long a pushed request waits for its person's browser.
 pub const PUSHED_TTL: Millis = Millis::from_seconds(90);
@@ -32,6 +37,10 @@ pub const PUSHED_TTL: Millis = Millis::from_seconds(90);
 pub const PUSHED_OPENED_TTL: Millis = Millis::from_seconds(900);
 /// The most pushed requests that wait at once.
 pub const PUSHED_MAX: usize = 10_000;
+/// The most of them that come from one origin.
+pub const PUSHED_PER_ORIGIN_MAX: usize = 256;
+/// The most bytes of text that all of them hold.
+pub const PUSHED_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// The longest `state`, in bytes.
 const STATE_BYTES_MAX: usize = 2048;
 
@@ -82,8 +91,21 @@ pub(super) struct Pushed(HashMap<Digest, Entry>);
 
 struct Entry {
     request: AuthorizeRequest,
+    origin: Origin,
     until: Timestamp,
     seen: Seen,
+}
+
+impl AuthorizeRequest {
+    /// Returns how many bytes of text it holds, about.
+    fn weight(&self) -> usize {
+        let wanted = self.wanted.iter().flat_map(|it| &it.parameters);
+        let wanted = wanted.map(|(name, value)| name.len() + value.as_str().map_or(8, str::len));
+        let state = self.back.state.as_ref().map_or(0, String::len);
+        let texts = [&self.client_id, &self.client_name, &self.audience];
+        let texts: usize = texts.iter().map(|it| it.len()).sum();
+        wanted.sum::<usize>() + state + texts + self.back.redirect.as_str().len()
+    }
 }
 
 /// Whether a person's browser came with a request.
@@ -94,20 +116,38 @@ enum Seen {
 }
 
 impl Pushed {
-    fn keep(
+    fn check_room(
         &mut self,
-        request: AuthorizeRequest,
-        name: &str,
+        request: &AuthorizeRequest,
+        origin: Origin,
         now: Timestamp,
     ) -> Result<(), OAuthError> {
         self.0.retain(|_, it| it.until > now);
-        if self.0.len() >= PUSHED_MAX {
+        let theirs = self.0.values().filter(|it| it.origin == origin).count();
+        if origin.share(theirs, PUSHED_PER_ORIGIN_MAX) == Share::Taken {
+            return Err(OAuthError::unavailable(
+                "too many requests from your network wait for a person; try again in a minute",
+            ));
+        }
+        let held: usize = self.0.values().map(|it| it.request.weight()).sum();
+        if self.0.len() >= PUSHED_MAX || held + request.weight() > PUSHED_BYTES_MAX {
             return Err(OAuthError::unavailable(
                 "too many requests wait for a person; try again in a minute",
             ));
         }
+        Ok(())
+    }
+
+    fn keep(
+        &mut self,
+        request: AuthorizeRequest,
+        (name, origin): (&str, Origin),
+        now: Timestamp,
+    ) -> Result<(), OAuthError> {
+        self.check_room(&request, origin, now)?;
         let entry = Entry {
             request,
+            origin,
             until: now.plus(PUSHED_TTL),
             seen: Seen::Never,
         };
@@ -146,7 +186,8 @@ impl Pushed {
         let like = self.0.values().next().map(|it| it.request.clone());
         let like = like.expect("one was pushed");
         for number in self.0.len()..count {
-            self.keep(like.clone(), &number.to_string(), now)
+            let number = number.to_string();
+            self.keep(like.clone(), (&number, Origin::Here), now)
                 .expect("there is room");
         }
         like
@@ -163,24 +204,30 @@ fn unknown() -> OAuthError {
 /// `POST /oauth/par`.
 pub(crate) async fn push(State(shared): State<Arc<Shared>>, request: Request) -> Response {
     match pushed(&shared, request).await {
-        Ok(value) => {
+        Ok((value, nonce)) => {
             let mut response = json(&value);
             *response.status_mut() = StatusCode::CREATED;
+            put_nonce(&mut response, Some(&nonce));
             response
         }
         Err(error) => error.into_response(),
     }
 }
 
-async fn pushed(shared: &Shared, request: Request) -> Result<Value, OAuthError> {
+/// Keeps a request, and returns the answer and the nonce that the next proof wants.
+async fn pushed(shared: &Shared, request: Request) -> Result<(Value, String), OAuthError> {
     let server = shared.server()?;
     server.check_people()?;
     let (head, body) = request.into_parts();
     let form = Form::read(&head.headers, body).await?;
     let moment = (server.control.clock)();
+    // Before the assertion is used up: who lacks a nonce comes again with it.
+    let url = format!("{}{PUSH}", server.issuer);
+    let proof = server.proof(&head.headers, &url, moment.now)?;
     let client = server
         .client(&head.headers, &form, None, moment.now)
         .await?;
+    let circle = client.circle();
     let Client::Known { id, client, .. } = client else {
         return Err(OAuthError::new(
             "unauthorized_client",
@@ -193,15 +240,37 @@ async fn pushed(shared: &Shared, request: Request) -> Result<Value, OAuthError> 
     if form.get("client_id").is_some_and(|it| it != id) {
         return Err(OAuthError::request("client_id is another client"));
     }
+    let origin = Origin::of_request(&head.extensions);
     let back = read_back(&form, &client)?;
-    let request = read(server, &form, (&id, &client), back)?;
+    let mut request = read(server, &form, (&id, &client), back)?;
+    if let Some(proof) = &proof {
+        let key = bound(server, proof, request.key, moment.now)?;
+        // Only who has room here takes room among the proofs.
+        locked(&server.oauth.pushed).check_room(&request, origin, moment.now)?;
+        server.proved_key((circle, proof), moment.now)?;
+        request.key = Some(key);
+    }
     let name = format!("{URN}{}", base64url::encode(moment.chance));
-    locked(&server.oauth.pushed).keep(request, &name, moment.now)?;
+    locked(&server.oauth.pushed).keep(request, (&name, origin), moment.now)?;
     let lives = PUSHED_TTL.as_millis() / 1000;
-    Ok(Value::object([
-        ("request_uri", name.into()),
-        ("expires_in", lives.into()),
-    ]))
+    let answer = Value::object([("request_uri", name.into()), ("expires_in", lives.into())]);
+    Ok((answer, server.nonce(moment.now)))
+}
+
+/// Returns the key of a proof: the code is good with that alone, as if `dpop_jkt` had named it (RFC 9449 section
+/// 10.1).
+fn bound(
+    server: Server<'_>,
+    proof: &Proof,
+    named: Option<Digest>,
+    now: Timestamp,
+) -> Result<Digest, OAuthError> {
+    let key = proof.thumbprint();
+    if named.is_some_and(|it| it != key) {
+        let what = "dpop_jkt names another key than the one of the proof; leave it out, or name that one (RFC 9449 section 10.1)";
+        return Err(OAuthError::new("invalid_dpop_proof", what).with_nonce(server.nonce(now)));
+    }
+    Ok(key)
 }
 
 /// Reads where the person is sent back to. Whatever else is wrong can be told to the client there.
@@ -308,7 +377,7 @@ fn thumbprint(text: &str) -> Result<Digest, OAuthError> {
 /// Reads the one task that a client has in mind.
 fn wanted(text: &str) -> Result<Wanted, OAuthError> {
     let wrong = |what: String| OAuthError::new("invalid_authorization_details", what);
-    let value = json::parse(text.as_bytes());
+    let value = json::parse_bounded(text.as_bytes(), PART_BYTES_MAX);
     let value = value.map_err(|error| wrong(format!("authorization_details: {error}")))?;
     let Some([detail]) = value.as_array() else {
         return Err(wrong("name one task".to_owned()));
@@ -338,7 +407,7 @@ fn wanted(text: &str) -> Result<Wanted, OAuthError> {
     };
     let parameters = match members.get("parameters") {
         None => BTreeMap::new(),
-        Some(Value::Object(parameters)) => parameters.clone(),
+        Some(Value::Object(parameters)) => scalars(parameters).map_err(wrong)?,
         Some(_) => return Err(wrong("`parameters` is an object".to_owned())),
     };
     Ok(Wanted {
@@ -346,6 +415,24 @@ fn wanted(text: &str) -> Result<Wanted, OAuthError> {
         agent,
         parameters,
     })
+}
+
+/// Returns parameters as a template's can be: few, named, and each one value.
+fn scalars(parameters: &BTreeMap<String, Value>) -> Result<BTreeMap<String, Value>, String> {
+    if parameters.len() > PARAMETERS_MAX {
+        return Err(format!("a task has at most {PARAMETERS_MAX} parameters"));
+    }
+    let fits = |it: &Value| match it {
+        Value::Array(_) | Value::Object(_) => false,
+        Value::String(text) => text.len() <= PARAMETER_BYTES_MAX,
+        Value::Null | Value::Bool(_) | Value::Integer(_) | Value::Number(_) => true,
+    };
+    if parameters.values().all(fits) {
+        return Ok(parameters.clone());
+    }
+    Err(format!(
+        "a parameter is one value, and as a text at most {PARAMETER_BYTES_MAX} bytes long"
+    ))
 }
 
 const URN: &str = "urn:ietf:params:oauth:request_uri:";

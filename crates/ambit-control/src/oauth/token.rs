@@ -20,12 +20,13 @@ use axum::{
 
 use super::{
     OAuthError, Server,
+    claimed::refused_sender,
     device::DEVICE_GRANT,
     error::{json, put_nonce},
     exchange::ACCESS_TOKEN,
     form::Form,
-    grants::{Asking, grant, unsupported},
-    metadata::{MTLS_TOKEN, TOKEN},
+    grants::{Asking, grant},
+    metadata::TOKEN,
 };
 use crate::api::{Instance, Shared};
 
@@ -68,17 +69,15 @@ async fn granted(
     let server = shared.server()?;
     let (head, body) = request.into_parts();
     let form = Form::read(&head.headers, body).await?;
+    server.check_grant_type(&form)?;
     let now = (server.control.clock)().now;
     let url = match by_certificate {
         None => format!("{}{TOKEN}", server.issuer),
-        Some(_) => format!("{}{MTLS_TOKEN}", server.control.gateway),
+        Some(_) => server.mtls_token_url(),
     };
     // Before anything is used up: who lacks a nonce comes again with the same assertion.
     let proof = server.proof(&head.headers, &url, now)?;
     if by_certificate.is_none() && form.get("grant_type") == Some(DEVICE_GRANT) {
-        server
-            .check_people()
-            .map_err(|_| unsupported(DEVICE_GRANT))?;
         return server.device_token(&form, proof.as_ref(), now);
     }
     let client = server
@@ -90,7 +89,16 @@ async fn granted(
         client: &client,
         binding,
     };
+    // Whoever can show the same assertion again: the key that was proved beside it keeps it.
+    let sent = client
+        .assertion()
+        .map(|it| server.oauth.sent(it, binding.key(), now));
+    let sent = sent.transpose();
+    let sent = sent.map_err(|error| refused_sender(error, OAuthError::client))?;
     let granted = grant(server, asking).await?;
+    if let Some(sent) = sent {
+        sent.gave();
+    }
     let now = (server.control.clock)().now;
     let mut response = json(&server.signed(&granted, now)?);
     put_nonce(&mut response, Some(&server.nonce(now)));

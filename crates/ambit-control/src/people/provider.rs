@@ -11,6 +11,7 @@ use ambit_identity::{
     IdentityError,
     jose::{Algorithm, JoseError, JwkSet, SigningKey, base64url},
     passkey::PasskeyError,
+    replay::ReplayError,
     sign_in::{Flow, FlowError},
     token::{
         assertion::{AssertionMaker, TYPE_JWT_BEARER},
@@ -144,9 +145,12 @@ pub enum SignInError {
     /// Nobody signs in with passkeys here.
     #[error("nobody signs in with a passkey at this server")]
     NoPasskeys,
+    /// Nobody signs in at a provider here.
+    #[error("nobody comes from a provider at this server; sign in with a passkey")]
+    NoProvider,
     /// The link is for another person than the one who is signed in.
     #[error(
-        "{here} is signed in here, and the link is for {wanted}; sign out first, or open the link in {wanted}'s own browser"
+        "somebody else is signed in here, {here}, and the link is for {wanted}; sign out first, or open the link in {wanted}'s own browser"
     )]
     SomebodyElse {
         /// Who is signed in.
@@ -163,6 +167,9 @@ pub enum SignInError {
     /// The engine does not answer.
     #[error("Ambit can't say who you are just now; try again")]
     Engine(#[from] EngineError),
+    /// Too many sign in at once.
+    #[error("too many people sign in just now; try again in some minutes")]
+    Busy(#[source] ReplayError),
     /// No more sessions can be held.
     #[error(transparent)]
     Full(#[from] SessionsFull),

@@ -1,16 +1,20 @@
 //! What a template allows now and did not before.
 
-use std::{cmp::Ordering, collections::BTreeSet};
+use std::{
+    cmp::Ordering,
+    collections::{BTreeMap, BTreeSet},
+};
 
 use ambit_core::{
-    AgentName, Label, Labels,
-    estate::{Approver, Bound, Containment, Delegable, Estate, LeastBinding, Starters, Template},
+    AgentName, GatewayRoute, Label, Labels, ServerName,
+    estate::{Approver, Containment, Delegable, Estate, LeastBinding, Starters, Template},
 };
 
 use super::{
     Changes, Direction, tools,
-    tools::{Offered, offered},
+    tools::{Kind, Offered, offered},
 };
+use crate::visible::visible;
 
 /// Says all that a template gives.
 pub(super) fn gained((estate, template): (&Estate, &Template), changes: &mut Changes) {
@@ -36,21 +40,66 @@ pub(super) fn gained((estate, template): (&Estate, &Template), changes: &mut Cha
     }
 }
 
-/// Says what a task of the template may do, a sentence for each thing, to a person who is about to start one.
-pub(crate) fn gives(estate: &Estate, template: &Template) -> Vec<String> {
-    let tools = offered(estate, template);
-    let tools = tools.values().map(Offered::describe);
-    let reads = template.reads.iter();
-    let reads = reads.map(|it| format!("resources and prompts of server {it}"));
-    let is_held = template.tools.values().any(|it| it.approval == Bound::Held);
-    let bounds = [
+/// What a task of a template may do, to a person who is about to start one: a sentence for each thing, with nothing hidden.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub(crate) struct Gives {
+    /// What changes something, and asks nobody.
+    pub(crate) changes: Vec<String>,
+    /// What a person must approve, each time.
+    pub(crate) asks: Vec<String>,
+    /// What reads: a line for each server, and one for each tool that is bounded.
+    pub(crate) reads: Vec<String>,
+    /// What bounds all of it.
+    pub(crate) bounds: Vec<String>,
+}
+
+/// Says what a task of the template may do at `route`.
+pub(crate) fn gives((estate, template): (&Estate, &Template), route: &GatewayRoute) -> Gives {
+    let is_there = |server: &ServerName| match route {
+        GatewayRoute::All => true,
+        GatewayRoute::One(it) => it == server,
+    };
+    let mut gives = Gives::default();
+    let mut plain: BTreeMap<&ServerName, Vec<&str>> = BTreeMap::new();
+    let offered = offered(estate, template);
+    for ((server, name), offered) in offered.iter().filter(|((it, _), _)| is_there(it)) {
+        match offered.kind() {
+            Kind::Asks => gives.asks.push(offered.describe()),
+            Kind::Changes => gives.changes.push(offered.describe()),
+            Kind::ReadsWithin => gives.reads.push(offered.describe()),
+            Kind::Reads => plain.entry(server).or_default().push(name.as_str()),
+        }
+    }
+    for server in template.reads.iter().filter(|it| is_there(it)) {
+        let all = plain.entry(server).or_default();
+        all.push("resources and prompts");
+    }
+    let plain = plain.into_iter();
+    let plain = plain.map(|(server, all)| format!("{server}: {}", all.join(", ")));
+    gives.reads.extend(plain);
+    gives.bounds = [
         format!("at most {} calls in all", template.calls_max),
         emits(&template.may_emit),
+    ]
+    .to_vec();
+    if !gives.asks.is_empty() {
+        let held = format!("{} what waits for a person", approver(template.approver));
+        gives.bounds.push(held);
+    }
+    if template.binding == LeastBinding::BearerToRead {
+        let keyless = "it only reads, unless it has a key of its own and proves it";
+        gives.bounds.push(keyless.to_owned());
+    }
+    let lists = [
+        &mut gives.changes,
+        &mut gives.asks,
+        &mut gives.reads,
+        &mut gives.bounds,
     ];
-    let held = is_held.then(|| format!("{} what is held", approver(template.approver)));
-    let bounds = bounds.into_iter().chain(held);
-    let all = tools.chain(reads).chain(bounds);
-    all.map(|it| crate::visible::visible(&it)).collect()
+    for line in lists.into_iter().flatten() {
+        *line = visible(line);
+    }
+    gives
 }
 
 /// Says what a template gives and takes against its version before.

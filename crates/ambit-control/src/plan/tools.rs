@@ -16,6 +16,19 @@ pub(super) struct Offered<'a> {
     grant: Option<&'a ToolGrant>,
 }
 
+/// What calling a tool comes to.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Kind {
+    /// It changes something, and nobody is asked.
+    Changes,
+    /// A person must approve each call.
+    Asks,
+    /// It reads, within bounds of its own.
+    ReadsWithin,
+    /// It reads.
+    Reads,
+}
+
 /// Returns the tools that `template` offers: the reading tools of its servers, and those it names.
 pub(super) fn offered<'a>(
     estate: &'a Estate,
@@ -50,6 +63,18 @@ pub(super) fn offered<'a>(
 }
 
 impl Offered<'_> {
+    /// Returns what calling it comes to.
+    pub(super) fn kind(&self) -> Kind {
+        match self.grant {
+            Some(grant) if grant.approval == Bound::Held => Kind::Asks,
+            Some(_) | None if self.tool.mode != Mode::Read => Kind::Changes,
+            Some(grant) if !grant.arguments.is_empty() || grant.calls_max.is_some() => {
+                Kind::ReadsWithin
+            }
+            Some(_) | None => Kind::Reads,
+        }
+    }
+
     /// Says what it is and its bounds.
     pub(super) fn describe(&self) -> String {
         let mut text = format!(

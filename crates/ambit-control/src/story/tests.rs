@@ -7,7 +7,11 @@ use ambit_core::{
     task::{Contained, End, Task},
 };
 
+mod delegated;
+
 use super::*;
+
+mod parts;
 
 const TASK: TaskId = TaskId::from_bits(1);
 const INSTANCE: InstanceId = InstanceId::from_bits(2);

@@ -6,11 +6,11 @@ use std::{
 };
 
 use ambit_core::{
-    DecisionId, DelegationId, RevocationId, ServerName, TaskId, Timestamp,
+    DecisionId, DelegationId, InstanceId, RevocationId, ServerName, TaskId, Timestamp,
     act::Target,
     delegation::Lineage,
     json::Value,
-    record::{Answer, Body, Decided, Performed, Settlement, Status, Warrant},
+    record::{Actor, Answer, Body, Decided, Performed, Settlement, Status, Warrant},
     task::{End, Task, TaskState},
 };
 
@@ -66,16 +66,7 @@ pub enum Mark {
 
 /// Tells the story of `task` as of `now`, or nothing when the log does not know it.
 pub fn trace(entries: &[Entry], names: &Names, task: TaskId, now: Timestamp) -> Option<Trace> {
-    let started = entries.iter().find_map(|it| {
-        let begun = if let Body::TaskStarted { task, .. } = &it.record.body {
-            task
-        } else if let Body::DelegationSpent { task, .. } = &it.record.body {
-            task
-        } else {
-            return None;
-        };
-        (begun.id == task).then_some(begun.as_ref())
-    })?;
+    let started = entries.iter().filter_map(begun).find(|it| it.id == task)?;
     let context = Context::gather(entries, started);
     let lines: Vec<Line> = entries
         .iter()
@@ -118,6 +109,12 @@ struct Context<'a> {
     state: TaskState,
     /// The tasks that began, as far as the records say.
     tasks: BTreeMap<TaskId, &'a Task>,
+    /// Which run took which part.
+    takers: BTreeMap<TaskId, InstanceId>,
+    /// Those below that are over.
+    over_below: BTreeSet<TaskId>,
+    /// Those below that a revocation ended.
+    cut: BTreeMap<RevocationId, Vec<&'a Task>>,
 }
 
 impl<'a> Context<'a> {
@@ -129,20 +126,56 @@ impl<'a> Context<'a> {
             servers: BTreeSet::new(),
             revocations: BTreeSet::new(),
             state: TaskState::Active,
-            tasks: BTreeMap::new(),
+            tasks: entries
+                .iter()
+                .filter_map(begun)
+                .map(|it| (it.id, it))
+                .collect(),
+            takers: entries.iter().filter_map(taken).collect(),
+            over_below: BTreeSet::new(),
+            cut: BTreeMap::new(),
         };
         // What was revoked before it began was lifted before, too: it tells nothing of this task.
-        let began = |it: &&Entry| matches!(&it.record.body, Body::TaskStarted { task: it, .. } if it.id == task.id);
+        let began = |it: &Entry| begun(it).is_some_and(|it| it.id == task.id);
         for entry in entries.iter().skip_while(|it| !began(it)) {
+            context.learn_below(&entry.record.body, entry.record.at);
             context.learn(&entry.record.body, entry.record.at);
         }
         context
     }
 
-    fn learn(&mut self, body: &'a Body, at: Timestamp) {
-        if let Body::DelegationSpent { task, .. } | Body::TaskStarted { task, .. } = body {
-            self.tasks.insert(task.id, task);
+    /// Learns what became of the parts that the task gave away, and of their parts.
+    fn learn_below(&mut self, body: &'a Body, at: Timestamp) {
+        let is_live = |it: &&&Task| !self.over_below.contains(&it.id) && at < it.expires_at;
+        let below = self
+            .tasks
+            .values()
+            .filter(|it| self.is_below(it, self.task.id));
+        let below = below.filter(is_live);
+        let ended: Vec<&'a Task> = match body {
+            Body::Revoked { target, .. } => below
+                .filter(|it| self.is_hit_below(target, it))
+                .copied()
+                .collect(),
+            Body::TaskEnded { task, .. } => below
+                .filter(|it| it.id == *task || self.is_below(it, *task))
+                .copied()
+                .collect(),
+            Body::DelegationWithdrawn { delegation, .. } => below
+                .filter(|it| self.came_by(it, *delegation))
+                .copied()
+                .collect(),
+            _ => return,
+        };
+        self.over_below.extend(ended.iter().map(|it| it.id));
+        if let Body::Revoked { revocation, .. } = body
+            && !ended.is_empty()
+        {
+            self.cut.insert(*revocation, ended);
         }
+    }
+
+    fn learn(&mut self, body: &'a Body, at: Timestamp) {
         let over = self.state != TaskState::Active || self.task.expires_at <= at;
         if let Body::Performed(it) = body
             && it.task == self.task.id
@@ -172,13 +205,13 @@ impl<'a> Context<'a> {
                 self.state = TaskState::Ended(match end {
                     End::Completed | End::Cancelled => End::Cancelled,
                     End::Expired => End::Expired,
-                    End::Revoked => End::Revoked,
+                    End::Revoked | End::Unregistered => End::Revoked,
                 });
             }
         }
         if let Body::DelegationWithdrawn { delegation, .. } = body
             && !over
-            && self.came_by(*delegation)
+            && self.came_by(self.task, *delegation)
         {
             self.state = TaskState::Ended(End::Revoked);
         }
@@ -196,32 +229,48 @@ impl<'a> Context<'a> {
         }
     }
 
-    /// Says whether the delegation is one by which the task, or one above it, came to be.
-    fn came_by(&self, delegation: DelegationId) -> bool {
-        self.chain().any(
+    /// Says whether the delegation is one by which `task`, or one above it, came to be.
+    fn came_by(&self, task: &'a Task, delegation: DelegationId) -> bool {
+        self.chain(task).any(
             |it| matches!(it.lineage, Lineage::Child { delegation: by, .. } if by == delegation),
         )
     }
 
     fn is_above(&self, task: TaskId) -> bool {
-        let mut parents = self.chain().filter_map(|it| it.lineage.parent());
-        parents.any(|it| it == task)
+        self.is_below(self.task, task)
     }
 
-    /// Iterates over the task and those above it.
-    fn chain(&self) -> impl Iterator<Item = &Task> {
-        std::iter::successors(Some(self.task), |it| {
+    fn is_below(&self, task: &'a Task, above: TaskId) -> bool {
+        let mut parents = self.chain(task).filter_map(|it| it.lineage.parent());
+        parents.any(|it| it == above)
+    }
+
+    /// Iterates over `task` and those above it.
+    fn chain(&self, task: &'a Task) -> impl Iterator<Item = &'a Task> {
+        std::iter::successors(Some(task), |it| {
             self.tasks.get(&it.lineage.parent()?).copied()
         })
     }
 
     fn is_hit(&self, target: &Target) -> bool {
         match target {
-            Target::Task(id) => *id == self.task.id || self.is_above(*id),
-            Target::Instance(id) => self.chain().any(|it| it.instance == *id),
-            Target::Agent(name) => self.chain().any(|it| it.agent == *name),
-            Target::Person(id) => *id == self.task.subject,
             Target::Server(name) => self.servers.contains(name),
+            Target::Task(_) | Target::Instance(_) | Target::Agent(_) | Target::Person(_) => {
+                self.is_hit_below(target, self.task)
+            }
+        }
+    }
+
+    /// Says whether a revocation ended `task`, which that of a server never does.
+    fn is_hit_below(&self, target: &Target, task: &'a Task) -> bool {
+        match target {
+            Target::Task(id) => self.chain(task).any(|it| it.id == *id),
+            Target::Instance(id) => self
+                .chain(task)
+                .any(|it| it.instance == *id || self.takers.get(&it.id) == Some(id)),
+            Target::Agent(name) => self.chain(task).any(|it| it.agent == *name),
+            Target::Person(id) => *id == task.subject,
+            Target::Server(_) => false,
         }
     }
 
@@ -231,14 +280,7 @@ impl<'a> Context<'a> {
             self.decided(it, names)?
         } else {
             let mark = self.mark(body)?;
-            let text = words::body(body, names);
-            if let Body::TaskEnded { task, .. } = body
-                && *task != self.task.id
-            {
-                (mark, format!("ended with {task}, which was {text}"))
-            } else {
-                (mark, text)
-            }
+            (mark, self.told(body, words::body(body, names)))
         };
         Some(Line {
             index: entry.index,
@@ -246,6 +288,28 @@ impl<'a> Context<'a> {
             mark,
             text: visible(&text),
         })
+    }
+
+    /// Adds to the words of an end which task it was of, where it was not this one.
+    fn told(&self, body: &Body, text: String) -> String {
+        let named = |it: &&Task| format!("{} of {}", it.id, it.agent);
+        match body {
+            Body::TaskEnded { task, .. } if self.is_above(*task) => {
+                format!("ended with {task}, which was {text}")
+            }
+            Body::TaskEnded { task, .. } if *task != self.task.id => {
+                let part = self.tasks.get(task).map(|it| named(it));
+                format!("{}, a part of it: {text}", part.unwrap_or_default())
+            }
+            Body::Revoked { revocation, .. } => match self.cut.get(revocation) {
+                None => text,
+                Some(below) => {
+                    let below: Vec<String> = below.iter().map(named).collect();
+                    format!("{text}; with it ended {}", below.join(" and "))
+                }
+            },
+            _ => text,
+        }
     }
 
     fn decided(&self, decided: &Decided, names: &Names) -> Option<(Mark, String)> {
@@ -281,27 +345,34 @@ impl<'a> Context<'a> {
             Body::ActSettled { task, .. } | Body::SealedOpened { task, .. } => {
                 (Some(*task), Mark::Noted)
             }
-            Body::TaskEnded { task, .. } if self.is_above(*task) => return Some(Mark::Ended),
-            Body::TaskEnded { task, .. } => (Some(*task), Mark::Ended),
+            Body::TaskEnded { task, .. } => {
+                let child = self.tasks.get(task).and_then(|it| it.lineage.parent());
+                let own = *task == self.task.id || child == Some(self.task.id);
+                return (own || self.is_above(*task)).then_some(Mark::Ended);
+            }
             Body::DelegationMade { delegation, .. } => {
-                let own = delegation.parent == self.task.id || self.came_by(delegation.id);
+                let own =
+                    delegation.parent == self.task.id || self.came_by(self.task, delegation.id);
                 return own.then_some(Mark::Given);
             }
             Body::DelegationSpent { task, .. } => {
-                let own = task.id == self.task.id || task.lineage.parent() == Some(self.task.id);
+                let own = task.id == self.task.id
+                    || task.lineage.parent() == Some(self.task.id)
+                    || self.takers.get(&task.id) == Some(&self.task.instance);
                 return own.then_some(Mark::Given);
             }
             Body::DelegationWithdrawn {
                 delegation, parent, ..
             } => {
-                let own = *parent == self.task.id || self.came_by(*delegation);
+                let own = *parent == self.task.id || self.came_by(self.task, *delegation);
                 return own.then_some(Mark::Ended);
             }
             Body::TokenIssued(token) => (Some(token.task), Mark::Given),
             Body::TokenRevoked { task, .. } => (Some(*task), Mark::Ended),
             Body::RefusalsCoalesced { task, .. } => (*task, Mark::Denied),
             Body::Revoked { revocation, .. } | Body::RevocationEffective { revocation, .. } => {
-                return self.revocations.contains(revocation).then_some(Mark::Ended);
+                let own = self.revocations.contains(revocation);
+                return (own || self.cut.contains_key(revocation)).then_some(Mark::Ended);
             }
             Body::LogOpened { .. }
             | Body::PersonKnown { .. }
@@ -318,6 +389,25 @@ impl<'a> Context<'a> {
             | Body::StateDigest { .. } => return None,
         };
         (task == Some(self.task.id)).then_some(mark)
+    }
+}
+
+/// Returns the task that begins with a record.
+/// Returns which part a run of an agent took with a record.
+fn taken(entry: &Entry) -> Option<(TaskId, InstanceId)> {
+    let Body::DelegationSpent { task, mandate, .. } = &entry.record.body else {
+        return None;
+    };
+    match mandate.by {
+        Actor::Instance(taker) => Some((task.id, taker)),
+        Actor::Workload(_) | Actor::Person(_) | Actor::Ambit | Actor::Nobody => None,
+    }
+}
+
+pub(super) fn begun(entry: &Entry) -> Option<&Task> {
+    match &entry.record.body {
+        Body::TaskStarted { task, .. } | Body::DelegationSpent { task, .. } => Some(task),
+        _ => None,
     }
 }
 

@@ -9,7 +9,7 @@ use ambit_core::{
     Digest, Reason, ServerName, TokenId,
     claim::ClaimProof,
     record::{Actor, Answer, Body, Decided, KeyStep, Performed, Status},
-    task::Task,
+    task::{self, Task},
     token::{Grant, IssuedToken, Reach, TokenEnd, TokenKind},
 };
 
@@ -87,7 +87,9 @@ pub(super) fn decided(decided: &Decided, end: End<'_>) -> String {
 pub(super) fn said(decided: &Decided, reason: Reason) -> &'static str {
     match decided.actor {
         Actor::Person(_) => reason.for_person(),
-        Actor::Instance(_) | Actor::Ambit | Actor::Nobody => reason.for_agent(),
+        Actor::Instance(_) | Actor::Workload(_) | Actor::Ambit | Actor::Nobody => {
+            reason.for_agent()
+        }
     }
 }
 
@@ -139,7 +141,7 @@ pub(super) fn body(body: &Body, names: &Names) -> String {
             proof, workload, ..
         } => format!("claimed by {} {workload}", claimed_by(*proof)),
         Body::TaskAttended { .. } => "its runner is there, and the task ends with that".to_owned(),
-        Body::TaskEnded { end, by, .. } => format!("{} by {}", end.as_str(), names.actor(*by)),
+        Body::TaskEnded { end, by, .. } => ended_task(*end, *by, names),
         Body::Decided(it) => decided(it, End::Elsewhere),
         Body::Performed(it) => format!("{}: {}", it.decision, outcome(it)),
         Body::ApprovalDecided { .. }
@@ -324,6 +326,20 @@ fn keys_rotated(
         KeyStep::Tidy => "let retired issuing keys go",
     };
     format!("{by} {what} ({certificate}, bundle {sequence})")
+}
+
+/// Says how a task ended. Ambit itself cancels only what nobody serves any more.
+fn ended_task(end: task::End, by: Actor, names: &Names) -> String {
+    match (end, by) {
+        (task::End::Cancelled, Actor::Ambit) => {
+            "cancelled by Ambit: whoever served it is gone".to_owned()
+        }
+        (task::End::Unregistered, by) => format!(
+            "unregistered by {}: the estate applied then does not say any more what its instance claimed it by",
+            names.actor(by)
+        ),
+        (end, by) => format!("{} by {}", end.as_str(), names.actor(by)),
+    }
 }
 
 fn started(task: &Task, by: &str) -> String {

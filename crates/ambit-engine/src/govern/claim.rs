@@ -3,13 +3,15 @@
 use std::sync::Arc;
 
 use ambit_core::{
-    AgentName, Digest, TaskId, Timestamp,
+    AgentName, Digest, SpiffeId, TaskId, Timestamp,
     claim::{ClaimProof, ClaimStanding},
     limits::TASK_TTL_MAX,
     record::Body,
     task::{Task, TaskState},
 };
-use ambit_identity::{Claimant, ForeignSvid, InstanceCaller, PersonCaller, Proved, UnknownSvid};
+use ambit_identity::{
+    Claimant, ForeignSvid, Ground, InstanceCaller, PersonCaller, Proved, UnknownSvid,
+};
 
 use super::{
     Asked,
@@ -38,7 +40,8 @@ pub enum Claim {
     Known(Arc<Task>),
     /// Nothing: it is the instance of a live task of another agent.
     OtherAgent,
-    /// Nothing: no live task waits for it. A join token that was shown before is one of these.
+    /// Nothing: no live task waits for it. A join token that was shown before is one of these, and so is whoever was
+    /// identified by an estate that is not in force any more, and is nobody by the one that is.
     NothingWaits,
 }
 
@@ -126,6 +129,9 @@ impl Handle {
         let now = (self.shared.clock)().now;
         {
             let live = self.shared.read()?;
+            if live.grounds.bear(&claimant.footing()) == Ground::Gone {
+                return Ok(Claim::NothingWaits);
+            }
             if let Some(known) = known(&live, &claimant, now) {
                 return Ok(known);
             }
@@ -139,6 +145,20 @@ impl Handle {
             Box::new(move |committed| committed.and(taken))
         })
         .await?
+    }
+
+    /// Returns the name of the run that the claimant is: the instance of the live task that it has claimed. None when it
+    /// has claimed none, or one of another agent than it is a run of now.
+    pub fn serves(&self, claimant: &Claimant) -> Result<Option<SpiffeId>, EngineError> {
+        let now = (self.shared.clock)().now;
+        let live = self.shared.read()?;
+        if live.grounds.bear(&claimant.footing()) == Ground::Gone {
+            return Ok(None);
+        }
+        Ok(match known(&live, claimant, now) {
+            Some(Claim::New(task) | Claim::Known(task)) => Some(task.spiffe_id.clone()),
+            Some(Claim::OtherAgent | Claim::NothingWaits) | None => None,
+        })
     }
 
     /// Returns how many live tasks of `agent` wait to be claimed.
@@ -160,6 +180,10 @@ fn refuse_crowd(desk: &Desk<'_>, agent: &AgentName) -> Result<(), Refusal> {
 
 fn take(desk: &mut Desk<'_>, claimant: &Claimant) -> Result<Claim, EngineError> {
     let at = desk.at();
+    // Another estate may have come into force since it was identified.
+    if desk.live.grounds.bear(&claimant.footing()) == Ground::Gone {
+        return Ok(Claim::NothingWaits);
+    }
     // Another turn may have given it one meanwhile.
     if let Some(known) = known(desk.live, claimant, at) {
         return Ok(known);
@@ -179,12 +203,13 @@ fn take(desk: &mut Desk<'_>, claimant: &Claimant) -> Result<Claim, EngineError> 
         task,
         proof,
         workload: claimant.workload(),
+        footing: claimant.footing(),
     })?;
     Ok(Claim::New(whole))
 }
 
 /// Returns what the claimant has already. A join token is good for one claim, whoever shows it.
-fn known(live: &Live, claimant: &Claimant, now: Timestamp) -> Option<Claim> {
+pub(super) fn known(live: &Live, claimant: &Claimant, now: Timestamp) -> Option<Claim> {
     let Proved::Agent(agent, _) = claimant.proved() else {
         return None;
     };

@@ -5,7 +5,7 @@ use ambit_identity::PersonCaller;
 
 use super::{
     Asked,
-    tasks::{StartTask, Started, start},
+    tasks::{StartTask, Started, start_here},
 };
 use crate::{ClientLeave, Handle, Moment, Refusal, desk::Desk};
 
@@ -27,7 +27,7 @@ impl Handle {
             self.shared.trust_domain.clone(),
         );
         let start = move |desk: &mut Desk<'_>, asked: &mut Asked| {
-            start(desk, asked, (ask, ttl_max), custody.as_ref(), &trust_domain)
+            start_here(desk, asked, (ask, ttl_max), custody.as_ref(), &trust_domain)
         };
         let started = self.govern(caller, moment, start).await?;
         let leave = ClientLeave::of(started.task.id);

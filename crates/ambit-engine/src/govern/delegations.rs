@@ -9,13 +9,13 @@ mod step;
 use std::sync::Arc;
 
 use ambit_core::{
-    AgentName, DecisionId, DelegationId, Digest, Millis, Reason, SpiffeId, TaskId,
+    AgentName, DecisionId, DelegationId, Digest, Millis, Reason, SpiffeId, TaskId, Timestamp,
     act::Target,
     delegation::{Delegation, DelegationStep, Part},
     record::Body,
     task::TaskState,
 };
-use ambit_identity::{InstanceCaller, PersonCaller, token::assertion::ProvedWorkload};
+use ambit_identity::{Claimant, InstanceCaller, PersonCaller, token::assertion::ProvedWorkload};
 use ambit_policy::{DelegationStanding, PartAsk, SubjectToken, part_details};
 
 pub use self::exchange::ExchangeRefusal;
@@ -39,6 +39,10 @@ pub enum Delegate<'a> {
     Instance(&'a InstanceCaller),
     /// The same, by a JWT-SVID for the authorization server alone.
     Workload(&'a ProvedWorkload),
+    /// Whoever proved to be a run of the delegate agent by something that is good until then: a client that the estate
+    /// declares as one, a workload of a foreign issuer or trust domain. It acts as the instance of the task that it has
+    /// claimed; when it has none, the part is what it claims.
+    Claimant(&'a Claimant, Timestamp),
     /// The person on whose behalf the parent runs: their runner starts a run of the delegate agent.
     Runner(&'a PersonCaller),
 }
@@ -206,7 +210,7 @@ impl Handle {
 fn asked(
     desk: &Desk<'_>,
     ask: &DelegateTask,
-) -> Result<(Arc<TaskRuntime>, Part, ambit_core::Timestamp), Refusal> {
+) -> Result<(Arc<TaskRuntime>, Part, Timestamp), Refusal> {
     let not_found = || Refusal::not_found(ask.task);
     let live = &desk.live;
     let runtime = live.runtime.get(&ask.task).ok_or_else(not_found)?;

@@ -1,4 +1,4 @@
-//! Tasks and the estate: starting, ending, applying.
+//! Tasks: starting and ending.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -15,11 +15,11 @@ use ambit_core::{
     task::{Contained, End, Task, TaskState, Usage},
 };
 use ambit_identity::{InstanceCaller, PersonCaller};
-use ambit_policy::{Offering, PolicyBook, Standing};
+use ambit_policy::Standing;
 
 use super::{Asked, Touched};
 use crate::{
-    EngineError, Handle, Moment, Refusal, TaskEntry, desk::Desk, doors::Door, live::TaskRuntime,
+    EngineError, Handle, Moment, Refusal, TaskEntry, desk::Desk, live::TaskRuntime,
     state::ended_task,
 };
 
@@ -100,15 +100,6 @@ pub struct TaskSummary {
     pub lineage: Lineage,
 }
 
-/// A version of the estate that came into force.
-#[derive(Clone, Copy, Debug)]
-pub struct Applied {
-    /// Which version.
-    pub estate: Digest,
-    /// The version before, when there was one.
-    pub before: Option<Digest>,
-}
-
 impl Handle {
     /// Starts a task for an agent on the caller's behalf.
     pub async fn start_task(
@@ -123,7 +114,7 @@ impl Handle {
         );
         let start = move |desk: &mut Desk<'_>, asked: &mut Asked| {
             let whole = TASK_TTL_MAX;
-            start(desk, asked, (ask, whole), custody.as_ref(), &trust_domain)
+            start_here(desk, asked, (ask, whole), custody.as_ref(), &trust_domain)
         };
         self.govern(caller, moment, start).await
     }
@@ -203,74 +194,6 @@ impl Handle {
         }
     }
 
-    /// Puts a version of the estate in force. The first one is judged by its own roles: there are no others yet.
-    pub async fn apply(
-        &self,
-        caller: &PersonCaller,
-        book: Arc<PolicyBook>,
-        files: Vec<u8>,
-        moment: Moment,
-    ) -> Result<Applied, Refusal> {
-        let take = move |desk: &mut Desk<'_>, asked: &mut Asked| {
-            let estate = book.estate().digest;
-            let judge = desk.live.book.clone().unwrap_or_else(|| book.clone());
-            let act = Governance::ApplyEstate { estate };
-            let permit = asked.permit_under(desk, &judge, act, Touched::NOTHING)?;
-            let before = desk.live.state.estate();
-            if before == Some(estate) {
-                return Ok(Applied { estate, before });
-            }
-            desk.write(Body::EstateApplied {
-                estate,
-                warrant: permit.warrant(),
-            })?;
-            desk.attachments.push(Attachment::Estate {
-                digest: estate,
-                bytes: files,
-            });
-            desk.live.books.insert(estate, book.clone());
-            desk.live.book = Some(book);
-            Ok(Applied { estate, before })
-        };
-        let applied = self.govern(caller, moment, take).await?;
-        self.cut_withdrawn().await?;
-        Ok(applied)
-    }
-
-    /// Cuts every act under way that the estate in force would not let begin.
-    async fn cut_withdrawn(&self) -> Result<(), EngineError> {
-        let now = (self.shared.clock)().now;
-        let crossed = {
-            let live = self.shared.read()?;
-            let book = live.book()?;
-            self.shared.flights.cut_withdrawn(now, |task, door| {
-                let runtime = live.runtime.get(&task);
-                let Some((runtime, scope)) =
-                    runtime.and_then(|it| Some((it, it.scope(&book).ok()?)))
-                else {
-                    return Offering::Withheld;
-                };
-                match door {
-                    Door::Tool(server, tool) => scope.offers(&book, server, tool),
-                    Door::Server(server) => scope.offers_server(server),
-                    Door::Endpoint(endpoint) => {
-                        let listed = |it: &Arc<TaskRuntime>| {
-                            let agent = book.estate().agents.get(&it.task.agent);
-                            agent.is_some_and(|it| it.model_endpoints.contains(endpoint))
-                        };
-                        if listed(runtime) && runtime.tasks_above().all(listed) {
-                            Offering::Offered
-                        } else {
-                            Offering::Withheld
-                        }
-                    }
-                }
-            })
-        };
-        self.shared.flights.landed(&crossed).await;
-        Ok(())
-    }
-
     /// Keeps a sealed credential for the gateway to inject. The secret itself never comes here.
     pub async fn keep_credential(
         &self,
@@ -309,7 +232,7 @@ impl Handle {
                     desk.live.state.instances.get(&instance) == Some(&task)
                 }
                 Actor::Ambit => true,
-                Actor::Person(_) | Actor::Nobody => false,
+                Actor::Person(_) | Actor::Workload(_) | Actor::Nobody => false,
             };
             let result = if own {
                 finish(desk, task, end, by)
@@ -329,6 +252,19 @@ impl Handle {
         let crossed = self.shared.flights.cut(over, now);
         self.shared.flights.landed(&crossed).await;
     }
+}
+
+/// Starts a task as [`start`] does, that nobody claims: its agent runs where the person who starts it says.
+pub(super) fn start_here(
+    desk: &mut Desk<'_>,
+    asked: &mut Asked,
+    ask: (StartTask, Millis),
+    custody: &dyn crate::Custody,
+    trust_domain: &ambit_core::TrustDomain,
+) -> Result<Started, Refusal> {
+    let started = start(desk, asked, ask, custody, trust_domain)?;
+    desk.loosen(started.task.id);
+    Ok(started)
 }
 
 /// Starts a task that lives as long as its template says, and at most `ttl_max`.

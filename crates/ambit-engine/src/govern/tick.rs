@@ -39,7 +39,9 @@ impl Handle {
         for (task, end) in ended.await?? {
             let reason = match end {
                 End::Expired => Reason::TaskExpired,
-                End::Completed | End::Cancelled | End::Revoked => Reason::TaskEnded,
+                End::Completed | End::Cancelled | End::Revoked | End::Unregistered => {
+                    Reason::TaskEnded
+                }
             };
             self.shared.flights.cut((&Target::Task(task), reason), now);
         }

@@ -205,6 +205,10 @@ impl Ask {
             self.seal_again(&book, act)?;
         }
         let task = &self.runtime.task;
+        // It may have been given up meanwhile, or the estate gives it no more.
+        if !live.token_is_worth(&self.caller) {
+            return Drafted::new(self.deny(book.as_ref(), act.action(), Reason::TaskEnded, at));
+        }
         let Some(snapshot) = live.snapshot(&self.runtime, act, self.sealed.commitment, at) else {
             return Drafted::new(self.deny(book.as_ref(), act.action(), Reason::TaskEnded, at));
         };

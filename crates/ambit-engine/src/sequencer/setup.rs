@@ -14,9 +14,11 @@ use ambit_core::{
     json,
     limits::{BATCH_RECORDS_MAX, RUNNER_RETURN_MAX},
     record::{Body, KeyStep, Performed, Status},
-    task::{Contained, Task, TaskState},
+    task::{Task, TaskState},
 };
+use ambit_identity::Grounds;
 use ambit_policy::{PartAsk, PolicyBook};
+use tokio::sync::watch;
 
 use super::{STATE_DIGEST_EVERY_RECORDS, Sequencer, Shared, next_digest};
 use crate::{
@@ -173,18 +175,20 @@ impl<D: Durable> Setup<D> {
         let mut live = Live {
             state,
             book: None,
+            grounds: Grounds::default(),
             books: HashMap::new(),
             runtime: HashMap::new(),
             aliases: self.archive.directory()?.into_iter().collect(),
             loose: HashSet::new(),
+            loose_users: HashSet::new(),
+            in_force: watch::Sender::new(None),
             former: VecDeque::new(),
             absent: HashMap::new(),
             metrics: Arc::default(),
         };
         if let Some(estate) = live.state.estate {
             let book = self.book(estate)?;
-            live.books.insert(estate, book.clone());
-            live.book = Some(book);
+            live.put_in_force(book);
         }
         let acting =
             |it: &&TaskEntry| it.state.standing(it.task.expires_at, now) == TaskState::Active;
@@ -192,9 +196,7 @@ impl<D: Durable> Setup<D> {
         // A parent is there before its children.
         acting.sort_by_key(|it| it.task.lineage.depth());
         for entry in acting {
-            if entry.task.contained == Contained::None {
-                live.loose.insert(entry.task.subject);
-            }
+            live.loosen(&entry);
             if entry.claim == ClaimStanding::Attended {
                 let until = now.plus(RUNNER_RETURN_MAX);
                 live.absent.insert(entry.task.id, until);

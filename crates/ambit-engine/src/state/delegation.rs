@@ -99,7 +99,7 @@ impl State {
     ) -> Result<Labels, TooManyLabels> {
         let own = match by {
             Actor::Instance(instance) => self.instances.get(&instance),
-            Actor::Person(_) | Actor::Ambit | Actor::Nobody => None,
+            Actor::Person(_) | Actor::Workload(_) | Actor::Ambit | Actor::Nobody => None,
         };
         let labels = |id: &TaskId| self.tasks.get(id).map(|it| it.usage.labels.clone());
         let inherited = labels(&parent).unwrap_or_else(Labels::none);
@@ -176,7 +176,7 @@ impl State {
         self.touch(RowKey::Delegation(delegation));
         let labels = self.labels_of_child(parent, mandate.by);
         let labels = labels.map_err(|_| inconsistent(index, "too many labels came together"))?;
-        self.start(index, task, part)?;
+        self.start(index, task, part, mandate.by)?;
         for member in self.line(task.id) {
             self.join(index, member, &labels)?;
         }
@@ -242,7 +242,7 @@ pub(super) const fn end_below(end: End) -> End {
         // What it had still to do is not done.
         End::Completed | End::Cancelled => End::Cancelled,
         End::Expired => End::Expired,
-        End::Revoked => End::Revoked,
+        End::Revoked | End::Unregistered => End::Revoked,
     }
 }
 

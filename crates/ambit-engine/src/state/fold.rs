@@ -3,9 +3,9 @@
 use ambit_core::{
     ApprovalId, PersonId, Timestamp,
     act::Target,
-    claim::ClaimStanding,
+    claim::{ClaimStanding, Footing},
     limits::APPROVAL_GRANTED_TTL,
-    record::{Answer, Body, Decided, Performed, Record, Status, Verdict},
+    record::{Actor, Answer, Body, Decided, Performed, Record, Status, Verdict},
     task::{End, Task, TaskState, Usage},
 };
 
@@ -70,10 +70,17 @@ impl State {
                 self.touch(RowKey::Log);
             }
             Body::TaskStarted {
-                task, parameters, ..
-            } => self.start(index, task, *parameters)?,
+                task,
+                parameters,
+                warrant,
+            } => self.start(index, task, *parameters, Actor::Person(warrant.by))?,
             Body::TaskWaits { task, join_token } => self.wait(index, *task, *join_token)?,
-            Body::TaskClaimed { task, workload, .. } => self.claim(index, *task, *workload)?,
+            Body::TaskClaimed {
+                task,
+                workload,
+                footing,
+                ..
+            } => self.claim(index, *task, *workload, *footing)?,
             Body::TaskAttended { task } => self.attend(index, *task)?,
             Body::TaskEnded { task, end, .. } => {
                 self.expect_active(index, *task)?;
@@ -173,6 +180,7 @@ impl State {
         index: u64,
         task: &Task,
         parameters: ambit_core::record::Sealed,
+        started_by: Actor,
     ) -> Result<(), FoldError> {
         if self.tasks.contains_key(&task.id) || self.instances.contains_key(&task.instance) {
             return Err(FoldError::Twice {
@@ -187,6 +195,8 @@ impl State {
             state: TaskState::Active,
             usage: Usage::nothing(),
             claim: ClaimStanding::Closed,
+            footing: self.footing_of(started_by),
+            started_by,
         };
         self.tasks.insert(task.id, entry);
         self.instances.insert(task.instance, task.id);
@@ -230,6 +240,7 @@ impl State {
         index: u64,
         id: ambit_core::TaskId,
         workload: ambit_core::Digest,
+        footing: Footing,
     ) -> Result<(), FoldError> {
         self.expect_active(index, id)?;
         let entry = self.tasks.get_mut(&id).ok_or_else(|| missing(index, &id))?;
@@ -240,10 +251,22 @@ impl State {
             ));
         }
         entry.claim = ClaimStanding::Claimed { workload };
+        entry.footing = footing;
         self.waiting.remove(&entry.leaf);
         self.claims.insert(workload, id);
         self.touch(RowKey::Task(id));
         Ok(())
+    }
+
+    /// Returns what somebody stands on: an instance takes parts by what it came by itself.
+    fn footing_of(&self, by: Actor) -> Footing {
+        let own = match by {
+            Actor::Instance(instance) => self.instances.get(&instance),
+            // A workload's own claim follows, and says what it stands on.
+            Actor::Workload(_) | Actor::Person(_) | Actor::Ambit | Actor::Nobody => None,
+        };
+        let own = own.and_then(|it| self.tasks.get(it));
+        own.map(|it| it.footing).unwrap_or_default()
     }
 
     /// Ends a task and all that hangs on it. An ended task's rows move to the ended tables and change no more.

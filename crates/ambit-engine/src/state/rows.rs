@@ -20,7 +20,7 @@ use ambit_core::{
     act::Target,
     claim::ClaimStanding,
     json::Value,
-    record::{Body, Status},
+    record::{Actor, Body, Status},
     task::{End, TaskState, Usage},
 };
 
@@ -364,13 +364,20 @@ fn task_entry(row: &Row<'_>) -> Result<TaskEntry, RowError> {
     let value = row.json()?;
     let leaf = row.number(&value, "leaf")?;
     let body = row.record(leaf)?.body;
-    let (task, parameters) = if let Body::TaskStarted {
-        task, parameters, ..
+    let (task, parameters, started_by) = if let Body::TaskStarted {
+        task,
+        parameters,
+        warrant,
     } = body
     {
-        (task, parameters)
-    } else if let Body::DelegationSpent { task, part, .. } = body {
-        (task, part)
+        (task, parameters, Actor::Person(warrant.by))
+    } else if let Body::DelegationSpent {
+        task,
+        part,
+        mandate,
+    } = body
+    {
+        (task, part, mandate.by)
     } else {
         return Err(row.wrong("its leaf is no start of a task"));
     };
@@ -410,6 +417,8 @@ fn task_entry(row: &Row<'_>) -> Result<TaskEntry, RowError> {
         state,
         usage,
         claim: claim::read(row, &value)?,
+        footing: claim::read_footing(row, &value)?,
+        started_by,
     })
 }
 
@@ -499,7 +508,9 @@ fn task_row(entry: &TaskEntry) -> Value {
             entry.usage.labels.iter().map(|it| it.as_str()).collect(),
         ),
     ];
-    Value::object(members.into_iter().chain(claim::member(entry.claim)))
+    let claimed = claim::member(entry.claim).into_iter();
+    let claimed = claimed.chain(claim::footing_members(entry.footing));
+    Value::object(members.into_iter().chain(claimed))
 }
 
 fn approval_row(approval: &Approval) -> Value {

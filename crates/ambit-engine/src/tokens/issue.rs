@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use ambit_core::{
-    ClientName, Digest, TaskId, Timestamp, TokenId,
+    Digest, TaskId, Timestamp, TokenId,
     delegation::Part,
     estate::BearerTokens,
     json::Value,
@@ -12,7 +12,7 @@ use ambit_core::{
     },
     record::Body,
     task::Task,
-    token::{Grant, IssuedToken, KeyBinding, Reach, TokenEnd, TokenKind},
+    token::{Grant, IssuedToken, KeyBinding, Reach, RestsOn, TokenEnd, TokenKind},
 };
 
 use super::{RefreshAsk, Refreshable, TokenAsk, TokenGrant, TokenRefusal};
@@ -26,7 +26,8 @@ pub(crate) fn first(
     chance: &mut Chance,
 ) -> Result<TokenGrant, TokenRefusal> {
     let whole = desk.acting(task)?;
-    estate_gives(desk, &whole, &ask.client, ask.binding)?;
+    gives(desk, &whole, &ask)?;
+    let client = ask.client.unwrap_or_else(|| whole.spiffe_id.to_string());
     let part = ask.details.map(|it| part(desk, task, &it)).transpose()?;
     room(desk, task, ask.refreshable)?;
     let at = desk.at();
@@ -36,12 +37,13 @@ pub(crate) fn first(
         family: id,
         kind: TokenKind::Access,
         task,
-        client: ask.client,
+        client,
         audience: ask.audience,
         binding: ask.binding,
         grant: ask.grant,
         parent: ask.parent,
         part,
+        rests_on: ask.rests_on,
         expires_at: at.plus(ask.ttl.min(ACCESS_TOKEN_TTL)).min(whole.expires_at),
     };
     let refresh = match ask.refreshable {
@@ -94,13 +96,20 @@ pub(super) fn next(
     {
         return Err(TokenRefusal::OtherAudience(before.audience));
     }
-    estate_gives(desk, &whole, &ask.client, ask.binding)?;
+    let rests_on = RestsOn {
+        // It may have begun to sign with another key.
+        client: ask.client_proof,
+        ..before.rests_on
+    };
+    desk.live.gives(&whole, &ask.client, &rests_on)?;
+    takes(desk, &whole, ask.binding)?;
     room(desk, before.task, Refreshable::No)?;
     let access = IssuedToken {
         id: chance.id(at),
         kind: TokenKind::Access,
         grant: Grant::RefreshToken,
         parent: Some(shown),
+        rests_on,
         expires_at: at.plus(ask.ttl.min(ACCESS_TOKEN_TTL)).min(whole.expires_at),
         ..before
     };
@@ -197,27 +206,20 @@ pub(super) fn has_secret(token: &IssuedToken, secret: [u8; 32]) -> bool {
         }
 }
 
-/// Refuses what the estate in force does not give: a declared client the tokens of another agent, anybody a token without
-/// a key where the task takes none.
-fn estate_gives(
-    desk: &Desk<'_>,
-    task: &Task,
-    client: &str,
-    binding: KeyBinding,
-) -> Result<(), TokenRefusal> {
-    let book = desk.live.book()?;
-    if let Ok(name) = client.parse::<ClientName>() {
-        let declared = book.estate().clients.get(&name);
-        if declared.is_none_or(|it| !it.agents.contains(&task.agent)) {
-            return Err(TokenRefusal::OtherAgent {
-                client: client.to_owned(),
-                agent: task.agent.clone(),
-            });
-        }
-    }
+/// Refuses what the estate in force does not give under `task`, or under a child of it.
+pub(crate) fn gives(desk: &Desk<'_>, task: &Task, ask: &TokenAsk) -> Result<(), TokenRefusal> {
+    let own = task.spiffe_id.to_string();
+    let client = ask.client.as_deref().unwrap_or(&own);
+    desk.live.gives(task, client, &ask.rests_on)?;
+    takes(desk, task, ask.binding)
+}
+
+/// Refuses anybody a token without a key where the task takes none.
+fn takes(desk: &Desk<'_>, task: &Task, binding: KeyBinding) -> Result<(), TokenRefusal> {
     if binding != KeyBinding::Bearer {
         return Ok(());
     }
+    let book = desk.live.book()?;
     let runtime = desk
         .live
         .runtime

@@ -9,7 +9,7 @@ use std::{
 };
 
 use ambit_core::{
-    Digest, Millis,
+    Digest, Millis, TaskId,
     claim::ClaimStanding,
     estate::{Agent, Estate, Workload},
     record::Body,
@@ -19,7 +19,9 @@ use ambit_engine::{
     Claim, Ender, EngineError, Refusal, StartTask, Started, State, WAITING_PER_AGENT_MAX, Waits,
     rebuild,
 };
-use ambit_identity::{Claimant, JoinToken, ProcessAttributes, SvidKey, identify_workload};
+use ambit_identity::{
+    AttestedWorkload, Claimant, JoinToken, ProcessAttributes, SvidKey, identify_workload,
+};
 use ambit_testkit::{World, office};
 
 /// An office in which processes of user 1001 are runs of `clerk`, and those of user 1002 of `helper`.
@@ -43,6 +45,11 @@ fn staffed() -> Estate {
 }
 
 fn process(uid: u32, name: &str) -> Claimant {
+    Claimant::process(&attested(&staffed(), uid), name.as_bytes())
+}
+
+/// Returns a process of user `uid`, as the estate sees it.
+pub(crate) fn attested(estate: &Estate, uid: u32) -> AttestedWorkload {
     let seen = ProcessAttributes {
         uid,
         gid: uid,
@@ -51,11 +58,29 @@ fn process(uid: u32, name: &str) -> Claimant {
         sha256: None,
         unit: None,
     };
-    let attested = identify_workload(seen, &staffed().agents).unwrap();
-    Claimant::process(&attested, name.as_bytes())
+    identify_workload(seen, &estate.agents).unwrap()
+}
+
+/// Returns how tasks ended, as the log says, in its order.
+pub(crate) fn ends_of(world: &World) -> Vec<(TaskId, &'static str)> {
+    let records = world.records();
+    let ended = records.iter().filter_map(|it| match &it.body {
+        Body::TaskEnded { task, end, .. } => Some((*task, end.as_str())),
+        _ => None,
+    });
+    ended.collect()
 }
 
 fn start(world: &mut World, agent: &str, waits: Waits) -> Result<Started, Refusal> {
+    start_as(world, agent, waits, Contained::Namespaces)
+}
+
+pub(crate) fn start_as(
+    world: &mut World,
+    agent: &str,
+    waits: Waits,
+    contained: Contained,
+) -> Result<Started, Refusal> {
     let ask = StartTask {
         template: "answer".parse().unwrap(),
         agent: agent.parse().unwrap(),
@@ -63,7 +88,7 @@ fn start(world: &mut World, agent: &str, waits: Waits) -> Result<Started, Refusa
             ("ticket".to_owned(), "T-1".into()),
             ("customer".to_owned(), "kim@example.org".into()),
         ]),
-        contained: Contained::Namespaces,
+        contained,
     };
     let (handle, ana, moment) = (
         world.handle.clone(),
@@ -73,7 +98,7 @@ fn start(world: &mut World, agent: &str, waits: Waits) -> Result<Started, Refusa
     world.run(async move { handle.start_waiting_task(&ana, ask, waits, moment).await })
 }
 
-fn waits(world: &mut World, agent: &str) -> Arc<Task> {
+pub(crate) fn waits(world: &mut World, agent: &str) -> Arc<Task> {
     start(world, agent, Waits::ForAgent).unwrap().task
 }
 
@@ -87,7 +112,7 @@ fn end(world: &mut World, task: &Task) {
 }
 
 /// Claims, and says what came of it: `new` or `known` and the task, or why not.
-fn claim(world: &mut World, claimant: &Claimant) -> String {
+pub(crate) fn claim(world: &mut World, claimant: &Claimant) -> String {
     let (handle, claimant) = (world.handle.clone(), claimant.clone());
     told(world.run(async move { handle.claim(claimant).await }))
 }

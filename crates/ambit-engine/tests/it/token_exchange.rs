@@ -7,7 +7,7 @@ use ambit_core::{
     limits::{ACCESS_TOKEN_TTL, DELEGATION_DEPTH_MAX},
     record::{Answer, Body},
     task::Contained,
-    token::{Grant, KeyBinding, Reach},
+    token::{Grant, KeyBinding, Reach, RestsOn},
 };
 use ambit_engine::{
     Delegate, ExchangeRefusal, Refreshable, Refusal, TokenAsk, TokenBy, TokenGrant, TokenRefusal,
@@ -26,7 +26,7 @@ use crate::{
 
 fn wanted(client: &InstanceCaller, binding: KeyBinding) -> TokenAsk {
     TokenAsk {
-        client: client.spiffe_id().to_string(),
+        client: Some(client.spiffe_id().to_string()),
         audience: "https://127.0.0.1:1/mcp".to_owned(),
         binding,
         ttl: ACCESS_TOKEN_TTL,
@@ -34,6 +34,7 @@ fn wanted(client: &InstanceCaller, binding: KeyBinding) -> TokenAsk {
         grant: Grant::ClientCredentials,
         parent: None,
         details: None,
+        rests_on: RestsOn::default(),
     }
 }
 

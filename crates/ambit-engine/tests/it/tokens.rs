@@ -15,7 +15,7 @@ use ambit_core::{
     },
     record::Body,
     task::End,
-    token::{Grant, KeyBinding, TokenEnd},
+    token::{Grant, KeyBinding, RestsOn, TokenEnd},
 };
 use ambit_engine::{
     Ender, RefreshAsk, Refreshable, State, TokenAsk, TokenBy, TokenGrant, TokenRefusal,
@@ -36,7 +36,7 @@ fn key(seed: &[u8]) -> KeyBinding {
 /// Asks for a token of the whole task, for a client of one's own.
 pub(crate) fn asking() -> TokenAsk {
     TokenAsk {
-        client: CLIENT.to_owned(),
+        client: Some(CLIENT.to_owned()),
         audience: PLACE.to_owned(),
         binding: key(b"own"),
         ttl: ACCESS_TOKEN_TTL,
@@ -44,6 +44,7 @@ pub(crate) fn asking() -> TokenAsk {
         grant: Grant::ClientCredentials,
         parent: None,
         details: None,
+        rests_on: RestsOn::default(),
     }
 }
 
@@ -55,6 +56,7 @@ pub(crate) fn refreshing(text: &str) -> RefreshAsk {
         binding: key(b"own"),
         ttl: ACCESS_TOKEN_TTL,
         audience: None,
+        client_proof: None,
     }
 }
 
@@ -281,7 +283,7 @@ fn asi03_issuing_races_a_revocation() {
 }
 
 /// Begins both in this order, in one batch, and waits for both.
-async fn both<A: Future, B: Future>(first: A, second: B) -> (A::Output, B::Output) {
+pub(crate) async fn both<A: Future, B: Future>(first: A, second: B) -> (A::Output, B::Output) {
     let (mut first, mut second) = (pin!(first), pin!(second));
     let (mut one, mut two) = (None, None);
     poll_fn(move |context| {

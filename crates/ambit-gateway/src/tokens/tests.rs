@@ -32,23 +32,26 @@ fn proof(id: &str) -> dpop::Proof {
     dpop::verify(&signer.sign(&claims).unwrap(), &request).unwrap()
 }
 
-/// At the maximum the last proof is taken; one beyond, nobody's is until some are over.
-#[test]
-fn proofs_are_remembered_up_to_a_maximum() {
-    let tokens = Tokens::new(TokenConfig {
+fn tokens() -> Tokens {
+    Tokens::new(TokenConfig {
         url: "https://gate.example".to_owned(),
         issuer: "https://ambit.example".to_owned(),
         trust_domain: "example.org".parse().unwrap(),
         verifiers: Arc::new(|| None),
         nonce_chance: [1; 32],
-    });
-    let others = ReplayOwner::Assertion { issuer: "others" };
+    })
+}
+
+/// At the maximum the last proof is taken; one beyond, nobody's is until some are over.
+#[test]
+fn proofs_are_remembered_up_to_a_maximum() {
+    let tokens = tokens();
     let until = NOW.plus(Millis::from_seconds(60));
     for count in 1..PROOFS_REMEMBERED_MAX {
         let mut proofs = tokens.proofs.lock().unwrap();
-        let _first = proofs
-            .admit(others, &count.to_string(), until, NOW)
-            .unwrap();
+        let issuer = (count / PROOFS_REMEMBERED_PER_KEY_MAX).to_string();
+        let other = ReplayOwner::Assertion { issuer: &issuer };
+        let _first = proofs.admit(other, &count.to_string(), until, NOW).unwrap();
     }
     let (last, beyond) = (proof("last"), proof("beyond"));
     assert_eq!(tokens.spend(&last, NOW), Ok(()));
@@ -56,4 +59,24 @@ fn proofs_are_remembered_up_to_a_maximum() {
     let again = tokens.spend(&last, NOW);
     assert!(matches!(again, Err(Unidentified::Proof(_))), "{again:?}");
     assert_eq!(tokens.spend(&beyond, until), Ok(()));
+}
+
+/// Whoever has one good token can't keep the others out: its key has a share.
+#[test]
+fn asi08_one_key_s_proofs_take_no_room_of_others() {
+    let tokens = tokens();
+    let until = NOW.plus(Millis::from_seconds(60));
+    let (last, beyond) = (proof("last"), proof("beyond"));
+    let busy = ReplayOwner::Proof {
+        thumbprint: last.thumbprint(),
+    };
+    for count in 1..PROOFS_REMEMBERED_PER_KEY_MAX {
+        let mut proofs = tokens.proofs.lock().unwrap();
+        let _first = proofs.admit(busy, &count.to_string(), until, NOW).unwrap();
+    }
+    assert_eq!(tokens.spend(&last, NOW), Ok(()));
+    assert_eq!(tokens.spend(&beyond, NOW), Err(Unidentified::Busy));
+    let other = ReplayOwner::Assertion { issuer: "other" };
+    let mut proofs = tokens.proofs.lock().unwrap();
+    assert!(proofs.admit(other, "1", until, NOW).is_ok());
 }

@@ -1,5 +1,6 @@
 //! Access tokens at the doors: which are taken, and every way in which one must not be.
 
+mod clients;
 mod scene;
 
 use std::sync::atomic::Ordering;

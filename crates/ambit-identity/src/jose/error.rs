@@ -21,7 +21,7 @@ pub enum JoseError {
     #[error("the token is not three parts joined by two dots; send a compact JWS (RFC 7515 §7.1)")]
     Shape,
     /// A part is not base64url.
-    #[error("the {part} is not base64url without padding, as RFC 7515 §2 defines it")]
+    #[error("the {part} must be base64url without padding, as RFC 7515 §2 defines it")]
     Encoding {
         /// Header, claims or signature.
         part: &'static str,
@@ -30,7 +30,7 @@ pub enum JoseError {
         source: base64::DecodeError,
     },
     /// A part is not JSON with exactly one reading.
-    #[error("the {part} is not JSON with one reading")]
+    #[error("the {part} must be JSON with one reading")]
     Json {
         /// Header or claims.
         part: &'static str,

@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use ambit_core::{Millis, SpiffeId, Timestamp, json::Value};
+use ambit_core::{Digest, Millis, SpiffeId, Timestamp, json::Value};
 
 use super::{
     CLOCK_LEEWAY, access,
@@ -54,6 +54,7 @@ pub struct ClientKeys {
 pub struct ProvedClient {
     client_id: String,
     token_id: String,
+    key: Digest,
     expires_at: Timestamp,
 }
 
@@ -141,6 +142,7 @@ pub fn verify_private_key_jwt(
     Ok(ProvedClient {
         client_id: client.client_id.clone(),
         token_id: access::token_id(claims)?,
+        key: key.thumbprint(),
         expires_at: claims.check_window(now, WINDOW)?,
     })
 }
@@ -188,6 +190,16 @@ impl ProvedClient {
     /// Returns the assertion's identifier.
     pub fn token_id(&self) -> &str {
         &self.token_id
+    }
+
+    /// Returns the thumbprint of the key that signed (RFC 7638).
+    pub const fn key(&self) -> Digest {
+        self.key
+    }
+
+    /// Returns the first instant at which the assertion is no longer valid.
+    pub const fn expires_at(&self) -> Timestamp {
+        self.expires_at
     }
 
     /// Returns until when the identifier must be remembered.

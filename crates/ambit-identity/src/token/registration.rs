@@ -3,13 +3,16 @@
 use std::collections::BTreeMap;
 
 use ambit_core::{
-    AgentName, ClientName, IssuerName,
+    AgentName, ClientName, Digest, IssuerName,
     claim::ClaimProof,
-    estate::{Agent, Client, claim_rules::ClaimMatch},
+    estate::{Agent, Client, Issuer, claim_rules::ClaimMatch},
 };
 
 use super::{assertion::ProvedClient, workload_token::WorkloadToken};
-use crate::Claimant;
+use crate::{
+    Claimant,
+    grounds::{run_by_token, run_of_client},
+};
 
 /// A workload token that is not a run of exactly one agent. For those who operate Ambit.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
@@ -42,34 +45,35 @@ pub enum UnknownToken {
 /// [`UnknownToken`] when no registration fits, or those of several agents do.
 pub fn identify_token(
     token: &WorkloadToken,
-    issuer: &IssuerName,
+    issuer: &Issuer,
     agents: &BTreeMap<AgentName, Agent>,
 ) -> Result<Claimant, UnknownToken> {
-    let mut fitting: Option<&AgentName> = None;
+    let mut fitting: Option<(&AgentName, Digest)> = None;
     let mut near = None;
     for (name, agent) in agents {
-        let own = agent.tokens.iter().filter(|it| it.issuer == *issuer);
+        let own = agent.tokens.iter().filter(|it| it.issuer == issuer.name);
         for registration in own {
             match registration.claims.check(|path| token.claim(path)) {
                 ClaimMatch::Matches => match fitting {
-                    Some(first) if first != name => {
+                    Some((first, _)) if first != name => {
                         return Err(UnknownToken::Several {
                             first: first.clone(),
                             second: name.clone(),
                         });
                     }
-                    _ => fitting = Some(name),
+                    _ => fitting = Some((name, run_by_token(issuer, registration, name))),
                 },
                 ClaimMatch::Differs { path } => near = Some((name.clone(), path.join("."))),
             }
         }
     }
-    let Some(agent) = fitting else {
-        let issuer = issuer.clone();
+    let Some((agent, registration)) = fitting else {
+        let issuer = issuer.name.clone();
         return Err(UnknownToken::Nobody { issuer, near });
     };
     let names = [token.issuer().as_bytes(), token.subject().as_bytes()];
-    Ok(Claimant::agent(agent.clone(), ClaimProof::Token, &names))
+    let claimant = Claimant::agent(agent.clone(), ClaimProof::Token, &names);
+    Ok(claimant.registered(registration))
 }
 
 /// A client that is a run of no agent.
@@ -92,10 +96,12 @@ pub fn identify_client(
 ) -> Result<Claimant, RunsNothing> {
     let name = client.client_id().parse::<ClientName>();
     let declared = name.ok().and_then(|it| clients.get(&it));
-    let agent = declared.and_then(|it| it.runs.clone());
-    let agent = agent.ok_or(RunsNothing)?;
+    let runs = declared.and_then(|it| Some((it, it.runs.clone()?)));
+    let (declared, agent) = runs.ok_or(RunsNothing)?;
     let names = [client.client_id().as_bytes()];
-    Ok(Claimant::agent(agent, ClaimProof::Client, &names))
+    let registration = run_of_client(declared, &agent);
+    let claimant = Claimant::agent(agent, ClaimProof::Client, &names);
+    Ok(claimant.registered(registration))
 }
 
 fn hint(near: Option<&(AgentName, String)>) -> String {

@@ -6,7 +6,7 @@ use ambit_core::{
     DelegationId, Digest, InstanceId, TaskId, json,
     limits::ACCESS_TOKEN_TTL,
     task::Contained,
-    token::{Grant, KeyBinding},
+    token::{Grant, KeyBinding, RestsOn},
 };
 use ambit_engine::{
     Delegate, DelegateTask, Delegator, ExchangeRefusal, Refreshable, Refusal, TokenAsk, TokenBy,
@@ -215,7 +215,7 @@ impl Simulation {
     /// Returns the token that is asked for.
     fn wanted(&mut self, caller: &InstanceCaller) -> TokenAsk {
         TokenAsk {
-            client: caller.spiffe_id().to_string(),
+            client: Some(caller.spiffe_id().to_string()),
             audience: "https://127.0.0.1:1/mcp".to_owned(),
             binding: KeyBinding::Dpop {
                 thumbprint: Digest::of(&self.chance.next().to_be_bytes()),
@@ -225,6 +225,7 @@ impl Simulation {
             grant: Grant::ClientCredentials,
             parent: None,
             details: None,
+            rests_on: RestsOn::default(),
         }
     }
 

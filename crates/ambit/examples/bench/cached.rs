@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Instant};
 
-use ambit_core::token::Grant;
+use ambit_core::token::{Grant, RestsOn};
 use ambit_engine::{Refreshable, TokenAsk, TokenBy};
 use ambit_gateway::{Gateway, GatewayConfig, Peer, SandboxPolicy, TokenConfig};
 use ambit_identity::{
@@ -79,7 +79,7 @@ async fn token(
     let moment = (whole.clock)();
     let now = moment.now;
     let ask = TokenAsk {
-        client: caller.spiffe_id().to_string(),
+        client: Some(caller.spiffe_id().to_string()),
         audience: format!("{URL}/mcp"),
         binding: caller.binding(),
         ttl: ambit_core::limits::ACCESS_TOKEN_TTL,
@@ -87,6 +87,7 @@ async fn token(
         grant: Grant::ClientCredentials,
         parent: None,
         details: None,
+        rests_on: RestsOn::default(),
     };
     let granted = whole
         .handle

@@ -35,6 +35,12 @@ pub(crate) enum AuthorityCommand {
     /// Shows the keys: prepared, active, retired
     #[command(after_help = "Example:\n  ambit authority show")]
     Show,
+    /// Prints the certificates by which programs know this server, where none from files are shown
+    #[command(after_help = "Examples:
+  ambit authority roots > roots.pem
+  NODE_EXTRA_CA_CERTS=roots.pem node client.js      a client that reaches the gateway by its URL
+  ambit login --roots roots.pem https://localhost:7422")]
+    Roots,
     /// Takes a step in their rotation; in time, Ambit takes the steps itself
     #[command(after_help = "Examples:
   ambit authority rotate prepare     publishes keys that will sign later
@@ -66,6 +72,13 @@ pub(crate) async fn authority(
     let client = session.client()?;
     let answer = match command {
         AuthorityCommand::Show => client.get("/v1/authority").await?,
+        AuthorityCommand::Roots => {
+            let answer = client.get("/v1/authority").await?;
+            let roots = answer.get("roots").and_then(Value::as_str);
+            let roots = roots.unwrap_or_default().trim_end();
+            let told = Value::object([("roots", Value::from(roots))]);
+            return session.output.thing(&told, roots);
+        }
         AuthorityCommand::Rotate { step } => {
             let step = match step {
                 StepWord::Prepare => "prepare",

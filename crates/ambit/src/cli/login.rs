@@ -10,6 +10,7 @@ use super::{Session, tasks::segment};
 use crate::{
     client::ApiError,
     clock::chance,
+    config::Scheme,
     login::{Answered, Begun, Channel, Login, LoginError, begin, poll},
     output::complain,
     problem::{Exit, Problem},
@@ -22,8 +23,8 @@ use crate::{
   ambit status                            # of that server, until `ambit logout`
   ambit --state DIR status                # of a server on this machine
 
-The login is a key and a text in a file that only you can read. It is good for eight hours; your account's
-page lists it and ends it, and so does `ambit logout`.")]
+The login is a key and a text in a file that only you can read. It is good for eight hours. Your
+account's page lists it and ends it, and so does `ambit logout`.")]
 pub(crate) struct LoginArguments {
     /// The server's public URL [default: --server, or that of the last login]
     url: Option<String>,
@@ -56,7 +57,7 @@ pub(crate) async fn login(session: &Session, arguments: &LoginArguments) -> Resu
         .map_err(LoginError::from)?;
     let name = arguments.name.clone().unwrap_or_else(own_name);
     let begun = begin(&channel, &name).await?;
-    tell(&begun);
+    tell(&begun, channel.scheme());
     let (text, lives) = wait(&channel, &begun).await?;
     let until = session.clock.now().plus(Millis::from_seconds(lives));
     let login = Login::new(url, &key, (&text, until), roots);
@@ -121,9 +122,16 @@ fn told(session: &Session, words: &str) -> Result<(), Problem> {
     session.output.thing(&answer, words)
 }
 
-fn tell(begun: &Begun) {
+fn tell(begun: &Begun, scheme: Scheme) {
     let minutes = begun.lives_seconds / 60;
-    complain("To log in, open this address in a browser, on any device:");
+    let place = match scheme {
+        Scheme::Https => "on any device",
+        // Nobody else reaches it.
+        Scheme::Http => "on this machine",
+    };
+    complain(&format!(
+        "To log in, open this address in a browser, {place}:"
+    ));
     complain(&format!("\n  {}\n", begun.whole_address));
     complain(&format!(
         "It shows the code {}; if it shows another one, say no. (Or type the code at {}.)",

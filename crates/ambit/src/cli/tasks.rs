@@ -411,8 +411,8 @@ async fn begin(session: &Session, wanted: &Wanted, directory: &Path) -> Result<(
 async fn begin_attested(session: &Session, wanted: &Wanted) -> Result<(), Problem> {
     let answer = start_awaiting(&session.client()?, wanted, Awaited::Process).await?;
     let text = format!(
-        "{} began; it ends at {}\ngateway   {}\nidentity  {} for the next process that is registered as its agent \
-         and asks the Workload API; the task ends with that process",
+        "{} began; it ends at {}\ngateway   {}\nidentity  {}, for whoever first proves to be a run of its agent: a \
+         registered process at the Workload API, with whose end the task ends, or the holder of a token, an SVID or a key",
         cell(&answer, "task"),
         cell(&answer, "expires_at"),
         cell(&answer, "gateway"),

@@ -13,6 +13,7 @@ use super::{
     ConfigError,
     identity::IdentityConfig,
     outbound::OutboundConfig,
+    ports::Ports,
     public::{PublicConfig, PublicUrl, Scheme},
     sign_in::SignInConfig,
     telemetry::TelemetryConfig,
@@ -132,12 +133,12 @@ impl DoorsConfig {
         Ok(Some(url))
     }
 
-    /// Returns doors on free ports of the loopback, for embedded servers.
-    pub(crate) fn anywhere() -> Self {
-        let free = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
+    /// Returns doors on these ports of the loopback, for embedded servers.
+    pub(crate) fn at(ports: Ports) -> Self {
+        let place = |port| SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port);
         Self {
-            gateway: free,
-            health: free,
+            gateway: place(ports.gateway),
+            health: place(ports.health),
             ..Self::default()
         }
     }

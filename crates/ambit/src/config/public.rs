@@ -26,10 +26,27 @@ pub(crate) struct PublicConfig {
     /// Whether anybody may read the records too.
     #[serde(default)]
     pub(crate) entries: bool,
+    /// Whom it serves; no file says that.
+    #[serde(skip, default = "anybody")]
+    pub(crate) guests: Guests,
+}
+
+/// Whom the public port serves.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Guests {
+    /// Whoever reaches it.
+    Anybody,
+    /// Processes of the local user who runs the server, on both loopbacks, whichever a browser takes for `localhost`.
+    /// Browsers send cookies of `localhost` to every port of the machine, so others must have no use for them.
+    ThisUser,
 }
 
 const fn yes() -> bool {
     true
+}
+
+const fn anybody() -> Guests {
+    Guests::Anybody
 }
 
 /// A public URL: scheme, host and port, and nothing else, as it is written.
@@ -50,15 +67,18 @@ pub(crate) enum Scheme {
 }
 
 impl PublicConfig {
-    /// Returns a port of the loopback that nobody else has, without TLS: for a server of one user.
-    pub(crate) fn anywhere() -> Self {
+    /// Returns a port of `localhost` for a server of one user, without TLS: `port`, or with 0 one that is free.
+    ///
+    /// Browsers trust `localhost` as they trust https (Secure Contexts §3.1), and passkeys can be bound to that name.
+    pub(crate) fn of_this_user(port: u16) -> Self {
         Self {
-            listen: SocketAddr::from(([127, 0, 0, 1], 0)),
+            listen: SocketAddr::from(([127, 0, 0, 1], port)),
             url: None,
             certificate: None,
             key: None,
             log: true,
             entries: false,
+            guests: Guests::ThisUser,
         }
     }
 
@@ -89,6 +109,9 @@ impl PublicConfig {
 
     /// Returns the URL of a port that listens at `address`.
     pub(crate) fn url_at(&self, address: SocketAddr) -> Result<PublicUrl, String> {
+        if self.guests == Guests::ThisUser {
+            return PublicUrl::parse(&format!("http://localhost:{}", address.port()));
+        }
         let Some(text) = &self.url else {
             if !address.ip().is_loopback() {
                 return Err(format!(
@@ -174,6 +197,11 @@ impl PublicUrl {
     /// Returns the host: a DNS name, or an IP address without brackets.
     pub(crate) fn host(&self) -> &str {
         &self.host
+    }
+
+    /// Returns the port, where it is written.
+    pub(crate) fn port(&self) -> Option<u16> {
+        self.text.rsplit_once(':')?.1.parse().ok()
     }
 
     /// Returns how the port is spoken to.

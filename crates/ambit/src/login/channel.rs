@@ -26,6 +26,7 @@ use tokio_rustls::TlsConnector;
 use crate::{
     clock::{Clock, NoChance, chance},
     config::{OutboundConfig, PublicUrl, Scheme},
+    problem::Exit,
     serve::upstream_tls,
 };
 
@@ -108,6 +109,21 @@ pub(crate) enum ChannelError {
     Chance(#[from] NoChance),
 }
 
+impl ChannelError {
+    /// Returns the exit code.
+    pub(crate) const fn exit(&self) -> Exit {
+        match self {
+            Self::Url(_) | Self::Roots(_) => Exit::Usage,
+            Self::NoRoots
+            | Self::Unreachable { .. }
+            | Self::Broken { .. }
+            | Self::Late(_)
+            | Self::Proof(_)
+            | Self::Chance(_) => Exit::Unreachable,
+        }
+    }
+}
+
 impl Channel {
     /// Returns a way to the server at `url`, known by this machine's roots and those in `roots`.
     pub(crate) fn new(
@@ -116,7 +132,7 @@ impl Channel {
         roots: Option<&Path>,
         clock: Clock,
     ) -> Result<Self, ChannelError> {
-        let url = PublicUrl::of_key("--server", url).map_err(ChannelError::Url)?;
+        let url = PublicUrl::of_key("the server's URL", url).map_err(ChannelError::Url)?;
         let outbound = OutboundConfig {
             roots: roots.map(Path::to_owned),
             ..OutboundConfig::default()
@@ -134,6 +150,11 @@ impl Channel {
     /// Returns the server's public URL.
     pub(crate) fn url(&self) -> &str {
         self.url.as_str()
+    }
+
+    /// Returns how the server is spoken to: without TLS, from this machine alone.
+    pub(crate) const fn scheme(&self) -> Scheme {
+        self.url.scheme()
     }
 
     /// Sends a request. One that lacks the server's nonce is sent again with it, once.

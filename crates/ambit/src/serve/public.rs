@@ -1,12 +1,22 @@
-//! The port for anybody: small, bounded in every way, with TLS unless it is on loopback.
+//! The port for anybody: small, bounded in every way, with TLS unless it is on loopback. Under `ambit dev` it serves the
+//! one user of that server alone.
 //!
 //! Whoever connects is a stranger. What is served is a router's business; here connections are counted, timed and
 //! given a face.
 
 mod face;
+mod owner;
+mod places;
+mod punctual;
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    io,
+    net::{Ipv6Addr, SocketAddr},
+    sync::Arc,
+    time::Duration,
+};
 
+use ambit_control::origin::Origin;
 use axum::Router;
 use http::{HeaderValue, Request, Response, header};
 use hyper::{body::Incoming, service::Service};
@@ -18,12 +28,18 @@ use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::{TcpListener, TcpStream},
     sync::Semaphore,
+    task::{JoinSet, spawn_blocking},
     time::timeout,
 };
 use tokio_rustls::TlsAcceptor;
 
 use self::face::Faces;
 pub(crate) use self::face::{FILES_READ_EVERY, FaceError, read_identity};
+use self::{
+    owner::{NoOwner, owner},
+    places::Places,
+    punctual::Punctual,
+};
 use super::{
     engine::Running,
     listen::ACCEPT_PAUSE,
@@ -31,11 +47,11 @@ use super::{
 };
 use crate::{
     clock::Clock,
-    config::{PublicConfig, PublicUrl},
+    config::{Guests, PublicConfig, PublicUrl},
 };
 
 /// How many strangers are connected at once; further ones wait.
-const STRANGERS_MAX: usize = 256;
+const STRANGERS_MAX: usize = 1024;
 /// How many requests one connection may carry; then it is closed and another one may be made.
 const REQUESTS_PER_CONNECTION_MAX: usize = 256;
 /// The longest head of a stranger's request, in bytes.
@@ -46,15 +62,20 @@ const PUBLIC_HEADERS_MAX: usize = 64;
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long the head of a stranger's request may take to arrive.
 const PUBLIC_HEAD_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long the body of a stranger's request may take to arrive.
+const PUBLIC_BODY_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long one connection of a stranger lasts, whatever is under way.
 const CONNECTION_TTL_MAX: Duration = Duration::from_secs(120);
+/// How many ports are tried until one is free on both loopbacks.
+const PORTS_TRIED_MAX: usize = 16;
 
 /// The port, bound but not yet served.
 #[derive(Debug)]
 pub(crate) struct PublicPort {
-    listener: TcpListener,
+    listeners: Vec<TcpListener>,
     url: PublicUrl,
     faces: Option<Arc<Faces>>,
+    guests: Guests,
 }
 
 /// The port of the bundle, known by the server's SPIFFE ID (`https_spiffe`), bound but not yet served. Nobody is asked who
@@ -70,6 +91,7 @@ pub(crate) struct BundlePort {
 struct Patience {
     handshake: Duration,
     head: Duration,
+    body: Duration,
     connection: Duration,
 }
 
@@ -80,15 +102,20 @@ impl PublicPort {
         running: &Running,
         clock: &Clock,
     ) -> Result<Self, ServeError> {
-        let listener = listen(config.listen).await?;
-        let url = config
-            .url_at(local(&listener)?)
-            .map_err(ServeError::PublicUrl)?;
+        let (address, listeners) = match config.guests {
+            Guests::Anybody => {
+                let listener = listen(config.listen).await?;
+                (local(&listener)?, vec![listener])
+            }
+            Guests::ThisUser => both_loopbacks(config.listen).await?,
+        };
+        let url = config.url_at(address).map_err(ServeError::PublicUrl)?;
         let faces = Faces::new(config, &url, running, clock)?.map(Arc::new);
         Ok(Self {
-            listener,
+            listeners,
             url,
             faces,
+            guests: config.guests,
         })
     }
 
@@ -99,7 +126,12 @@ impl PublicPort {
 
     /// Serves `router` until dropped.
     pub(crate) async fn serve(self, router: Router) {
-        serve(self.listener, self.faces, router).await;
+        let serving = Serving::new(self.faces, router, self.guests);
+        let mut all = JoinSet::new();
+        for listener in self.listeners {
+            all.spawn(accept(listener, serving.clone()));
+        }
+        all.join_all().await;
     }
 }
 
@@ -122,64 +154,131 @@ impl BundlePort {
 
     /// Serves `router` until dropped.
     pub(crate) async fn serve(self, router: Router) {
-        serve(self.listener, Some(self.faces), router).await;
+        let serving = Serving::new(Some(self.faces), router, Guests::Anybody);
+        accept(self.listener, serving).await;
     }
 }
 
-async fn serve(listener: TcpListener, faces: Option<Arc<Faces>>, router: Router) {
-    let patience = Patience {
-        handshake: HANDSHAKE_TIMEOUT,
-        head: PUBLIC_HEAD_TIMEOUT,
-        connection: CONNECTION_TTL_MAX,
-    };
-    let places = Arc::new(Semaphore::new(STRANGERS_MAX));
-    accept(listener, faces, router, places, patience).await;
-}
-
-async fn accept(
-    listener: TcpListener,
+/// What is served to whom, and what all of it shares.
+#[derive(Clone)]
+struct Serving {
     faces: Option<Arc<Faces>>,
     router: Router,
+    guests: Guests,
     places: Arc<Semaphore>,
+    shares: Places,
     patience: Patience,
-) {
+}
+
+impl Serving {
+    fn new(faces: Option<Arc<Faces>>, router: Router, guests: Guests) -> Self {
+        Self {
+            faces,
+            router,
+            guests,
+            places: Arc::new(Semaphore::new(STRANGERS_MAX)),
+            shares: Places::default(),
+            patience: Patience {
+                handshake: HANDSHAKE_TIMEOUT,
+                head: PUBLIC_HEAD_TIMEOUT,
+                body: PUBLIC_BODY_TIMEOUT,
+                connection: CONNECTION_TTL_MAX,
+            },
+        }
+    }
+
+    async fn greet(self, stream: TcpStream, peer: SocketAddr) {
+        if let Err(error) = welcome(self.guests, &stream, peer).await {
+            let error = &error as &dyn std::error::Error;
+            return tracing::debug!(%peer, error, "somebody else came to a port of one user");
+        }
+        let Some(faces) = self.faces else {
+            return connection(stream, peer, self.router, self.patience).await;
+        };
+        let acceptor = TlsAcceptor::from(faces.now());
+        match timeout(self.patience.handshake, acceptor.accept(stream)).await {
+            Ok(Ok(stream)) => connection(stream, peer, self.router, self.patience).await,
+            Ok(Err(error)) => tracing::debug!(%peer, %error, "a stranger's TLS handshake failed"),
+            Err(_) => tracing::debug!(%peer, "a stranger's TLS handshake took too long"),
+        }
+    }
+}
+
+/// Why somebody is not served.
+#[derive(Debug, thiserror::Error)]
+enum NotServed {
+    /// The kernel names nobody.
+    #[error("whose it is can't be known")]
+    Unknown(#[from] NoOwner),
+    /// It is another local user's.
+    #[error("it is of local user {0}")]
+    OtherUser(u32),
+    /// The connection is gone, or the question was.
+    #[error("it is gone")]
+    Gone(#[from] io::Error),
+}
+
+/// Binds one port number on both loopbacks: whichever a browser takes for `localhost`, nobody else may have the other.
+async fn both_loopbacks(wanted: SocketAddr) -> Result<(SocketAddr, Vec<TcpListener>), ServeError> {
+    let mut wanted = wanted;
+    for _ in 0..PORTS_TRIED_MAX {
+        let first = listen(wanted).await?;
+        let address = local(&first)?;
+        let other = SocketAddr::from((Ipv6Addr::LOCALHOST, address.port()));
+        match TcpListener::bind(other).await {
+            Ok(second) => return Ok((address, vec![first, second])),
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse => wanted.set_port(0),
+            // This machine has no IPv6: nobody has the other loopback.
+            Err(_) => return Ok((address, vec![first])),
+        }
+    }
+    Err(ServeError::Listen {
+        place: "both loopbacks".to_owned(),
+        source: io::ErrorKind::AddrInUse.into(),
+    })
+}
+
+async fn accept(listener: TcpListener, serving: Serving) {
     loop {
-        let Ok(place) = Arc::clone(&places).acquire_owned().await else {
+        let Ok(place) = Arc::clone(&serving.places).acquire_owned().await else {
             return;
         };
         let Ok((stream, peer)) = listener.accept().await else {
             tokio::time::sleep(ACCEPT_PAUSE).await;
             continue;
         };
-        let (faces, router) = (faces.clone(), router.clone());
+        let share = match serving.shares.take(Origin::of(peer)) {
+            Ok(share) => share,
+            Err(error) => {
+                tracing::debug!(%peer, %error, "a stranger is let go");
+                continue;
+            }
+        };
+        let (lasting, serving) = (serving.patience.connection, serving.clone());
         tokio::spawn(async move {
-            let served = greet(stream, peer, faces, router, patience);
             // Its end is the connection's, whatever was under way.
-            let _ = timeout(patience.connection, served).await;
-            drop(place);
+            let _ = timeout(lasting, serving.greet(stream, peer)).await;
+            drop((place, share));
         });
     }
 }
 
-async fn greet(
-    stream: TcpStream,
-    peer: SocketAddr,
-    faces: Option<Arc<Faces>>,
-    router: Router,
-    patience: Patience,
-) {
-    let Some(faces) = faces else {
-        return connection(stream, router, patience).await;
-    };
-    let acceptor = TlsAcceptor::from(faces.now());
-    match timeout(patience.handshake, acceptor.accept(stream)).await {
-        Ok(Ok(stream)) => connection(stream, router, patience).await,
-        Ok(Err(error)) => tracing::debug!(%peer, %error, "a stranger's TLS handshake failed"),
-        Err(_) => tracing::debug!(%peer, "a stranger's TLS handshake took too long"),
+async fn welcome(guests: Guests, stream: &TcpStream, peer: SocketAddr) -> Result<(), NotServed> {
+    match guests {
+        Guests::Anybody => Ok(()),
+        Guests::ThisUser => {
+            let ends = (peer, stream.local_addr()?);
+            let user = spawn_blocking(move || owner(ends)).await;
+            let user = user.map_err(io::Error::other)??;
+            if user == rustix::process::getuid().as_raw() {
+                return Ok(());
+            }
+            Err(NotServed::OtherUser(user))
+        }
     }
 }
 
-async fn connection<S>(stream: S, router: Router, patience: Patience)
+async fn connection<S>(stream: S, peer: SocketAddr, router: Router, patience: Patience)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
@@ -187,6 +286,8 @@ where
     let count = std::sync::atomic::AtomicUsize::new(0);
     let service = hyper::service::service_fn(move |request: Request<Incoming>| {
         let before = count.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        let mut request = request.map(|body| Punctual::new(body, patience.body));
+        request.extensions_mut().insert(Origin::of(peer));
         let answering = service.call(request);
         async move {
             let mut response = answering.await?;

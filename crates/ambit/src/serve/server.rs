@@ -35,8 +35,8 @@ use super::{
 use crate::{
     clock::Clock,
     config::{
-        ConfigError, DoorsConfig, IdentityConfig, OutboundConfig, PublicConfig, SignInConfig,
-        StateDirectory,
+        ConfigError, DoorsConfig, IdentityConfig, OutboundConfig, PublicConfig, PublicUrl,
+        SignInConfig, StateDirectory,
         places::{self, Places},
     },
     output::complain,
@@ -87,10 +87,11 @@ pub(crate) enum When {
 #[derive(Debug)]
 pub(crate) struct Server {
     gateway: SocketAddr,
+    gateway_url: Option<PublicUrl>,
     health: SocketAddr,
     control: PathBuf,
     workload: PathBuf,
-    public: Option<String>,
+    public: Option<PublicUrl>,
     bundle: Option<SocketAddr>,
     tasks: JoinSet<()>,
     handle: Handle,
@@ -285,7 +286,7 @@ impl Server {
         let outbound = Outbound::new(&plan.outbound).map_err(ServeError::Roots)?;
         let place = (&plan.state, clock);
         let doors = doors::join(&running, sandbox, at, place, (public, outbound))?;
-        let public = public.map(|(url, ..)| url.as_str().to_owned());
+        let public = public.map(|(url, ..)| url.clone());
         let bundle = ports.bundle_address()?;
         let mut tasks = JoinSet::new();
         let open = (ports.bundle, ports.public.map(|(port, _)| port));
@@ -301,6 +302,7 @@ impl Server {
         tasks.spawn(async move { agents.serve_tls(gateway, doors.face, pending()).await });
         Ok(Self {
             gateway: addresses.0,
+            gateway_url: url,
             health: addresses.1,
             control: sockets.control,
             workload: sockets.workload,
@@ -315,6 +317,11 @@ impl Server {
     /// Returns where agents connect.
     pub(crate) const fn gateway(&self) -> SocketAddr {
         self.gateway
+    }
+
+    /// Returns how those with access tokens name the gateway, where it takes any.
+    pub(crate) const fn gateway_url(&self) -> Option<&PublicUrl> {
+        self.gateway_url.as_ref()
     }
 
     /// Returns where health and metrics are.
@@ -333,8 +340,8 @@ impl Server {
     }
 
     /// Returns how anybody names the public port, when there is one.
-    pub(crate) fn public(&self) -> Option<&str> {
-        self.public.as_deref()
+    pub(crate) const fn public(&self) -> Option<&PublicUrl> {
+        self.public.as_ref()
     }
 
     /// Returns where the bundle is served by SPIFFE ID, when it is.

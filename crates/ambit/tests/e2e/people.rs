@@ -14,6 +14,8 @@ use std::{
     sync::atomic::Ordering,
 };
 
+use ambit_core::json::{self, Value};
+
 use crate::world::World;
 
 /// The group that the control socket is open to.
@@ -125,4 +127,35 @@ fn whoever_started_a_task_can_not_say_yes_to_it() {
     assert_eq!(second.contains("the note itself"), several, "{second}");
     let reached = world.upstream.calls.load(Ordering::SeqCst);
     assert_eq!(reached, u64::from(several));
+}
+
+/// ASI03: cookies of `localhost` reach every port of the machine, so nobody else may have a use for them.
+#[test]
+#[expect(clippy::print_stderr, reason = "what is not tried must be said")]
+fn asi03_no_other_local_user_comes_to_a_server_of_one_user() {
+    let world = World::start(None);
+    let status = world.ambit(&["status", "-o", "json"]);
+    let status = json::parse(&status.stdout).unwrap();
+    let public = status.get("public").and_then(Value::as_str).unwrap();
+    assert!(public.starts_with("http://localhost:"), "{public}");
+    let account = format!("{public}/account");
+    let fetch = |user: Option<u32>| {
+        let mut curl = Command::new("curl");
+        if let Some(user) = user {
+            curl.uid(user).gid(GROUP).env("HOME", "/nonexistent");
+        }
+        curl.args(["-s", "-m", "20", account.as_str()])
+            .output()
+            .unwrap()
+    };
+    check(fetch(None), 0, "Nobody is signed in here");
+    if !rustix::process::getuid().is_root() {
+        eprintln!("not run by root: the second local user is not tried");
+        return;
+    }
+    let theirs = fetch(Some(STARTER));
+    assert!(
+        !theirs.status.success() && theirs.stdout.is_empty(),
+        "{theirs:?}"
+    );
 }

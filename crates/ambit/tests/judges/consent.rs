@@ -29,6 +29,8 @@ struct Town {
     /// What a client's host shows, and its key.
     certificate: PathBuf,
     resource: String,
+    /// The name under which the estate declares the client; without it a document does.
+    client: Option<&'static str>,
     _keys: tempfile::TempDir,
     _beside: Option<Beside>,
 }
@@ -54,8 +56,7 @@ impl Town {
         );
         let mut beside = None;
         let upstreams = [Upstream::stdio("everything", &["stdio"], "")];
-        let grants = "[tools.everything.echo]\narguments = { message = { equals_parameter = \"message\" } }\n";
-        let world = World::start_configured(&settings, &upstreams, grants, |world| {
+        let world = World::start_configured(&settings, &upstreams, GRANTS, |world| {
             beside = provider.map(|it| it.start(world));
             declare(world, provider.map(Provider::url).as_deref());
         });
@@ -71,8 +72,36 @@ impl Town {
             link,
             certificate,
             resource,
+            client: None,
             _keys: keys,
             _beside: beside,
+        }
+    }
+
+    /// Opens one in which ada is alone, on her own machine, with `ambit dev`.
+    fn open_embedded() -> Self {
+        let keys = tempfile::tempdir().unwrap();
+        let certificate = keys.path().join("client.pem");
+        certify(keys.path());
+        let upstreams = [Upstream::stdio("everything", &["stdio"], "")];
+        let world = World::start_embedded(&upstreams, GRANTS, |world| {
+            declare(world, None);
+            let client = "title = \"Judge of consent\"\nowner = \"ada\"\nagents = [\"judge\"]\n\
+                          redirect_uris = [\"http://127.0.0.1/callback\"]\npublic = true\n";
+            fs::create_dir_all(world.path("estate/clients")).unwrap();
+            fs::write(world.path("estate/clients/laptop.toml"), client).unwrap();
+        });
+        let link = link(&world);
+        let resource = format!("{}/s/everything/mcp", gateway(&world));
+        Self {
+            world,
+            provider: None,
+            link,
+            certificate,
+            resource,
+            client: Some("laptop"),
+            _keys: keys,
+            _beside: None,
         }
     }
 
@@ -91,6 +120,7 @@ impl Town {
                 self.provider.as_deref().map_or(Value::Null, Value::from),
             ),
             ("link", self.link.clone()),
+            ("client", self.client.map_or(Value::Null, Value::from)),
             ("resource", self.resource.as_str().into()),
             ("certificate", text(&self.certificate)),
             ("key", text(&self.certificate.with_extension("key"))),
@@ -226,20 +256,19 @@ fn check(told: &Value, kind: &str, late: &[&str]) {
     assert!(late.iter().any(|it| text("late").contains(it)), "{told:?}");
     assert!(!text("late").contains("Echo"), "{told:?}");
     // Its document, from another address that sends one there: who follows it could be sent anywhere.
-    assert!(text("rogue").contains("the answer is 302"), "{told:?}");
-    for name in ["violations", "strangers"] {
+    if told.get("rogue").is_some() {
+        assert!(text("rogue").contains("the answer is 302"), "{told:?}");
+    }
+    for name in ["violations", "strangers", "complaints"] {
         assert_eq!(told.get(name).unwrap().to_canonical(), "[]", "{name}");
     }
 }
 
+const GRANTS: &str =
+    "[tools.everything.echo]\narguments = { message = { equals_parameter = \"message\" } }\n";
+
 /// How a client hears that its task is over: its call is refused, or its token.
-const OVER: [&str; 5] = [
-    "task_ended",
-    "invalid_token",
-    "invalid_grant",
-    "Unauthorized",
-    "Error",
-];
+const OVER: [&str; 3] = ["task_ended", "invalid_token", "invalid_grant"];
 
 #[test]
 fn the_typescript_sdk_comes_by_a_browser() {
@@ -296,4 +325,11 @@ fn oauth4webapi_comes_by_a_browser() {
 fn a_person_with_a_passkey_consents_in_a_browser() {
     let told = Town::open_with_passkeys().consent("oauth4webapi");
     check(&told, "dpop", &OVER);
+}
+
+/// On a laptop, with nothing but an estate: `ambit dev`, a link, a passkey, a program of hers.
+#[test]
+fn a_person_alone_consents_with_a_passkey() {
+    let told = Town::open_embedded().consent("sdk");
+    check(&told, "bearer", &OVER);
 }

@@ -2,7 +2,7 @@
 //!
 //! A block of `sh` is typed line by line. A block that begins with a comment naming a file is saved as that file.
 //! `apr_…`, `task_…`, `dec_…` stand for the last such name that was printed. `# exit code N` says that a command
-//! ends with N; where nothing is said, with 0.
+//! ends with N; where nothing is said, with 0. `# … WORDS` says what it prints, among other things.
 
 use std::{
     fs,
@@ -12,9 +12,14 @@ use std::{
     process::{Child, ChildStdout, Command, Stdio},
 };
 
+use ambit_core::json::{self, Value};
 use tempfile::TempDir;
 
-use super::world::{tools, workspace};
+use super::{
+    consent::CHROMIUM,
+    provider::modules,
+    world::{judge, succeed, tool, tools, workspace},
+};
 
 /// What no test can type, and why.
 const LEFT_OUT: [(&str, &str); 4] = [
@@ -226,10 +231,14 @@ impl Reader {
             ["systemctl", "start", "ambit"] => self.serve(guide, &self.service()),
             ["systemctl", "stop", "ambit"] => self.server = None,
             ["ambit", "run", ..] => self.run_agent(guide, command, code),
+            _ if command.contains(" browser.py ") => self.consent(guide, command),
             _ => {
                 let output = self.shell(command).output().unwrap();
                 let text = String::from_utf8_lossy(&output.stdout).into_owned();
                 assert_eq!(output.status.code(), Some(code), "{guide}: {line}\n{text}");
+                if let Some(words) = comment.trim().strip_prefix("… ") {
+                    assert!(text.contains(words), "{guide}: {line}\n{text}");
+                }
                 self.said.push_str(&text);
                 self.here = PathBuf::from(self.read(".here").trim());
             }
@@ -238,6 +247,7 @@ impl Reader {
             "ambit approvals approve",
             "ambit approvals deny",
             "ambit revoke",
+            "ambit task end",
         ];
         if code == 0 && frees.iter().any(|it| command.starts_with(it)) {
             self.see_agents_end(guide);
@@ -266,6 +276,41 @@ impl Reader {
         assert_eq!(status.code(), Some(code), "{guide}: {command}\n{text}");
     }
 
+    /// Starts a client that sends its person to a browser, and is that person: with the last link that was printed they
+    /// register a passkey, sign in, and start the task.
+    fn consent(&mut self, guide: &str, command: &str) {
+        let mut client = Beside::start(self.shell(&format!("exec env {command}")));
+        let text = client.read_until("/oauth/authorize?");
+        let word = |text: &str, part: &str| {
+            let mut words = text.split_whitespace().rev();
+            let found = words.find(|it| it.contains(part)).map(str::to_owned);
+            found.unwrap_or_else(|| panic!("{guide}: nothing printed {part}: {text}"))
+        };
+        let link = word(&self.said, "/enroll?code=");
+        let asked = Value::object([
+            ("modules", modules().to_str().unwrap().into()),
+            ("chromium", CHROMIUM.into()),
+            (
+                "shots",
+                workspace().join("target/guide").to_str().unwrap().into(),
+            ),
+            ("issuer", link.split("/enroll").next().unwrap().into()),
+            ("address", word(&text, "/oauth/authorize?").into()),
+            ("link", link.into()),
+        ]);
+        let path = self.root.path().join("asked.json");
+        fs::write(&path, asked.to_canonical()).unwrap();
+        let mut node = Command::new(tool("node"));
+        let output = node.arg(judge("browser/guide.mjs")).arg(path).output();
+        let told = succeed(&output.unwrap(), &["guide.mjs"]);
+        let told = json::parse(told.trim().as_bytes()).unwrap();
+        assert!(told.get("error").is_none(), "{guide}: {told:?}");
+        for name in ["violations", "strangers", "complaints"] {
+            assert_eq!(told.get(name).unwrap().to_canonical(), "[]", "{name}");
+        }
+        self.agents.push(client);
+    }
+
     fn see_agents_end(&mut self, guide: &str) {
         for mut agent in self.agents.drain(..) {
             let text = agent.read_until("no line has this");
@@ -282,7 +327,7 @@ impl Reader {
         let program = program.display();
         let script = format!(
             "set -eu -o pipefail\nexec 2>&1\n[ ! -f ~/.exported ] || . ~/.exported\nPATH='{program}':$PATH\ncd '{here}'\n\
-             {command}\nexport -p > ~/.exported\npwd > ~/.here\n"
+             {{ {command}\n}} || exit $?\nexport -p > ~/.exported\npwd > ~/.here\n"
         );
         let (kept, go) = (tools().join("cache"), tools().join("go-cache"));
         let mut bash = Command::new("bash");

@@ -5,7 +5,7 @@
 
 use std::{
     fs,
-    io::{BufRead, BufReader, Read},
+    io::{BufRead, BufReader, Read, Write},
     path::{Path, PathBuf},
     process::{Child, ChildStderr, Command, Output, Stdio},
 };
@@ -44,7 +44,7 @@ impl CommandLine {
         let mut errors = BufReader::new(waiting.stderr.take().unwrap());
         let (mut whole, mut line) = (String::new(), String::new());
         while errors.read_line(&mut line).unwrap() > 0 {
-            if line.trim().starts_with("https://") {
+            if line.trim().starts_with(world.public()) {
                 line.trim().clone_into(&mut whole);
             }
             if line.contains("It shows the code ") {
@@ -77,7 +77,7 @@ impl CommandLine {
         let mut words = String::new();
         let mut output = self.waiting.stdout.take().unwrap();
         output.read_to_string(&mut words).unwrap();
-        assert!(words.contains("logged in at https://localhost"), "{words}");
+        assert!(words.contains("logged in at http"), "{words}");
         assert!(self.login_file().exists());
     }
 
@@ -121,8 +121,8 @@ fn check(output: &Output, code: i32, part: &str) {
 }
 
 /// Has two command lines log in while the person sits in front of the browser, and returns what the browser told.
-/// `more` is what else the person knows.
-fn go(world: &World, more: [(&str, Value); 3]) -> Value {
+/// `more` is what else the person knows; `then` is what they do by a command line that acts as them.
+fn go(world: &World, more: [(&str, Value); 3], then: impl FnOnce(&CommandLine)) -> Value {
     let mut laptop = CommandLine::log_in(world, "a laptop");
     let mut server = CommandLine::log_in(world, "a machine <b>without</b> a screen");
     let text = |path: &Path| Value::from(path.to_str().unwrap());
@@ -156,6 +156,7 @@ fn go(world: &World, more: [(&str, Value); 3]) -> Value {
         2,
         "this machine",
     );
+    then(&server);
     check(&server.ambit(&["logout"]), 0, "logged out");
     assert!(!server.login_file().exists());
     check(&server.ambit(&["logout"]), 0, "nobody is logged in here");
@@ -182,7 +183,7 @@ fn saw(told: &Value, wanted: &[(&str, &str)]) {
         text.matches("login_").count()
     };
     assert_eq!((count("account"), count("after")), (2, 1));
-    for name in ["violations", "strangers"] {
+    for name in ["violations", "strangers", "complaints"] {
         assert_eq!(told.get(name).unwrap().to_canonical(), "[]", "{name}");
     }
 }
@@ -195,6 +196,27 @@ fn declare(world: &World, proof: &str) {
 }
 
 const GRANTS: &str = "[tools.everything.echo]\n";
+
+/// What a person reads who has a passkey, and what tries with it go wrong.
+const BY_PASSKEY: [(&str, &str); 6] = [
+    ("enrolled", "is registered, and the link is spent"),
+    ("spent", "The link is over or was used"),
+    ("account", "your passkey pk_"),
+    ("unverified", "The browser gave no passkey"),
+    ("without", "The browser gave no passkey"),
+    ("copied", "there is a copy of the passkey"),
+];
+
+/// Makes a link for ada, and returns what she knows with it.
+fn with_a_link(world: &World) -> [(&'static str, Value); 3] {
+    let offered = world.done(&["people", "enroll", "ada", "-o", "json"]);
+    let offered = json::parse(offered.as_bytes()).unwrap();
+    [
+        ("link", offered.get("link").unwrap().clone()),
+        ("provider", Value::Null),
+        ("name", "ada".into()),
+    ]
+}
 
 #[test]
 fn a_person_of_a_provider_logs_command_lines_in() {
@@ -228,7 +250,7 @@ fn a_person_of_a_provider_logs_command_lines_in() {
         ("name", "ada".into()),
         ("link", Value::Null),
     ];
-    let told = go(&world, more);
+    let told = go(&world, more, |_| ());
     saw(&told, &[("account", &provider.url())]);
     drop(beside);
 }
@@ -238,26 +260,8 @@ fn a_person_with_a_passkey_logs_command_lines_in() {
     let upstreams = [Upstream::stdio("everything", &["stdio"], "")];
     let settings = "\n[outbound]\ninner_networks = []\n";
     let world = World::start_configured(settings, &upstreams, GRANTS, |_| ());
-    let offered = world.done(&["people", "enroll", "ada", "-o", "json"]);
-    let offered = json::parse(offered.as_bytes()).unwrap();
-    let link = offered.get("link").unwrap().clone();
-    let told = go(
-        &world,
-        [
-            ("link", link),
-            ("provider", Value::Null),
-            ("name", "ada".into()),
-        ],
-    );
-    let wanted = [
-        ("enrolled", "is registered, and the link is spent"),
-        ("spent", "the link is over or was used"),
-        ("account", "your passkey pk_"),
-        ("unverified", "The browser gave no passkey"),
-        ("without", "The browser gave no passkey"),
-        ("copied", "there is a copy of the passkey"),
-    ];
-    saw(&told, &wanted);
+    let told = go(&world, with_a_link(&world), |_| ());
+    saw(&told, &BY_PASSKEY);
     let listed = world.done(&["people", "passkeys", "list"]);
     assert!(listed.contains("ada") && listed.contains("pk_"), "{listed}");
     let listed = world.done(&["people", "passkeys", "list", "-o", "json"]);
@@ -267,4 +271,49 @@ fn a_person_with_a_passkey_logs_command_lines_in() {
     assert!(removed.contains("removed"), "{removed}");
     let listed = world.done(&["people", "passkeys", "list"]);
     assert!(listed.contains("There is no passkey"), "{listed}");
+}
+
+/// Calls a tool that is held, waits for a line, and calls it again.
+const TWICE: &str = "call() { curl -s -m 20 -H 'content-type: application/json' \
+    -H 'accept: application/json, text/event-stream' -H 'mcp-protocol-version: 2025-11-25' -d '{\"jsonrpc\":\"2.0\",\"id\":1,\
+    \"method\":\"tools/call\",\"params\":{\"name\":\"get-sum\",\"arguments\":{\"a\":1,\"b\":2}}}' \
+    ${AMBIT_MCP_URL%/mcp}/s/everything/mcp; echo; }; call; read line; call";
+
+/// On a laptop, with nothing but an estate: `ambit dev`, a link, a passkey, a login, and a yes.
+#[test]
+fn a_person_alone_approves_with_a_passkey() {
+    let upstreams = [Upstream::stdio("everything", &["stdio"], "")];
+    let held = "[tools.everything.echo]\n[tools.everything.get-sum]\napproval = \"held\"\n";
+    let world = World::start_embedded(&upstreams, held, |world| {
+        let path = world.path("estate/templates/judge.toml");
+        let text = fs::read_to_string(&path).unwrap();
+        fs::write(path, text.replace("another_person", "anyone")).unwrap();
+    });
+    let mut agent = world.run(TWICE, &[]);
+    let mut agent = agent
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut answers = BufReader::new(agent.stdout.take().unwrap()).lines();
+    let held = answers.next().unwrap().unwrap();
+    let at = held.find("apr_").unwrap();
+    let approval: String = held.chars().skip(at).take(30).collect();
+    let task = world.active_task();
+    let told = go(&world, with_a_link(&world), |line| {
+        check(&line.ambit(&["approvals", "list"]), 0, &approval);
+        check(&line.ambit(&["approvals", "show", &approval]), 0, "get-sum");
+        check(
+            &line.ambit(&["approvals", "approve", &approval]),
+            0,
+            "approved",
+        );
+    });
+    saw(&told, &BY_PASSKEY);
+    agent.stdin.take().unwrap().write_all(b"\n").unwrap();
+    let done = answers.next().unwrap().unwrap();
+    assert!(done.contains("The sum of 1 and 2 is 3"), "{done}");
+    assert!(agent.wait().unwrap().success());
+    let story = world.done(&["log", "trace", &task]);
+    assert!(story.contains("ada approved apr_"), "{story}");
 }

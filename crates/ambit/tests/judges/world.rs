@@ -18,6 +18,8 @@ pub(crate) const JUDGE: &str = "judge";
 const DATA: &str = "@data";
 /// The local user of the estate's second person.
 const SECOND_USER: u32 = 65_534;
+/// Stands for the settings of a server that has none: `ambit dev`, whoever runs the tests.
+const EMBEDDED: &str = "# of one user\n";
 
 /// A server process over a state and an estate of its own.
 #[derive(Debug)]
@@ -48,6 +50,15 @@ impl World {
         prepare: impl FnOnce(&Self),
     ) -> Self {
         Self::start_configured("", upstreams, grants, prepare)
+    }
+
+    /// Does the same with `ambit dev`, to which its one user gives nothing but the estate.
+    pub(crate) fn start_embedded(
+        upstreams: &[Upstream],
+        grants: &str,
+        prepare: impl FnOnce(&Self),
+    ) -> Self {
+        Self::start_configured(EMBEDDED, upstreams, grants, prepare)
     }
 
     /// Does the same with more `settings` of the server.
@@ -321,12 +332,13 @@ fn shown_to_judges() -> Vec<PathBuf> {
 }
 
 /// As root two people share a server that `ambit serve` runs; otherwise there is one, with `ambit dev` where there are no
-/// settings.
+/// settings, and whenever it shall be embedded.
 fn spawn(root: &Path) -> (Child, String) {
     let mut command = Command::new(env!("CARGO_BIN_EXE_ambit"));
     command.arg("--state").arg(root.join("state"));
     let more = fs::read_to_string(root.join("settings.toml")).unwrap();
-    if is_root() || !more.is_empty() {
+    let is_configured = more != EMBEDDED && (is_root() || !more.is_empty());
+    if is_configured {
         let public = free_address();
         let group = if is_root() {
             format!("control_group = {SECOND_USER}\n")
@@ -356,14 +368,20 @@ fn spawn(root: &Path) -> (Child, String) {
         .spawn()
         .unwrap();
     // The server prints where it serves once all of its doors are open, the public one last.
+    let door = if is_configured {
+        "  anybody"
+    } else {
+        "  browser"
+    };
     let mut told = String::new();
     let mut output = BufReader::new(server.stdout.as_mut().unwrap());
-    while !told.contains("anybody") && output.read_line(&mut told).unwrap() > 0 {}
+    while !told.contains(door) && output.read_line(&mut told).unwrap() > 0 {}
     let complaints = fs::read_to_string(root.join("server.err")).unwrap();
     assert!(told.contains("Ambit serves"), "{told}{complaints}");
-    let public = told.rsplit_once("anybody").unwrap().1;
-    let public = public.split_whitespace().next().unwrap().to_owned();
-    if is_root() || !more.is_empty() {
+    let public = told.rsplit_once(door).unwrap().1;
+    let public = public.split_whitespace().next().unwrap();
+    let public = public.trim_end_matches("/account").to_owned();
+    if is_configured {
         let socket = root.join("state/control.sock");
         let _ = fs::remove_file(&socket);
         std::os::unix::fs::symlink(root.join("people/control.sock"), socket).unwrap();

@@ -31,22 +31,22 @@ use super::{
 use crate::{foreign::Fetch, oauth::BEARER_TTL};
 
 pub(super) const JWT_BEARER: &str = "urn:ietf:params:oauth:grant-type:jwt-bearer";
-const BY_KEY: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
-const BUILDS: &str = "https://token.example.com";
-const MAIN: &str = "repo:example/books:ref:main";
+pub(super) const BY_KEY: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
+pub(super) const BUILDS: &str = "https://token.example.com";
+pub(super) const MAIN: &str = "repo:example/books:ref:main";
 const KEYS_AT: &str = "https://desk.example.com/jwks";
 
-fn signing(seed: u8) -> SigningKey {
+pub(super) fn signing(seed: u8) -> SigningKey {
     let key = SvidKey::generate([seed; 32]).unwrap();
     SigningKey::from_svid_key(&key, KeyUse::Signature).unwrap()
 }
 
-fn set(seeds: &[u8]) -> String {
+pub(super) fn set(seeds: &[u8]) -> String {
     let keys = seeds.iter().map(|it| signing(*it).public().to_value());
     Json::object([("keys", keys.collect())]).to_canonical()
 }
 
-fn client(name: &str, keys: ClientKeys, change: impl FnOnce(&mut Client)) -> Client {
+pub(super) fn client(name: &str, keys: ClientKeys, change: impl FnOnce(&mut Client)) -> Client {
     let mut client = Client {
         name: name.parse().unwrap(),
         title: "A desk".to_owned(),
@@ -62,7 +62,7 @@ fn client(name: &str, keys: ClientKeys, change: impl FnOnce(&mut Client)) -> Cli
 
 /// `desk` is a run of the clerk by key 21, `kiosk` has key 22 and is none, `page` is public, `other` is for others, and
 /// `moved` publishes its keys.
-fn declare(estate: &mut Estate) {
+pub(super) fn declare(estate: &mut Estate) {
     let runs = |it: &mut Client| it.runs = Some("clerk".parse().unwrap());
     let clients = [
         client("desk", ClientKeys::Given(set(&[21])), runs),
@@ -94,11 +94,11 @@ pub(super) fn nothing() -> Fetch {
     Arc::new(|_| Box::pin(async { Err("it is down".to_owned()) }))
 }
 
-fn open() -> Office {
+pub(super) fn open() -> Office {
     Office::open_with(nothing(), declare)
 }
 
-fn signed(office: &Office, seed: u8, claims: &[(&str, &str)]) -> String {
+pub(super) fn signed(office: &Office, seed: u8, claims: &[(&str, &str)]) -> String {
     let seconds = i64::try_from(office.world.clock.wall().as_millis() / 1000).unwrap();
     let times = [
         ("iat", Json::Integer(seconds)),
@@ -112,7 +112,7 @@ fn signed(office: &Office, seed: u8, claims: &[(&str, &str)]) -> String {
         .unwrap()
 }
 
-fn assertion(office: &Office, seed: u8, name: &str, audience: &str) -> String {
+pub(super) fn assertion(office: &Office, seed: u8, name: &str, audience: &str) -> String {
     let token_id = format!("{:?}", office.world.clock.moment().chance);
     let token_id: String = token_id.chars().take(60).collect();
     let claims = [
@@ -124,7 +124,7 @@ fn assertion(office: &Office, seed: u8, name: &str, audience: &str) -> String {
     signed(office, seed, &claims)
 }
 
-fn workload_token(office: &Office, seed: u8, subject: &str) -> String {
+pub(super) fn workload_token(office: &Office, seed: u8, subject: &str) -> String {
     signed(
         office,
         seed,
@@ -162,7 +162,7 @@ pub(super) async fn send(
     ask(first.nonce()).await
 }
 
-async fn by_key(office: &Office, agent: Option<&Agent>, assertion: &str) -> Answered {
+pub(super) async fn by_key(office: &Office, agent: Option<&Agent>, assertion: &str) -> Answered {
     let members = [
         ("grant_type", "client_credentials"),
         ("client_assertion_type", BY_KEY),
@@ -172,7 +172,12 @@ async fn by_key(office: &Office, agent: Option<&Agent>, assertion: &str) -> Answ
     send(office, agent, &members).await
 }
 
-async fn by_token(office: &Office, agent: Option<&Agent>, token: &str, id: &str) -> Answered {
+pub(super) async fn by_token(
+    office: &Office,
+    agent: Option<&Agent>,
+    token: &str,
+    id: &str,
+) -> Answered {
     let members = [
         ("grant_type", JWT_BEARER),
         ("assertion", token),
@@ -336,43 +341,6 @@ async fn the_keys_of_a_client_are_fetched_again_when_they_moved() {
 }
 
 /// A build, a pod, a machine: its issuer's token claims the task that waits, and its own key holds what it gets.
-/// A clock that was ahead for a moment leaves the log's time ahead for as long. Whoever's clock is right goes on meanwhile, by
-/// assertion, proof and workload token, and what was used is used.
-#[tokio::test]
-async fn asi03_a_clock_that_was_ahead_locks_nobody_out_and_lets_nothing_in_twice() {
-    let office = open();
-    let agent = Agent::new(5);
-    start_waiting(&office).await;
-    let before = assertion(&office, 21, "desk", ISSUER);
-    let got = by_key(&office, Some(&agent), &before).await;
-    assert_eq!(got.status, StatusCode::OK, "{:?}", got.value);
-    let (_, status) = office.ask(ANA, "GET", "/v1/status", "").await;
-    assert_eq!(text(&status, "clock"), "right");
-    let step = Millis::from_seconds(2 * 3600);
-    office.world.clock.step_forward_and_back(step);
-    let (_, status) = office.ask(ANA, "GET", "/v1/status", "").await;
-    let told = text(&status, "clock");
-    assert!(told.starts_with("7200 s behind the log"), "{told}");
-
-    start_waiting(&office).await;
-    let again = by_key(&office, Some(&agent), &before).await;
-    refused(&again, "invalid_client", "used before");
-    let fresh = assertion(&office, 21, "desk", ISSUER);
-    let got = by_key(&office, Some(&agent), &fresh).await;
-    assert_eq!(got.status, StatusCode::OK, "{:?}", got.value);
-    start_waiting(&office).await;
-    let token = workload_token(&office, 31, MAIN);
-    let got = by_token(&office, Some(&agent), &token, "").await;
-    assert_eq!(got.status, StatusCode::OK, "{:?}", got.value);
-    let ahead = office.world.clock.now();
-    let url = format!("{ISSUER}/oauth/token");
-    let members = [("grant_type", "client_credentials")];
-    let proof = agent.proof(&url, None, ahead);
-    let router = public_router(&office.doors);
-    let got = post(router, "/oauth/token", form(&members), &[proof]).await;
-    refused(&got, "invalid_dpop_proof", "valid from");
-}
-
 #[tokio::test]
 async fn a_workload_token_claims_a_task() {
     let office = open();

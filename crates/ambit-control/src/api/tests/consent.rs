@@ -100,7 +100,7 @@ fn says(page: &Page) {
         "answers tickets",
         "tickets.refund (write, reversible), held until a person approves each call",
         "at most 20 calls in all",
-        "another person must approve what is held",
+        "another person must approve what waits for a person",
         "for=\"p.ticket\"",
         "<option value=\"15m\">",
         "<dd>ana</dd>",
@@ -150,7 +150,7 @@ async fn a_request_that_can_not_be_trusted_leads_nowhere() {
         }
     };
     person(&[("client_id", "")], "client_id").await;
-    person(&[("client_id", "nobody")], "`nobody` is unknown").await;
+    person(&[("client_id", "nobody")], "<code>nobody</code> is unknown").await;
     person(&[("client_id", "https://else.example/c")], "document").await;
     person(
         &[("client_id", "http://app.example/client.json")],

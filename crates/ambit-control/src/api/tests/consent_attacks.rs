@@ -4,9 +4,11 @@ use ambit_core::{Digest, record::Body as Fact, token::TokenEnd};
 use axum::http::{StatusCode, header};
 
 use super::{
+    super::public_router,
     booth::{BACK, Booth, CLIENT, VERIFIER, answered, document, hidden, request, yes},
     doors::text,
-    oauth::Agent,
+    oauth::{Agent, Answered, form, post},
+    people::US,
 };
 
 const OTHER: &str = "https://evil.example/client.json";
@@ -49,6 +51,58 @@ async fn asi03_a_code_is_worth_nothing_to_another() {
     assert_eq!(stolen.error(), "invalid_grant");
     let got = booth.redeem(&agent, &code, &[]).await;
     assert_eq!(got.status, StatusCode::OK, "{:?}", got.value);
+}
+
+/// Pushes a request with a proof, whose nonce is fetched first.
+async fn push(booth: &Booth, agent: &Agent, more: &[(&str, &str)]) -> Answered {
+    let now = booth.desk.office.world.clock.now();
+    let send = async |nonce: Option<&str>| {
+        let proof = agent.proof(&format!("{US}/oauth/par"), nonce, now);
+        let router = public_router(&booth.desk.doors);
+        post(router, "/oauth/par", request(more), &[proof]).await
+    };
+    let first = send(None).await;
+    assert_eq!(first.error(), "use_dpop_nonce");
+    send(first.nonce()).await
+}
+
+/// ASI03, NHI: a key that is proved where a request is pushed is the one that redeems its code (RFC 9449 §10.1).
+#[tokio::test]
+async fn asi03_a_pushed_request_is_bound_to_the_key_that_pushed_it() {
+    let booth = Booth::open().await;
+    let (owner, thief) = (Agent::new(9), Agent::new(10));
+    for (redeemer, more) in [
+        (&thief, None),
+        (&owner, None),
+        (&owner, Some(owner.thumbprint())),
+    ] {
+        let more: Vec<_> = more.iter().map(|it| ("dpop_jkt", it.as_str())).collect();
+        let pushed = push(&booth, &owner, &more).await;
+        assert_eq!(pushed.status, StatusCode::CREATED, "{:?}", pushed.value);
+        assert!(pushed.nonce().is_some());
+        let uri = text(&pushed.value, "request_uri");
+        let query = form(&[("client_id", CLIENT), ("request_uri", uri)]);
+        let code = booth.code(&query).await;
+        let got = booth.redeem(redeemer, &code, &[]).await;
+        let good = std::ptr::eq(redeemer, &owner);
+        assert_eq!(got.status == StatusCode::OK, good, "{:?}", got.value);
+    }
+    // Another key than the one that is named, and proofs that are none.
+    let named = push(&booth, &owner, &[("dpop_jkt", &thief.thumbprint())]).await;
+    assert_eq!(named.error(), "invalid_dpop_proof");
+    let now = booth.desk.office.world.clock.now();
+    let nonce = named.nonce();
+    let elsewhere = owner.proof(&format!("{US}/oauth/token"), nonce, now);
+    let good = owner.proof(&format!("{US}/oauth/par"), nonce, now);
+    let send = async |proof: &str| {
+        let router = public_router(&booth.desk.doors);
+        post(router, "/oauth/par", request(&[]), &[proof.to_owned()]).await
+    };
+    for proof in ["garbage", &elsewhere] {
+        assert_eq!(send(proof).await.error(), "invalid_dpop_proof");
+    }
+    assert_eq!(send(&good).await.status, StatusCode::CREATED);
+    assert_eq!(send(&good).await.error(), "invalid_dpop_proof", "replayed");
 }
 
 /// NHI: a code is good once; shown again, what it gave is worth nothing any more (RFC 6749 §4.1.2).

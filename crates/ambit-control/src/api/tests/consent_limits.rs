@@ -1,7 +1,12 @@
 //! How long and how many requests, questions and codes wait.
 
-use ambit_core::{Digest, Millis, task::End};
-use axum::http::StatusCode;
+use ambit_core::{
+    Digest, Millis,
+    json::Value as Json,
+    limits::{PARAMETER_BYTES_MAX, PARAMETERS_MAX},
+    task::End,
+};
+use axum::{Extension, http::StatusCode};
 
 use super::{
     super::public_router,
@@ -10,9 +15,10 @@ use super::{
     oauth::{Agent, form, post},
 };
 use crate::oauth::{
-    CODE_TTL, CODES_MAX, CONSENT_TTL, CONSENTS_MAX, CONSENTS_PER_SESSION_MAX, PUSHED_MAX,
-    PUSHED_OPENED_TTL, PUSHED_TTL,
+    CODE_TTL, CODES_MAX, CONSENT_TTL, CONSENTS_MAX, CONSENTS_PER_SESSION_MAX, PUSHED_BYTES_MAX,
+    PUSHED_MAX, PUSHED_OPENED_TTL, PUSHED_PER_ORIGIN_MAX, PUSHED_TTL,
 };
+use crate::origin::Origin;
 
 #[tokio::test]
 async fn a_pushed_request_waits_for_its_person_once() {
@@ -88,6 +94,66 @@ async fn a_question_waits_so_long_and_so_many_wait() {
     assert_eq!(booth.page(&newest).await.status, StatusCode::OK);
     clock.advance(Millis::new(1));
     assert_eq!(booth.page(&newest).await.status, StatusCode::NOT_FOUND);
+}
+
+/// ASI08: one stranger, who says a public client's name, keeps nobody's requests out and takes little memory.
+#[tokio::test]
+async fn asi08_strangers_have_a_share_of_what_waits() {
+    let booth = Booth::open().await;
+    let push = async |origin: Origin, details: String| {
+        let router = public_router(&booth.desk.doors).layer(Extension(origin));
+        let more = [("authorization_details", details.as_str())];
+        post(router, "/oauth/par", request(&more), &[]).await
+    };
+    let wanted = |parameters: Json| {
+        let detail = Json::object([
+            ("type", ambit_policy::AUTHORIZATION_DETAIL_TYPE.into()),
+            ("template", "answer-ticket".into()),
+            ("parameters", parameters),
+        ]);
+        Json::Array(vec![detail]).to_canonical()
+    };
+    let one = |name: &str, value: Json| wanted(Json::object([(name, value)]));
+    let (far, near) = (Origin::Network(1), Origin::Network(2));
+    let longest = "x".repeat(PARAMETER_BYTES_MAX);
+    let many = |count: usize| {
+        let named = (0..count).map(|it| (format!("p{it}"), Json::Null));
+        wanted(Json::Object(named.collect()))
+    };
+    for (details, status) in [
+        (one("a", longest.as_str().into()), StatusCode::CREATED),
+        (
+            one("a", format!("{longest}x").into()),
+            StatusCode::BAD_REQUEST,
+        ),
+        (one("a", Json::Array(vec![])), StatusCode::BAD_REQUEST),
+        (one("a", Json::object([])), StatusCode::BAD_REQUEST),
+        (many(PARAMETERS_MAX), StatusCode::CREATED),
+        (many(PARAMETERS_MAX + 1), StatusCode::BAD_REQUEST),
+    ] {
+        assert_eq!(
+            push(near, details.clone()).await.status,
+            status,
+            "{details:.80}"
+        );
+    }
+    for _ in 0..PUSHED_PER_ORIGIN_MAX {
+        let pushed = push(far, wanted(Json::object([]))).await;
+        assert_eq!(pushed.status, StatusCode::CREATED);
+    }
+    let refused = push(far, wanted(Json::object([]))).await;
+    assert_eq!(refused.error(), "temporarily_unavailable");
+    // Many networks together fill what all of them may hold, and no more.
+    let mut taken = 0;
+    for network in 3.. {
+        let heavy = one("a", longest.as_str().into());
+        if push(Origin::Network(network), heavy).await.status != StatusCode::CREATED {
+            break;
+        }
+        taken += 1;
+    }
+    let room = PUSHED_BYTES_MAX / PARAMETER_BYTES_MAX;
+    assert!((room - 50..room).contains(&taken), "{taken} of {room}");
 }
 
 #[tokio::test]

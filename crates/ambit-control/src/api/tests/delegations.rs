@@ -16,11 +16,12 @@ use super::{
 };
 use crate::foreign::Fetch;
 
-const EXCHANGE: &str = "urn:ietf:params:oauth:grant-type:token-exchange";
-const ACCESS: &str = "urn:ietf:params:oauth:token-type:access_token";
+pub(super) const EXCHANGE: &str = "urn:ietf:params:oauth:grant-type:token-exchange";
+pub(super) const ACCESS: &str = "urn:ietf:params:oauth:token-type:access_token";
 const REFRESH: &str = "urn:ietf:params:oauth:token-type:refresh_token";
-const READ: &str = r#"{"type":"ambit_task","server":"tickets","datatypes":["tools"]}"#;
-const CLOSE: &str = r#"{"type":"ambit_task","server":"tickets","actions":["close_ticket"]}"#;
+pub(super) const READ: &str = r#"{"type":"ambit_task","server":"tickets","datatypes":["tools"]}"#;
+pub(super) const CLOSE: &str =
+    r#"{"type":"ambit_task","server":"tickets","actions":["close_ticket"]}"#;
 const REFUND: &str =
     r#"{"type":"ambit_task","server":"tickets","actions":["refund"],"calls_max":9}"#;
 
@@ -29,7 +30,7 @@ fn open() -> Office {
     Office::open_with(fetch, |it| *it = delegating_office(2, &[]))
 }
 
-fn part(to: &str, detail: &str, depth: u8) -> String {
+pub(super) fn part(to: &str, detail: &str, depth: u8) -> String {
     format!(r#"{{"to":"{to}","authorization_details":[{detail}],"depth_left":{depth}}}"#)
 }
 
@@ -55,7 +56,12 @@ async fn child(office: &Office, task: &str, (to, detail, depth): (&str, &str, u8
 }
 
 /// Sends a request as the run that serves `task`.
-async fn by_run(office: &Office, task: &Json, path: &str, body: String) -> (StatusCode, Json) {
+pub(super) async fn by_run(
+    office: &Office,
+    task: &Json,
+    path: &str,
+    body: String,
+) -> (StatusCode, Json) {
     let request = Request::post(path)
         .header("content-type", "application/json")
         .extension(office.caller(task))

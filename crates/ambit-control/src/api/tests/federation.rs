@@ -14,9 +14,9 @@ use super::{
 };
 use crate::federation::refresh_bundles;
 
-const BOOKS: &str = "spiffe://partner.example/ns/books";
+pub(super) const BOOKS: &str = "spiffe://partner.example/ns/books";
 
-fn partner(chance: u8) -> IssuingKeys {
+pub(super) fn partner(chance: u8) -> IssuingKeys {
     let chance = PairChance {
         x509: [chance; 32],
         jwt: [chance + 1; 32],
@@ -25,7 +25,7 @@ fn partner(chance: u8) -> IssuingKeys {
     IssuingKeys::create("partner.example".parse().unwrap(), chance, began).unwrap()
 }
 
-fn declare(estate: &mut Estate) {
+pub(super) fn declare(estate: &mut Estate) {
     let federation = Federation {
         name: "partner".parse().unwrap(),
         trust_domain: "partner.example".parse().unwrap(),
@@ -45,7 +45,13 @@ async fn open() -> Office {
     office
 }
 
-fn svid(office: &Office, keys: &IssuingKeys, id: &str, audiences: &[&str], name: &str) -> String {
+pub(super) fn svid(
+    office: &Office,
+    keys: &IssuingKeys,
+    id: &str,
+    audiences: &[&str],
+    name: &str,
+) -> String {
     let now = office.world.clock.now();
     let audiences: Vec<_> = audiences.iter().map(|it| (*it).to_owned()).collect();
     let ask = JwtSvidIssuance {

@@ -1,12 +1,13 @@
 //! Command lines at the public port: a person lets one act, and it acts as that person and no further.
 
 use ambit_core::{
-    Millis, json,
+    Digest, Millis, json,
     json::Value as Json,
     limits::{LOGIN_TTL, LOGINS_PER_PERSON_MAX},
     proof::ProofFact,
     record::Body as Fact,
 };
+use ambit_engine::Moment;
 use ambit_identity::{
     SvidKey,
     dpop::{MadeRequest, ProofMaker},
@@ -24,7 +25,10 @@ use super::{
     doors::{BEN, start_body, text, well_formed},
     people::{SignInDesk, US},
 };
-use crate::oauth::{COMMAND_LINE, DEVICE_CODE_TTL, DEVICE_CODES_MAX};
+use crate::{
+    oauth::{COMMAND_LINE, DEVICE_CODE_TTL, DEVICE_CODES_MAX, DEVICE_CODES_PER_ORIGIN_MAX},
+    origin::Origin,
+};
 
 /// A command line with a key of its own.
 pub(super) struct CommandLine<'a> {
@@ -499,11 +503,53 @@ async fn a_request_of_a_person_is_done_once_whatever_login_sends_it() {
 async fn as_many_command_lines_wait_as_there_is_room_for() {
     let desk = SignInDesk::open();
     let line = CommandLine::new(&desk, 21);
-    for _ in 0..DEVICE_CODES_MAX {
+    let form = [("client_id", COMMAND_LINE)];
+    let full = async || {
+        let got = line.post("/oauth/device_authorization", &form).await;
+        assert_eq!(got.status, StatusCode::SERVICE_UNAVAILABLE);
+        assert_eq!(got.error(), "temporarily_unavailable");
+    };
+    for _ in 0..DEVICE_CODES_PER_ORIGIN_MAX {
         line.begin().await;
     }
-    let form = [("client_id", COMMAND_LINE)];
-    let got = line.post("/oauth/device_authorization", &form).await;
-    assert_eq!(got.status, StatusCode::SERVICE_UNAVAILABLE);
-    assert_eq!(got.error(), "temporarily_unavailable");
+    full().await;
+    // Others are not kept out by them, until there is no room at all.
+    for number in DEVICE_CODES_PER_ORIGIN_MAX..DEVICE_CODES_MAX {
+        let moment = Moment {
+            now: desk.now(),
+            wall: desk.now(),
+            chance: *Digest::of(&number.to_be_bytes()).as_bytes(),
+        };
+        let asks = (Digest::of(b"key"), Origin::Here);
+        let begun = desk
+            .doors
+            .shared()
+            .oauth()
+            .devices()
+            .begin(asks, "another", &moment);
+        assert!(begun.is_ok(), "{number}");
+    }
+    full().await;
+}
+
+/// ASI08: strangers who ask, and who poll with codes of their own invention, take no room among the proofs.
+#[tokio::test]
+async fn asi08_command_lines_of_strangers_leave_no_proofs() {
+    let desk = SignInDesk::open();
+    let line = CommandLine::new(&desk, 21);
+    let (device_code, _) = line.begin().await;
+    let used = || desk.doors.shared().oauth().remembered();
+    assert_eq!(used(), 0);
+    for _ in 0..50 {
+        let got = line.poll("a code of their own invention").await;
+        assert_eq!(got.error(), "invalid_grant");
+    }
+    let other = CommandLine::new(&desk, 22);
+    assert_eq!(other.poll(&device_code).await.error(), "invalid_grant");
+    assert_eq!(used(), 0);
+    assert_eq!(
+        line.poll(&device_code).await.error(),
+        "authorization_pending"
+    );
+    assert_eq!(used(), 1);
 }

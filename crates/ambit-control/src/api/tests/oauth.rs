@@ -47,9 +47,11 @@ impl Answered {
     }
 
     pub(super) fn nonce(&self) -> Option<&str> {
-        self.headers
-            .get("dpop-nonce")
-            .map(|it| it.to_str().unwrap())
+        self.header("dpop-nonce")
+    }
+
+    pub(super) fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name).map(|it| it.to_str().unwrap())
     }
 }
 
@@ -298,7 +300,7 @@ async fn an_assertion_is_for_the_issuer_alone() {
     let bare = post(
         public_router(&office.doors),
         "/oauth/token",
-        String::new(),
+        "grant_type=client_credentials".to_owned(),
         &[],
     )
     .await;
@@ -508,10 +510,13 @@ async fn forms_end_at_their_maximum() {
         assert_eq!(got.status, status, "{:?}", got.value);
     };
     let fields = |count: usize| {
-        let fields: Vec<_> = (0..count).map(|it| format!("f{it}=1")).collect();
-        fields.join("&")
+        let fields: Vec<_> = (1..count).map(|it| format!("f{it}=1")).collect();
+        format!("grant_type=client_credentials&{}", fields.join("&"))
     };
-    let padded = |bytes: usize| format!("f={}", "x".repeat(bytes - 2));
+    let padded = |bytes: usize| {
+        let begin = "grant_type=client_credentials&f=";
+        format!("{begin}{}", "x".repeat(bytes - begin.len()))
+    };
     check(
         fields(crate::oauth::FORM_FIELDS_MAX),
         StatusCode::UNAUTHORIZED,

@@ -62,7 +62,7 @@ async fn asi03_only_the_persons_own_passkey_signs_in_here() {
         check(&|it| site.clone_into(&mut it.site), "of another site").await;
     }
     check(&|it| it.flags = PRESENT, "did not verify you").await;
-    check(&|it| it.flags = 0x04, "nobody touched").await;
+    check(&|it| it.flags = 0x04, "Nobody touched").await;
     check(&|it| it.flags |= 0x08, "contradicts itself").await;
     // Somebody else's key, name, or both.
     check(
@@ -164,7 +164,7 @@ async fn nhi02_a_link_registers_one_passkey_of_its_person() {
     let mut device = Authenticator::new("one", 7, US);
     let first = link(&desk, "ben").await;
     let before = desk.office.world.records().len();
-    let over = (StatusCode::FORBIDDEN, "the link is over or was used");
+    let over = (StatusCode::FORBIDDEN, "The link is over or was used");
     for path in ["/enroll", "/enroll?code=", "/enroll?code=AAAA"] {
         nothing_came(&desk, &desk.get(path, "").await, before, over);
     }
@@ -224,7 +224,7 @@ async fn asi03_nobody_registers_for_somebody_else() {
     let before = desk.office.world.records().len();
     let wanted = (
         StatusCode::FORBIDDEN,
-        "eve is signed in here, and the link is for ben",
+        "Somebody else is signed in here, eve, and the link is for ben",
     );
     nothing_came(&desk, &desk.get(&path, &eve).await, before, wanted);
     // Nor when the page was opened before.
@@ -299,7 +299,7 @@ async fn asi03_only_an_answer_to_this_page_registers() {
     )
     .await;
     check(&|it| it.flags = PRESENT, "did not verify you").await;
-    check(&|it| it.flags = 0x04, "nobody touched").await;
+    check(&|it| it.flags = 0x04, "Nobody touched").await;
     check(&|it| it.flags |= 0x10, "contradicts itself").await;
     check(&|it| it.credential.clear(), "contradicts itself").await;
     let fields = async |name: &'static str, value: String, part: &str| {

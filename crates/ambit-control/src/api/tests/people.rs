@@ -416,7 +416,7 @@ async fn only_the_answer_to_this_sign_in_is_taken() {
     check(
         "code=the+code&state={state}&iss=https://evil.example",
         bad,
-        "another provider",
+        "Another provider",
     )
     .await;
     check("code=the+code&state=x", bad, "began no sign-in").await;

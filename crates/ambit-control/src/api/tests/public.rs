@@ -295,3 +295,32 @@ async fn a_join_token_makes_one_stranger_the_instance() {
         assert_eq!(status, StatusCode::FORBIDDEN, "{body}");
     }
 }
+
+/// Whoever follows a link that leads nowhere reads a page; a program gets the problem.
+#[tokio::test]
+async fn a_problem_is_a_page_in_a_browser() {
+    let office = Office::open();
+    let check = async |accept: &str, kind: &str, part: &str| {
+        for path in ["/", "/nothing/<b>", "/decisions/dec_x"] {
+            let path = path.replace('<', "%3C").replace('>', "%3E");
+            let request = Request::get(&path).header(header::ACCEPT, accept);
+            let response = public_router(&office.doors)
+                .oneshot(request.body(Body::empty()).unwrap())
+                .await
+                .unwrap();
+            assert_eq!(response.status(), StatusCode::NOT_FOUND, "{path}");
+            assert_eq!(response.headers()[header::CONTENT_TYPE], kind, "{path}");
+            let body = response.into_body().collect().await.unwrap().to_bytes();
+            let body = String::from_utf8(body.to_vec()).unwrap();
+            assert!(body.contains(part) && !body.contains("<b>"), "{body}");
+        }
+    };
+    let browser = "text/html,application/xhtml+xml,*/*;q=0.8";
+    check(
+        browser,
+        "text/html; charset=utf-8",
+        "<h1>Nothing is here</h1>",
+    )
+    .await;
+    check("*/*", "application/problem+json", "\"status\":404").await;
+}

@@ -78,7 +78,7 @@ impl Scene<'_> {
         if let Some(refusal) = refusal {
             body = body
                 .with("<p role=\"alert\" class=\"bad\">")
-                .text(refusal)
+                .sentence(refusal)
                 .with("</p>\n");
         }
         if !problems.is_empty() {
@@ -173,11 +173,20 @@ impl Scene<'_> {
                 .text(&visible(&agent.purpose))
                 .with(", owned by ")
                 .text(&agent.owner)
-                .with("</dd>\n<dt>Until it ends, this and no more</dt>\n<dd><ul class=\"does\">\n");
-        for line in plan::gives(self.estate, template) {
-            body = body.with("<li>").text(&line).with("</li>\n");
+                .with("</dd>\n");
+        let gives = plan::gives((self.estate, template), self.route);
+        if gives.changes.is_empty() && gives.asks.is_empty() {
+            body = body.with("<dt>It may change</dt>\n<dd>nothing</dd>\n");
         }
-        body.with("</ul></dd>\n</dl>\n<p class=\"soft\">You can end it at any time with <code>ambit task end</code>; its \
+        for (heading, lines) in [
+            ("It may change, without asking", &gives.changes),
+            ("It asks a person before each", &gives.asks),
+            ("It may read", &gives.reads),
+            ("And no more than that", &gives.bounds),
+        ] {
+            body = body.and(&listed(heading, lines));
+        }
+        body.with("</dl>\n<p class=\"soft\">You can end it at any time with <code>ambit task end</code>; its \
             tokens end with it.</p>\n</section>\n")
     }
 
@@ -227,8 +236,23 @@ pub(super) fn nothing_waits() -> Response {
 
 /// The page for a form that can't be read.
 pub(super) fn unreadable(what: &str) -> Response {
-    let body = Html::ours("<p role=\"alert\">").text(what).with("</p>\n");
+    let body = Html::ours("<p role=\"alert\">")
+        .sentence(what)
+        .with("</p>\n");
     page(StatusCode::BAD_REQUEST, "This form can't be read", &body)
+}
+
+fn listed(heading: &'static str, lines: &[String]) -> Html {
+    if lines.is_empty() {
+        return Html::default();
+    }
+    let mut html = Html::ours("<dt>")
+        .with(heading)
+        .with("</dt>\n<dd><ul class=\"does\">\n");
+    for line in lines {
+        html = html.with("<li>").text(line).with("</li>\n");
+    }
+    html.with("</ul></dd>\n")
 }
 
 fn place(route: &GatewayRoute) -> String {
@@ -337,7 +361,7 @@ fn said(html: Html, id: &str, problem: Option<&String>) -> Html {
     html.with("<p class=\"bad\" id=\"e.")
         .text(id)
         .with("\">")
-        .text(problem)
+        .sentence(problem)
         .with("</p>\n")
 }
 
@@ -351,10 +375,27 @@ fn expiry(choice: Choice<'_>, typed: &str, problems: &Problems) -> Html {
             .with("<option value=\"")
             .text(&text)
             .with(if text == typed { "\" selected>" } else { "\">" })
-            .text(&text)
+            .text(&in_words(&text))
             .with("</option>\n");
     }
     said(html.with("</select>\n"), EXPIRY, problems.get(EXPIRY))
+}
+
+/// Writes a span such as `15m` out.
+fn in_words(span: &str) -> String {
+    let end = span.find(|it: char| !it.is_ascii_digit());
+    let Some((number, unit)) = end.and_then(|it| span.split_at_checked(it)) else {
+        return span.to_owned();
+    };
+    let unit = match unit {
+        "s" => "second",
+        "m" => "minute",
+        "h" => "hour",
+        "d" => "day",
+        _ => return span.to_owned(),
+    };
+    let plural = if number == "1" { "" } else { "s" };
+    format!("{number} {unit}{plural}")
 }
 
 fn takes(kind: &ParameterKind) -> String {

@@ -38,15 +38,19 @@ fn made(delegation: &Delegation, by: &str) -> String {
     let reads = part.reads.iter().map(|it| format!("reads of {it}"));
     let given: Vec<String> = reads.chain(tools).collect();
     format!(
-        "{by} of {} delegated {} to {} as {}, {} calls, until {}, {} more hops",
+        "{by} of {} delegated {} to {} as {}, {}, until {}, {} below it",
         delegation.parent,
         given.join(", "),
         delegation.to,
         delegation.id,
-        part.calls_max,
+        counted(part.calls_max, "call"),
         delegation.expires_at,
-        delegation.depth_left
+        counted(delegation.depth_left.into(), "more hop")
     )
+}
+
+fn counted(count: u32, noun: &str) -> String {
+    format!("{count} {noun}{}", if count == 1 { "" } else { "s" })
 }
 
 fn spent(task: &Task, by: &str) -> String {

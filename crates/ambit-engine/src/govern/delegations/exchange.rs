@@ -21,8 +21,8 @@ use super::{
     unknown,
 };
 use crate::{
-    CustodyError, Handle, Moment, Refusal, TokenAsk, TokenGrant, TokenRefusal, TokenUse,
-    desk::Desk, govern::Started, live::TaskRuntime, sequencer::Shared, tokens,
+    CustodyError, Handle, Moment, Refusal, TokenAsk, TokenGrant, TokenRefusal, desk::Desk,
+    govern::Started, live::TaskRuntime, sequencer::Shared, tokens,
 };
 
 /// No token is given for a delegation.
@@ -110,6 +110,10 @@ impl Handle {
         };
         let shared = self.shared.clone();
         let issued = self.step(by, moment, move |desk, step| {
+            // A child without a token would be nobody's.
+            if let Err(refusal) = given(desk, delegation, &ask) {
+                return Ok(Err(refusal));
+            }
             let child = spend(desk, step, &shared, spending)?;
             Ok(tokens::first(desk, child.task.id, ask, &mut step.chance))
         });
@@ -128,6 +132,22 @@ impl Handle {
     }
 }
 
+/// Refuses what the estate in force gives no delegate a token for.
+fn given(desk: &Desk<'_>, delegation: DelegationId, ask: &TokenAsk) -> Result<(), TokenRefusal> {
+    let Some(entry) = desk.live.state.delegation(delegation) else {
+        return Ok(());
+    };
+    let delegation = &entry.delegation;
+    let Some(parent) = desk.live.runtime.get(&delegation.parent) else {
+        return Ok(());
+    };
+    let child = Task {
+        agent: delegation.to.clone(),
+        ..parent.task.as_ref().clone()
+    };
+    tokens::gives(desk, &child, ask)
+}
+
 /// Decides, writes the child down, and keeps what it needs to act.
 fn spend(
     desk: &mut Desk<'_>,
@@ -139,6 +159,7 @@ fn spend(
         delegation, part, ..
     } = spending;
     let (runtime, entry) = of_delegation(desk, delegation)?;
+    step.serve(desk)?;
     let contained = step.contained(desk, spending.contained);
     let what = What {
         contained: Some(contained),
@@ -189,6 +210,19 @@ fn spend(
         .push(Attachment::TaskKey { task: id, wrapped });
     desk.keep_sealed(written.index(), Some(id), &sealed, bytes);
     desk.live.runtime.insert(id, child.clone());
+    if let Some((proof, claimant)) = step.newcomer() {
+        desk.write(Body::TaskWaits {
+            task: id,
+            join_token: None,
+        })?;
+        desk.write(Body::TaskClaimed {
+            task: id,
+            proof,
+            workload: claimant.workload(),
+            footing: claimant.footing(),
+        })?;
+    }
+    desk.loosen(id);
     Ok(child)
 }
 
@@ -197,7 +231,7 @@ fn of_subject(desk: &Desk<'_>, shown: Option<TokenId>, parent: TaskId) -> Subjec
     let entry = shown.and_then(|it| desk.live.state.token(it));
     let live = entry.filter(|it| {
         it.token.kind == TokenKind::Access
-            && it.standing == TokenUse::Unspent
+            && desk.live.is_good(it)
             && it.token.expires_at > desk.at()
     });
     match live {

@@ -5,13 +5,14 @@ use std::{collections::BTreeSet, sync::Arc};
 use ambit_core::{
     AgentName, DecisionId, InstanceId, SpiffeId, TaskId, Timestamp,
     act::Target,
+    claim::ClaimProof,
     delegation::{DelegationStep, Part},
     estate::PersonRole,
     limits::{CHILDREN_PER_TASK_MAX, DELEGATIONS_PER_TASK_MAX, SUBTREE_TASKS_MAX},
     record::Actor,
     task::{Contained, End, TaskState},
 };
-use ambit_identity::InstanceCaller;
+use ambit_identity::{Claimant, Ground, InstanceCaller, Proved};
 use ambit_policy::{
     Acting, DelegationAsk, DelegationDecision, DelegationPermit, DelegationRoom,
     DelegationStanding, Denial, Standing, SubjectToken, decide_delegation,
@@ -19,14 +20,29 @@ use ambit_policy::{
 
 use super::{Delegate, Delegator, standing};
 use crate::{
-    DelegationEntry, Denied, Moment, Refusal, TaskEntry, desk::Desk, govern::Asked,
-    live::TaskRuntime, moment::Chance, quota::Writing, sequencer::Shared, state::Room,
+    Claim, DelegationEntry, Denied, Moment, Refusal, TaskEntry,
+    desk::Desk,
+    govern::{Asked, claim::known},
+    live::TaskRuntime,
+    moment::Chance,
+    quota::Writing,
+    sequencer::Shared,
+    state::Room,
 };
 
 /// Who takes a step, proved.
 pub(super) enum Evidence {
     Instance(Box<Run>),
+    Claimant(Box<Newcomer>),
     Person(ambit_identity::PersonCaller),
+}
+
+/// A workload that proved to be a run of an agent. What it serves is looked at in the turn.
+pub(super) struct Newcomer {
+    claimant: Claimant,
+    agent: AgentName,
+    proof: ClaimProof,
+    expires_at: Timestamp,
 }
 
 /// A run of an agent, proved.
@@ -51,6 +67,8 @@ pub(super) struct Step {
 
 enum By {
     Instance(Box<Run>),
+    /// It serves no task.
+    Workload(Box<Newcomer>),
     Person(Box<Asked>),
 }
 
@@ -93,6 +111,7 @@ impl Step {
         let own = Chance::new(chance.draw());
         let by = match by {
             Evidence::Instance(run) => By::Instance(run),
+            Evidence::Claimant(newcomer) => By::Workload(newcomer),
             Evidence::Person(caller) => By::Person(Box::new(Asked {
                 caller,
                 chance,
@@ -118,13 +137,13 @@ impl Step {
     ) -> Result<DelegationPermit, Refusal> {
         let book = desk.live.book()?;
         let person = match &mut self.by {
-            By::Instance(_) => None,
+            By::Instance(_) | By::Workload(_) => None,
             By::Person(asked) => Some(asked.person(desk)?),
         };
         // Who comes with a token that carries less delegates no more than that.
         let carried = match &self.by {
             By::Instance(run) => run.caller.as_ref().and_then(|it| desk.live.carried(it)),
-            By::Person(_) => None,
+            By::Workload(_) | By::Person(_) => None,
         };
         let scope = parent.scope_of(&book, carried.as_ref())?;
         let (task, at) = (&parent.task, desk.at());
@@ -135,6 +154,11 @@ impl Step {
         let none = BTreeSet::<PersonRole>::new();
         let by = match (&self.by, person) {
             (By::Instance(run), _) => self.instance(desk, run),
+            (By::Workload(newcomer), _) => Acting::Workload {
+                workload: newcomer.claimant.workload(),
+                agent: &newcomer.agent,
+                binding: newcomer.proof.as_str(),
+            },
             (By::Person(asked), Some(person)) => {
                 let people = &book.estate().people;
                 Acting::Person {
@@ -150,6 +174,7 @@ impl Step {
         };
         let actor = match by {
             Acting::Instance { instance, .. } => Actor::Instance(instance),
+            Acting::Workload { workload, .. } => Actor::Workload(workload),
             Acting::Person { person, .. } => Actor::Person(person),
         };
         let delegate = Target::Agent(what.to.clone());
@@ -184,11 +209,57 @@ impl Step {
         }
     }
 
+    /// Finds the live task that a workload serves: it acts as the instance of that one, and brings its labels along.
+    pub(super) fn serve(&mut self, desk: &Desk<'_>) -> Result<(), Refusal> {
+        let By::Workload(newcomer) = &self.by else {
+            return Ok(());
+        };
+        let at = desk.at().max(self.asked_at);
+        if newcomer.expires_at <= at {
+            let over = "what proved the delegate is over; make it anew";
+            return Err(Refusal::Conflict(over.to_owned()));
+        }
+        // Another estate may have come into force since it was identified.
+        if desk.live.grounds.bear(&newcomer.claimant.footing()) == Ground::Gone {
+            return Err(Refusal::Conflict(
+                "the estate registers this workload no more; it has to be registered again"
+                    .to_owned(),
+            ));
+        }
+        let task = match known(desk.live, &newcomer.claimant, at) {
+            None | Some(Claim::NothingWaits) => return Ok(()),
+            Some(Claim::New(task) | Claim::Known(task)) => task,
+            Some(Claim::OtherAgent) => {
+                return Err(Refusal::Conflict(
+                    "this workload is the instance of a live task of another agent; end that task first".to_owned(),
+                ));
+            }
+        };
+        self.by = By::Instance(Box::new(Run {
+            spiffe_id: task.spiffe_id.clone(),
+            agent: task.agent.clone(),
+            instance: task.instance,
+            expires_at: newcomer.expires_at,
+            binding: newcomer.proof.as_str(),
+            caller: None,
+        }));
+        Ok(())
+    }
+
+    /// Returns how a workload that served no task proved itself, and who it is.
+    pub(super) const fn newcomer(&self) -> Option<(ClaimProof, &Claimant)> {
+        match &self.by {
+            By::Workload(newcomer) => Some((newcomer.proof, &newcomer.claimant)),
+            By::Instance(_) | By::Person(_) => None,
+        }
+    }
+
     /// Says how contained a child runs: as its runner says, and one that an instance takes never more than the instance.
     pub(super) fn contained(&self, desk: &Desk<'_>, asked: Option<Contained>) -> Contained {
         let own = match &self.by {
             By::Person(_) => return asked.unwrap_or(Contained::None),
             By::Instance(run) => own_task(desk, run).map(|it| it.task.contained),
+            By::Workload(_) => None,
         };
         match (own, asked) {
             (Some(Contained::Namespaces), None | Some(Contained::Namespaces)) => {
@@ -247,7 +318,7 @@ impl Step {
         let explanation = denial.explanation();
         let task = match actor {
             Actor::Instance(_) => denial.task(),
-            Actor::Person(_) | Actor::Ambit | Actor::Nobody => None,
+            Actor::Person(_) | Actor::Workload(_) | Actor::Ambit | Actor::Nobody => None,
         };
         let mut quotas = self.shared.quotas();
         let writing = quotas.refused(actor, task, denied.reason, self.asked_at);
@@ -312,6 +383,18 @@ impl Evidence {
                     expires_at: proved.expires_at(),
                     binding: "jwt_svid",
                     caller: None,
+                }))
+            }
+            Delegate::Claimant(claimant, expires_at) => {
+                let Proved::Agent(agent, proof) = claimant.proved() else {
+                    let what = "a join token is for the task that it was made for, and no other";
+                    return Err(Refusal::Conflict(what.to_owned()));
+                };
+                Self::Claimant(Box::new(Newcomer {
+                    agent: agent.clone(),
+                    proof: *proof,
+                    claimant: claimant.clone(),
+                    expires_at,
                 }))
             }
             Delegate::Runner(caller) => Self::Person(caller.clone()),

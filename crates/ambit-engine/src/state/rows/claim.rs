@@ -1,6 +1,9 @@
 //! What the row of a task says of its claim.
 
-use ambit_core::{claim::ClaimStanding, json::Value};
+use ambit_core::{
+    claim::{ClaimStanding, Footing},
+    json::Value,
+};
 
 use super::{RowError, row::Row};
 
@@ -15,6 +18,28 @@ pub(super) fn member(claim: ClaimStanding) -> Option<(&'static str, Value)> {
         } => Some(("join_token", digest.to_string().into())),
         ClaimStanding::Claimed { workload } => Some(("workload", workload.to_string().into())),
     }
+}
+
+/// Returns what a task's row says of what its instance stands on.
+pub(super) fn footing_members(footing: Footing) -> impl Iterator<Item = (&'static str, Value)> {
+    let registration = footing.registration.map(|it| it.to_string().into());
+    let unix_uid = footing.unix_uid.map(|it| u64::from(it).into());
+    let members = [("registration", registration), ("unix_uid", unix_uid)];
+    let said = |(name, value): (&'static str, Option<Value>)| Some((name, value?));
+    members.into_iter().filter_map(said)
+}
+
+pub(super) fn read_footing(row: &Row<'_>, value: &Value) -> Result<Footing, RowError> {
+    let registration = value.get("registration");
+    let registration = registration.map(|_| row.text(value, "registration"));
+    let registration = registration.transpose()?;
+    let registration = registration.map(|it| it.parse().map_err(|_| row.wrong("`registration`")));
+    let unix_uid = value.get("unix_uid");
+    let unix_uid = unix_uid.map(|_| row.count(value, "unix_uid"));
+    Ok(Footing {
+        registration: registration.transpose()?,
+        unix_uid: unix_uid.transpose()?,
+    })
 }
 
 pub(super) fn read(row: &Row<'_>, value: &Value) -> Result<ClaimStanding, RowError> {

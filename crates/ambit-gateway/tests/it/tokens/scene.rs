@@ -1,6 +1,10 @@
 //! A stand with a client from elsewhere, and what it sends and hears.
 
-use ambit_core::{Millis, Timestamp, estate::Estate, token::Grant};
+use ambit_core::{
+    Millis, Timestamp,
+    estate::Estate,
+    token::{Grant, RestsOn},
+};
 use ambit_engine::{Refreshable, TokenAsk, TokenBy};
 use ambit_gateway::Peer;
 use ambit_identity::{InstanceCaller, KeyBinding, token::access::AccessGrant};
@@ -39,7 +43,7 @@ impl Scene {
     pub(super) async fn new(change: impl FnOnce(&mut Estate)) -> Self {
         let stand = Stand::with(false, change).await;
         let ask = TokenAsk {
-            client: stand.caller.spiffe_id().to_string(),
+            client: Some(stand.caller.spiffe_id().to_string()),
             audience: ONE.to_owned(),
             binding: stand.caller.binding(),
             ttl: Millis::from_seconds(300),
@@ -47,6 +51,7 @@ impl Scene {
             grant: Grant::ClientCredentials,
             parent: None,
             details: None,
+            rests_on: RestsOn::default(),
         };
         let (by, moment) = (TokenBy::Instance(&stand.caller), stand.world.clock.moment());
         let issued = stand
@@ -65,7 +70,7 @@ impl Scene {
     /// Takes a token of the stand's task that carries these authorization details alone.
     pub(super) async fn narrowed(&mut self, details: &str) {
         let ask = TokenAsk {
-            client: self.stand.caller.spiffe_id().to_string(),
+            client: Some(self.stand.caller.spiffe_id().to_string()),
             audience: ONE.to_owned(),
             binding: self.stand.caller.binding(),
             ttl: Millis::from_seconds(300),
@@ -73,6 +78,7 @@ impl Scene {
             grant: Grant::ClientCredentials,
             parent: None,
             details: Some(ambit_core::json::parse(details.as_bytes()).unwrap()),
+            rests_on: RestsOn::default(),
         };
         let world = &self.stand.world;
         let (by, moment) = (TokenBy::Instance(&self.stand.caller), world.clock.moment());

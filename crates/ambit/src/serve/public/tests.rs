@@ -8,18 +8,24 @@ use super::*;
 const PATIENT: Patience = Patience {
     handshake: HANDSHAKE_TIMEOUT,
     head: PUBLIC_HEAD_TIMEOUT,
+    body: PUBLIC_BODY_TIMEOUT,
     connection: CONNECTION_TTL_MAX,
 };
 const SHORT: Duration = Duration::from_millis(20);
 
 fn router() -> Router {
-    Router::new().route("/", get(|| async { "hello" }))
+    let read = async |body: axum::body::Body| match axum::body::to_bytes(body, 100).await {
+        Ok(bytes) => format!("{} bytes", bytes.len()),
+        Err(error) => error.to_string(),
+    };
+    Router::new().route("/", get(|| async { "hello" }).post(read))
 }
 
 /// Opens a connection that is served with `patience`.
 fn open(patience: Patience) -> DuplexStream {
     let (ours, theirs) = duplex(1024 * 1024);
-    tokio::spawn(connection(theirs, router(), patience));
+    let peer = SocketAddr::from(([192, 0, 2, 1], 1));
+    tokio::spawn(connection(theirs, peer, router(), patience));
     ours
 }
 
@@ -97,18 +103,40 @@ async fn slow_strangers_are_not_waited_for() {
     assert!(idle.contains("200 OK"), "{idle}");
 }
 
+#[tokio::test]
+async fn a_body_that_does_not_arrive_is_not_waited_for() {
+    let patience = Patience {
+        body: SHORT,
+        ..PATIENT
+    };
+    let head = "POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 3\r\n\r\n";
+    let mut stream = open(patience);
+    stream.write_all(head.as_bytes()).await.unwrap();
+    stream.write_all(b"ab").await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    assert!(answer.contains("did not arrive in time"), "{answer}");
+    let whole = exchange(
+        &format!("{head}abc"),
+        Patience {
+            head: SHORT,
+            ..PATIENT
+        },
+    )
+    .await;
+    assert!(whole.contains("3 bytes"), "{whole}");
+}
+
 /// A port on the loopback with so many places, and the places.
 async fn port(patience: Patience) -> (SocketAddr, Arc<Semaphore>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
-    let places = Arc::new(Semaphore::new(STRANGERS_MAX));
-    tokio::spawn(accept(
-        listener,
-        None,
-        router(),
-        Arc::clone(&places),
+    let serving = Serving {
         patience,
-    ));
+        ..Serving::new(None, router(), Guests::Anybody)
+    };
+    let places = Arc::clone(&serving.places);
+    tokio::spawn(accept(listener, serving));
     (address, places)
 }
 
@@ -153,4 +181,39 @@ async fn a_connection_ends_in_time_whatever_is_under_way() {
     // The place is free again. One is kept for whoever connects next.
     let others = STRANGERS_MAX as u32 - 1;
     let _all = places.acquire_many(others).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_port_of_one_user_is_theirs_on_both_loopbacks() {
+    let any = SocketAddr::from(([127, 0, 0, 1], 0));
+    let (address, listeners) = both_loopbacks(any).await.unwrap();
+    // Nobody else can be `localhost` at that port.
+    for place in ["127.0.0.1", "[::1]"] {
+        let taken = TcpListener::bind(format!("{place}:{}", address.port())).await;
+        assert!(taken.is_err(), "{place}");
+    }
+    let other = SocketAddr::from((Ipv6Addr::LOCALHOST, 0));
+    let Ok(other) = TcpListener::bind(other).await else {
+        // Without IPv6 there is one loopback.
+        return;
+    };
+    assert_eq!(listeners.len(), 2);
+    let taken = SocketAddr::from(([127, 0, 0, 1], other.local_addr().unwrap().port()));
+    let (address, _) = both_loopbacks(taken).await.unwrap();
+    assert_ne!(address, taken);
+}
+
+#[tokio::test]
+async fn a_port_of_one_user_serves_that_user() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(accept(
+        listener,
+        Serving::new(None, router(), Guests::ThisUser),
+    ));
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    stream.write_all(request("").as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    assert!(answer.contains("hello"), "{answer}");
 }

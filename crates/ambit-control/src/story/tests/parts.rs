@@ -1,0 +1,158 @@
+//! The stories of tasks that give parts, of the parts, and of those who take them.
+
+use ambit_core::{
+    DelegationId,
+    delegation::{Delegation, Lineage, Part},
+    record::Mandate,
+};
+
+use super::*;
+use crate::story::trace::begun;
+
+const PART: TaskId = TaskId::from_bits(30);
+const GIVEN: DelegationId = DelegationId::from_bits(31);
+/// The run that took the part, and the task that it is the run of.
+const TAKER: InstanceId = InstanceId::from_bits(32);
+const TAKERS: TaskId = TaskId::from_bits(33);
+
+fn mandate(decision: u128, by: InstanceId) -> Mandate {
+    Mandate {
+        decision: DecisionId::from_bits(decision),
+        by: Actor::Instance(by),
+        rules: vec!["delegates-take".to_owned()],
+        facts: Value::object([]),
+    }
+}
+
+/// A task, its delegation, and the part that a helper's run took and acted in.
+fn a_part_taken() -> Vec<Body> {
+    let Body::TaskStarted { task: root, .. } = started() else {
+        unreachable!("a task starts");
+    };
+    let helper = |id, instance| Task {
+        id,
+        instance,
+        agent: "helper".parse().unwrap(),
+        ..(*root).clone()
+    };
+    let delegation = Delegation {
+        id: GIVEN,
+        parent: TASK,
+        to: "helper".parse().unwrap(),
+        spiffe_id: None,
+        part: Part {
+            reads: ["tickets".parse().unwrap()].into(),
+            tools: BTreeMap::new(),
+            calls_max: 5,
+            may_emit: Labels::none(),
+        },
+        authority: Digest::of(b"part"),
+        made_at: Timestamp::from_millis(200),
+        expires_at: Timestamp::from_millis(1_000_000),
+        depth_left: 0,
+    };
+    let act = |body| match body {
+        Body::Decided(it) => Body::Decided(Box::new(Decided {
+            task: Some(PART),
+            ..*it
+        })),
+        Body::Performed(it) => Body::Performed(Box::new(Performed { task: PART, ..*it })),
+        other => other,
+    };
+    vec![
+        started(),
+        Body::TaskStarted {
+            task: Box::new(helper(TAKERS, TAKER)),
+            parameters: SEALED,
+            warrant: warrant(100),
+        },
+        Body::DelegationMade {
+            delegation: Box::new(delegation),
+            part: SEALED,
+            mandate: mandate(40, INSTANCE),
+        },
+        Body::DelegationSpent {
+            task: Box::new(Task {
+                lineage: Lineage::Child {
+                    parent: TASK,
+                    delegation: GIVEN,
+                    depth: 1,
+                    depth_left: 0,
+                },
+                ..helper(PART, InstanceId::from_bits(34))
+            }),
+            part: SEALED,
+            mandate: mandate(41, TAKER),
+        },
+        act(decided(10, "get_ticket", allow(&["customer"], None))),
+        act(performed(10, Status::Done)),
+    ]
+}
+
+#[test]
+fn a_part_is_told_to_its_end_and_so_is_it_by_those_who_gave_and_took_it() {
+    let ended = |task, end| Body::TaskEnded {
+        task,
+        end,
+        by: Actor::Person(ADA),
+    };
+    let revoked = |target| Body::Revoked {
+        revocation: RevocationId::from_bits(5),
+        target,
+        reason: SEALED,
+        warrant: warrant(102),
+    };
+    let withdrawn = || Body::DelegationWithdrawn {
+        delegation: GIVEN,
+        parent: TASK,
+        mandate: mandate(42, INSTANCE),
+    };
+    let cases = [
+        (None, ["active"; 3]),
+        (
+            Some(ended(PART, End::Completed)),
+            ["active", "completed", "active"],
+        ),
+        (
+            Some(ended(TASK, End::Completed)),
+            ["completed", "cancelled", "active"],
+        ),
+        (Some(withdrawn()), ["active", "revoked", "active"]),
+        (
+            Some(revoked(Target::Task(PART))),
+            ["active", "revoked", "active"],
+        ),
+        (
+            Some(revoked(Target::Agent("helper".parse().unwrap()))),
+            ["active", "revoked", "revoked"],
+        ),
+        (
+            Some(revoked(Target::Agent("support-bot".parse().unwrap()))),
+            ["revoked", "revoked", "active"],
+        ),
+        (
+            Some(revoked(Target::Instance(TAKER))),
+            ["active", "revoked", "revoked"],
+        ),
+    ];
+    for (last, states) in cases {
+        let mut bodies = a_part_taken();
+        bodies.extend(last);
+        let log = log(bodies);
+        let told = [TASK, PART, TAKERS].map(|it| {
+            let now = Timestamp::from_millis(2000);
+            let whole = trace(&log, &names(), it, now).unwrap();
+            let mut concerns = Concerns::of(it);
+            let above = root(&log, it);
+            let needed = |entry: &&Entry| {
+                concerns.take(&entry.record.body)
+                    || begun(entry).is_some_and(|it| Some(it.id) == above)
+            };
+            let sifted: Vec<Entry> = log.iter().filter(needed).cloned().collect();
+            assert_eq!(trace(&sifted, &names(), it, now).as_ref(), Some(&whole));
+            assert!(whole.unknown.is_empty(), "{whole}");
+            whole
+        });
+        assert_eq!(told.each_ref().map(|it| it.state), states, "{told:#?}");
+    }
+}
