@@ -38,7 +38,7 @@ const algorithms = [
 for (const alg of algorithms) {
   const { publicKey, privateKey } = await jose.generateKeyPair(alg, { extractable: true });
   const jwk = { ...(await jose.exportJWK(publicKey)), kid: `${alg} key`, use: "sig" };
-  const token = await new jose.SignJWT({ iss: question.issuer, sub: "s" })
+  const token = await new jose.SignJWT({ iss: question.issuer, sub: "s", score: 0.5, share: 1e-7 })
     .setProtectedHeader({ alg, kid: jwk.kid, typ: "JWT" })
     .setAudience(question.audience)
     .setIssuedAt(question.now)

@@ -51,7 +51,7 @@ use tokio::sync::watch;
 
 pub(crate) use self::caller::Instance;
 pub use self::{
-    authority::{KeepKeys, rotate_if_due},
+    authority::{Keep, KeepKeys, rotate_if_due},
     body::{BODY_BYTES_MAX, ESTATE_BODY_BYTES_MAX},
     idempotency::{IDEMPOTENCY_ANSWER_BYTES_MAX, IDEMPOTENCY_KEPT_MAX, IDEMPOTENCY_KEY_AHEAD_MAX},
     join::JOIN_BYTES_MAX,
@@ -62,6 +62,7 @@ pub use self::{
     problem::Problem,
     published::{PUBLISHED_READS_MAX, Parts, Published, PublishedLog},
     routes::{Asks, Door, Route, routes},
+    status::CLOCK_BEHIND_TOLD,
     tasks::TASKS_PER_ANSWER_MAX,
 };
 use self::{idempotency::Idempotency, presence::Presences};
@@ -148,7 +149,7 @@ pub(crate) struct Shared {
     foreign: ForeignKeys,
     federations: Federations,
     oauth: OAuth,
-    rotating: tokio::sync::Mutex<()>,
+    rotating: Arc<tokio::sync::Mutex<()>>,
     sessions: Sessions,
     flows: FlowKey,
 }
@@ -169,7 +170,7 @@ impl Doors {
             workloads: Workloads::default(),
             foreign: ForeignKeys::default(),
             federations: Federations::default(),
-            rotating: tokio::sync::Mutex::default(),
+            rotating: Arc::default(),
             sessions: Sessions::default(),
             flows: FlowKey::new(&began.chance),
         }))
@@ -216,6 +217,11 @@ impl Control {
     }
 
     /// Returns the issuing keys as of now.
+    /// Returns the time that the clocks of others are held against.
+    pub(crate) fn wall(&self) -> ambit_core::Timestamp {
+        (self.clock)().wall
+    }
+
     pub(crate) fn keys_in_force(&self) -> Arc<IssuingKeys> {
         self.keys.borrow().clone()
     }

@@ -11,7 +11,7 @@ use ambit_core::{
 use ambit_engine::EngineError;
 use ambit_identity::{
     Claimant,
-    jose::{Algorithm, Doubt, JoseError, JwkSet},
+    jose::{Doubt, JoseError, VerifyingKeys},
     token::{
         jwt_svid::claimed_trust_domain,
         registration::identify_token,
@@ -20,7 +20,7 @@ use ambit_identity::{
 };
 
 pub(crate) use self::published::{Freshness, KeySource, PublishedKeys};
-use crate::{api::Control, check::chain, visible::visible};
+use crate::{api::Control, visible::visible};
 
 /// How long fetched keys are used without asking again.
 pub const ISSUER_KEYS_TTL: Millis = Millis::from_seconds(3600);
@@ -140,7 +140,9 @@ impl ForeignKeys {
         issuer: &Issuer,
         token: &str,
     ) -> Result<WorkloadToken, ForeignTokenError> {
-        let now = (control.clock)().now;
+        let moment = (control.clock)();
+        // The issuer's clock made the token's dates.
+        let (now, wall) = (moment.now, moment.wall);
         let from = match &issuer.keys {
             IssuerKeys::Given(text) => KeySource::Given(text),
             IssuerKeys::At(at) => KeySource::At(at),
@@ -148,17 +150,17 @@ impl ForeignKeys {
         };
         let current = |wanted| {
             let name = issuer.name.as_str();
-            let set = self.0.current((&control.fetch, now), name, from, wanted);
-            async { set.await.map_err(ForeignTokenError::Keys) }
+            let keys = self.0.current((&control.fetch, now), name, from, wanted);
+            async { keys.await.map_err(ForeignTokenError::Keys) }
         };
-        let set = current(Freshness::Usual).await?;
-        match verify(issuer, &set, token, now) {
+        let keys = current(Freshness::Usual).await?;
+        match verify(issuer, keys, token, wall) {
             // It may have begun to sign with another key.
             Err(ForeignTokenError::Token(error))
                 if Doubt::of(token, &error) == Doubt::NewerKeys =>
             {
-                let set = current(Freshness::New).await?;
-                verify(issuer, &set, token, now)
+                let keys = current(Freshness::New).await?;
+                verify(issuer, keys, token, wall)
             }
             other => other,
         }
@@ -180,8 +182,7 @@ fn by_svid(
     if claimed.and_then(|it| federated.bundle(&it)).is_none() {
         return Ok(None);
     }
-    let now = (control.clock)().now;
-    let found = federated.identify_token(token, issuer, now);
+    let found = federated.identify_token(token, issuer, control.wall());
     let Some((svid, _)) = found.map_err(ForeignTokenError::Token)? else {
         return Ok(None);
     };
@@ -205,14 +206,12 @@ fn unknown(error: &dyn std::error::Error, seen: &str) -> ForeignTokenError {
 
 fn verify(
     issuer: &Issuer,
-    set: &JwkSet,
+    keys: VerifyingKeys,
     token: &str,
     now: Timestamp,
 ) -> Result<WorkloadToken, ForeignTokenError> {
     let (name, audience) = (issuer.issuer.clone(), issuer.audience.clone());
-    let verifier = WorkloadIssuer::new(name, audience, set, &Algorithm::ALL);
-    let verifier = verifier.map_err(|error| ForeignTokenError::Keys(chain(&error)))?;
-    verifier
+    WorkloadIssuer::with_keys(name, audience, keys)
         .verify(token, now)
         .map_err(ForeignTokenError::Token)
 }

@@ -9,7 +9,7 @@ mod parse;
 
 use std::collections::BTreeMap;
 
-pub use parse::{JsonError, parse, parse_bounded, parse_integers};
+pub use parse::{JsonError, parse, parse_as_written, parse_bounded, parse_integers};
 
 /// A JSON value with exactly one reading.
 #[derive(Clone, Debug, PartialEq)]
@@ -20,7 +20,8 @@ pub enum Value {
     Bool(bool),
     /// A whole number within ±(2^53 − 1). Numbers written as `1.0` or `1e3` are whole numbers too.
     Integer(i64),
-    /// A finite number that is not whole; its magnitude is below 2^53.
+    /// A finite number that is not whole; its magnitude is below 2^53. [`parse_as_written`] gives every other number that
+    /// is not written as an integer within ±(2^53 − 1), too.
     Number(f64),
     /// A text.
     String(String),

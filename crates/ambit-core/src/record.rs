@@ -432,6 +432,8 @@ pub enum Status {
 /// A step in the rotation of the issuing keys.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum KeyStep {
+    /// The keys with which a log begins: from here on it knows them. Nobody asks for it.
+    Begin,
     /// A pair of keys is published that will sign later.
     Prepare,
     /// The prepared pair signs; the one before is retired.
@@ -558,11 +560,18 @@ impl Status {
 
 impl KeyStep {
     /// Every step.
-    pub const ALL: [Self; 4] = [Self::Prepare, Self::Activate, Self::Replace, Self::Tidy];
+    pub const ALL: [Self; 5] = [
+        Self::Begin,
+        Self::Prepare,
+        Self::Activate,
+        Self::Replace,
+        Self::Tidy,
+    ];
 
     /// Returns the word that records and APIs use.
     pub const fn as_str(self) -> &'static str {
         match self {
+            Self::Begin => "begin",
             Self::Prepare => "prepare",
             Self::Activate => "activate",
             Self::Replace => "replace",

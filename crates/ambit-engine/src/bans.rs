@@ -38,6 +38,8 @@ pub struct Bans {
     pub standing: Vec<Ban>,
     /// How many records could not be read: a ban among them is lost.
     pub unreadable: u64,
+    /// The largest sequence of the trust bundle that a record tells.
+    pub bundle_sequence: Option<u64>,
 }
 
 /// How many leaves are read at once.
@@ -49,7 +51,7 @@ const LEAVES_AT_ONCE: usize = 1024;
 /// The store can't be read at all.
 pub fn bans(archive: &dyn Archive) -> Result<Bans, ArchiveError> {
     let size = archive.size()?;
-    let (mut standing, mut unreadable) = (BTreeMap::new(), 0);
+    let (mut standing, mut unreadable, mut bundle_sequence) = (BTreeMap::new(), 0, None);
     let mut next = 0;
     while next < size {
         let leaves = archive.leaves(next, LEAVES_AT_ONCE)?;
@@ -59,7 +61,12 @@ pub fn bans(archive: &dyn Archive) -> Result<Bans, ArchiveError> {
         }
         for (leaf, bytes) in (next..).zip(&leaves) {
             match decode(bytes) {
-                Ok(record) => take(&mut standing, leaf, record.body),
+                Ok(record) => {
+                    if let Body::KeysRotated { sequence, .. } = record.body {
+                        bundle_sequence = bundle_sequence.max(Some(sequence));
+                    }
+                    take(&mut standing, leaf, record.body);
+                }
                 Err(_) => unreadable += 1,
             }
         }
@@ -83,6 +90,7 @@ pub fn bans(archive: &dyn Archive) -> Result<Bans, ArchiveError> {
     Ok(Bans {
         standing,
         unreadable,
+        bundle_sequence,
     })
 }
 

@@ -50,7 +50,7 @@ pub use crate::{
     sequencer::{CompileEstate, STATE_DIGEST_EVERY_RECORDS, Sequencer, Setup, SetupError, Step},
     state::{
         Approval, ApprovalStanding, DelegationEntry, FoldError, LoginEntry, OpenAct, PasskeyEntry,
-        RowError, State, TABLES, TaskEntry, TokenEntry, TokenUse,
+        RecordedKeys, RowError, State, TABLES, TaskEntry, TokenEntry, TokenUse, recorded_keys,
     },
     tokens::{
         ClaimedTokens, ClientLeave, ClientShown, Presented, RefreshAsk, Refreshable, TokenAsk,

@@ -11,8 +11,11 @@ use ambit_core::{
 ///
 /// Made only where a clock is read: in the program and in tests.
 pub struct Moment {
-    /// The time.
+    /// The time of the log, which never decreases: authority ends by it.
     pub now: Timestamp,
+    /// The time that the clocks of others are held against, when what they say must be fresh. Never later than `now`; it
+    /// is earlier after the machine's clock was ahead and was set right: `now` waits then for the clock.
+    pub wall: Timestamp,
     /// Fresh random bytes, used for one thing only.
     pub chance: [u8; 32],
 }

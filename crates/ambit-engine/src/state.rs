@@ -10,6 +10,7 @@ mod approval;
 mod delegation;
 mod digest;
 mod fold;
+mod issuing;
 mod proof;
 mod rows;
 mod token;
@@ -31,6 +32,7 @@ pub use self::{
     approval::{Approval, ApprovalStanding},
     delegation::DelegationEntry,
     fold::FoldError,
+    issuing::{RecordedKeys, recorded_keys},
     proof::{LoginEntry, PasskeyEntry},
     rows::{RowError, TABLES},
     token::{TokenEntry, TokenUse},
@@ -46,6 +48,7 @@ pub(crate) use self::{
 pub struct State {
     pub(crate) origin: Option<String>,
     pub(crate) estate: Option<Digest>,
+    pub(crate) issuing: Option<RecordedKeys>,
     pub(crate) tasks: BTreeMap<TaskId, TaskEntry>,
     pub(crate) instances: HashMap<InstanceId, TaskId>,
     /// The active tasks that wait to be claimed, by the leaf that started them: names of one millisecond have no order.
@@ -154,6 +157,7 @@ impl State {
         Self {
             origin: None,
             estate: None,
+            issuing: None,
             tasks: BTreeMap::new(),
             instances: HashMap::new(),
             waiting: BTreeMap::new(),

@@ -11,7 +11,7 @@ use ambit_core::{
     estate::{Server, Tool},
     json::Value,
 };
-use ambit_engine::{Clock, Handle, Offers};
+use ambit_engine::{Clock, Handle, Moment, Offers};
 use ambit_identity::InstanceCaller;
 use tokio::{sync::watch, time::timeout};
 
@@ -90,6 +90,11 @@ impl Doors {
     /// Returns the instant.
     pub(crate) fn now(&self) -> Timestamp {
         (self.clock)().now
+    }
+
+    /// Returns the moment.
+    pub(crate) fn moment(&self) -> Moment {
+        (self.clock)()
     }
 
     /// Records a refusal of what never becomes an act. When that can't be written the refusal stands all the same.

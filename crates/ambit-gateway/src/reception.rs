@@ -174,8 +174,9 @@ impl Gateway {
         (head, bearer): (&Parts, BearerTokens),
         peer: &Peer,
     ) -> Result<InstanceCaller, Response<Body>> {
-        let (now, door) = (self.doors.now(), place.door());
-        let caller = match tokens.identify(head, place, peer.instance(), now) {
+        let (moment, door) = (self.doors.moment(), place.door());
+        let now = moment.now;
+        let caller = match tokens.identify(head, place, peer.instance(), &moment) {
             Ok(caller) => caller,
             Err(why) => {
                 self.count(peer, &why);

@@ -13,6 +13,7 @@ use std::{
 };
 
 use ambit_core::{Timestamp, TrustDomain};
+use ambit_engine::Moment;
 use ambit_identity::{
     Beside, InstanceCaller, KeyBinding,
     dpop::{self, NonceKey, ProofError, ProvedRequest},
@@ -120,8 +121,9 @@ impl Tokens {
         head: &Parts,
         place: &Place,
         connection: Option<&InstanceCaller>,
-        now: Timestamp,
+        moment: &Moment,
     ) -> Result<InstanceCaller, Unidentified> {
+        let now = moment.now;
         let in_query = head.uri.query().unwrap_or_default().split('&');
         if in_query.into_iter().any(|it| it.starts_with(IN_QUERY)) {
             return Err(Unidentified::Request(
@@ -157,6 +159,7 @@ impl Tokens {
             access_token: Some(text),
             nonces: Some(&self.nonces),
             now,
+            wall: moment.wall,
         };
         let proof = dpop::verify(proof, &request).map_err(|error| match error {
             ProofError::Nonce => Unidentified::Nonce,
@@ -168,7 +171,7 @@ impl Tokens {
         };
         let caller = identify_token(&token, beside, trust_domain).map_err(|it| refused(&it))?;
         // Last: only who has a good token takes room here.
-        self.spend(&proof, now)?;
+        self.spend(&proof, moment.wall)?;
         Ok(caller)
     }
 
@@ -195,11 +198,11 @@ impl Tokens {
         Ok(token)
     }
 
-    fn spend(&self, proof: &dpop::Proof, now: Timestamp) -> Result<(), Unidentified> {
+    fn spend(&self, proof: &dpop::Proof, wall: Timestamp) -> Result<(), Unidentified> {
         let thumbprint = proof.thumbprint();
         let owner = ReplayOwner::Proof { thumbprint };
         let mut proofs = self.proofs.lock().unwrap_or_else(PoisonError::into_inner);
-        match proofs.admit(owner, proof.token_id(), proof.remember_until(), now) {
+        match proofs.admit(owner, proof.token_id(), proof.remember_until(), wall) {
             Ok(_first_use) => Ok(()),
             Err(ReplayError::Full | ReplayError::OwnerFull) => Err(Unidentified::Busy),
             Err(error @ (ReplayError::Replayed | ReplayError::Over)) => {

@@ -113,14 +113,18 @@ impl TrustBundle {
         Ok(ReadBundle { bundle, left_out })
     }
 
-    /// Says whether `next` may take the place of this bundle of the same trust domain.
+    /// Says whether `next` may take the place of this bundle of the same trust domain. Which keys it has counts; their
+    /// order and the refresh hint do not.
     ///
     /// # Errors
-    /// [`BundleError::Rollback`] when its sequence is smaller, when the same sequence says something else, or when
-    /// the sequence is gone.
+    /// [`BundleError::Rollback`] when its sequence is smaller, when the same sequence has other keys, or when the
+    /// sequence is gone.
     pub fn succession(&self, next: &Self) -> Result<Succession, BundleError> {
         let (old, new) = (self.sequence_stated(), next.sequence_stated());
-        let same = self.to_document() == next.to_document();
+        let keys =
+            |it: &Self| -> BTreeSet<String> { it.jwks().iter().map(Value::to_canonical).collect() };
+        let same =
+            self.trust_domain() == next.trust_domain() && old == new && keys(self) == keys(next);
         match (old, new) {
             (Some(old), Some(new)) if new > old => Ok(Succession::Newer),
             (None, Some(_)) => Ok(Succession::Newer),
@@ -129,7 +133,7 @@ impl TrustBundle {
             (Some(old), new) => Err(BundleError::Rollback {
                 trust_domain: self.trust_domain().clone(),
                 held: old,
-                seen: new,
+                seen: new.map_or_else(|| "no sequence".to_owned(), |it| format!("sequence {it}")),
             }),
         }
     }

@@ -46,8 +46,11 @@ pub struct ProvedRequest<'a> {
     pub access_token: Option<&'a str>,
     /// The key of the nonces that the server gave out: then the proof must have a fresh one.
     pub nonces: Option<&'a NonceKey>,
-    /// When.
+    /// When, by the clock that made the nonces.
     pub now: Timestamp,
+    /// The time that the clock of the proof's maker is held against. It may go back after a clock was set right: what makes a
+    /// proof good once, whatever clocks do, are the nonce and the replay cache.
+    pub wall: Timestamp,
 }
 
 /// The maker of a request proved to hold a key. The proof is good once: hold `token_id` and
@@ -93,7 +96,7 @@ pub fn verify(proof: &str, request: &ProvedRequest<'_>) -> Result<Proof, ProofEr
     let verified = unverified.verify(&key)?;
     let claims = verified.claims();
     check_request(claims, request)?;
-    let made_at = check_time(claims, request.now)?;
+    let made_at = check_time(claims, request.wall)?;
     let access_token = check_access_token(claims, request.access_token)?;
     let token_id = claims.text_bounded("jti", TOKEN_ID_BYTES_MAX)?;
     let token_id = token_id.ok_or(missing("jti"))?.to_owned();

@@ -16,8 +16,8 @@ pub struct ReplayCache {
     order: BTreeSet<(Timestamp, Digest)>,
     shares: HashMap<Digest, usize>,
     room: ReplayRoom,
-    /// The latest instant that was seen: a clock that steps back forgets nothing anew.
-    latest: Timestamp,
+    /// Until when what was forgotten would have counted, at most: a clock that steps back admits none of it again.
+    forgotten: Timestamp,
 }
 
 /// How many identifiers a cache remembers.
@@ -85,11 +85,12 @@ impl ReplayCache {
                 entries_max: room.entries_max.min(REPLAY_ENTRIES_MAX),
                 per_owner_max: room.per_owner_max,
             },
-            latest: Timestamp::from_millis(0),
+            forgotten: Timestamp::from_millis(0),
         }
     }
 
-    /// Admits an identifier that was not used before, and remembers it until `until`.
+    /// Admits an identifier that was not used before, and remembers it until `until`. The clock may step back: what was
+    /// forgotten when it was ahead is not admitted again, and nothing that ends later is refused for it.
     ///
     /// # Errors
     /// [`ReplayError`] when it was used, is over, or cannot be remembered.
@@ -100,9 +101,8 @@ impl ReplayCache {
         until: Timestamp,
         now: Timestamp,
     ) -> Result<FirstUse, ReplayError> {
-        self.latest = self.latest.max(now);
-        self.forget();
-        if until <= self.latest {
+        self.forget(now);
+        if until <= now.max(self.forgotten) {
             return Err(ReplayError::Over);
         }
         let maker = owner.digest();
@@ -133,11 +133,12 @@ impl ReplayCache {
         self.makers.is_empty()
     }
 
-    fn forget(&mut self) {
+    fn forget(&mut self, now: Timestamp) {
         while let Some((until, entry)) = self.order.first().copied() {
-            if until > self.latest {
+            if until > now {
                 return;
             }
+            self.forgotten = self.forgotten.max(until);
             self.order.pop_first();
             let Some(maker) = self.makers.remove(&entry) else {
                 continue;
@@ -229,6 +230,18 @@ mod tests {
         assert_eq!(admit(&mut cache, "a", "4", 200, 100), "share");
         assert_eq!(admit(&mut cache, "b", "3", 300, 200), "first");
         assert_eq!((cache.len(), cache.shares.len()), (1, 1));
+    }
+
+    /// Who has a right clock waits for what was used before the step to be over, and no longer.
+    #[test]
+    fn a_step_forward_and_back_locks_nobody_out_and_lets_nothing_in_twice() {
+        let mut cache = ReplayCache::new(room(9, 9));
+        assert_eq!(admit(&mut cache, "a", "1", 400, 100), "first");
+        assert_eq!(admit(&mut cache, "a", "2", 7_500, 7_300), "first");
+        assert_eq!(admit(&mut cache, "a", "1", 400, 110), "over");
+        assert_eq!(admit(&mut cache, "a", "2", 7_500, 110), "replayed");
+        assert_eq!(admit(&mut cache, "a", "3", 400, 110), "over");
+        assert_eq!(admit(&mut cache, "a", "3", 401, 110), "first");
     }
 
     proptest! {

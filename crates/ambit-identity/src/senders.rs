@@ -16,8 +16,8 @@ pub struct Senders {
     by_assertion: HashMap<Digest, Entry>,
     order: BTreeSet<(Timestamp, Digest)>,
     entries_max: usize,
-    /// The latest instant that was seen: a clock that steps back forgets nothing anew.
-    latest: Timestamp,
+    /// Until when what was forgotten would have counted, at most: a clock that steps back admits none of it again.
+    forgotten: Timestamp,
 }
 
 #[derive(Debug)]
@@ -62,7 +62,7 @@ impl Senders {
             by_assertion: HashMap::new(),
             order: BTreeSet::new(),
             entries_max: entries_max.min(SENDERS_MAX),
-            latest: Timestamp::from_millis(0),
+            forgotten: Timestamp::from_millis(0),
         }
     }
 
@@ -80,9 +80,8 @@ impl Senders {
         until: Timestamp,
         now: Timestamp,
     ) -> Result<(), SenderError> {
-        self.latest = self.latest.max(now);
-        self.forget();
-        if until <= self.latest {
+        self.forget(now);
+        if until <= now.max(self.forgotten) {
             return Err(SenderError::Over);
         }
         if let Some(entry) = self.by_assertion.get_mut(&assertion) {
@@ -133,11 +132,12 @@ impl Senders {
         self.by_assertion.is_empty()
     }
 
-    fn forget(&mut self) {
+    fn forget(&mut self, now: Timestamp) {
         while let Some((until, assertion)) = self.order.first().copied() {
-            if until > self.latest {
+            if until > now {
                 return;
             }
+            self.forgotten = self.forgotten.max(until);
             self.order.pop_first();
             self.by_assertion.remove(&assertion);
         }

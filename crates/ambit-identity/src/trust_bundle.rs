@@ -53,7 +53,7 @@ pub enum BundleError {
     },
     /// A bundle is older than the one that is held, or says something else under the same number.
     #[error(
-        "the bundle of {trust_domain} says sequence {seen:?} and {held} is held already; an older bundle could bring \
+        "the bundle of {trust_domain} says {seen} and {held} is held already; an older bundle could bring \
          back revoked keys, so ask the operators of {trust_domain}"
     )]
     Rollback {
@@ -61,8 +61,8 @@ pub enum BundleError {
         trust_domain: TrustDomain,
         /// The sequence that is held.
         held: u64,
-        /// The sequence that was seen, when there was one.
-        seen: Option<u64>,
+        /// What was seen.
+        seen: String,
     },
     /// There is no root.
     #[error("the bundle of {trust_domain} has no certificate; an empty one trusts nobody")]

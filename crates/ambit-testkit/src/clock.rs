@@ -12,6 +12,8 @@ use ambit_engine::{Clock, Moment};
 #[derive(Clone, Debug)]
 pub struct TestClock {
     now: Arc<AtomicU64>,
+    /// How far the machine's clock is behind.
+    behind: Arc<AtomicU64>,
     drawn: Arc<AtomicU64>,
     seed: u64,
 }
@@ -22,6 +24,7 @@ impl TestClock {
         let noon = 1_795_348_800_000;
         Self {
             now: Arc::new(AtomicU64::new(noon)),
+            behind: Arc::default(),
             drawn: Arc::new(AtomicU64::new(0)),
             seed,
         }
@@ -42,6 +45,18 @@ impl TestClock {
         self.now.fetch_sub(span.as_millis(), Ordering::SeqCst);
     }
 
+    /// Turns the clock forward and back again: the log's time stays ahead, the machine's is what it was.
+    pub fn step_forward_and_back(&self, span: Millis) {
+        self.behind.fetch_add(span.as_millis(), Ordering::SeqCst);
+        self.advance(span);
+    }
+
+    /// Returns the time that the clocks of others are held against.
+    pub fn wall(&self) -> Timestamp {
+        let behind = self.behind.load(Ordering::SeqCst);
+        Timestamp::from_millis(self.now().as_millis().saturating_sub(behind))
+    }
+
     /// Returns 32 bytes that no other draw gives.
     pub fn chance(&self) -> [u8; 32] {
         let drawn = self.drawn.fetch_add(1, Ordering::SeqCst);
@@ -53,6 +68,7 @@ impl TestClock {
     pub fn moment(&self) -> Moment {
         Moment {
             now: self.now(),
+            wall: self.wall(),
             chance: self.chance(),
         }
     }

@@ -112,6 +112,7 @@ impl<D: Durable> World<D> {
                 book.map(Arc::new)
                     .map_err(|problems| format!("{problems:?}"))
             }),
+            issuing: None,
         };
         let (handle, sequencer) = setup.open().expect("an engine opens");
         Self {

@@ -10,6 +10,10 @@ use ambit_core::{Millis, Timestamp};
 
 /// Tells the time. What it says never decreases, and never stands still for longer than the
 /// machine's monotonic clock: a wall clock that is set back can't lengthen an expiry.
+///
+/// Beside it stands the time that the clocks of others are held against: the wall clock's, but never less than what the
+/// wall clock showed at the start and the time that passed since. So a step forward that was an error is over once the
+/// wall clock is set right, and a step back by itself makes nothing fresh that is old.
 #[derive(Clone)]
 pub(crate) struct Clock {
     last: Arc<Mutex<Reading>>,
@@ -38,17 +42,17 @@ struct Ahead {
 struct Reading {
     told: Timestamp,
     at: Instant,
+    /// What the wall clock showed at the start, and when that was.
+    began: (Timestamp, Instant),
+    /// The time that the clocks of others are held against.
+    wall: Timestamp,
 }
 
 impl Clock {
     /// Returns a clock that follows the machine's.
     pub(crate) fn new() -> Self {
-        let reading = Reading {
-            told: wall(),
-            at: monotonic(),
-        };
         Self {
-            last: Arc::new(Mutex::new(reading)),
+            last: Arc::new(Mutex::new(Reading::new(wall(), monotonic()))),
         }
     }
 
@@ -60,9 +64,14 @@ impl Clock {
 
     /// Returns the time.
     pub(crate) fn now(&self) -> Timestamp {
+        self.both().0
+    }
+
+    /// Returns the time, and the time that the clocks of others are held against: never a later one.
+    pub(crate) fn both(&self) -> (Timestamp, Timestamp) {
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         last.advance(wall(), monotonic());
-        last.told
+        (last.told, last.wall)
     }
 }
 
@@ -137,7 +146,24 @@ impl fmt::Debug for Ahead {
 const AHEAD_BYTES: usize = 1024;
 
 impl Reading {
+    const fn new(wall: Timestamp, at: Instant) -> Self {
+        Self {
+            told: wall,
+            at,
+            began: (wall, at),
+            wall,
+        }
+    }
+
     fn advance(&mut self, wall: Timestamp, at: Instant) {
+        let (began, began_at) = self.began;
+        let since = at.saturating_duration_since(began_at).as_millis();
+        let since = Millis::new(u64::try_from(since).unwrap_or(u64::MAX));
+        self.tell(wall, at);
+        self.wall = wall.max(began.plus(since)).min(self.told);
+    }
+
+    fn tell(&mut self, wall: Timestamp, at: Instant) {
         let passed = at.saturating_duration_since(self.at);
         let passed = Millis::new(u64::try_from(passed.as_millis()).unwrap_or(u64::MAX));
         let at_least = self.told.plus(passed);
@@ -175,10 +201,7 @@ mod tests {
     #[test]
     fn time_goes_on_when_the_wall_clock_is_set_back() {
         let start = monotonic();
-        let mut reading = Reading {
-            told: Timestamp::from_millis(10_000),
-            at: start,
-        };
+        let mut reading = Reading::new(Timestamp::from_millis(10_000), start);
         let mut check = |wall, after_millis, told| {
             let at = start + Duration::from_millis(after_millis);
             reading.advance(Timestamp::from_millis(wall), at);
@@ -192,6 +215,32 @@ mod tests {
         check(2_000, 25, 10_025);
         check(2_500, 525, 10_525);
         check(20_000, 526, 20_000);
+    }
+
+    /// What others' clocks are held against comes back with a clock that is set right, also after a restart, and goes back
+    /// with none that is set wrong.
+    #[test]
+    fn a_step_forward_is_over_when_the_clock_is_set_right() {
+        let start = monotonic();
+        let mut reading = Reading::new(Timestamp::from_millis(10_000), start);
+        reading.told = Timestamp::from_millis(60_000);
+        let mut check = |wall, after_millis, told, held_against| {
+            let at = start + Duration::from_millis(after_millis);
+            reading.advance(Timestamp::from_millis(wall), at);
+            let seen = (reading.told.as_millis(), reading.wall.as_millis());
+            assert_eq!(
+                seen,
+                (told, held_against),
+                "wall {wall} after {after_millis}"
+            );
+        };
+        check(10_500, 500, 60_500, 10_500);
+        check(7_210_500, 600, 7_210_500, 7_210_500);
+        check(10_700, 700, 7_210_600, 10_700);
+        check(10_800, 800, 7_210_700, 10_800);
+        check(3_000, 900, 7_210_800, 10_900);
+        check(3_100, 1_000, 7_210_900, 11_000);
+        check(12_000, 1_100, 7_211_000, 12_000);
     }
 
     #[test]

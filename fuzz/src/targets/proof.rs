@@ -43,6 +43,7 @@ fn run(bytes: &[u8]) {
         access_token: None,
         nonces: None,
         now: NOW,
+        wall: NOW,
     };
     if let Ok(proof) = dpop::verify(text, &request) {
         let own = signer().key().public().thumbprint();

@@ -123,7 +123,7 @@ fn seeds() -> Vec<Vec<u8>> {
 }
 
 fn run_claims(bytes: &[u8]) {
-    let Ok(claims) = json::parse_integers(bytes, 8192) else {
+    let Ok(claims) = json::parse_as_written(bytes, 8192) else {
         return;
     };
     let World {

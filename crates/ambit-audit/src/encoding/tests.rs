@@ -59,7 +59,7 @@ fn the_golden_leaves_are_still_read() {
     }
 }
 
-const GOLDEN: [&str; 12] = [
+const GOLDEN: [&str; 14] = [
     include_str!("../../tests/golden/v1.jsonl"),
     include_str!("../../tests/golden/v1-reinstatement.jsonl"),
     include_str!("../../tests/golden/v1-keys.jsonl"),
@@ -71,6 +71,7 @@ const GOLDEN: [&str; 12] = [
     include_str!("../../tests/golden/v1-words.jsonl"),
     include_str!("../../tests/golden/v1-content.jsonl"),
     include_str!("../../tests/golden/v1-bundle.jsonl"),
+    include_str!("../../tests/golden/v1-begin.jsonl"),
     include_str!("../../tests/golden/v1-client.jsonl"),
     include_str!("../../tests/golden/v1-footing.jsonl"),
 ];

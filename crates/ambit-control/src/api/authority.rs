@@ -5,7 +5,7 @@ use std::sync::Arc;
 use ambit_core::{Timestamp, json::Value, record::KeyStep};
 use ambit_engine::KeyRotation;
 use ambit_identity::{
-    IssuingKeys, PairChance, RotationError,
+    IssuingKeys, PairChance, PersonCaller, RotationError,
     authority::{Due, KeyState},
 };
 use axum::{
@@ -22,8 +22,23 @@ use super::{
     problem::Problem,
 };
 
-/// Keeps other issuing keys than before, durably.
-pub type KeepKeys = Arc<dyn Fn(&IssuingKeys) -> Result<(), String> + Send + Sync>;
+/// Keeps issuing keys, durably.
+pub type KeepKeys = Arc<dyn Fn(Keep<'_>) -> Result<(), String> + Send + Sync>;
+
+/// What is kept of a step of the rotation. The next keys are kept beside those in force before the step is written, so
+/// that they are there whichever of the two the log knows after a crash.
+#[derive(Clone, Copy, Debug)]
+pub enum Keep<'a> {
+    /// The step may be written: `next` are kept beside those in force, and do not count yet.
+    Beside {
+        /// Those that sign.
+        in_force: &'a IssuingKeys,
+        /// Those that will, when the step is written.
+        next: &'a IssuingKeys,
+    },
+    /// The step is written: these count.
+    InForce(&'a IssuingKeys),
+}
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -65,43 +80,58 @@ pub(super) async fn rotate(
     Person(caller): Person,
     Json { asked, .. }: Json<RotateAsk>,
 ) -> Result<Answer, Problem> {
+    // One step at a time: each follows from the keys before it.
+    let turn = Arc::clone(&shared.rotating).lock_owned().await;
+    // Whoever asked may go: a step that is written is taken all the same.
+    let taken = tokio::spawn(async move {
+        let answer = rotated(&shared, &caller, asked.step).await;
+        drop(turn);
+        answer
+    });
+    taken.await.map_err(|_| {
+        let title = "the step was not taken to its end; look at `ambit authority show`";
+        Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "failed", title)
+    })?
+}
+
+async fn rotated(
+    shared: &Shared,
+    caller: &PersonCaller,
+    step: StepWord,
+) -> Result<Answer, Problem> {
     let control = &shared.control;
-    let step = match asked.step {
+    let step = match step {
         StepWord::Prepare => KeyStep::Prepare,
         StepWord::Activate => KeyStep::Activate,
         StepWord::Replace => KeyStep::Replace,
     };
-    // One step at a time: each follows from the keys before it.
-    let _turn = shared.rotating.lock().await;
     let moment = (control.clock)();
     let next = taken(control, step, moment.now);
-    // Who may not hears that first, whatever the keys say.
-    let rotation = rotation(step, next.as_ref().unwrap_or(&*control.keys_in_force()));
-    if let Err(error) = &next {
-        control
-            .handle
-            .may_inspect(&caller, (control.clock)())
-            .await?;
-        return Err(Problem::invalid(crate::check::chain(error)));
-    }
-    let leave = control
-        .handle
-        .may_rotate_keys(&caller, rotation, moment)
-        .await?;
-    leave.spend();
-    let next = put_in_force(
-        control,
-        next.map_err(|error| Problem::invalid(error.to_string()))?,
-    );
-    let next = next.map_err(|why| {
+    let next = match next {
+        Ok(next) => next,
+        Err(error) => {
+            // Who may not hears that first, whatever the keys say.
+            control
+                .handle
+                .may_inspect(caller, (control.clock)())
+                .await?;
+            return Err(Problem::invalid(crate::check::chain(&error)));
+        }
+    };
+    keep_beside(control, &next).map_err(|why| {
         Problem::new(
             StatusCode::INTERNAL_SERVER_ERROR,
             "failed",
-            "the new keys could not be kept; the old ones still sign",
+            "the new keys could not be kept; nothing is written, and the old ones still sign",
         )
         .because(why)
     })?;
-    Ok(Answer(told(&next)))
+    let leave = control
+        .handle
+        .may_rotate_keys(caller, rotation(step, &next), moment)
+        .await?;
+    leave.spend();
+    Ok(Answer(told(&put_in_force(control, next))))
 }
 
 /// Takes each step of the rotation that time asks for, on the record.
@@ -125,15 +155,17 @@ pub async fn rotate_if_due(doors: &Doors) {
             return;
         }
     };
+    if let Err(why) = keep_beside(control, &next) {
+        tracing::error!(
+            why,
+            "rotated issuing keys can't be kept; the old ones still sign"
+        );
+        return;
+    }
     match control.handle.keys_due(rotation(step, &next)).await {
         Ok(leave) => {
             leave.spend();
-            if let Err(why) = put_in_force(control, next) {
-                tracing::error!(
-                    why,
-                    "rotated issuing keys can't be kept; the old ones still sign"
-                );
-            }
+            put_in_force(control, next);
         }
         Err(error) => {
             tracing::error!(
@@ -162,6 +194,8 @@ fn taken(control: &Control, step: KeyStep, now: Timestamp) -> Result<IssuingKeys
             .or_else(|_| keys.replace(chance(), now)),
         KeyStep::Activate => keys.activate(now),
         KeyStep::Tidy => keys.tidy(now),
+        // It changes no key.
+        KeyStep::Begin => Ok(keys.as_ref().clone()),
     }
 }
 
@@ -169,7 +203,7 @@ fn taken(control: &Control, step: KeyStep, now: Timestamp) -> Result<IssuingKeys
 fn rotation(step: KeyStep, next: &IssuingKeys) -> KeyRotation {
     let wanted = match step {
         KeyStep::Prepare => KeyState::Prepared,
-        KeyStep::Activate | KeyStep::Replace | KeyStep::Tidy => KeyState::Active,
+        KeyStep::Begin | KeyStep::Activate | KeyStep::Replace | KeyStep::Tidy => KeyState::Active,
     };
     let report = next.report();
     let about = report
@@ -183,12 +217,23 @@ fn rotation(step: KeyStep, next: &IssuingKeys) -> KeyRotation {
     }
 }
 
-/// Keeps the keys, then lets everybody have them: what signs must still be there after a crash.
-fn put_in_force(control: &Control, next: IssuingKeys) -> Result<Arc<IssuingKeys>, String> {
-    (control.keep_keys)(&next)?;
+/// Keeps the keys to which a step leads, before it is written: what signs must still be there after a crash.
+fn keep_beside(control: &Control, next: &IssuingKeys) -> Result<(), String> {
+    let in_force = &control.keys_in_force();
+    (control.keep_keys)(Keep::Beside { in_force, next })
+}
+
+/// Lets everybody have the keys of a step that is written. They are kept already, so they count whatever the files say.
+fn put_in_force(control: &Control, next: IssuingKeys) -> Arc<IssuingKeys> {
+    if let Err(why) = (control.keep_keys)(Keep::InForce(&next)) {
+        tracing::error!(
+            why,
+            "rotated issuing keys stand beside those before them still; the next start puts them in force"
+        );
+    }
     let next = Arc::new(next);
     control.keys.send_replace(next.clone());
-    Ok(next)
+    next
 }
 
 fn told(keys: &IssuingKeys) -> Value {

@@ -122,8 +122,9 @@ fn sender<'a>(
     key: &ProvedKey,
 ) -> Result<Sent<'a>, Problem> {
     let assertion = Assertion::new(token, identified.expires_at, Good::Again);
-    let now = (shared.control.clock)().now;
-    let sent = shared.oauth.sent(&assertion, Some(key.name()), now);
+    let sent = shared
+        .oauth
+        .sent(&assertion, Some(key.name()), shared.control.wall());
     sent.map_err(|error| match error {
         SenderError::Full => Problem::new(
             StatusCode::SERVICE_UNAVAILABLE,

@@ -85,14 +85,16 @@ fn proved(
         access_token: Some(text),
         nonces: Some(shared.oauth().nonces()),
         now,
+        wall: shared.control.wall(),
     };
     let proof = dpop::verify(sole(headers, &PROOF)?, &request)?;
     let proved = shown.prove(login, holder, &proof, now)?;
     let thumbprint = proof.thumbprint();
     let owner = ReplayOwner::Proof { thumbprint };
     let until = proof.remember_until();
+    let wall = shared.control.wall();
     let oauth = shared.oauth();
-    match oauth.admit(Circle::People, owner, proof.token_id(), until, now) {
+    match oauth.admit(Circle::People, owner, proof.token_id(), until, wall) {
         Ok(()) => Ok(proved),
         Err(error) => Err(error.into()),
     }

@@ -62,6 +62,7 @@ struct Reading<'a> {
     strangers_refused: u64,
     runners: u64,
     authority_ends_in: Duration,
+    clock_behind: Duration,
 }
 
 impl Metric {
@@ -112,8 +113,9 @@ impl Metric {
 /// Returns all metrics as text.
 pub(super) fn text(shared: &Shared) -> String {
     let control = &shared.control;
-    let now = (control.clock)().now;
-    let left = control.keys_in_force().expires_at().since(now);
+    let moment = (control.clock)();
+    let left = control.keys_in_force().expires_at().since(moment.now);
+    let behind = moment.now.since(moment.wall);
     let reading = Reading {
         metrics: control.handle.metrics(),
         // What can't be read is told as nothing; that it can't be is told by `ambit_ready`.
@@ -123,6 +125,7 @@ pub(super) fn text(shared: &Shared) -> String {
         strangers_refused: control.strangers_refused.load(Ordering::Relaxed),
         runners: shared.presences.count(),
         authority_ends_in: Duration::from_millis(left.as_millis()),
+        clock_behind: Duration::from_millis(behind.as_millis()),
     };
     let mut text = String::with_capacity(16 * 1024);
     for metric in METRICS {
@@ -150,7 +153,7 @@ fn by_one(counts: impl Iterator<Item = (&'static str, u64)>) -> Series {
 }
 
 /// Every metric, in the order of the page.
-pub const METRICS: [Metric; 26] = [
+pub const METRICS: [Metric; 27] = [
     Metric {
         name: "ambit_build_info",
         help: "The version of this binary.",
@@ -310,5 +313,11 @@ pub const METRICS: [Metric; 26] = [
         help: "How long the certificate that vouches for workloads is still good.",
         labels: &[],
         read: Read::Gauge(|it| it.authority_ends_in.as_secs()),
+    },
+    Metric {
+        name: "ambit_clock_behind_seconds",
+        help: "How far the machine's clock is behind the log's time, which waits for it. More than 2: the clock was ahead and was set back, and authority ends as much too early.",
+        labels: &[],
+        read: Read::Gauge(|it| it.clock_behind.as_secs()),
     },
 ];

@@ -441,6 +441,7 @@ const SCHEMAS: &[Schema] = &[
         members: &[
             Member("version", Text, Always),
             Member("time", Time, Always),
+            Member("clock", Text, Always),
             Member("trust_domain", Text, Always),
             Member("authority_expires_at", Time, Always),
             Member("gateway", Text, Always),

@@ -2,6 +2,7 @@ mod authority;
 mod booth;
 mod client_key;
 mod clients;
+mod clocks;
 mod consent;
 mod consent_attacks;
 mod consent_limits;

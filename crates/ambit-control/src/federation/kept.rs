@@ -8,7 +8,10 @@ use ambit_core::{
     estate::{BundleSource, Federation},
     json::{self, Value},
 };
-use ambit_identity::{BUNDLE_BYTES_MAX, BundleError, TrustBundle, bundle::ReadBundle};
+use ambit_identity::{
+    BUNDLE_BYTES_MAX, BundleError, TrustBundle,
+    bundle::{ReadBundle, Succession},
+};
 
 use super::{BUNDLE_REFRESH_DEFAULT, BUNDLE_REFRESH_MAX, BUNDLE_REFRESH_MIN, BUNDLE_STALE_MAX};
 use crate::{api::Control, check::chain};
@@ -231,7 +234,7 @@ impl Kept {
             };
         };
         // The same one stays, so that nobody looks again at whom it proves.
-        if held.bundle.to_document() == bundle.to_document() {
+        if matches!(held.bundle.succession(&bundle), Ok(Succession::Same)) {
             let said_at = now;
             return Held {
                 said_at,

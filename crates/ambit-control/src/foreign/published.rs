@@ -7,7 +7,7 @@ use std::{
 };
 
 use ambit_core::{Timestamp, json};
-use ambit_identity::jose::{JWK_SET_BYTES_MAX, JwkSet};
+use ambit_identity::jose::{Algorithm, JWK_SET_BYTES_MAX, JwkSet, KeyUse, VerifyingKeys};
 
 use super::{Fetch, ISSUER_ASKED_EVERY, ISSUER_KEYS_STALE_MAX, ISSUER_KEYS_TTL};
 use crate::check::chain;
@@ -36,7 +36,7 @@ pub(crate) enum Freshness {
     New,
 }
 
-/// One set of keys. Who asks for them waits for who is asking already.
+/// One set of keys, parsed when it came. Who asks for them waits for who is asking already.
 #[derive(Default)]
 struct Kept(Arc<tokio::sync::Mutex<Fetched>>);
 
@@ -45,14 +45,15 @@ struct Kept(Arc<tokio::sync::Mutex<Fetched>>);
 struct Fetched {
     place: String,
     /// What was there when.
-    set: Option<(Arc<JwkSet>, Timestamp)>,
+    keys: Option<(VerifyingKeys, Timestamp)>,
     asked_at: Option<Timestamp>,
 }
 
-/// Where to fetch.
+/// Where to find them.
 enum Address {
     Discovered(String),
     At(String),
+    Given(String),
 }
 
 impl PublishedKeys {
@@ -66,12 +67,9 @@ impl PublishedKeys {
         name: &str,
         from: KeySource<'_>,
         wanted: Freshness,
-    ) -> Result<Arc<JwkSet>, String> {
+    ) -> Result<VerifyingKeys, String> {
         let at = match from {
-            KeySource::Given(text) => {
-                let set = JwkSet::parse(text.as_bytes()).map_err(|error| chain(&error))?;
-                return Ok(Arc::new(set));
-            }
+            KeySource::Given(text) => Address::Given(text.to_owned()),
             KeySource::Discovered(issuer) => Address::Discovered(issuer.to_owned()),
             KeySource::At(at) => Address::At(at.to_owned()),
         };
@@ -91,7 +89,7 @@ impl Kept {
         (fetch, now): (&Fetch, Timestamp),
         from: Address,
         wanted: Freshness,
-    ) -> Result<Arc<JwkSet>, String> {
+    ) -> Result<VerifyingKeys, String> {
         let mut fetched = Arc::clone(&self.0).lock_owned().await;
         if fetched.place != from.place() {
             *fetched = Fetched {
@@ -99,15 +97,23 @@ impl Kept {
                 ..Fetched::default()
             };
         }
+        if let Address::Given(text) = &from {
+            let keys = match fetched.keys.take() {
+                Some((keys, _)) => keys,
+                None => parsed(text.as_bytes())?,
+            };
+            fetched.keys = Some((keys.clone(), now));
+            return Ok(keys);
+        }
         let age = |at: Timestamp| now.since(at);
         let rested = fetched
             .asked_at
             .is_none_or(|it| age(it) >= ISSUER_ASKED_EVERY);
-        if let Some((set, at)) = &fetched.set
+        if let Some((keys, at)) = &fetched.keys
             && (!rested || wanted == Freshness::Usual && age(*at) < ISSUER_KEYS_TTL)
             && age(*at) < ISSUER_KEYS_STALE_MAX
         {
-            return Ok(set.clone());
+            return Ok(keys.clone());
         }
         if !rested {
             return Err("they were asked for less than a minute ago".to_owned());
@@ -128,20 +134,19 @@ impl Fetched {
     /// Keeps what was found, and returns it, or what was there before and is not too old.
     fn keep(
         &mut self,
-        found: Result<JwkSet, String>,
+        found: Result<VerifyingKeys, String>,
         now: Timestamp,
-    ) -> Result<Arc<JwkSet>, String> {
+    ) -> Result<VerifyingKeys, String> {
         match found {
-            Ok(set) => {
-                let set = Arc::new(set);
-                self.set = Some((set.clone(), now));
-                Ok(set)
+            Ok(keys) => {
+                self.keys = Some((keys.clone(), now));
+                Ok(keys)
             }
             Err(why) => {
                 tracing::warn!(from = self.place, why, "published keys can't be fetched");
-                let kept = self.set.as_ref();
+                let kept = self.keys.as_ref();
                 let kept = kept.filter(|(_, at)| now.since(*at) < ISSUER_KEYS_STALE_MAX);
-                kept.map(|(set, _)| set.clone()).ok_or(why)
+                kept.map(|(keys, _)| keys.clone()).ok_or(why)
             }
         }
     }
@@ -153,17 +158,25 @@ impl Address {
         match self {
             Self::Discovered(issuer) => format!("issuer {issuer}"),
             Self::At(at) => at.clone(),
+            Self::Given(text) => text.clone(),
         }
     }
 
-    async fn fetch(&self, fetch: &Fetch) -> Result<JwkSet, String> {
+    async fn fetch(&self, fetch: &Fetch) -> Result<VerifyingKeys, String> {
         let at = match self {
             Self::At(at) => at.clone(),
             Self::Discovered(issuer) => discover(fetch, issuer).await?,
+            Self::Given(text) => return parsed(text.as_bytes()),
         };
-        let bytes = fetch(at).await?;
-        JwkSet::parse(&bytes).map_err(|error| chain(&error))
+        parsed(&fetch(at).await?)
     }
+}
+
+/// Parses keys for signatures: once, whatever comes to be verified by them.
+fn parsed(text: &[u8]) -> Result<VerifyingKeys, String> {
+    let set = JwkSet::parse(text).map_err(|error| chain(&error))?;
+    let uses = [KeyUse::Signature, KeyUse::Unstated];
+    VerifyingKeys::new(&set, &uses, &Algorithm::ALL).map_err(|error| chain(&error))
 }
 
 /// Returns where the discovery document says that the keys are (OpenID Connect Discovery §4).
@@ -171,7 +184,7 @@ async fn discover(fetch: &Fetch, issuer: &str) -> Result<String, String> {
     let base = issuer.trim_end_matches('/');
     let bytes = fetch(format!("{base}/.well-known/openid-configuration")).await?;
     let document =
-        json::parse_integers(&bytes, JWK_SET_BYTES_MAX).map_err(|error| chain(&error))?;
+        json::parse_as_written(&bytes, JWK_SET_BYTES_MAX).map_err(|error| chain(&error))?;
     let text = |name| document.get(name).and_then(json::Value::as_str);
     if text("issuer") != Some(issuer) {
         return Err("its discovery document is another issuer's".to_owned());

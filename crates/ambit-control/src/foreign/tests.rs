@@ -17,7 +17,7 @@ use ambit_identity::{
 use ambit_testkit::{World, compile, office};
 
 use super::*;
-use crate::{api::Published, heard::Heard};
+use crate::{api::Published, check::chain, heard::Heard};
 
 const ISSUER: &str = "https://token.example.com";
 const KEYS: &str = "https://keys.example.com/jwks";
@@ -449,4 +449,36 @@ fn a_discovery_document_is_its_issuers_own() {
         desk.refused(&desk.token(1, ISSUER, MAIN), part);
         assert_eq!(desk.asked(), [DISCOVERY]);
     }
+}
+
+/// Who shows tokens pays for verifying a signature, never for parsing keys again.
+#[tokio::test]
+async fn keys_are_parsed_once() {
+    let set = |seeds: &[u8]| {
+        let keys = seeds.iter().map(|seed| {
+            let key = ambit_identity::SvidKey::generate([*seed; 32]).unwrap();
+            let key = ambit_identity::jose::SigningKey::from_svid_key(&key, KeyUse::Signature);
+            key.unwrap().public().to_value()
+        });
+        Value::object([("keys", keys.collect())]).to_canonical()
+    };
+    let (one, other) = (set(&[1]), set(&[1, 2]));
+    let answer = one.clone();
+    let fetch: Fetch = Arc::new(move |_| {
+        let answer = answer.clone().into_bytes();
+        Box::pin(async move { Ok(answer) })
+    });
+    let published = PublishedKeys::default();
+    let now = Timestamp::from_millis(1_800_000_000_000);
+    let current = async |from| {
+        let keys = published.current((&fetch, now), "desk", from, Freshness::Usual);
+        keys.await.unwrap()
+    };
+    for from in [KeySource::Given(&one), KeySource::At("https://a.example/k")] {
+        let (first, again) = (current(from).await, current(from).await);
+        assert_eq!(first.keys().len(), 1);
+        assert!(std::ptr::eq(first.keys(), again.keys()), "{from:?}");
+    }
+    assert_eq!(current(KeySource::Given(&other)).await.keys().len(), 2);
+    assert_eq!(current(KeySource::Given(&one)).await.keys().len(), 1);
 }

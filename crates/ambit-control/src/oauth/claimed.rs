@@ -39,8 +39,9 @@ pub(super) async fn jwt_bearer(
     let identified = server.foreign.identify(server.control, token).await;
     let identified = identified.map_err(|error| refused_token(error, OAuthError::grant))?;
     let assertion = Assertion::new(token, identified.expires_at, Good::Again);
-    let now = (server.control.clock)().now;
-    let sent = server.oauth.sent(&assertion, asking.binding.key(), now);
+    let sent = server
+        .oauth
+        .sent(&assertion, asking.binding.key(), server.control.wall());
     let sent = sent.map_err(|error| refused_sender(error, OAuthError::grant))?;
     let asked = (place.url, Grant::JwtBearer);
     let granted = claimed(server, asking, identified.claimant, asked).await?;

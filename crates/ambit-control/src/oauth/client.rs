@@ -21,7 +21,7 @@ use super::{
     claimed::refused_token,
     form::Form,
     sent::{Assertion, Good},
-    start::Made,
+    start::{Made, Maker},
 };
 use crate::foreign::{AssertionBy, Freshness, Identified};
 
@@ -153,7 +153,7 @@ impl Server<'_> {
         let client = match (assertion, kind, by_certificate) {
             (None, None, Some(caller)) => Client::Instance(caller.clone()),
             (Some(assertion), Some(TYPE_JWT_SPIFFE), None) => self.by_svid(assertion, now).await?,
-            (Some(assertion), Some(TYPE_JWT_BEARER), None) => self.by_key(assertion, now).await?,
+            (Some(assertion), Some(TYPE_JWT_BEARER), None) => self.by_key(assertion).await?,
             (None, None, None) if form.is_workload_token() => Client::Unnamed,
             (None, None, None) => self.public(form).await?,
             (Some(_), Some(_), None) => {
@@ -185,16 +185,18 @@ impl Server<'_> {
 
     async fn by_svid(&self, token: &str, now: Timestamp) -> Result<Client, OAuthError> {
         let federated = self.control.federated();
-        let foreign = federated.identify_token(token, self.issuer, now);
+        let wall = self.control.wall();
+        let foreign = federated.identify_token(token, self.issuer, wall);
         if let Some((svid, proved)) = foreign.map_err(|error| refused(&error))? {
             // Other authorities hand the same JWT-SVID out until half its life is over, and give it no identifier then.
             let good = match proved.token_id() {
                 None => Good::Again,
                 Some(token_id) => {
                     let until = proved.expires_at().plus(CLOCK_LEEWAY);
-                    let times = (proved.issued_at(), until, now);
+                    let times = (proved.issued_at(), until);
                     let owner = svid.spiffe_id().to_string();
-                    self.use_once(&owner, token_id, times).await?;
+                    let others = (Maker::Another, wall);
+                    self.use_once(&owner, token_id, times, others).await?;
                     Good::Once
                 }
             };
@@ -209,26 +211,30 @@ impl Server<'_> {
         let token_id = proved.token_id().unwrap_or(&own);
         let owner = proved.spiffe_id().to_string();
         let until = proved.expires_at().plus(CLOCK_LEEWAY);
-        let times = (proved.issued_at(), until, now);
-        self.use_once(&owner, token_id, times).await?;
+        let times = (proved.issued_at(), until);
+        self.use_once(&owner, token_id, times, (Maker::Ambit, now))
+            .await?;
         Ok(Client::Workload(proved))
     }
 
-    async fn by_key(&self, token: &str, now: Timestamp) -> Result<Client, OAuthError> {
+    /// The dates of an assertion are of the clock of who made it.
+    async fn by_key(&self, token: &str) -> Result<Client, OAuthError> {
         if self.foreign.claimed_by(self.control, token)? == AssertionBy::Issuer {
             return self.by_issuer(token).await;
         }
+        let wall = self.control.wall();
         let id = assertion::claimed_client(token).map_err(|error| refused(&error))?;
-        let (mut client, mut proved) = self.verify(token, &id, Freshness::Usual, now).await?;
+        let (mut client, mut proved) = self.verify(token, &id, Freshness::Usual, wall).await?;
         if let Err(error) = &proved
             && Doubt::of(token, error) == Doubt::NewerKeys
         {
             // It may have begun to sign with another key.
-            (client, proved) = self.verify(token, &id, Freshness::New, now).await?;
+            (client, proved) = self.verify(token, &id, Freshness::New, wall).await?;
         }
         let proved = proved.map_err(|error| refused(&error))?;
-        let times = (proved.issued_at(), proved.remember_until(), now);
-        self.use_once(&id, proved.token_id(), times).await?;
+        let times = (proved.issued_at(), proved.remember_until());
+        let others = (Maker::Another, wall);
+        self.use_once(&id, proved.token_id(), times, others).await?;
         Ok(Client::Known {
             id,
             client: Box::new(client),
@@ -251,7 +257,7 @@ impl Server<'_> {
         token: &str,
         id: &str,
         wanted: Freshness,
-        now: Timestamp,
+        wall: Timestamp,
     ) -> Result<(KnownClient, Result<ProvedClient, JoseError>), OAuthError> {
         let client = self.known(id, wanted).await?;
         let ClientProof::Keys(keys) = &client.keys else {
@@ -259,7 +265,7 @@ impl Server<'_> {
                 "this client declared no keys; declare them, or leave the assertion out",
             ));
         };
-        let proved = assertion::verify_private_key_jwt(token, keys, self.issuer, now);
+        let proved = assertion::verify_private_key_jwt(token, keys, self.issuer, wall);
         Ok((client, proved))
     }
 
@@ -298,9 +304,10 @@ impl Server<'_> {
         &self,
         issuer: &str,
         token_id: &str,
-        (issued_at, until, now): (Option<Timestamp>, Timestamp, Timestamp),
+        (issued_at, until): (Option<Timestamp>, Timestamp),
+        (maker, now): (Maker, Timestamp),
     ) -> Result<(), OAuthError> {
-        let ahead = match self.oauth.start.made(issued_at, now) {
+        let ahead = match self.oauth.start.made(issued_at, (maker, now)) {
             Made::SinceStart(ahead) => ahead,
             Made::Before => {
                 return Err(OAuthError::client(
@@ -314,9 +321,10 @@ impl Server<'_> {
             }
         };
         let owner = ReplayOwner::Assertion { issuer };
+        let wall = self.control.wall();
         let admitted = self
             .oauth
-            .admit(Circle::Clients, owner, token_id, until, now);
+            .admit(Circle::Clients, owner, token_id, until, wall);
         match admitted {
             Ok(()) => {}
             Err(error @ (ReplayError::Full | ReplayError::OwnerFull)) => {

@@ -56,13 +56,14 @@ impl Server<'_> {
             Some(from) => {
                 let from_where = (&self.control.fetch, (self.control.clock)().now);
                 let kept = &self.oauth.client_keys;
-                let set = kept.current(from_where, id, from, wanted).await;
-                let set = set.map_err(|why| {
+                let keys = kept.current(from_where, id, from, wanted).await;
+                let keys = keys.map_err(|why| {
                     format!(
                         "the keys of client `{id}` can't be had now; try again in a minute: {why}"
                     )
                 })?;
-                ClientProof::Keys(client_keys(id, &set)?)
+                let client_id = id.to_owned();
+                ClientProof::Keys(ClientKeys { client_id, keys })
             }
         };
         Ok(KnownClient {
@@ -74,7 +75,7 @@ impl Server<'_> {
     }
 }
 
-/// Returns what verifies the assertions of a client that published these keys.
+/// Returns what verifies the assertions of a client whose document came with these keys.
 pub(super) fn client_keys(id: &str, set: &JwkSet) -> Result<ClientKeys, String> {
     let keys =
         VerifyingKeys::new(set, &CLIENT_KEY_USES, &Algorithm::ALL).map_err(|it| chain(&it))?;

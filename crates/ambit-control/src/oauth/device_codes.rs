@@ -365,9 +365,14 @@ mod tests {
         Digest::of(b"key")
     }
 
+    fn moment(now: Timestamp, chance: [u8; 32]) -> Moment {
+        let wall = now;
+        Moment { now, wall, chance }
+    }
+
     fn begin(codes: &mut DeviceCodes, number: u64, now: Timestamp) -> Result<Begun, TooManyWait> {
         let chance = *Digest::of(&number.to_be_bytes()).as_bytes();
-        codes.begin((key(), Origin::Here), "a laptop", &Moment { now, chance })
+        codes.begin((key(), Origin::Here), "a laptop", &moment(now, chance))
     }
 
     /// One stranger keeps no other command line out. ASI08.
@@ -376,7 +381,7 @@ mod tests {
         let mut codes = DeviceCodes::default();
         let mut begin = |network, number: usize| {
             let chance = *Digest::of(&number.to_be_bytes()).as_bytes();
-            let moment = Moment { now: NOW, chance };
+            let moment = moment(NOW, chance);
             let begun = codes.begin((key(), Origin::Network(network)), "a laptop", &moment);
             begun.map(drop)
         };
@@ -478,6 +483,7 @@ mod tests {
         let long = format!("\u{202e}{}", "a".repeat(DEVICE_NAME_CHARACTERS_MAX));
         let moment = Moment {
             now: NOW,
+            wall: NOW,
             chance: [1; 32],
         };
         let begun = codes.begin((key(), Origin::Here), &long, &moment).unwrap();

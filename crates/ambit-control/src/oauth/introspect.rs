@@ -117,7 +117,7 @@ async fn asked(
     if let Some(assertion) = client.assertion()
         && assertion.good == Good::Once
     {
-        let sent = server.oauth.sent(assertion, None, now);
+        let sent = server.oauth.sent(assertion, None, server.control.wall());
         sent.map_err(|error| refused_sender(error, OAuthError::client))?
             .gave();
     }

@@ -35,12 +35,11 @@ impl Keyring {
     fn new(issuer: &str, keys: &IssuingKeys) -> Result<Self, JwkError> {
         let set = keys.access_keys()?;
         let verifying = VerifyingKeys::new(&set, &[KeyUse::Signature], &[Algorithm::Es256])?;
-        let trust_domain = keys.trust_domain().clone();
         Ok(Self {
             sequence: keys.bundle().sequence(),
             issuer: keys.access_issuer(issuer.to_owned()),
             verifier: AccessVerifier::new(issuer.to_owned(), verifying),
-            svids: JwtSvidKeys::new(trust_domain, keys.bundle().jwt_keys())?,
+            svids: keys.jwt_svid_keys().clone(),
             jwks: set.to_value(),
         })
     }

@@ -39,6 +39,7 @@ impl Server<'_> {
             access_token: None,
             nonces: Some(&self.oauth.nonces),
             now,
+            wall: self.control.wall(),
         };
         match dpop::verify(proof, &request) {
             Ok(proof) => Ok(Some(proof)),
@@ -77,9 +78,10 @@ impl Server<'_> {
         let thumbprint = proof.thumbprint();
         let owner = ReplayOwner::Proof { thumbprint };
         let until = proof.remember_until();
+        let wall = self.control.wall();
         let admitted = self
             .oauth
-            .admit(circle, owner, proof.token_id(), until, now);
+            .admit(circle, owner, proof.token_id(), until, wall);
         match admitted {
             Ok(()) => Ok(thumbprint),
             Err(error @ (ReplayError::Full | ReplayError::OwnerFull)) => {

@@ -10,8 +10,10 @@ use crate::api::Control;
 /// When this start was.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Start {
-    /// The second in which it was: dates in tokens are whole seconds.
+    /// The second in which it was by the log's clock, which dates what Ambit signs: dates in tokens are whole seconds.
     second: Timestamp,
+    /// The second in which it was by the wall clock, which dates what others sign.
+    wall_second: Timestamp,
     /// The newest record that was there before: whatever was given was given by then.
     resumed_at: Timestamp,
 }
@@ -27,20 +29,40 @@ pub(super) enum Made {
     Unknown,
 }
 
+/// Whose clock dated an assertion.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Maker {
+    /// Ambit's own: a JWT-SVID of this trust domain.
+    Ambit,
+    /// A client's, or another authority's.
+    Another,
+}
+
 impl Start {
     pub(super) fn of(control: &Control) -> Self {
-        let now = (control.clock)().now.as_millis();
+        let moment = (control.clock)();
+        let second = |at: Timestamp| Timestamp::from_millis(at.as_millis() - at.as_millis() % 1000);
         Self {
-            second: Timestamp::from_millis(now - now % 1000),
+            second: second(moment.now),
+            wall_second: second(moment.wall),
             resumed_at: control.handle.resumed_at(),
         }
     }
 
-    /// Says where an assertion stands that says when it was made.
-    pub(super) fn made(self, issued_at: Option<Timestamp>, now: Timestamp) -> Made {
+    /// Says where an assertion stands that says when it was made, `now` by the clock of its maker. Where the newest record
+    /// is ahead of the wall clock, nobody knows which assertions of others were used before: none is good until that time.
+    pub(super) fn made(
+        self,
+        issued_at: Option<Timestamp>,
+        (maker, now): (Maker, Timestamp),
+    ) -> Made {
+        let second = match maker {
+            Maker::Ambit => self.second,
+            Maker::Another => self.wall_second,
+        };
         match issued_at {
             None => Made::Unknown,
-            Some(at) if at < self.second || at <= self.resumed_at => Made::Before,
+            Some(at) if at < second || at <= self.resumed_at => Made::Before,
             Some(at) => Made::SinceStart(at.since(now)),
         }
     }
@@ -55,10 +77,19 @@ mod tests {
         let at = Timestamp::from_millis;
         let check = |resumed: u64, issued: Option<u64>, expected| {
             let start = Start {
-                second: at(10_000),
+                second: at(20_000),
+                wall_second: at(10_000),
                 resumed_at: at(resumed),
             };
-            let made = start.made(issued.map(at), at(11_500));
+            let made = start.made(issued.map(at), (Maker::Another, at(11_500)));
+            assert_eq!(made, expected, "{resumed} {issued:?}");
+            // Ten seconds later by the log's clock it is the same for what Ambit signs.
+            let later = |it: u64| at(it + 10_000);
+            let start = Start {
+                resumed_at: later(resumed),
+                ..start
+            };
+            let made = start.made(issued.map(later), (Maker::Ambit, at(21_500)));
             assert_eq!(made, expected, "{resumed} {issued:?}");
         };
         let (now, later) = (Millis::new(0), Millis::new(500));

@@ -89,7 +89,7 @@ async fn granted(
     // Whoever can show the same assertion again: the key that was proved beside it keeps it.
     let sent = client
         .assertion()
-        .map(|it| server.oauth.sent(it, binding.key(), now));
+        .map(|it| server.oauth.sent(it, binding.key(), server.control.wall()));
     let sent = sent.transpose();
     let sent = sent.map_err(|error| refused_sender(error, OAuthError::client))?;
     let granted = grant(server, asking).await?;

@@ -319,6 +319,11 @@ fn keys_rotated(
 ) -> String {
     let by = by.unwrap_or_else(|| "time".to_owned());
     let what = match step {
+        KeyStep::Begin => {
+            return format!(
+                "the log begins with the issuing keys {certificate}, bundle {sequence}"
+            );
+        }
         KeyStep::Prepare => "published issuing keys that will sign later",
         KeyStep::Activate => "let the prepared issuing keys sign",
         KeyStep::Replace => "replaced all issuing keys; what they signed counts no more",

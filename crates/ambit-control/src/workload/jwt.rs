@@ -6,7 +6,7 @@ use ambit_core::{AgentName, Digest, Millis, SpiffeId, Timestamp, TrustDomain, js
 use ambit_engine::EngineError;
 use ambit_identity::{
     jose::AUDIENCES_MAX,
-    token::jwt_svid::{self, JwtSvidIssuance, JwtSvidKeys},
+    token::jwt_svid::{self, JwtSvidIssuance},
 };
 use prost_types::{ListValue, Struct, value::Kind};
 use tonic::Status;
@@ -99,8 +99,7 @@ pub(super) fn validate(
         let found = foreign(control, agent, &claimed, (request, now))?;
         return Ok(said(&found));
     }
-    let keys = JwtSvidKeys::new(claimed, own.bundle().jwt_keys()).map_err(|error| wrong(&error))?;
-    let found = jwt_svid::verify(&request.svid, &keys, &request.audience, now)
+    let found = jwt_svid::verify(&request.svid, own.jwt_svid_keys(), &request.audience, now)
         .map_err(|error| wrong(&error))?;
     // A signature outlives the task; the authority does not.
     if let Err(error) = control.handle.task_of(found.spiffe_id(), now) {

@@ -39,6 +39,13 @@ pub fn parse_integers(bytes: &[u8], bytes_max: usize) -> Result<Value, JsonError
     read(bytes, bytes_max, Numbers::Integers)
 }
 
+/// Reads `bytes` as [`parse_bounded`] does and keeps how numbers are written: [`Value::Integer`] is an integer within
+/// ±(2^53 − 1) that is written as one, and every other number is a [`Value::Number`]. For what others say beside what
+/// is asked of them: whoever asks for an integer never takes `1.0` or `1e3` for it, and what nobody asks for may be there.
+pub fn parse_as_written(bytes: &[u8], bytes_max: usize) -> Result<Value, JsonError> {
+    read(bytes, bytes_max, Numbers::AsWritten)
+}
+
 fn read(bytes: &[u8], bytes_max: usize, numbers: Numbers) -> Result<Value, JsonError> {
     if bytes.len() > bytes_max {
         return Err(JsonError::TooLong {
@@ -66,6 +73,7 @@ impl<'de> Deserialize<'de> for Value {
 enum Numbers {
     Any,
     Integers,
+    AsWritten,
 }
 
 #[derive(Clone, Copy)]
@@ -113,6 +121,9 @@ impl<'de> Visitor<'de> for Seed {
 
     fn visit_i64<E: de::Error>(self, number: i64) -> Result<Value, E> {
         if !(-INTEGER_MAX..=INTEGER_MAX).contains(&number) {
+            if matches!(self.numbers, Numbers::AsWritten) {
+                return Ok(Value::Number(number as f64));
+            }
             return Err(E::custom(format_args!(
                 "the integer {number} lies beyond ±(2^53 − 1)"
             )));
@@ -121,6 +132,9 @@ impl<'de> Visitor<'de> for Seed {
     }
 
     fn visit_u64<E: de::Error>(self, number: u64) -> Result<Value, E> {
+        if number > INTEGER_MAX.unsigned_abs() && matches!(self.numbers, Numbers::AsWritten) {
+            return Ok(Value::Number(number as f64));
+        }
         let number = i64::try_from(number)
             .map_err(|_| E::custom(format_args!("the integer {number} lies beyond ±(2^53 − 1)")))?;
         self.visit_i64(number)
@@ -134,6 +148,9 @@ impl<'de> Visitor<'de> for Seed {
         }
         if !number.is_finite() {
             return Err(E::custom("a number is not finite"));
+        }
+        if matches!(self.numbers, Numbers::AsWritten) {
+            return Ok(Value::Number(number));
         }
         if number.fract() == 0.0 && number.abs() <= INTEGER_MAX as f64 {
             return Ok(Value::Integer(number as i64));

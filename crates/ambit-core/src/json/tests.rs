@@ -94,6 +94,35 @@ fn where_only_integers_are_read_no_other_spelling_passes() {
     }
 }
 
+/// What others say beside what is asked keeps how it is written, and still has one reading.
+#[test]
+fn where_numbers_are_read_as_written_an_integer_is_one() {
+    let read = |text: &str| parse_as_written(text.as_bytes(), 64);
+    for (text, wanted) in [
+        ("0", Value::Integer(0)),
+        ("9007199254740991", Value::Integer(INTEGER_MAX)),
+        ("9007199254740992", Value::Number(9_007_199_254_740_992.0)),
+        ("-9007199254740992", Value::Number(-9_007_199_254_740_992.0)),
+        (
+            "18446744073709551615",
+            Value::Number(18_446_744_073_709_551_615.0),
+        ),
+        (
+            "18446744073709551616",
+            Value::Number(18_446_744_073_709_551_616.0),
+        ),
+        ("0.5", Value::Number(0.5)),
+        ("1.0", Value::Number(1.0)),
+        ("1e3", Value::Number(1000.0)),
+        ("-0", Value::Number(-0.0)),
+    ] {
+        assert_eq!(read(text).unwrap(), wanted, "{text}");
+    }
+    for text in ["1e400", r#"{"a":0.5,"a":1}"#, r#""\ud800""#, "[1] 2", ""] {
+        assert!(read(text).is_err(), "{text}");
+    }
+}
+
 #[test]
 fn nesting_ends_at_its_maximum() {
     let nested = |depth| "[".repeat(depth) + &"]".repeat(depth);

@@ -13,7 +13,7 @@ use ambit_core::{
     claim::ClaimStanding,
     json,
     limits::{BATCH_RECORDS_MAX, RUNNER_RETURN_MAX},
-    record::{Body, Performed, Status},
+    record::{Body, KeyStep, Performed, Status},
     task::{Task, TaskState},
 };
 use ambit_identity::Grounds;
@@ -22,8 +22,8 @@ use tokio::sync::watch;
 
 use super::{STATE_DIGEST_EVERY_RECORDS, Sequencer, Shared, next_digest};
 use crate::{
-    Archive, ArchiveError, Clock, Custody, CustodyError, EngineError, Handle, RowError, State,
-    TaskEntry,
+    Archive, ArchiveError, Clock, Custody, CustodyError, EngineError, Handle, RecordedKeys,
+    RowError, State, TaskEntry,
     bans::{Ban, Replaced},
     desk::Desk,
     doors::Flights,
@@ -54,6 +54,8 @@ pub struct Setup<D> {
     pub origin: String,
     /// Makes the policies of an estate from its files.
     pub compile: CompileEstate,
+    /// The issuing keys, which a log that knows none yet learns first; none, where nobody issues.
+    pub issuing: Option<RecordedKeys>,
 }
 
 /// An engine could not be opened.
@@ -158,7 +160,7 @@ impl<D: Durable> Setup<D> {
             digest_every_records: STATE_DIGEST_EVERY_RECORDS,
             seen_at: now,
         };
-        sequencer.write_first(self.origin, replaced)?;
+        sequencer.write_first(self.origin, self.issuing, replaced)?;
         Ok((Handle::new(shared, turns), sequencer))
     }
 
@@ -273,6 +275,7 @@ impl<D: Durable> Sequencer<D> {
     fn write_first(
         &mut self,
         origin: String,
+        issuing: Option<RecordedKeys>,
         replaced: Option<Replaced>,
     ) -> Result<(), EngineError> {
         let recovered = replaced.as_ref().map(|it| (it.origin.clone(), it.size));
@@ -286,6 +289,16 @@ impl<D: Durable> Sequencer<D> {
                 && let Some((origin, recovered)) = opened.take()
             {
                 desk.write(Body::LogOpened { origin, recovered })?;
+            }
+            if desk.live.state.issuing.is_none()
+                && let Some(keys) = issuing
+            {
+                desk.write(Body::KeysRotated {
+                    step: KeyStep::Begin,
+                    certificate: keys.certificate,
+                    sequence: keys.sequence,
+                    warrant: None,
+                })?;
             }
             for ban in bans.by_ref().take(desk.room() / 4) {
                 carry(&mut desk, ban)?;

@@ -111,10 +111,10 @@ impl State {
             Body::Proof(fact) => self.prove((index, record.at), fact)?,
             Body::TokenIssued(token) => self.issue((index, record.at), token)?,
             Body::TokenRevoked { token, reach, .. } => self.revoke_token(index, *token, *reach)?,
+            body @ Body::KeysRotated { .. } => self.rotate(index, body)?,
             Body::InstanceCertified { .. }
             | Body::RevocationEffective { .. }
             | Body::ServerInspected { .. }
-            | Body::KeysRotated { .. }
             | Body::Bundle(_)
             | Body::SealedOpened { .. }
             | Body::CredentialSealed { .. }

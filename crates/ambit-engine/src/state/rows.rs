@@ -28,7 +28,7 @@ use self::{
     delegation::{delegation_row, read_delegation},
     row::Row,
 };
-use super::{Approval, ApprovalStanding, OpenAct, SetDigest, State, TaskEntry};
+use super::{Approval, ApprovalStanding, OpenAct, RecordedKeys, SetDigest, State, TaskEntry};
 use crate::{Archive, ArchiveError};
 
 /// The names of the folded tables.
@@ -160,8 +160,10 @@ impl State {
             RowKey::Log => {
                 let origin = self.origin.as_deref().unwrap_or_default();
                 let estate = self.estate.map_or(Value::Null, |it| it.to_string().into());
-                let row = Value::object([("origin", origin.into()), ("estate", estate)]);
-                ("log", "log".to_owned(), Some(bytes(&row)), Finality::Live)
+                let issuing = self.issuing.map(|it| ("issuing", it.to_value()));
+                let members = [("origin", origin.into()), ("estate", estate)];
+                let row = Value::object(members.into_iter().chain(issuing));
+                ("log", LOG_KEY.to_owned(), Some(bytes(&row)), Finality::Live)
             }
             RowKey::Person(id) => (
                 "people",
@@ -302,7 +304,34 @@ fn read_log(state: &mut State, row: &Row<'_>) -> Result<RowKey, RowError> {
         Some(Value::String(text)) => Some(text.parse().map_err(|_| row.wrong("`estate`"))?),
         _ => None,
     };
+    state.issuing = issuing(row, &value)?;
     Ok(RowKey::Log)
+}
+
+/// Reads the log's row for the issuing keys alone.
+pub(super) fn recorded_keys(archive: &dyn Archive) -> Result<Option<RecordedKeys>, RowError> {
+    let table = "log";
+    for (key, value) in archive.rows(table)? {
+        if key == LOG_KEY {
+            let (key, value) = (key.as_str(), value.as_slice());
+            let row = Row {
+                archive,
+                table,
+                key,
+                value,
+            };
+            return issuing(&row, &row.json()?);
+        }
+    }
+    Ok(None)
+}
+
+fn issuing(row: &Row<'_>, value: &Value) -> Result<Option<RecordedKeys>, RowError> {
+    let Some(value) = value.get("issuing") else {
+        return Ok(None);
+    };
+    let known = RecordedKeys::from_value(value);
+    known.ok_or_else(|| row.wrong("`issuing`")).map(Some)
 }
 
 fn read_person(state: &mut State, row: &Row<'_>) -> Result<RowKey, RowError> {
@@ -537,3 +566,5 @@ fn row_hash(table: &str, key: &str, value: &[u8]) -> Digest {
 
 /// The row that holds the digest over all other rows.
 const DIGEST_KEY: &str = "digest";
+/// The row of the log itself.
+const LOG_KEY: &str = "log";

@@ -106,3 +106,45 @@ fn what_does_not_follow_is_refused() {
         Err(FoldError::Missing { index: 3, .. })
     ));
 }
+
+#[test]
+fn a_log_knows_its_issuing_keys_from_the_beginning_or_never() {
+    use ambit_core::record::KeyStep::{self, Activate, Begin, Prepare, Replace, Tidy};
+    let rotated = |state: &mut State, index, step: KeyStep, name: &[u8], sequence| {
+        let body = Body::KeysRotated {
+            step,
+            certificate: Digest::of(name),
+            sequence,
+            warrant: None,
+        };
+        let at = Timestamp::from_millis(1);
+        state.apply(index, &Record { at, body })
+    };
+    let check = |steps: &[(KeyStep, &[u8], u64)], wanted: Option<(&[u8], u64)>| {
+        let mut state = opened();
+        for (index, (step, name, sequence)) in (1..).zip(steps) {
+            rotated(&mut state, index, *step, name, *sequence).unwrap();
+        }
+        let wanted = wanted.map(|(name, sequence)| RecordedKeys {
+            certificate: Digest::of(name),
+            sequence,
+        });
+        assert_eq!(state.issuing, wanted, "{steps:?}");
+        state
+    };
+    check(&[], None);
+    // A log of an older binary folds as that one folded it.
+    let old = check(&[(Replace, b"b", 2), (Prepare, b"c", 3)], None);
+    assert_eq!(old.digest(), opened().digest());
+    check(&[(Begin, b"a", 1)], Some((b"a", 1)));
+    check(&[(Replace, b"b", 2), (Begin, b"b", 2)], Some((b"b", 2)));
+    let prepared: [(_, &[u8], _); 2] = [(Begin, b"a", 1), (Prepare, b"b", 2)];
+    check(&prepared, Some((b"a", 2)));
+    check(
+        &[prepared[0], prepared[1], (Activate, b"b", 3)],
+        Some((b"b", 3)),
+    );
+    check(&[(Begin, b"a", 7), (Tidy, b"a", 8)], Some((b"a", 8)));
+    let mut twice = check(&[(Begin, b"a", 1), (Replace, b"b", 2)], Some((b"b", 2)));
+    assert!(rotated(&mut twice, 3, Begin, b"c", 3).is_err());
+}

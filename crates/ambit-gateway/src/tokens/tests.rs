@@ -27,6 +27,7 @@ fn proof(id: &str) -> dpop::Proof {
         access_token: None,
         nonces: None,
         now: NOW,
+        wall: NOW,
     };
     dpop::verify(&signer.sign(&claims).unwrap(), &request).unwrap()
 }

@@ -249,6 +249,7 @@ mod tests {
             let line = Line(Some(pool.connection().await.unwrap()));
             let moment = move || ambit_engine::Moment {
                 now: Timestamp::from_millis(now),
+                wall: Timestamp::from_millis(now),
                 chance: [0; 32],
             };
             let leave = Leave {

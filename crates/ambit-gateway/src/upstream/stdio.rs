@@ -458,6 +458,7 @@ mod tests {
             }
             let moment = move || ambit_engine::Moment {
                 now: ambit_core::Timestamp::from_millis(now),
+                wall: ambit_core::Timestamp::from_millis(now),
                 chance: [0; 32],
             };
             let leave = Leave {

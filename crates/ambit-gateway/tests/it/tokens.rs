@@ -219,6 +219,56 @@ async fn a_token_for_something_else_is_worth_nothing_here() {
         .check(401, "invalid_token");
 }
 
+/// The log's time waits for a clock that was ahead; the proofs of those whose clock is right are fresh all the same, and
+/// good once.
+#[tokio::test]
+async fn asi03_proofs_go_on_after_a_clock_was_ahead_for_a_moment() {
+    let scene = Scene::new(|_| {}).await;
+    let clock = &scene.stand.world.clock;
+    clock.step_forward_and_back(Millis::from_seconds(400));
+    let token = scene.token(scene.dpop());
+    let (ahead, right) = (clock.now(), clock.wall());
+    scene
+        .prove(&token, |it| it.at = ahead)
+        .await
+        .check(401, "invalid_dpop_proof");
+    let nonce = scene.nonce().await;
+    let proof = scene.key.prove(&Proof {
+        method: "POST",
+        url: ONE,
+        token: &token,
+        id: "once",
+        nonce: Some(&nonce),
+        at: right,
+    });
+    let request = proved(&token, &proof);
+    for (status, part) in [(200, "\"result\""), (401, "used before")] {
+        scene
+            .send(Peer::Stranger, &request)
+            .await
+            .check(status, part);
+    }
+    // Another step makes its nonce stale, so that it can't come again after the cache forgot it.
+    clock.step_forward_and_back(Millis::from_seconds(400));
+    scene
+        .send(Peer::Stranger, &request)
+        .await
+        .check(401, "invalid_token");
+    let token = scene.token(scene.dpop());
+    let proof = scene.key.prove(&Proof {
+        method: "POST",
+        url: ONE,
+        token: &token,
+        id: "stale",
+        nonce: Some(&nonce),
+        at: right,
+    });
+    scene
+        .send(Peer::Stranger, &proved(&token, &proof))
+        .await
+        .check(401, "use_dpop_nonce");
+}
+
 /// NHI-stolen credentials: a bound token is good only with its key.
 #[tokio::test]
 async fn a_stolen_token_is_worth_nothing_without_its_key() {

@@ -21,7 +21,7 @@ use crate::{
     jose::{Algorithm, JoseError, Jwk, JwkError, JwkSet, KeyUse, VerifyingKeys},
     token::{
         access::{AccessIssuer, AccessVerifier},
-        jwt_svid::JwtSvidIssuance,
+        jwt_svid::{JwtSvidIssuance, JwtSvidKeys},
     },
 };
 
@@ -44,6 +44,8 @@ pub struct IssuingKeys {
     prepared: Option<Standing>,
     retired: Vec<Retired>,
     bundle: Arc<TrustBundle>,
+    /// The bundle's keys for JWT-SVIDs, parsed.
+    jwt_svid_keys: JwtSvidKeys,
 }
 
 /// One pair of keys that are rotated together: for X509-SVIDs and for JWT-SVIDs.
@@ -162,8 +164,22 @@ impl IssuingKeys {
         chance: PairChance,
         now: Timestamp,
     ) -> Result<Self, AuthorityError> {
+        Self::create_after(0, trust_domain, chance, now)
+    }
+
+    /// Makes keys in the place of lost ones whose bundle had come as far as `sequence`, or may have: whoever believed
+    /// that one believes this one instead (SPIFFE Trust Domain and Bundle §4.1.1).
+    ///
+    /// # Errors
+    /// As for [`IssuingKeys::create`].
+    pub fn create_after(
+        sequence: u64,
+        trust_domain: TrustDomain,
+        chance: PairChance,
+        now: Timestamp,
+    ) -> Result<Self, AuthorityError> {
         let first = Standing::create(trust_domain, chance, now)?;
-        Self::assemble(first, None, Vec::new(), 1)
+        Self::assemble(first, None, Vec::new(), sequence.saturating_add(1))
     }
 
     /// Takes over an authority that has no JWT key yet.
@@ -340,9 +356,19 @@ impl IssuingKeys {
         &self.bundle
     }
 
+    /// Returns the bundle's keys for JWT-SVIDs, parsed once.
+    pub const fn jwt_svid_keys(&self) -> &JwtSvidKeys {
+        &self.jwt_svid_keys
+    }
+
     /// Returns the trust domain.
     pub fn trust_domain(&self) -> &TrustDomain {
         self.active.pair.authority.trust_domain()
+    }
+
+    /// Returns the digest over the certificate of the keys that sign: names them in the log.
+    pub fn active_certificate(&self) -> Digest {
+        Digest::of(&self.active.pair.authority.certificate)
     }
 
     /// Returns the first instant at which the active key may no longer sign.
@@ -388,13 +414,15 @@ impl IssuingKeys {
         let roots = roots.chain(retired.iter().map(|it| it.certificate.clone()));
         let jwt = live().map(|it| it.pair.jwt.public().clone());
         let jwt = jwt.chain(retired.iter().map(|it| it.jwt.clone()));
-        let bundle = TrustBundle::new(trust_domain, roots.collect(), sequence)?
+        let bundle = TrustBundle::new(trust_domain.clone(), roots.collect(), sequence)?
             .with_jwt_keys(jwt.collect(), Some(REFRESH_HINT))?;
+        let jwt_svid_keys = JwtSvidKeys::new(trust_domain, bundle.jwt_keys())?;
         Ok(Self {
             active,
             prepared,
             retired,
             bundle: Arc::new(bundle),
+            jwt_svid_keys,
         })
     }
 

@@ -18,6 +18,7 @@ const REQUEST: ProvedRequest<'static> = ProvedRequest {
     access_token: None,
     nonces: None,
     now: NOW,
+    wall: NOW,
 };
 
 fn signed(claims: &str) -> String {

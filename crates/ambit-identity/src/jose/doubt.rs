@@ -30,7 +30,8 @@ impl Doubt {
 fn names_no_key(token: &str) -> bool {
     let header = token.split('.').next().unwrap_or_default();
     let header = (header.len() <= HEADER_BYTES_MAX).then_some(header);
-    let read = header.and_then(|it| jws::object("header", it).ok());
+    let read =
+        header.and_then(|it| jws::object("header", it, ambit_core::json::parse_integers).ok());
     read.is_some_and(|it| !it.contains_key("kid"))
 }
 

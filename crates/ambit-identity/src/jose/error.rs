@@ -30,7 +30,7 @@ pub enum JoseError {
         source: base64::DecodeError,
     },
     /// A part is not JSON with exactly one reading.
-    #[error("the {part} must be JSON with one reading and integers only")]
+    #[error("the {part} must be JSON with one reading")]
     Json {
         /// Header or claims.
         part: &'static str,

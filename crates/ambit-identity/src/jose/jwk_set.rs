@@ -31,7 +31,7 @@ impl JwkSet {
     /// # Errors
     /// [`JwkError`] as for [`JwkSet::from_value`], and when the text cannot be read.
     pub fn parse(text: &[u8]) -> Result<Self, JwkError> {
-        let value = json::parse_integers(text, JWK_SET_BYTES_MAX)
+        let value = json::parse_as_written(text, JWK_SET_BYTES_MAX)
             .map_err(|source| JwkError::Json { source })?;
         Self::from_value(&value)
     }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use ambit_core::json::{self, Value};
+use ambit_core::json::{self, JsonError, Value};
 
 use super::{Algorithm, Claims, JoseError, Jwk, KEY_ID_BYTES_MAX, VerifyingKey, base64url};
 
@@ -80,7 +80,7 @@ pub fn read<'a>(token: &'a str, profile: &Profile) -> Result<Unverified<'a>, Jos
     }
     check_length("header", header, HEADER_BYTES_MAX)?;
     Ok(Unverified {
-        header: Header::read(&object("header", header)?, profile)?,
+        header: Header::read(&object("header", header, json::parse_integers)?, profile)?,
         signed,
         claims,
         signature: decode("signature", signature)?,
@@ -94,12 +94,16 @@ impl<'a> Unverified<'a> {
     }
 
     /// Returns the claims that nobody has verified, to choose an issuer's keys with and for nothing
-    /// else.
+    /// else. Numbers are read as they are written: a date is an integer, and a claim that nobody reads may be any number.
     ///
     /// # Errors
     /// [`JoseError`] when they are not a JSON object with exactly one reading.
     pub fn claimed(&self) -> Result<Claims, JoseError> {
-        Ok(Claims::new(object("claims", self.claims)?))
+        Ok(Claims::new(object(
+            "claims",
+            self.claims,
+            json::parse_as_written,
+        )?))
     }
 
     /// Verifies the signature and reads the claims.
@@ -232,10 +236,14 @@ fn text<'a>(
     value.map(|it| it.as_str().ok_or_else(wrong)).transpose()
 }
 
-pub(super) fn object(part: &'static str, text: &str) -> Result<BTreeMap<String, Value>, JoseError> {
+pub(super) fn object(
+    part: &'static str,
+    text: &str,
+    parse: fn(&[u8], usize) -> Result<Value, JsonError>,
+) -> Result<BTreeMap<String, Value>, JoseError> {
     let bytes = decode(part, text)?;
-    let value = json::parse_integers(&bytes, TOKEN_BYTES_MAX)
-        .map_err(|source| JoseError::Json { part, source })?;
+    let value = parse(&bytes, TOKEN_BYTES_MAX);
+    let value = value.map_err(|source| JoseError::Json { part, source })?;
     let Value::Object(members) = value else {
         return Err(JoseError::NotObject { part });
     };

@@ -1,6 +1,6 @@
 //! Keys that verify: parsed once, each bound to one algorithm and use.
 
-use std::fmt;
+use std::{fmt, sync::Arc};
 
 use ambit_core::Digest;
 use aws_lc_rs::signature::ParsedPublicKey;
@@ -16,10 +16,11 @@ pub struct VerifyingKey {
     parsed: ParsedPublicKey,
 }
 
-/// The keys of one issuer, for one use. A key that does not say its algorithm stands once for each.
+/// The keys of one issuer, for one use. A key that does not say its algorithm stands once for each. Parsed once: clones
+/// share the keys.
 #[derive(Clone, Debug, Default)]
 pub struct VerifyingKeys {
-    keys: Vec<VerifyingKey>,
+    keys: Arc<[VerifyingKey]>,
 }
 
 impl VerifyingKey {
@@ -79,7 +80,7 @@ impl VerifyingKeys {
                 }
             }
         }
-        Ok(Self { keys })
+        Ok(Self { keys: keys.into() })
     }
 
     /// Returns the one key that can have signed.

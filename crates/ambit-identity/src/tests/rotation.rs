@@ -337,6 +337,37 @@ fn an_older_bundle_never_takes_the_place_of_a_newer_one() {
     check(of("", five), of(jwt, ""), None);
     check(of("", ""), of(jwt, ""), Some(Succession::Newer));
     check(of("", ""), of(jwt, four), Some(Succession::Newer));
+    // The hint and the order of the keys are no change of whom the domain trusts.
+    let hinted = |seconds: u64| {
+        let hint = format!("{five},\"spiffe_refresh_hint\":{seconds}");
+        of(jwt, &hint)
+    };
+    check(hinted(60), hinted(61), Some(Succession::Same));
+    check(hinted(60), of(jwt, five), Some(Succession::Same));
+    let next = keys().prepare(pair(9), NOW).unwrap();
+    let document = next.bundle().jwt_document();
+    let both = ambit_core::json::parse(document.as_bytes()).unwrap();
+    let [first, second] = both.get("keys").unwrap().as_array().unwrap() else {
+        panic!("two keys");
+    };
+    let (first, second) = (first.to_canonical(), second.to_canonical());
+    let (there, back) = (format!("{first},{second}"), format!("{second},{first}"));
+    check(of(&there, five), of(&back, five), Some(Succession::Same));
+    check(of(&there, five), of(&first, five), None);
+    check(of(&first, five), of(&there, five), None);
+    check(of(&there, ""), of(&back, ""), Some(Succession::Same));
+    let said = of(jwt, five).succession(&of("", four)).unwrap_err();
+    let said = said.to_string();
+    assert!(
+        said.contains("says sequence 4 and 5 is held already"),
+        "{said}"
+    );
+    let said = of(jwt, five).succession(&of(jwt, "")).unwrap_err();
+    let said = said.to_string();
+    assert!(
+        said.contains("says no sequence and 5 is held already"),
+        "{said}"
+    );
 }
 
 #[derive(Clone, Copy, Debug)]

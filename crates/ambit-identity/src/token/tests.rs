@@ -81,7 +81,7 @@ const WRONG_DATES: &[(&str, &str, &str)] = &[
     ("exp", "0", "expired at"),
     ("exp", "1795305570", "expired at"),
     ("exp", "253402300800", "written as an integer"),
-    ("exp", "9007199254740993", "one reading"),
+    ("exp", "9007199254740993", "written as an integer"),
     ("exp", "1795405700", "at most"),
     ("nbf", "1795305631", "valid from"),
     ("nbf", "\"1795305600\"", "written as an integer"),

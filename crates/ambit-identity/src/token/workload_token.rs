@@ -58,11 +58,17 @@ impl WorkloadIssuer {
         algorithms: &[Algorithm],
     ) -> Result<Self, JwkError> {
         let uses = [KeyUse::Signature, KeyUse::Unstated];
-        Ok(Self {
+        let keys = VerifyingKeys::new(set, &uses, algorithms)?;
+        Ok(Self::with_keys(issuer, audience, keys))
+    }
+
+    /// Trusts `issuer` for tokens to `audience`, signed by one of `keys`, which were parsed before.
+    pub const fn with_keys(issuer: String, audience: String, keys: VerifyingKeys) -> Self {
+        Self {
             issuer,
             audience,
-            keys: VerifyingKeys::new(set, &uses, algorithms)?,
-        })
+            keys,
+        }
     }
 
     /// Verifies a token. Its issuer is compared exactly; the audience must be the only one.

@@ -65,6 +65,8 @@ fn what_jsonwebtoken_signs_ambit_reads() {
     header.kid = pair.public.key_id().map(str::to_owned);
     let claims = serde_json::json!({
         "iss": ISSUER, "sub": "s", "aud": AUDIENCE, "exp": NOW_SECONDS + 60, "iat": NOW_SECONDS,
+        // What nobody reads may be any number.
+        "score": 0.5, "build": 9_007_199_254_740_993_u64, "deep": [1.0, 1e3],
     });
     let key = EncodingKey::from_ec_der(pair.pkcs8());
     let token = jsonwebtoken::encode(&header, &claims, &key).unwrap();

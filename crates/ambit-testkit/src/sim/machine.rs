@@ -4,8 +4,8 @@ use std::{path::PathBuf, sync::Arc};
 
 use ambit_audit::{LogKey, VerifierKey};
 use ambit_broker::{FileCustody, SecretKey};
-use ambit_core::{Millis, TrustDomain, estate::Estate, task::Task};
-use ambit_engine::{Archive, Handle, Moment, Sequencer, Setup};
+use ambit_core::{Digest, Millis, TrustDomain, estate::Estate, task::Task};
+use ambit_engine::{Archive, Handle, Moment, RecordedKeys, Sequencer, Setup};
 use ambit_identity::{
     Authority, InstanceCaller, Issuance, PeerCredentials, PersonCaller, SvidKey, identify_instance,
     identify_person,
@@ -98,6 +98,10 @@ impl Site {
             log_key: log_key(),
             origin: ORIGIN.to_owned(),
             compile: Arc::new(move |files| estates.compile(files)),
+            issuing: Some(RecordedKeys {
+                certificate: Digest::of(b"a certificate"),
+                sequence: 1,
+            }),
         };
         let (handle, sequencer) = setup.open().map_err(words)?;
         Ok(Engine {

@@ -86,6 +86,7 @@ impl Whole {
             log_key: log_key()?,
             origin: ORIGIN.to_owned(),
             compile: Arc::new(move |_| Ok(compiled.clone())),
+            issuing: None,
         };
         let (handle, sequencer) = setup.open()?;
         Ok(Self {
@@ -274,8 +275,10 @@ pub(crate) fn clock() -> Clock {
         }
         *used += chance.len();
         drop(ahead);
+        let now = Timestamp::from_millis(u64::try_from(millis).unwrap_or_default());
         Moment {
-            now: Timestamp::from_millis(u64::try_from(millis).unwrap_or_default()),
+            now,
+            wall: now,
             chance,
         }
     })

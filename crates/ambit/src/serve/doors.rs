@@ -253,7 +253,7 @@ fn secrets(archive: Arc<dyn Archive>, custody: Arc<FileCustody>) -> Secrets {
 }
 
 fn keep_keys(state: StateDirectory) -> KeepKeys {
-    Arc::new(move |issuing| keys::keep(&state, issuing).map_err(|error| error.to_string()))
+    Arc::new(move |keep| keys::keep(&state, keep).map_err(|error| error.to_string()))
 }
 
 fn seal_credential(custody: Arc<FileCustody>) -> SealCredential {

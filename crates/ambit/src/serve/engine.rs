@@ -4,11 +4,13 @@ use std::{path::Path, sync::Arc, thread, time::Duration};
 
 use ambit_broker::FileCustody;
 use ambit_control::{
-    api::KeysInForce,
+    api::{CLOCK_BEHIND_TOLD, KeysInForce},
     estate::{EstateProblem, read_archive},
 };
 use ambit_core::Timestamp;
-use ambit_engine::{Archive, CompileEstate, Handle, Moment, Replaced, Setup, SetupError, TABLES};
+use ambit_engine::{
+    Archive, CompileEstate, Handle, Moment, Replaced, Setup, SetupError, TABLES, recorded_keys,
+};
 use ambit_policy::PolicyBook;
 use ambit_store::{Keeping, StoreError, create_or_open};
 use tokio::{
@@ -16,7 +18,7 @@ use tokio::{
     time::MissedTickBehavior,
 };
 
-use super::keys::{Keys, KeysError};
+use super::keys::{Keys, KeysError, standing};
 use crate::{
     clock::{Clock, Dice},
     config::StateDirectory,
@@ -86,6 +88,8 @@ pub(crate) fn open(
     if let Some(at) = ended_at(archive.as_ref()) {
         clock.not_before(at);
     }
+    let recorded = recorded_keys(archive.as_ref()).map_err(KeysError::from)?;
+    let issuing = issuing.in_force(recorded)?;
     let custody = Arc::new(custody);
     let moments = moments(clock.clone());
     let setup = Setup {
@@ -97,6 +101,7 @@ pub(crate) fn open(
         log_key: log,
         origin: origin.clone(),
         compile: compile(),
+        issuing: Some(standing(&issuing)),
     };
     let (handle, sequencer) = match instead_of {
         Some(lost) => setup.open_in_place_of(lost)?,
@@ -136,11 +141,43 @@ fn ended_at(archive: &dyn Archive) -> Option<Timestamp> {
 pub(crate) async fn tick(running: Running) {
     let mut ticks = tokio::time::interval(TICK);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut clock = Behind::Not;
     loop {
         ticks.tick().await;
         let moment = (running.moments)();
+        clock = clock.told(&moment);
         if let Err(error) = running.handle.tick(moment).await {
             tracing::error!(%error, "the engine could not go on with time");
+        }
+    }
+}
+
+/// Whether the machine's clock is behind the log's time, as far as the log of the server has told it.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Behind {
+    Not,
+    Behind,
+}
+
+impl Behind {
+    /// Tells of a change, once.
+    fn told(self, moment: &Moment) -> Self {
+        let behind = moment.now.since(moment.wall);
+        let seconds = behind.as_millis() / 1000;
+        match self {
+            Self::Not if behind > CLOCK_BEHIND_TOLD => {
+                tracing::error!(
+                    seconds,
+                    "the machine's clock is behind the log's time: it was ahead and was set back; until it has caught up, \
+                     tasks, tokens and SVIDs end as much too early; see `ambit status`"
+                );
+                Self::Behind
+            }
+            Self::Behind if behind <= CLOCK_BEHIND_TOLD => {
+                tracing::info!("the machine's clock has caught up with the log's time");
+                Self::Not
+            }
+            Self::Not | Self::Behind => self,
         }
     }
 }
@@ -154,10 +191,8 @@ pub(crate) fn moments(clock: Clock) -> ambit_engine::Clock {
             tracing::error!("the operating system gave no random bytes; ambit halts");
             std::process::abort();
         };
-        Moment {
-            now: clock.now(),
-            chance,
-        }
+        let (now, wall) = clock.both();
+        Moment { now, wall, chance }
     })
 }
 

@@ -200,7 +200,9 @@ async fn replace(
     };
     put_aside(state, mark, &lost, &arguments.reason)?;
     let bans = read_bans(state, &lost)?;
-    keys::rotate(state, &lost.origin, now)?;
+    let aside = StateDirectory::at(state.root().join(&lost.directory));
+    let old = (lost.origin.as_str(), bans.bundle_sequence);
+    keys::rotate(state, &aside, old, now)?;
     drop(lock);
     let instead = Some(Replaced {
         origin: lost.origin.clone(),
@@ -281,6 +283,7 @@ fn read_bans(state: &StateDirectory, lost: &Lost) -> Result<Bans, RecoverError> 
         Err(_) => Ok(Bans {
             standing: Vec::new(),
             unreadable: lost.size,
+            bundle_sequence: None,
         }),
     }
 }

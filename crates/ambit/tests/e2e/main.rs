@@ -13,6 +13,7 @@ mod given;
 mod guard;
 mod identity;
 mod incident;
+mod keys;
 mod kill;
 mod life;
 mod metrics;

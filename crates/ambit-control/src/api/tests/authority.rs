@@ -106,6 +106,32 @@ async fn time_takes_the_steps_that_are_due() {
 }
 
 #[tokio::test]
+async fn a_step_that_cannot_be_kept_is_not_written_and_no_sequence_comes_twice() {
+    use KeyStep::{Prepare, Replace};
+    let office = Office::open();
+    let before = office.ask(BEN, "GET", "/v1/authority", "").await;
+    let fails = |how| *office.keeping_fails.lock().unwrap() = how;
+    fails(Some("beside"));
+    let (status, problem) = office.rotate(ANA, "replace").await;
+    assert_eq!(status, StatusCode::INTERNAL_SERVER_ERROR, "{problem:?}");
+    assert!(
+        text(&problem, "title").contains("nothing is written"),
+        "{problem:?}"
+    );
+    assert_eq!(office.steps(), []);
+    assert_eq!(office.ask(BEN, "GET", "/v1/authority", "").await, before);
+    // Kept beside the old ones and written: they are in force, whatever their file is called.
+    fails(Some("in force"));
+    let (status, answer) = office.rotate(ANA, "replace").await;
+    assert_eq!(status, StatusCode::OK, "{answer:?}");
+    let (_, shown) = office.ask(BEN, "GET", "/v1/authority", "").await;
+    assert_eq!(shown, answer);
+    fails(None);
+    office.rotate(ANA, "prepare").await;
+    assert_eq!(office.steps(), [(Replace, 2, true), (Prepare, 3, true)]);
+}
+
+#[tokio::test]
 async fn strangers_read_the_bundle() {
     let office = Office::open();
     let request = Request::get("/spiffe/bundle").body(Body::empty()).unwrap();

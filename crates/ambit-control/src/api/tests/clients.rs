@@ -101,7 +101,7 @@ pub(super) fn open() -> Office {
 }
 
 pub(super) fn signed(office: &Office, seed: u8, claims: &[(&str, &str)]) -> String {
-    let seconds = i64::try_from(office.world.clock.now().as_millis() / 1000).unwrap();
+    let seconds = i64::try_from(office.world.clock.wall().as_millis() / 1000).unwrap();
     let times = [
         ("iat", Json::Integer(seconds)),
         ("exp", Json::Integer(seconds + 60)),
@@ -151,7 +151,7 @@ pub(super) async fn send(
     members: &[(&str, &str)],
 ) -> Answered {
     let url = format!("{ISSUER}/oauth/token");
-    let now = office.world.clock.now();
+    let now = office.world.clock.wall();
     let ask = async |nonce: Option<&str>| {
         let proofs: Vec<_> = agent.iter().map(|it| it.proof(&url, nonce, now)).collect();
         let router = public_router(&office.doors);

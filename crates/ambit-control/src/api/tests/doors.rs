@@ -21,7 +21,9 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 use http_body_util::BodyExt;
 use tower::ServiceExt;
 
-use super::super::{Control, Doors, Parts, Published, PublishedLog, Route, openapi, people_router};
+use super::super::{
+    Control, Doors, Keep, Parts, Published, PublishedLog, Route, openapi, people_router,
+};
 use crate::{estate::EstateFiles, foreign::Fetch, people::SignIns};
 
 /// An office with all its doors: ana may do everything, ben approves, eve is nobody.
@@ -29,6 +31,8 @@ pub(super) struct Office {
     pub(super) doors: Doors,
     pub(super) world: World,
     pub(super) sealed: Arc<Mutex<Vec<String>>>,
+    /// Which way of keeping the issuing keys fails, when one does.
+    pub(super) keeping_fails: Arc<Mutex<Option<&'static str>>>,
     _sequencer: JoinHandle<()>,
 }
 
@@ -60,6 +64,8 @@ impl Office {
         let sequencer = std::thread::spawn(move || sequencer.run());
         let sealed = Arc::new(Mutex::new(Vec::new()));
         let seals = sealed.clone();
+        let keeping_fails = Arc::new(Mutex::new(None));
+        let fails = keeping_fails.clone();
         let chance = PairChance {
             x509: [7; 32],
             jwt: [8; 32],
@@ -73,7 +79,16 @@ impl Office {
             measure_storage: Arc::new(crate::api::Storage::default),
             handle: world.handle.clone(),
             clock: world.clock.to_clock(),
-            keep_keys: Arc::new(|_| Ok(())),
+            keep_keys: Arc::new(move |keep| {
+                let step = match keep {
+                    Keep::Beside { .. } => "beside",
+                    Keep::InForce(_) => "in force",
+                };
+                match *fails.lock().unwrap() {
+                    Some(failing) if failing == step => Err("the disk is full".to_owned()),
+                    Some(_) | None => Ok(()),
+                }
+            }),
             keys: Arc::new(tokio::sync::watch::Sender::new(Arc::new(keys))),
             gateway: "https://127.0.0.1:1".to_owned(),
             seal_credential: Arc::new(move |reference, secret, _| {
@@ -98,6 +113,7 @@ impl Office {
             doors: Doors::new(control),
             world,
             sealed,
+            keeping_fails,
             _sequencer: sequencer,
         }
     }

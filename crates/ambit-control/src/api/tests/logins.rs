@@ -517,6 +517,7 @@ async fn as_many_command_lines_wait_as_there_is_room_for() {
     for number in DEVICE_CODES_PER_ORIGIN_MAX..DEVICE_CODES_MAX {
         let moment = Moment {
             now: desk.now(),
+            wall: desk.now(),
             chance: *Digest::of(&number.to_be_bytes()).as_bytes(),
         };
         let asks = (Digest::of(b"key"), Origin::Here);

@@ -319,6 +319,7 @@ fn a_bound_token_is_worth_nothing_without_its_key() {
             access_token: Some(token),
             nonces: None,
             now: NOW,
+            wall: NOW,
         };
         dpop::verify(&signer.sign(&claims).unwrap(), &request).unwrap()
     };
