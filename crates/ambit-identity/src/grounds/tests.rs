@@ -52,6 +52,7 @@ fn estate() -> Estate {
         },
     };
     let clerk = Agent {
+        federates_with: BTreeSet::new(),
         name: "clerk".parse().unwrap(),
         owner: "ana".to_owned(),
         purpose: "x".to_owned(),
