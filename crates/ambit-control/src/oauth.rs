@@ -216,8 +216,7 @@ impl OAuth {
     pub(crate) fn admit(
         &self,
         circle: Circle,
-        owner: ReplayOwner<'_>,
-        token_id: &str,
+        (owner, token_id): (ReplayOwner<'_>, &str),
         until: Timestamp,
         now: Timestamp,
     ) -> Result<(), ReplayError> {

@@ -47,7 +47,7 @@ pub use self::{
     open::{Found, Opened},
     passkeys::{Enrolled, NewPasskey, NoPasskey, OfferedEnrolment},
     reinstate::Reinstatement,
-    revoke::RevocationReport,
+    revoke::{EffectiveRecord, RevocationReport},
     settle::Settled,
     tasks::{EndedTask, Ender, StartTask, Started, TaskSummary},
 };

@@ -34,8 +34,8 @@ pub use crate::{
     error::{Denied, EngineError, Refusal},
     govern::{
         Applied, ApprovalSummary, Claim, Counts, Delegate, DelegateTask, DelegationSummary,
-        Delegator, EndedTask, Ender, Enrolled, ExchangeRefusal, Found, Inspection, KeyLeave,
-        KeyRotation, LoginAsk, LoginGrant, NewPasskey, NoLogin, NoPasskey, NotInstance,
+        Delegator, EffectiveRecord, EndedTask, Ender, Enrolled, ExchangeRefusal, Found, Inspection,
+        KeyLeave, KeyRotation, LoginAsk, LoginGrant, NewPasskey, NoLogin, NoPasskey, NotInstance,
         OfferedEnrolment, Opened, Reinstatement, RevocationReport, ServerInspection, Settled,
         StartTask, Started, TaskSummary, WAITING_PER_AGENT_MAX, Waits, Withdrawal,
     },

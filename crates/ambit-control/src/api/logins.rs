@@ -94,7 +94,7 @@ fn proved(
     let until = proof.remember_until();
     let wall = shared.control.wall();
     let oauth = shared.oauth();
-    match oauth.admit(Circle::People, owner, proof.token_id(), until, wall) {
+    match oauth.admit(Circle::People, (owner, proof.token_id()), until, wall) {
         Ok(()) => Ok(proved),
         Err(error) => Err(error.into()),
     }

@@ -236,7 +236,7 @@ fn use_up(shared: &Shared, flow: &Flow, now: Timestamp) -> Result<(), SignInErro
     let until = now.plus(FLOW_TTL_MAX);
     let wall = shared.control().wall();
     let oauth = shared.oauth();
-    match oauth.admit(Circle::People, owner, flow.nonce(), until, wall) {
+    match oauth.admit(Circle::People, (owner, flow.nonce()), until, wall) {
         Ok(()) => Ok(()),
         Err(error @ (ReplayError::Full | ReplayError::OwnerFull)) => Err(SignInError::Busy(error)),
         Err(ReplayError::Replayed | ReplayError::Over) => Err(SignInError::Request(

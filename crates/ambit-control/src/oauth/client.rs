@@ -324,7 +324,7 @@ impl Server<'_> {
         let wall = self.control.wall();
         let admitted = self
             .oauth
-            .admit(Circle::Clients, owner, token_id, until, wall);
+            .admit(Circle::Clients, (owner, token_id), until, wall);
         match admitted {
             Ok(()) => {}
             Err(error @ (ReplayError::Full | ReplayError::OwnerFull)) => {

@@ -81,7 +81,7 @@ impl Server<'_> {
         let wall = self.control.wall();
         let admitted = self
             .oauth
-            .admit(circle, owner, proof.token_id(), until, wall);
+            .admit(circle, (owner, proof.token_id()), until, wall);
         match admitted {
             Ok(()) => Ok(thumbprint),
             Err(error @ (ReplayError::Full | ReplayError::OwnerFull)) => {

@@ -10,7 +10,7 @@ use ambit_identity::PersonCaller;
 use ambit_policy::Standing;
 
 use super::{Asked, Touched, check_reason};
-use crate::{EngineError, Handle, Moment, Refusal, desk::Desk};
+use crate::{Handle, Moment, Refusal, desk::Desk};
 
 /// What a revocation did.
 #[derive(Clone, Debug)]
@@ -25,6 +25,17 @@ pub struct RevocationReport {
     pub crossed: Vec<DecisionId>,
     /// From the request to the last door's acknowledgement.
     pub took: Millis,
+    /// Whether the record of these figures is durable. The revocation itself is.
+    pub effective: EffectiveRecord,
+}
+
+/// Where the second record of a revocation stands, which says when it took effect.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum EffectiveRecord {
+    /// It is durable.
+    Written,
+    /// There was no room for it: it comes when there is, or never, when Ambit stops before.
+    ToCome,
 }
 
 impl Handle {
@@ -45,35 +56,38 @@ impl Handle {
         let ((revocation, ended), crossed) = done;
         self.shared.flights.landed(&crossed).await;
         let took = (self.shared.clock)().now.since(asked_at);
-        let report = RevocationReport {
+        let effective = Body::RevocationEffective {
+            revocation,
+            crossed: crossed.clone(),
+            took,
+        };
+        Ok(RevocationReport {
             revocation,
             target: wanted,
             ended,
             crossed,
             took,
-        };
-        let effective = Body::RevocationEffective {
-            revocation,
-            crossed: report.crossed.clone(),
-            took,
-        };
-        if self.effective(effective.clone()).await.is_err() {
-            // It is in force all the same, and whoever asked for it hears so: its second record comes when there is room.
-            let later = self.turn(move |desk| {
-                let written = desk.write(effective).map(|_| ());
-                Box::new(move |committed| committed.and(written))
-            });
-            let _ = later.queued().await;
-        }
-        Ok(report)
+            effective: self.effective(effective).await,
+        })
     }
 
-    async fn effective(&self, effective: Body) -> Result<(), EngineError> {
+    /// Writes the second record, at once or when there is room: the revocation is in force all the same, and whoever asked
+    /// for it hears so.
+    async fn effective(&self, effective: Body) -> EffectiveRecord {
+        let again = effective.clone();
         let written = self.turn(move |desk| {
             let written = desk.write(effective).map(|_| ());
             Box::new(move |committed| committed.and(written))
         });
-        written.await?
+        if matches!(written.await, Ok(Ok(()))) {
+            return EffectiveRecord::Written;
+        }
+        let later = self.turn(move |desk| {
+            let written = desk.write(again).map(|_| ());
+            Box::new(move |committed| committed.and(written))
+        });
+        let _ = later.queued().await;
+        EffectiveRecord::ToCome
     }
 }
 

@@ -24,7 +24,7 @@ use ambit_core::{
     record::{Status, Verdict},
     task::{Contained, End, Task},
 };
-use ambit_engine::{Answer, Effect, Ender, Handle, StartTask};
+use ambit_engine::{Answer, Effect, EffectiveRecord, Ender, Handle, StartTask};
 use ambit_identity::InstanceCaller;
 use ambit_testkit::{
     TestClock,
@@ -110,7 +110,9 @@ impl Worker {
                 let report = wait(self.handle.revoke(&ana, target, reason, moment));
                 let report = report.expect("ana may revoke");
                 say(&Claim::Revoked(report.revocation));
-                say(&Claim::Effective(report.revocation));
+                if report.effective == EffectiveRecord::Written {
+                    say(&Claim::Effective(report.revocation));
+                }
             }
             1 => {
                 let ended =

@@ -10,8 +10,8 @@ use ambit_core::{
     ApprovalId, DecisionId, DelegationId, Digest, InstanceId, TaskId, record::Verdict, task::Task,
 };
 use ambit_engine::{
-    Answer, EngineError, Handle, Passage, Refusal, Reinstatement, RevocationReport, Started, Step,
-    TokenGrant, Withdrawal,
+    Answer, EffectiveRecord, EngineError, Handle, Passage, Refusal, Reinstatement,
+    RevocationReport, Started, Step, TokenGrant, Withdrawal,
 };
 
 use crate::world::access_token;
@@ -164,7 +164,9 @@ impl Simulation {
             }
             Done::Revoked(report) => {
                 self.unproved.push(Claim::Revoked(report.revocation));
-                self.unproved.push(Claim::Effective(report.revocation));
+                if report.effective == EffectiveRecord::Written {
+                    self.unproved.push(Claim::Effective(report.revocation));
+                }
             }
             Done::Reinstated(it) => self.unproved.push(Claim::Reinstated(it.target)),
             Done::Over(task) => self.unproved.push(Claim::TaskOver(task)),

@@ -82,8 +82,8 @@ fn delegating() -> World {
 fn member(answer: &str, name: &str) -> String {
     let value = json::parse(answer.trim().as_bytes()).unwrap();
     let text = value.get(name).and_then(Value::as_str);
-    text.unwrap_or_else(|| panic!("no {name} in {answer}"))
-        .to_owned()
+    assert!(text.is_some(), "no {name} in {answer}");
+    text.unwrap().to_owned()
 }
 
 /// ASI10: what the delegator takes back ends the delegate's run at once; its own goes on.

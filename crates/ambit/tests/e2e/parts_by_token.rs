@@ -91,7 +91,7 @@ impl Team {
         Self {
             endpoints: endpoints(&gateway),
             gateway,
-            tasks: [0, 1, 2].map(|it| text(&started[it], "task")),
+            tasks: started.each_ref().map(|it| text(it, "task")),
             taker: text(&started[1], "instance"),
             now: Timestamp::from_millis(u64::try_from(since.as_millis()).unwrap()),
             key: Signer::with_embedded_key(Arc::new(key), "dpop+jwt"),
@@ -136,13 +136,13 @@ impl Team {
         }
         if shown.by == By::Proof {
             let named = if path.starts_with("/oauth") {
-                format!("{}{path}", self.endpoints)
+                &format!("{}{path}", self.endpoints)
             } else {
-                url.clone()
+                &url
             };
             curl.args([
                 "-H",
-                &format!("dpop: {}", self.proof(&named, shown.token, nonce)),
+                &format!("dpop: {}", self.proof(named, shown.token, nonce)),
             ]);
         }
         let output = curl.args(more).arg(url).output().unwrap();
@@ -297,9 +297,8 @@ fn member(came: &str, name: &str) -> String {
     let (_, body) = came.split_once("\r\n\r\n").unwrap();
     let body = json::parse(body.as_bytes()).unwrap();
     let member = body.get(name).and_then(Value::as_str);
-    member
-        .unwrap_or_else(|| panic!("no {name} in {came}"))
-        .to_owned()
+    assert!(member.is_some(), "no {name} in {came}");
+    member.unwrap().to_owned()
 }
 
 /// Returns what a token says, which only its issuer can have said.

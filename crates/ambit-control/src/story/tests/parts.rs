@@ -51,13 +51,14 @@ fn a_part_taken() -> Vec<Body> {
         expires_at: Timestamp::from_millis(1_000_000),
         depth_left: 0,
     };
-    let act = |body| match body {
-        Body::Decided(it) => Body::Decided(Box::new(Decided {
-            task: Some(PART),
-            ..*it
-        })),
-        Body::Performed(it) => Body::Performed(Box::new(Performed { task: PART, ..*it })),
-        other => other,
+    let act = |mut body| {
+        if let Body::Decided(it) = &mut body {
+            it.task = Some(PART);
+        }
+        if let Body::Performed(it) = &mut body {
+            it.task = PART;
+        }
+        body
     };
     vec![
         started(),

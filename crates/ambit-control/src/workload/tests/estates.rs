@@ -70,13 +70,11 @@ async fn nhi01_open_streams_end_with_the_registration() {
         panic!("the gateway would let it act");
     };
     assert_eq!(denied.reason, ambit_core::Reason::TaskEnded);
-    let ends = desk
-        .world
-        .records()
-        .into_iter()
-        .filter_map(|it| match it.body {
-            Fact::TaskEnded { task, end, .. } => Some((task, end.as_str())),
-            _ => None,
-        });
+    let ends = desk.world.records().into_iter().filter_map(|it| {
+        let Fact::TaskEnded { task, end, .. } = it.body else {
+            return None;
+        };
+        Some((task, end.as_str()))
+    });
     assert_eq!(ends.collect::<Vec<_>>(), [(task.id, "unregistered")]);
 }

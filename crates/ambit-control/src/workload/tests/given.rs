@@ -177,7 +177,9 @@ async fn nhi01_streams_end_when_their_process_is_registered_no_more() {
         }
     })
     .await;
-    for stream in [&mut streams.svids, &mut streams.x509, &mut streams.jwt] {
+    // The task went with the registration: whichever its stream hears of first.
+    streams.svids.refused(Code::PermissionDenied, "").await;
+    for stream in [&mut streams.x509, &mut streams.jwt] {
         let refused = "no agent is registered";
         stream.refused(Code::PermissionDenied, refused).await;
     }

@@ -93,8 +93,8 @@ fn headers_say_only_what_their_profile_lets_them() {
     let escaped = r#"{"\u0061lg":"none","alg":"ES256","typ":"test+jwt"}"#;
     tried(escaped, Err("stands twice"));
     tried(r#"[{"alg":"ES256"}]"#, Err("not a JSON object"));
-    tried("", Err("not JSON"));
-    tried(&format!("{HEADER} x"), Err("not JSON"));
+    tried("", Err("must be JSON"));
+    tried(&format!("{HEADER} x"), Err("must be JSON"));
 }
 
 #[test]
@@ -106,10 +106,10 @@ fn claims_have_one_reading() {
         r#"{"sub":"a","score":0.5,"deep":{"x":1.5,"x":2}}"#,
         "stands twice",
     );
-    tried(r#"{"sub":"\ud800"}"#, "not JSON");
+    tried(r#"{"sub":"\ud800"}"#, "must be JSON");
     tried(r#""a text""#, "not a JSON object");
     tried("[]", "not a JSON object");
-    tried("", "not JSON");
+    tried("", "must be JSON");
 }
 
 /// Judges of ours take such tokens, and issuers write them: a score, a share, a number of 64 bits.
@@ -150,7 +150,7 @@ fn a_token_is_three_canonical_parts() {
     let [header, claims, signature] =
         <[&str; 3]>::try_from(token.split('.').collect::<Vec<_>>()).unwrap();
     check("", Err("two dots"));
-    check("..", Err("not JSON"));
+    check("..", Err("must be JSON"));
     check(&format!("{header}.{claims}"), Err("two dots"));
     check(&format!("{token}."), Err("two dots"));
     check(&format!(".{token}"), Err("two dots"));

@@ -348,6 +348,11 @@ mod tests {
 
     /// The other half of these tests, in a process of its own: it connects, and does what it was told.
     #[test]
+    #[expect(
+        clippy::disallowed_methods,
+        clippy::print_stdout,
+        reason = "the environment and its output are how this process and the one that started it speak"
+    )]
     fn peer() {
         let Ok(told) = std::env::var(PEER) else {
             return;
