@@ -127,8 +127,19 @@ async fn answer(doors: Doors, request: http::Request<Body>) -> http::Response<Bo
             });
             grpc().unary(validate, request).await
         }
-        _ => Status::unimplemented("the Workload API has no such call here").into_http(),
+        _ => {
+            let status = Status::unimplemented("the Workload API has no such call here");
+            refused(request, status).await
+        }
     }
+}
+
+/// Answers with a status once the request has come. Where an answer overtakes its request, some clients see a reset and
+/// no status.
+async fn refused(request: http::Request<Body>, status: Status) -> http::Response<Body> {
+    let body = axum::body::Body::new(request.into_body());
+    drop(axum::body::to_bytes(body, REQUEST_BYTES_MAX).await);
+    status.into_http()
 }
 
 fn grpc<Takes, Gives>() -> Grpc<Sparing<Takes, Gives>>

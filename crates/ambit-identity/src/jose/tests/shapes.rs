@@ -162,15 +162,15 @@ fn a_token_is_three_canonical_parts() {
         format!("{token} "),
         format!("{token}\n"),
     ] {
-        check(&around, Err("not base64url"));
+        check(&around, Err("must be base64url"));
     }
     check(
         &format!("{header}=.{claims}.{signature}"),
-        Err("not base64url"),
+        Err("must be base64url"),
     );
     check(
         &format!("{header}.{claims}.{signature}=="),
-        Err("not base64url"),
+        Err("must be base64url"),
     );
     // 64 bytes leave four bits of the last letter unused: only one letter has them all zero.
     let last = signature.chars().last().unwrap();
@@ -178,14 +178,14 @@ fn a_token_is_three_canonical_parts() {
     let cut = signature.strip_suffix(last).unwrap();
     check(
         &format!("{header}.{claims}.{cut}{next}"),
-        Err("not base64url"),
+        Err("must be base64url"),
     );
     check(
         &format!("{header}.{claims}.{}", signature.replace(last, "+")),
-        Err("not base64url"),
+        Err("must be base64url"),
     );
     let signed = format!("{header}.{}", base64url::encode(CLAIMS) + "=");
-    check(&resign(1, &signed), Err("not base64url"));
+    check(&resign(1, &signed), Err("must be base64url"));
     let json = r#"{"payload":"x","signatures":[]}"#;
     check(json, Err("two dots"));
 }
