@@ -194,10 +194,9 @@ async function oauth4webapi(someone, back, id, told) {
   const [place, method, body, headers] = request();
   const call = () => oauth.protectedResourceRequest(tokens.access_token, method, place, headers, body, { DPoP });
   told.called = await (await twice(call)).text();
-  // Shown a second time, the code ends what it gave.
-  told.again = await redeem().then(() => "redeemed twice", (error) => error.error);
   await pause(told);
   told.late = await twice(call).then((it) => it.text(), (it) => it.cause?.[0]?.parameters?.error ?? String(it));
+  told.again = await redeem().then(() => "redeemed twice", (error) => error.error);
 }
 
 /** The Python SDK of MCP. */
