@@ -127,7 +127,7 @@ impl Proof {
     }
 
     /// Says whether the proof was made for the access token of this digest.
-    pub(crate) fn is_over(&self, access_token: Digest) -> bool {
+    pub(crate) fn is_made_for(&self, access_token: Digest) -> bool {
         self.access_token == Some(access_token)
     }
 }

@@ -104,7 +104,7 @@ impl ShownLogin {
         now: Timestamp,
     ) -> Result<ProvedLogin, LoginError> {
         self.check(&login, now)?;
-        if proof.thumbprint() != login.key || !proof.is_over(self.text) {
+        if proof.thumbprint() != login.key || !proof.is_made_for(self.text) {
             return Err(LoginError::OtherKey);
         }
         Ok(ProvedLogin {

@@ -90,7 +90,7 @@ impl Workloads {
         let second = now.as_millis() / 1000;
         let mut inner = self.inner();
         if inner.refused.len() >= USERS_COUNTED_MAX {
-            inner.refused.retain(|_, (at, _)| *at == second);
+            inner.refused.retain(|_, (at, _)| *at >= second);
         }
         let uid = if inner.refused.len() >= USERS_COUNTED_MAX {
             u32::MAX
@@ -98,7 +98,8 @@ impl Workloads {
             uid
         };
         let entry = inner.refused.entry(uid).or_insert((second, 0));
-        if entry.0 != second {
+        // A look that took long counts in the second that it ended in, and begins none anew.
+        if entry.0 < second {
             *entry = (second, 0);
         }
         entry.1 = entry.1.saturating_add(1);
@@ -356,4 +357,45 @@ pub(super) fn not_ready(error: &EngineError) -> Status {
         "the Workload API can't answer"
     );
     Status::unavailable("Ambit can't decide anything now; try again")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// ASI08: looks that take long give no user a new second.
+    #[test]
+    fn asi08_a_slow_look_gives_no_refusals_back() {
+        let (uid, workloads) = (7, Workloads::default());
+        let at = |seconds: u64| Timestamp::from_millis(seconds * 1000);
+        for _ in 1..REFUSALS_PER_USER_MAX {
+            workloads.refused(uid, at(5));
+        }
+        assert!(workloads.quota(uid, at(5)).is_ok());
+        // It was begun a second before.
+        workloads.refused(uid, at(4));
+        assert!(workloads.quota(uid, at(5)).is_err());
+        assert!(workloads.quota(uid, at(6)).is_ok());
+        assert!(workloads.quota(uid + 1, at(5)).is_ok());
+    }
+
+    /// As many users are told apart as there is room for; those beyond share one count.
+    #[test]
+    fn users_beyond_the_most_share_one_count() {
+        let workloads = Workloads::default();
+        let now = Timestamp::from_millis(5000);
+        let last = u32::try_from(USERS_COUNTED_MAX).unwrap();
+        for uid in 0..last {
+            workloads.refused(uid, now);
+        }
+        for _ in 0..REFUSALS_PER_USER_MAX {
+            assert!(workloads.quota(last, now).is_ok());
+            workloads.refused(last, now);
+        }
+        assert!(workloads.quota(last, now).is_err());
+        assert!(workloads.quota(0, now).is_err(), "nobody can be told apart");
+        let later = Timestamp::from_millis(6000);
+        workloads.refused(0, later);
+        assert!(workloads.quota(last, later).is_ok());
+    }
 }

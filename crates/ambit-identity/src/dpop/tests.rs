@@ -157,9 +157,9 @@ fn a_proof_names_the_token_beside_it() {
     check(&over, &beside(None), Err("`ath`"));
     check(&signed(CLAIMS), &beside(Some("t")), Err("`ath`"));
     let proof = verify(&over, &beside(Some("t"))).unwrap();
-    assert!(proof.is_over(Digest::of(b"t")));
+    assert!(proof.is_made_for(Digest::of(b"t")));
     let proof = verify(&signed(CLAIMS), &REQUEST).unwrap();
-    assert!(!proof.is_over(Digest::of(b"t")));
+    assert!(!proof.is_made_for(Digest::of(b"t")));
 }
 
 #[test]

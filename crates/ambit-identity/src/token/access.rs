@@ -271,7 +271,7 @@ impl AccessToken {
                 certificate == seen
             }
             (KeyBinding::Dpop { thumbprint }, Possession::Proof(proof)) => {
-                thumbprint == proof.thumbprint() && proof.is_over(self.digest)
+                thumbprint == proof.thumbprint() && proof.is_made_for(self.digest)
             }
             (KeyBinding::Bearer, _) => true,
             (KeyBinding::Mtls { .. } | KeyBinding::Dpop { .. }, _) => false,

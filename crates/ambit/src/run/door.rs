@@ -1,6 +1,7 @@
 //! The runner's door: HTTP on the command's own loopback, passed on to the gateway.
 //!
-//! The door adds the instance's identity and takes nothing from the command but MCP requests and CONNECT.
+//! The door adds the instance's identity and takes nothing from the command but MCP requests, CONNECT, and what a run gives
+//! away of its own task.
 //! `Host` and `Origin` are checked, so that a web page in a browser inside can't speak through it.
 
 mod upload;
