@@ -20,7 +20,7 @@ pub const JOIN_TOKEN_PREFIX: &str = "ambit_join_";
 /// use ambit_identity::Claimant;
 ///
 /// fn forge(workload: ambit_core::Digest) {
-///     let _ = Claimant { workload, proved: todo!() };
+///     let _ = Claimant { workload, proved: todo!(), footing: todo!() };
 /// }
 /// ```
 #[derive(Clone, Debug, Eq, PartialEq)]
