@@ -19,17 +19,18 @@ pub(crate) enum Cut {
 impl Cut {
     /// Returns what a record ends that is about to be folded into `state`.
     pub(crate) fn of(body: &Body, state: &State) -> Option<Self> {
-        let over = |target: Target, reason| {
-            let tasks = state.tasks_under(&target);
-            Some(Self::Over(target, tasks, reason))
-        };
+        // Found from the task itself: that it ends must not cost a look at all others.
+        let with = |task, reason| Self::Over(Target::Task(task), state.hanging_on(task), reason);
         match body {
-            Body::TaskEnded { task, end, .. } => over(Target::Task(*task), reason_of_end(*end)),
+            Body::TaskEnded { task, end, .. } => Some(with(*task, reason_of_end(*end))),
             Body::DelegationWithdrawn { delegation, .. } => {
                 let child = state.delegation(*delegation)?.child?;
-                over(Target::Task(child), Reason::TaskEnded)
+                Some(with(child, Reason::TaskEnded))
             }
-            Body::Revoked { target, .. } => over(target.clone(), reason_of(target)),
+            Body::Revoked { target, .. } => {
+                let tasks = state.tasks_under(target);
+                Some(Self::Over(target.clone(), tasks, reason_of(target)))
+            }
             Body::EstateApplied { .. } => Some(Self::Withdrawn),
             Body::LogOpened { .. }
             | Body::PersonKnown { .. }
