@@ -121,10 +121,9 @@ impl TrustBundle {
     /// sequence is gone.
     pub fn succession(&self, next: &Self) -> Result<Succession, BundleError> {
         let (old, new) = (self.sequence_stated(), next.sequence_stated());
-        let keys =
-            |it: &Self| -> BTreeSet<String> { it.jwks().iter().map(Value::to_canonical).collect() };
-        let same =
-            self.trust_domain() == next.trust_domain() && old == new && keys(self) == keys(next);
+        let same = self.trust_domain() == next.trust_domain()
+            && old == new
+            && self.key_texts() == next.key_texts();
         match (old, new) {
             (Some(old), Some(new)) if new > old => Ok(Succession::Newer),
             (None, Some(_)) => Ok(Succession::Newer),
@@ -140,9 +139,11 @@ impl TrustBundle {
 
     /// Says whether every key of `former` is in this bundle of the same trust domain.
     pub fn has_all_keys_of(&self, former: &Self) -> bool {
-        let texts =
-            |it: &Self| -> BTreeSet<String> { it.jwks().iter().map(Value::to_canonical).collect() };
-        texts(former).is_subset(&texts(self))
+        former.key_texts().is_subset(&self.key_texts())
+    }
+
+    fn key_texts(&self) -> BTreeSet<String> {
+        self.jwks().iter().map(Value::to_canonical).collect()
     }
 
     fn jwks(&self) -> Vec<Value> {
