@@ -216,12 +216,12 @@ impl Control {
         }
     }
 
-    /// Returns the issuing keys as of now.
     /// Returns the time that the clocks of others are held against.
     pub(crate) fn wall(&self) -> ambit_core::Timestamp {
         (self.clock)().wall
     }
 
+    /// Returns the issuing keys as of now.
     pub(crate) fn keys_in_force(&self) -> Arc<IssuingKeys> {
         self.keys.borrow().clone()
     }
