@@ -349,6 +349,13 @@ impl Handle {
         Ok(live.token_standing(id, now))
     }
 
+    /// Returns what was issued under this name, whatever it is worth now, as long as it is kept.
+    pub fn issued_token(&self, id: TokenId) -> Result<Option<Box<IssuedToken>>, EngineError> {
+        let live = self.shared.read()?;
+        let entry = live.state.token(id);
+        Ok(entry.map(|it| Box::new(it.token.clone())))
+    }
+
     /// Says where a refresh token stands now, by its text.
     pub fn refresh_standing(
         &self,

@@ -91,12 +91,9 @@ async fn revoked(
     let (form, client, now) = asked((server, by_certificate), request).await?;
     let text = form.required("token")?;
     let handle = &server.control.handle;
-    let ended = match server.live_token(text, now)? {
-        Some(live) => {
-            handle
-                .give_up_token(&client, live.issued.id, Reach::Token)
-                .await
-        }
+    // What the estate does not let it do now may be let again: it is given up all the same.
+    let ended = match server.issued_token(text, now)? {
+        Some(issued) => handle.give_up_token(&client, issued.id, Reach::Token).await,
         None => handle.give_up_refresh(&client, text).await,
     };
     ended.map_err(OAuthError::refused)

@@ -67,9 +67,7 @@ impl Server<'_> {
         text: &str,
         now: Timestamp,
     ) -> Result<Option<LiveToken>, OAuthError> {
-        // The identifier that it claims finds what it must say; only then is it verified.
-        let claimed = access::claimed_token_id(text).ok();
-        let Some(id) = claimed.and_then(|it| it.parse::<TokenId>().ok()) else {
+        let Some(id) = claimed_id(text) else {
             return Ok(None);
         };
         let TokenStanding::Live(issued, task) = self.control.handle.token(id, now)? else {
@@ -82,4 +80,27 @@ impl Server<'_> {
             task,
         }))
     }
+
+    /// Returns what was issued as an access token of ours that is shown, whatever it is worth now; nothing when it is none
+    /// of ours, or its time has come.
+    pub(super) fn issued_token(
+        &self,
+        text: &str,
+        now: Timestamp,
+    ) -> Result<Option<Box<IssuedToken>>, OAuthError> {
+        let Some(id) = claimed_id(text) else {
+            return Ok(None);
+        };
+        let Some(issued) = self.control.handle.issued_token(id)? else {
+            return Ok(None);
+        };
+        let verified = self.keyring()?.verifier.verify(text, &issued.audience, now);
+        Ok(verified.ok().map(|_| issued))
+    }
+}
+
+/// Returns the identifier that a token claims, which finds what it must say; only then is it verified.
+fn claimed_id(text: &str) -> Option<TokenId> {
+    let claimed = access::claimed_token_id(text).ok()?;
+    claimed.parse().ok()
 }

@@ -14,13 +14,13 @@ use ambit_engine::{
     TokenStanding,
 };
 use ambit_identity::{
-    InstanceCaller,
+    Beside, InstanceCaller, identify_token,
     token::access::{ACTORS_MAX, AccessToken},
 };
 use ambit_testkit::{World, delegating_office};
 
 use crate::{
-    delegation::{ALL, By, CLOSE, READ, child, delegate, office, part, rebuilt_alike},
+    delegation::{ALL, By, CLOSE, READ, child, delegate, office, part, rebuilt_alike, withdraw},
     support::{ask, id},
 };
 
@@ -47,14 +47,18 @@ pub(crate) fn key() -> KeyBinding {
 
 /// Returns an access token of the task that `caller` serves, when it gets one.
 pub(crate) fn token(world: &mut World, caller: &InstanceCaller) -> Option<AccessToken> {
-    token_of(world, caller, None)
+    token_of(world, caller, (key(), None))
 }
 
-fn token_of(world: &mut World, caller: &InstanceCaller, part: Option<&str>) -> Option<AccessToken> {
+fn token_of(
+    world: &mut World,
+    caller: &InstanceCaller,
+    (binding, part): (KeyBinding, Option<&str>),
+) -> Option<AccessToken> {
     let ask = TokenAsk {
         refreshable: Refreshable::No,
         details: part.map(|it| json::parse(it.as_bytes()).unwrap()),
-        ..wanted(caller, key())
+        ..wanted(caller, binding)
     };
     let (handle, caller, moment) = (world.handle.clone(), caller.clone(), world.clock.moment());
     let granted = world.run(async move {
@@ -213,11 +217,53 @@ fn asi03_a_narrowed_subject_token_is_refused() {
     let mut scene = Scene::new(2);
     let delegation = scene.given("helper", 0);
     let clerk = scene.clerk.clone();
-    scene.subject = token_of(&mut scene.world, &clerk, Some(READ)).unwrap();
+    scene.subject = token_of(&mut scene.world, &clerk, (key(), Some(READ))).unwrap();
     let before = scene.world.records().len();
     assert_eq!(code(scene.exchange(delegation)), Reason::DelegateMismatch);
     nothing_came_out(&scene.world, before);
     rebuilt_alike(&scene.world, 2);
+}
+
+/// ASI03, NHI05: who has a token of less gives nothing of the task away and takes nothing back, though the part were within
+/// what the token carries: a child would outlive it.
+#[test]
+fn asi03_a_narrowed_token_gives_nothing_away_and_takes_nothing_back() {
+    let mut scene = Scene::new(2);
+    let delegation = scene.given("helper", 0);
+    let clerk = scene.clerk.clone();
+    let by_token = |world: &mut World, part: Option<&str>| {
+        let token = token_of(world, &clerk, (clerk.binding(), part)).unwrap();
+        let beside = Beside {
+            connection: Some(&clerk),
+            proof: None,
+        };
+        let caller = identify_token(&token, beside, clerk.spiffe_id().trust_domain());
+        By::Run(caller.expect("bound to its certificate"))
+    };
+    let less = by_token(&mut scene.world, Some(READ));
+    let before = scene.world.records().len();
+    let refused = [
+        delegate(&mut scene.world, &less, part(scene.root, "helper", READ, 0)).map(|_| ()),
+        withdraw(&mut scene.world, &less, delegation).map(|_| ()),
+    ];
+    for refused in refused {
+        let refused = refused.expect_err("refused").to_string();
+        assert!(refused.contains("carries a part of its task"), "{refused}");
+    }
+    assert_eq!(scene.world.records().len(), before);
+    // One of the whole does both.
+    let whole = by_token(&mut scene.world, None);
+    delegate(
+        &mut scene.world,
+        &whole,
+        part(scene.root, "helper", READ, 0),
+    )
+    .unwrap();
+    withdraw(&mut scene.world, &whole, delegation).unwrap();
+    assert_eq!(
+        code(scene.exchange(delegation)),
+        Reason::DelegationWithdrawn
+    );
 }
 
 /// ASI03: the actor is whoever proves itself; another one, with the right papers, is refused.

@@ -37,8 +37,9 @@ pub fn identify_token(
         named.ok_or_else(|| wrong("act", "an instance of an agent of this trust domain"))?;
     let mut expires_at = grant.expires_at;
     if let Some(certified) = beside.connection {
-        let shown = certified.spiffe_id();
-        if shown != spiffe_id && shown.to_string() != grant.client_id {
+        // The client of a token is who proved itself for it, which may be a name of another trust domain.
+        let proved = certified.proved_name();
+        if certified.spiffe_id() != spiffe_id && proved.to_string() != grant.client_id {
             return Err(wrong(
                 "act",
                 "the instance whose certificate the connection has, or a part that it took",

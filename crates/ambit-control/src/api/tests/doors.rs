@@ -118,6 +118,24 @@ impl Office {
         }
     }
 
+    /// Returns the estate in force.
+    pub(super) fn estate(&self) -> Estate {
+        let book = self.world.handle.book().unwrap();
+        book.estate().as_ref().clone()
+    }
+
+    /// Puts an estate in force, as ana.
+    pub(super) async fn apply(&self, estate: Estate) {
+        let book = ambit_testkit::compile(estate);
+        let (ana, moment) = (self.world.person("ana"), self.world.clock.moment());
+        let applied = self
+            .world
+            .handle
+            .apply(&ana, book, Vec::new(), moment)
+            .await;
+        applied.unwrap();
+    }
+
     /// Sends a request as the local user `uid` and returns the status and the JSON answer.
     pub(super) async fn ask(
         &self,

@@ -5,7 +5,8 @@ use ambit_core::{
     estate::{BundleSource, Estate, Federation, SvidRegistration, claim_rules::Wanted},
 };
 use ambit_identity::{
-    Issuance, IssuingKeys, PairChance, SvidKey, token::jwt_svid::JwtSvidIssuance,
+    Beside, Issuance, IssuingKeys, PairChance, SvidKey, identify_token,
+    token::{access::AccessGrant, jwt_svid::JwtSvidIssuance},
 };
 use axum::{
     body::Body,
@@ -15,7 +16,7 @@ use axum::{
 use super::{
     clients::{JWT_BEARER, issued, nothing, refused, send, start_waiting},
     doors::{Office, text},
-    oauth::{Agent, Answered, ISSUER, PLACE, SPIFFE, form},
+    oauth::{Agent, Answered, ISSUER, PLACE, SPIFFE, form, verifier},
 };
 use crate::{api::instance_router, federation::refresh_bundles};
 
@@ -145,6 +146,26 @@ async fn a_foreign_certificate_names_its_client() {
         assert_eq!(got.status, StatusCode::OK, "{:?}", got.value);
         assert_eq!(issued(&office), (SHELF.to_owned(), task.clone()));
     }
+    // Over this certificate it acts by what was issued to that name, its own or a part that it took.
+    let got = ask(None).await;
+    let read = verifier(&office).verify(text(&got.value, "access_token"), PLACE, now);
+    let taken = text(&office.start().await, "spiffe_id").to_owned();
+    let part = AccessGrant {
+        actors: vec![taken.parse().unwrap()],
+        ..read.unwrap().grant().clone()
+    };
+    let keys = office.doors.control().keys_in_force();
+    let token = keys.access_issuer(ISSUER.to_owned()).issue(&part, now);
+    let beside = Beside {
+        connection: Some(&caller),
+        proof: None,
+    };
+    let domain = caller.spiffe_id().trust_domain();
+    let shown = |token: &str| {
+        let token = verifier(&office).verify(token, PLACE, now).unwrap();
+        identify_token(&token, beside, domain).map(|it| it.spiffe_id().to_string())
+    };
+    assert_eq!(shown(&token.unwrap()), Ok(taken));
     let instance = caller.spiffe_id().to_string();
     for client in [BOOKS, &instance] {
         refused(&ask(Some(client)).await, "invalid_client", "another client");

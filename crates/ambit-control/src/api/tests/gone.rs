@@ -270,19 +270,11 @@ async fn nhi_a_client_that_was_removed_meanwhile_is_given_no_task() {
             "other address" => client.redirect_uris = vec!["https://notes.example/b".to_owned()],
             _ => client.agents.clear(),
         }
-        apply(&booth, estate).await;
+        booth.desk.office.apply(estate).await;
         let sent = booth.answer(&booth.ana, &borrowed(&fields)).await;
         let to = sent.headers.get(header::LOCATION);
         let code = to.is_some_and(|it| it.to_str().unwrap().contains("code="));
         assert!(!code, "{change}: {}", sent.body);
         assert_eq!(booth.tasks().0, 0, "{change}");
     }
-}
-
-async fn apply(booth: &Booth, estate: ambit_core::estate::Estate) {
-    let world = &booth.desk.office.world;
-    let book = ambit_testkit::compile(estate);
-    let (ana, moment) = (world.person("ana"), world.clock.moment());
-    let applied = world.handle.apply(&ana, book, Vec::new(), moment).await;
-    applied.unwrap();
 }

@@ -155,6 +155,18 @@ async fn ask(office: &Office, agent: &Agent, assertion: &str, more: &[(&str, &st
     post(public_router(&office.doors), "/oauth/token", body, &[proof]).await
 }
 
+/// What verifies the office's access tokens, as whoever has the published keys does.
+pub(super) fn verifier(office: &Office) -> access::AccessVerifier {
+    let keys = office.doors.0.control.keys_in_force();
+    let set = keys.access_keys().unwrap();
+    let verifying = ambit_identity::jose::VerifyingKeys::new(
+        &set,
+        &[KeyUse::Signature],
+        &[ambit_identity::jose::Algorithm::Es256],
+    );
+    access::AccessVerifier::new(ISSUER.to_owned(), verifying.unwrap())
+}
+
 #[tokio::test]
 async fn an_instance_gets_a_token_for_its_own_task() {
     let office = Office::open();
@@ -169,14 +181,7 @@ async fn an_instance_gets_a_token_for_its_own_task() {
     let token = text(&got.value, "access_token");
 
     // What it says, as whoever has the published keys reads it.
-    let keys = office.doors.0.control.keys_in_force();
-    let set = keys.access_keys().unwrap();
-    let verifying = ambit_identity::jose::VerifyingKeys::new(
-        &set,
-        &[KeyUse::Signature],
-        &[ambit_identity::jose::Algorithm::Es256],
-    );
-    let verifier = access::AccessVerifier::new(ISSUER.to_owned(), verifying.unwrap());
+    let verifier = verifier(&office);
     let now = office.world.clock.now();
     let read = verifier.verify(token, PLACE, now).unwrap();
     let grant = read.grant();
@@ -220,12 +225,7 @@ async fn an_instance_gets_a_token_for_its_own_task() {
 async fn asked_and_given_up(office: &Office, task: &Json, token: &str) {
     let stranger = office.start().await;
     let by_certificate = async |path: &str, task: &Json, token: &str| {
-        let request = Request::post(path)
-            .header("content-type", "application/x-www-form-urlencoded")
-            .extension(office.caller(task))
-            .body(Body::from(form(&[("token", token)])))
-            .unwrap();
-        send(instance_router(&office.doors), request).await
+        by_certificate(office, path, (task, token)).await
     };
     let is_active = async |task: &Json| {
         let told = by_certificate("/oauth/mtls/introspect", task, token).await;
@@ -240,6 +240,49 @@ async fn asked_and_given_up(office: &Office, task: &Json, token: &str) {
     let done = by_certificate(revoke, task, token).await;
     assert_eq!(done.status, StatusCode::OK, "{:?}", done.value);
     assert!(!is_active(task).await);
+}
+
+/// Sends a token to `path` over the connection of the task's instance.
+async fn by_certificate(office: &Office, path: &str, (task, token): (&Json, &str)) -> Answered {
+    let request = Request::post(path)
+        .header("content-type", "application/x-www-form-urlencoded")
+        .extension(office.caller(task))
+        .body(Body::from(form(&[("token", token)])))
+        .unwrap();
+    send(instance_router(&office.doors), request).await
+}
+
+/// NHI01, RFC 7009 §2: what is given up stays given up, though the estate let nothing be done with it at that moment and
+/// lets it again afterwards.
+#[tokio::test]
+async fn nhi01_a_token_is_given_up_while_it_is_worth_nothing() {
+    let office = Office::open();
+    let task = office.start().await;
+    let members = [("grant_type", "client_credentials"), ("resource", PLACE)];
+    let request = Request::post("/oauth/mtls/token")
+        .header("content-type", "application/x-www-form-urlencoded")
+        .extension(office.caller(&task))
+        .body(Body::from(form(&members)))
+        .unwrap();
+    let got = send(instance_router(&office.doors), request).await;
+    let token = text(&got.value, "access_token");
+    let is_active = async || {
+        let told = by_certificate(&office, "/oauth/mtls/introspect", (&task, token)).await;
+        told.value.get("active") == Some(&Json::Bool(true))
+    };
+    assert!(is_active().await);
+    let of_today = office.estate();
+    let mut narrower = of_today.clone();
+    for agent in narrower.agents.values_mut() {
+        agent.templates.clear();
+    }
+    narrower.digest = ambit_core::Digest::of(b"narrower");
+    office.apply(narrower).await;
+    assert!(!is_active().await);
+    let done = by_certificate(&office, "/oauth/mtls/revoke", (&task, token)).await;
+    assert_eq!(done.status, StatusCode::OK, "{:?}", done.value);
+    office.apply(of_today).await;
+    assert!(!is_active().await, "it came back");
 }
 
 /// Every refusal has the standard's code.

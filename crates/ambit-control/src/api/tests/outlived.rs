@@ -25,11 +25,7 @@ async fn apply(booth: &Booth, calls: u32) {
         template.calls_max = calls;
     }
     estate.digest = Digest::of(calls.to_string().as_bytes());
-    let book = Arc::new(PolicyBook::compile(Arc::new(estate)).unwrap());
-    let world = &booth.desk.office.world;
-    let (ana, moment) = (world.person("ana"), world.clock.moment());
-    let applied = world.handle.apply(&ana, book, Vec::new(), moment).await;
-    applied.unwrap();
+    booth.desk.office.apply(estate).await;
 }
 
 async fn send(booth: &Booth, fields: &[(String, String)]) -> Page {

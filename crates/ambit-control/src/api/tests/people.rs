@@ -215,18 +215,13 @@ impl SignInDesk {
     }
 
     pub(super) fn estate(&self) -> Estate {
-        let book = self.office.world.handle.book().unwrap();
-        book.estate().as_ref().clone()
+        self.office.estate()
     }
 
     /// Puts an estate in force, as ana.
     pub(super) async fn apply(&self, mut estate: Estate) {
-        let world = &self.office.world;
         estate.digest = Digest::of(format!("{:?}", estate.people).as_bytes());
-        let book = Arc::new(PolicyBook::compile(Arc::new(estate)).unwrap());
-        let (ana, moment) = (world.person("ana"), world.clock.moment());
-        let applied = world.handle.apply(&ana, book, Vec::new(), moment).await;
-        applied.unwrap();
+        self.office.apply(estate).await;
     }
 
     /// Returns the pseudonym of ana, who applied the estate.

@@ -140,11 +140,7 @@ impl Step {
             By::Instance(_) | By::Workload(_) => None,
             By::Person(asked) => Some(asked.person(desk)?),
         };
-        // Who comes with a token that carries less delegates no more than that.
-        let carried = match &self.by {
-            By::Instance(run) => run.caller.as_ref().and_then(|it| desk.live.carried(it)),
-            By::Workload(_) | By::Person(_) => None,
-        };
+        let carried = self.carried(desk, step)?;
         let scope = parent.scope_of(&book, carried.as_ref())?;
         let (task, at) = (&parent.task, desk.at());
         let state = &desk.live.state;
@@ -271,6 +267,28 @@ impl Step {
         match &self.by {
             By::Person(_) | By::Workload(_) => None,
             By::Instance(run) => own_task(desk, run).map(|it| it.task.expires_at),
+        }
+    }
+
+    /// Returns what the token carries by which the step is taken, when that is less than its task: no more of another's
+    /// part is taken by it.
+    ///
+    /// # Errors
+    /// When the step gives away or takes back: a child would outlive the token, and may be of what it does not carry.
+    fn carried(&self, desk: &Desk<'_>, step: DelegationStep) -> Result<Option<Arc<Part>>, Refusal> {
+        let carried = match &self.by {
+            By::Instance(run) => run.caller.as_ref().and_then(|it| desk.live.carried(it)),
+            By::Workload(_) | By::Person(_) => None,
+        };
+        match (step, &carried) {
+            (DelegationStep::Delegate | DelegationStep::Withdraw, Some(_)) => {
+                Err(Refusal::Invalid(
+                    "a token that carries a part of its task gives nothing of it away and takes nothing back; use one \
+                     that was asked for without authorization_details"
+                        .to_owned(),
+                ))
+            }
+            (DelegationStep::Exchange, _) | (_, None) => Ok(carried),
         }
     }
 
