@@ -390,6 +390,75 @@ mod tests {
         );
     }
 
+    const DUTIES: &str = "policies/people/duties.cedar";
+
+    /// A policy on people that does not fit, or would lock everybody out, is told where it stands.
+    #[test]
+    fn policies_on_people_gate() {
+        let with = |policy: &str, expected: &str| check_with(DUTIES, "", policy, &[expected]);
+        let inspect =
+            "\n@id(\"x\") forbid (principal, action == Ambit::Action::\"inspect\", resource);";
+        with(
+            inspect,
+            "policies/people/duties.cedar:2:1: no policy may forbid `inspect`; ",
+        );
+        with(
+            "@id(\"x\") forbid (principal, action == Ambit::Action::\"start_tasks\", resource);",
+            "policies/people/duties.cedar:1:40: unrecognized action `Ambit::Action::\"start_tasks\"`; did you mean",
+        );
+        with(
+            "\n\n@id(\"x\") forbid (principal, action == Ambit::Action::\"apply_estate\", resource);",
+            "policies/people/duties.cedar:3:1: nobody could put another estate in force: the policies stop every \
+             administrator, `ada` by this one; ",
+        );
+        check_with(
+            "policies/people/more/a.cedar",
+            "",
+            "",
+            &["policies/people/more/a.cedar:1:1: nothing reads this; "],
+        );
+    }
+
+    /// The demo is one person's: that is told, until a policy keeps the duties apart. Who is left then governs as before.
+    #[test]
+    fn who_is_alone_in_everything_is_told() {
+        let warned = |policy: &str| {
+            let files = demo().with_file(DUTIES, policy);
+            check_files(&files).unwrap().warnings()
+        };
+        let told = warned("");
+        assert_eq!(told.len(), 1, "{told:?}");
+        let expected = "templates/answer-ticket.toml: `ada` alone can apply what it says, start it, and approve what it holds; ";
+        assert!(told[0].starts_with(expected), "{told:?}");
+        let apart = "@id(\"apart\") forbid (principal, action == Ambit::Action::\"decide_approval\", resource) \
+                     when { context.roles.contains(\"administrator\") };";
+        assert_eq!(warned(apart), [String::new(); 0]);
+        let other = apart.replace("administrator", "nobody");
+        assert_eq!(warned(&other), told);
+    }
+
+    /// Of two administrators, one whom a policy keeps from applying does not govern, however well known.
+    #[test]
+    fn asi03_who_may_not_apply_does_not_govern() {
+        let governed = |zoe: &str| {
+            let own = demo().text("estate.toml").unwrap().to_owned();
+            let text = format!(
+                "{own}\n[people.zoe]\nunix_uid = 1000\nroles = [\"administrator\"]\ngroups = [\"{zoe}\"]\n\
+                 [people.ben]\nroles = []\ngroups = [\"night\", \"day\"]\n"
+            );
+            let policy = "@id(\"x\") forbid (principal in Ambit::Group::\"night\", action == Ambit::Action::\"apply_estate\", resource);";
+            let files = demo()
+                .with_file("estate.toml", &text)
+                .with_file(DUTIES, policy);
+            check_files(&files)
+                .unwrap()
+                .is_governed(KnownBy::Files)
+                .is_ok()
+        };
+        assert!(governed("day"));
+        assert!(!governed("night"));
+    }
+
     #[test]
     fn policies_gate() {
         check_with(

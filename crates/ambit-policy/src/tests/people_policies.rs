@@ -37,10 +37,10 @@ pub(super) fn person(estate: &mut Estate, alias: &str, roles: &[PersonRole], gro
 }
 
 fn check(expected: &str, act: Governance, policy: &str, change: impl FnOnce(&mut Asked)) {
-    let role = match act {
-        Governance::DecideApproval { .. } => PersonRole::Approver,
-        Governance::ApplyEstate { .. } => PersonRole::Administrator,
-        _ => PersonRole::Starter,
+    let role = if act == approve() {
+        PersonRole::Approver
+    } else {
+        PersonRole::Starter
     };
     let mut asked = asked(role, act);
     person(&mut asked.world.own, "maria", &[], &["treasury"]);
