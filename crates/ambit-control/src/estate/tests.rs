@@ -594,6 +594,8 @@ fn groups_of_a_person_end_at_their_maximum() {
     check_file(
         "estate.toml",
         "[people.ada]\nroles = []\ngroups = [\"Night\"]\n",
-        &["estate.toml:3:11: `Night` is no name for a group: "],
+        &[
+            "estate.toml:3:11: `Night` is no name for a group: write 1 to 63 lowercase letters, digits and inner hyphens",
+        ],
     );
 }
