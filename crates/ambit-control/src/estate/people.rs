@@ -186,3 +186,31 @@ const ROLES: [(&str, PersonRole); 5] = [
 
 const MISSING: &str =
     "an estate begins with this file; write `[people.ALIAS]` with `roles = [\"starter\"]` in it";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Reads an estate with one person, and returns its problems.
+    fn problems(groups: &str) -> Vec<String> {
+        let text = format!("[people.ada]\nroles = [\"starter\"]\ngroups = [{groups}]\n");
+        let read = EstateFiles::from_texts([("estate.toml", text.as_str())]);
+        let problems = read.and_then(|it| it.load()).err().unwrap_or_default();
+        problems.iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn groups_of_a_person_end_at_their_maximum() {
+        let of = |count: usize| {
+            let groups: Vec<_> = (0..count).map(|it| format!("\"g{it}\"")).collect();
+            problems(&groups.join(", "))
+        };
+        assert_eq!(of(GROUPS_OF_PERSON_MAX), [String::new(); 0]);
+        let told = ["estate.toml:3:10: a person is in at most 32 groups"];
+        assert_eq!(of(GROUPS_OF_PERSON_MAX + 1), told);
+        let told = problems("\"Night\"");
+        assert_eq!(told.len(), 1, "{told:?}");
+        let expected = "estate.toml:3:11: `Night` is no name for a group: write 1 to 63 ";
+        assert!(told[0].starts_with(expected), "{told:?}");
+    }
+}

@@ -577,25 +577,3 @@ fn check_count(path: &str, from: &str, to: &str, expected: usize) {
         "{path}: {to}"
     );
 }
-
-#[test]
-fn groups_of_a_person_end_at_their_maximum() {
-    let of = |count: usize| {
-        let groups: Vec<_> = (0..count).map(|it| format!("\"g{it}\"")).collect();
-        let groups = groups.join(", ");
-        format!("[people.ada]\nroles = [\"starter\"]\ngroups = [{groups}]\n")
-    };
-    check_file("estate.toml", &of(GROUPS_OF_PERSON_MAX), &[]);
-    check_file(
-        "estate.toml",
-        &of(GROUPS_OF_PERSON_MAX + 1),
-        &["estate.toml:3:10: a person is in at most 32 groups"],
-    );
-    check_file(
-        "estate.toml",
-        "[people.ada]\nroles = []\ngroups = [\"Night\"]\n",
-        &[
-            "estate.toml:3:11: `Night` is no name for a group: write 1 to 63 lowercase letters, digits and inner hyphens",
-        ],
-    );
-}
