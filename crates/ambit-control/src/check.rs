@@ -4,9 +4,9 @@ use std::{error::Error, path::Path, sync::Arc};
 
 use ambit_core::{
     Digest, Timestamp,
-    estate::{Admits, Agent, Estate, Person, PersonRole, Workload},
+    estate::{Admits, Agent, Estate, Person, Workload},
 };
-use ambit_policy::{PolicyBook, PolicyProblem, Tried, TryOut};
+use ambit_policy::{Alone, PolicyBook, PolicyProblem, Prospect, Separation, Tried, TryOut};
 
 use crate::estate::{DecisionCase, DecisionTable, EstateFiles, EstateProblem, Expected, Loaded};
 
@@ -92,7 +92,8 @@ impl Checked {
         self.estate().digest
     }
 
-    /// Says whether somebody could apply the next version: an administrator who can prove who they are, in any way.
+    /// Says whether somebody could apply the next version: a person whom the policies would let do it, and who can prove who
+    /// they are, in any way.
     ///
     /// `apply` asks for it and [`check`] does not: `ambit dev` and `ambit demo` add whoever runs them.
     ///
@@ -101,7 +102,7 @@ impl Checked {
     pub fn is_governed(&self, known: KnownBy<'_>) -> Result<(), EstateProblem> {
         let mut people = self.estate().people.iter();
         let governs = |(alias, it): (&String, &Person)| {
-            it.roles.contains(&PersonRole::Administrator) && known.has(alias, it)
+            known.has(alias, it) && self.book.would_apply(alias) == Prospect::Open
         };
         if people.any(governs) {
             return Ok(());
@@ -110,10 +111,31 @@ impl Checked {
             path: "estate.toml".to_owned(),
             line: 1,
             column: 1,
-            message: "nobody could apply another version; write the role `administrator` for one person, with `unix_uid`, \
-                      or with `oidc` as the server's `[sign_in]` has it"
-                .to_owned(),
+            message: format!(
+                "nobody could apply another version; write the role `administrator` for one person{}, with `unix_uid`, \
+                      or with `oidc` as the server's `[sign_in]` has it",
+                if self.estate().people_policies.is_empty() {
+                    ""
+                } else {
+                    " whom no policy in policies/people/ keeps from it"
+                }
+            ),
         })
+    }
+
+    /// Returns warnings: registrations by which any local user is an agent, and people who are alone in what several should do.
+    pub fn warnings(&self) -> Vec<String> {
+        let agents = self.estate().agents.values();
+        let mut all: Vec<_> = agents.flat_map(admits_everybody).collect();
+        let Separation { alone, unseen } = self.book.separation();
+        all.extend(alone.iter().map(is_alone));
+        if unseen > 0 {
+            all.push(format!(
+                "policies: of {unseen} pairs of a person and a template nobody looked whether that person alone applies, starts \
+                 and approves: there are too many"
+            ));
+        }
+        all
     }
 
     /// Returns how many cases of decision tables hold.
@@ -145,22 +167,23 @@ impl KnownBy<'_> {
     }
 }
 
-/// Returns a warning for every registration by which any local user is an agent.
-pub fn warnings(estate: &Estate) -> Vec<String> {
-    let of_agent = |agent: &Agent| {
-        let everybody = agent
-            .workloads
-            .iter()
-            .filter(|it| it.admits() == Admits::Everybody);
-        let name = agent.name.clone();
-        let warning = move |it: &Workload| {
-            format!(
-                "agents/{name}.toml: any local user who can run what `[[workload]]` names ({it}) is this agent; add `uid` or `unit`"
-            )
-        };
-        everybody.map(warning).collect::<Vec<_>>()
+fn admits_everybody(agent: &Agent) -> Vec<String> {
+    let workloads = agent.workloads.iter();
+    let everybody = workloads.filter(|it| it.admits() == Admits::Everybody);
+    let name = &agent.name;
+    let warning = |it: &Workload| {
+        format!(
+            "agents/{name}.toml: any local user who can run what `[[workload]]` names ({it}) is this agent; add `uid` or `unit`"
+        )
     };
-    estate.agents.values().flat_map(of_agent).collect()
+    everybody.map(warning).collect()
+}
+
+fn is_alone(Alone { person, template }: &Alone) -> String {
+    format!(
+        "templates/{template}.toml: `{person}` alone can apply what it says, start it, and approve what it holds; write \
+         `approver = \"another_person\"`, or forbid one of the three in policies/people/"
+    )
 }
 
 /// Says how the answer differs from what the case expects, when it does.
@@ -245,6 +268,8 @@ fn sorted(mut problems: Vec<EstateProblem>) -> Vec<EstateProblem> {
 
 #[cfg(test)]
 mod tests {
+    use ambit_core::estate::PersonRole;
+
     use super::*;
 
     fn demo() -> EstateFiles {
@@ -363,6 +388,75 @@ mod tests {
                 "tests/answer-ticket.toml:1:1: case `any ticket may be read`: the parameters do not fit: ",
             ],
         );
+    }
+
+    const DUTIES: &str = "policies/people/duties.cedar";
+
+    /// A policy on people that does not fit, or would lock everybody out, is told where it stands.
+    #[test]
+    fn policies_on_people_gate() {
+        let with = |policy: &str, expected: &str| check_with(DUTIES, "", policy, &[expected]);
+        let inspect =
+            "\n@id(\"x\") forbid (principal, action == Ambit::Action::\"inspect\", resource);";
+        with(
+            inspect,
+            "policies/people/duties.cedar:2:1: no policy may forbid `inspect`; ",
+        );
+        with(
+            "@id(\"x\") forbid (principal, action == Ambit::Action::\"start_tasks\", resource);",
+            "policies/people/duties.cedar:1:40: unrecognized action `Ambit::Action::\"start_tasks\"`; did you mean",
+        );
+        with(
+            "\n\n@id(\"x\") forbid (principal, action == Ambit::Action::\"apply_estate\", resource);",
+            "policies/people/duties.cedar:3:1: nobody could put another estate in force: the policies stop every \
+             administrator, `ada` by this one; ",
+        );
+        check_with(
+            "policies/people/more/a.cedar",
+            "",
+            "",
+            &["policies/people/more/a.cedar:1:1: nothing reads this; "],
+        );
+    }
+
+    /// The demo is one person's: that is told, until a policy keeps the duties apart. Who is left then governs as before.
+    #[test]
+    fn who_is_alone_in_everything_is_told() {
+        let warned = |policy: &str| {
+            let files = demo().with_file(DUTIES, policy);
+            check_files(&files).unwrap().warnings()
+        };
+        let told = warned("");
+        assert_eq!(told.len(), 1, "{told:?}");
+        let expected = "templates/answer-ticket.toml: `ada` alone can apply what it says, start it, and approve what it holds; ";
+        assert!(told[0].starts_with(expected), "{told:?}");
+        let apart = "@id(\"apart\") forbid (principal, action == Ambit::Action::\"decide_approval\", resource) \
+                     when { context.roles.contains(\"administrator\") };";
+        assert_eq!(warned(apart), [String::new(); 0]);
+        let other = apart.replace("administrator", "nobody");
+        assert_eq!(warned(&other), told);
+    }
+
+    /// Of two administrators, one whom a policy keeps from applying does not govern, however well known.
+    #[test]
+    fn asi03_who_may_not_apply_does_not_govern() {
+        let governed = |zoe: &str| {
+            let own = demo().text("estate.toml").unwrap().to_owned();
+            let text = format!(
+                "{own}\n[people.zoe]\nunix_uid = 1000\nroles = [\"administrator\"]\ngroups = [\"{zoe}\"]\n\
+                 [people.ben]\nroles = []\ngroups = [\"night\", \"day\"]\n"
+            );
+            let policy = "@id(\"x\") forbid (principal in Ambit::Group::\"night\", action == Ambit::Action::\"apply_estate\", resource);";
+            let files = demo()
+                .with_file("estate.toml", &text)
+                .with_file(DUTIES, policy);
+            check_files(&files)
+                .unwrap()
+                .is_governed(KnownBy::Files)
+                .is_ok()
+        };
+        assert!(governed("day"));
+        assert!(!governed("night"));
     }
 
     #[test]

@@ -8,7 +8,8 @@
 //! servers/NAME.toml           upstreams and their tools, as their owner accepted them
 //! servers/NAME.tools.json     the accepted definitions: what MCP `tools/list` returned
 //! templates/NAME.toml         the most that a kind of task may ask for
-//! policies/NAME.cedar         the tenant's own guardrails
+//! policies/NAME.cedar         the tenant's own guardrails for agents
+//! policies/people/NAME.cedar  the same for people
 //! tests/NAME.toml             decision tables; they gate `apply`
 //! trust/NAME.toml             foreign trust domains whose workloads are believed
 //! files/                      whatever stdio servers mount; not part of the version
@@ -41,6 +42,7 @@ pub use self::{
     federations::FEDERATIONS_MAX,
     files::{ARCHIVE_BYTES_MAX, EstateFiles, FILE_BYTES_MAX, FILES_MAX},
     issuers::ISSUERS_MAX,
+    people::GROUPS_OF_PERSON_MAX,
     problem::EstateProblem,
     tables::{CASES_MAX, DecisionCase, DecisionTable, Expected},
 };
@@ -111,7 +113,8 @@ impl EstateFiles {
             servers,
             templates,
             people,
-            policies: self.policies(),
+            policies: self.policies(Kind::Policy),
+            people_policies: self.policies(Kind::PeoplePolicy),
             bearer_tokens,
         };
         let tables = tables::read(self, &known, &estate, &problems);
@@ -123,8 +126,8 @@ impl EstateFiles {
         })
     }
 
-    fn policies(&self) -> Vec<PolicyFile> {
-        self.of_kind(Kind::Policy)
+    fn policies(&self, kind: Kind) -> Vec<PolicyFile> {
+        self.of_kind(kind)
             .map(|(_, path, text)| PolicyFile {
                 path: path.to_owned(),
                 text: text.to_owned(),

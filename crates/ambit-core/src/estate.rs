@@ -27,7 +27,8 @@ pub use self::{
     workload::{Admits, Workload},
 };
 use crate::{
-    AgentName, ClientName, Digest, FederationName, IssuerName, ServerName, TemplateName, ToolName,
+    AgentName, ClientName, Digest, FederationName, GroupName, IssuerName, ServerName, TemplateName,
+    ToolName,
 };
 
 /// What exists and what may be, as one version.
@@ -49,8 +50,10 @@ pub struct Estate {
     pub templates: BTreeMap<TemplateName, Template>,
     /// The people who may do more than nothing, by the alias that the files use for them.
     pub people: BTreeMap<String, Person>,
-    /// The tenant's own policies: file name and Cedar text, in order.
+    /// The tenant's own policies on agents' acts: file name and Cedar text, in order.
     pub policies: Vec<PolicyFile>,
+    /// The tenant's own policies on what people do to Ambit, in order.
+    pub people_policies: Vec<PolicyFile>,
     /// Whether access tokens that are bound to no key are taken.
     pub bearer_tokens: BearerTokens,
 }
@@ -129,6 +132,8 @@ pub struct Person {
     pub oidc: Option<OidcSubject>,
     /// What the person may do.
     pub roles: BTreeSet<PersonRole>,
+    /// The names by which the tenant's policies mean the person among others. They give nothing.
+    pub groups: BTreeSet<GroupName>,
 }
 
 /// Whom an OpenID provider means: its own name, and its name for one person (OpenID Connect Core §2).
@@ -168,6 +173,14 @@ impl Estate {
     /// Returns the tool that `server` offers as `tool`, when the registry has it.
     pub fn tool(&self, server: &ServerName, tool: &ToolName) -> Option<&Tool> {
         self.servers.get(server)?.tools.get(tool)
+    }
+
+    /// Says whether the person is the owner of any agent, template or server.
+    pub fn has_owner(&self, alias: &str) -> bool {
+        let agents = self.agents.values().map(|it| &it.owner);
+        let templates = self.templates.values().map(|it| &it.owner);
+        let servers = self.servers.values().map(|it| &it.owner);
+        agents.chain(templates).chain(servers).any(|it| it == alias)
     }
 }
 

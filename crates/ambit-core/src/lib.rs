@@ -32,7 +32,10 @@ pub use crate::{
         RevocationId, TaskId, TokenId,
     },
     label::{Label, Labels},
-    name::{AgentName, ClientName, FederationName, IssuerName, ServerName, TemplateName, ToolName},
+    name::{
+        AgentName, ClientName, FederationName, GroupName, IssuerName, ServerName, TemplateName,
+        ToolName,
+    },
     reason::{Reason, Remedy},
     route::GatewayRoute,
     spiffe::{SpiffeId, TrustDomain},

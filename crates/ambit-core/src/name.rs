@@ -35,6 +35,8 @@ pub type AgentName = Name<AgentKind>;
 pub type ClientName = Name<ClientKind>;
 /// The name of a foreign trust domain in the estate.
 pub type FederationName = Name<FederationKind>;
+/// The name by which policies mean some people.
+pub type GroupName = Name<GroupKind>;
 /// The name of an issuer of workload tokens.
 pub type IssuerName = Name<IssuerKind>;
 /// The name of a server.
@@ -53,6 +55,9 @@ pub enum ClientKind {}
 /// The kind of [`FederationName`].
 #[derive(Debug)]
 pub enum FederationKind {}
+/// The kind of [`GroupName`].
+#[derive(Debug)]
+pub enum GroupKind {}
 /// The kind of [`IssuerName`].
 #[derive(Debug)]
 pub enum IssuerKind {}
@@ -82,6 +87,13 @@ impl Named for ClientKind {
 }
 impl Named for FederationKind {
     const WHAT: &'static str = "a foreign trust domain";
+    const RULE: &'static str = SLUG_RULE;
+    fn is_well_spelled(text: &str) -> bool {
+        is_slug(text)
+    }
+}
+impl Named for GroupKind {
+    const WHAT: &'static str = "a group";
     const RULE: &'static str = SLUG_RULE;
     fn is_well_spelled(text: &str) -> bool {
         is_slug(text)

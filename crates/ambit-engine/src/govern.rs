@@ -24,14 +24,14 @@ use std::{collections::BTreeSet, sync::Arc};
 
 use ambit_audit::Attachment;
 use ambit_core::{
-    DecisionId, PersonId, Reason, TaskId, Timestamp,
+    AgentName, DecisionId, PersonId, Reason, TaskId, TemplateName, Timestamp,
     act::{Governance, Target},
     estate::{PersonRole, Template},
     limits::REASON_BYTES_MAX,
     record::{Actor, Body, Sealed},
 };
 use ambit_identity::{Carrier, PersonCaller, PersonProof};
-use ambit_policy::{PersonDecision, PersonPermit, PersonRequest, PolicyBook, WeakBinding};
+use ambit_policy::{PersonDecision, PersonPermit, PersonRequest, PolicyBook, Touched, WeakBinding};
 
 pub(crate) use self::unserved::Unserved;
 pub use self::{
@@ -52,8 +52,8 @@ pub use self::{
     tasks::{EndedTask, Ender, StartTask, Started, TaskSummary},
 };
 use crate::{
-    Denied, EngineError, Handle, Moment, Refusal, desk::Desk, moment::Chance, quota::Writing,
-    sequencer::Shared,
+    Denied, EngineError, Handle, Moment, Refusal, desk::Desk, live::Live, moment::Chance,
+    quota::Writing, sequencer::Shared,
 };
 
 /// A person's act at the desk: who, when, and with which chance.
@@ -64,11 +64,11 @@ pub(crate) struct Asked {
     shared: Arc<Shared>,
 }
 
-/// What a decision on a person's act needs to know of the task that it touches.
-#[derive(Clone, Copy)]
-pub(crate) struct Touched<'a> {
-    pub(crate) subject: Option<PersonId>,
-    pub(crate) template: Option<&'a Template>,
+/// A task that a person's act touches, as the decision sees it.
+pub(crate) struct TouchedTask {
+    subject: PersonId,
+    template: Option<Template>,
+    of: (AgentName, TemplateName),
 }
 
 impl Handle {
@@ -180,8 +180,7 @@ impl Asked {
             roles,
             standing: desk.live.state.standing(&Target::Person(person)),
             act,
-            subject: touched.subject,
-            template: touched.template,
+            touched,
             weak_binding,
         });
         match decided {
@@ -284,12 +283,35 @@ pub(crate) const fn reason_key(decision: DecisionId) -> TaskId {
     TaskId::from_bits(decision.bits())
 }
 
-impl Touched<'_> {
-    /// Touches no task.
-    pub(crate) const NOTHING: Self = Self {
-        subject: None,
-        template: None,
-    };
+impl TouchedTask {
+    /// Returns whose the task is, its template as of its start, and what it is of.
+    pub(crate) fn new(live: &Live, task: TaskId) -> Option<Self> {
+        let task = &live.state.task(task)?.task;
+        let book = live.books.get(&task.estate);
+        let template = book.and_then(|it| it.estate().templates.get(&task.template));
+        Some(Self {
+            subject: task.subject,
+            template: template.cloned(),
+            of: (task.agent.clone(), task.template.clone()),
+        })
+    }
+
+    /// Returns all that there is to know.
+    pub(crate) fn whole(&self) -> Touched<'_> {
+        Touched {
+            subject: Some(self.subject),
+            template: self.template.as_ref(),
+            ..self.owned()
+        }
+    }
+
+    /// Returns what says whose agent and template it is of.
+    pub(crate) fn owned(&self) -> Touched<'_> {
+        Touched {
+            of: Some((&self.of.0, &self.of.1)),
+            ..Touched::NOTHING
+        }
+    }
 }
 
 impl From<ambit_core::json::JsonError> for Refusal {

@@ -208,7 +208,7 @@ impl Handle {
         } != epochs;
         let approver = live.state.approver(permit.decision());
         let void = approver.is_some_and(|(by, standing)| {
-            standing == Standing::Revoked || live.approver_standing(by) == Standing::Revoked
+            standing == Standing::Revoked || live.approver_standing(by, task) == Standing::Revoked
         });
         if !active || narrowed || void || permit.act_by() <= now || self.shared.running().is_err() {
             return Err(stale);

@@ -9,20 +9,21 @@ use std::{
 };
 
 use ambit_core::{
-    Digest, InstanceId, PersonId, Reason, TaskId, Timestamp,
-    act::{Act, Target},
+    ApprovalId, Digest, InstanceId, PersonId, Reason, TaskId, Timestamp,
+    act::{Act, Governance, Target},
     claim::ClaimStanding,
     delegation::Part,
-    estate::PersonRole,
     json::Value,
     record::Actor,
     task::{Contained, Task, TaskState, Usage},
 };
 use ambit_identity::{Ground, Grounds};
-use ambit_policy::{ApprovalState, Epochs, PolicyBook, Standing, SubjectStanding, TaskScope};
+use ambit_policy::{
+    ApprovalState, Epochs, PolicyBook, Prospect, Standing, SubjectStanding, TaskScope,
+};
 use tokio::sync::watch;
 
-use crate::{ApprovalStanding, EngineError, Metrics, State};
+use crate::{ApprovalStanding, EngineError, Metrics, State, govern::TouchedTask};
 
 /// How many sealed bytes of its refused acts are kept for one task and its children, so that people can see what was asked. Of the rest
 /// the log holds commitment and length. Counted since the start of Ambit.
@@ -325,14 +326,21 @@ impl Live {
         self.subject_standing(entry.leaf, &entry.task).reason()
     }
 
-    /// Says whether the yes of `person` counts: whether the estate in force would let them give it.
-    pub(crate) fn approver_standing(&self, person: PersonId) -> Standing {
-        let alias = self.aliases.get(&person);
-        let people = self.book.as_ref().map(|it| &it.estate().people);
-        let known = people.zip(alias).and_then(|(all, it)| all.get(it));
-        match known {
-            Some(it) if it.roles.contains(&PersonRole::Approver) => Standing::Live,
-            Some(_) | None => Standing::Revoked,
+    /// Says whether the yes of `person` to an act under `task` counts: whether the policies in force would let them give it.
+    pub(crate) fn approver_standing(&self, person: PersonId, task: TaskId) -> Standing {
+        let asked = (self.book.as_ref(), self.aliases.get(&person));
+        let (Some(book), Some(alias)) = asked else {
+            return Standing::Revoked;
+        };
+        let Some(touched) = TouchedTask::new(self, task) else {
+            return Standing::Revoked;
+        };
+        let act = Governance::DecideApproval {
+            approval: ApprovalId::from_bits(0),
+        };
+        match book.prospect((person, alias), act, touched.whole()) {
+            Prospect::Open => Standing::Live,
+            Prospect::Stopped { .. } => Standing::Revoked,
         }
     }
 
@@ -370,7 +378,7 @@ impl Live {
                     expires_at: until,
                 },
                 ApprovalStanding::Approved { by, until }
-                    if self.approver_standing(by) == Standing::Live =>
+                    if self.approver_standing(by, task) == Standing::Live =>
                 {
                     ApprovalState::Approved {
                         approval: approval_id,

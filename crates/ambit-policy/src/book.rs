@@ -10,9 +10,9 @@ use crate::{
     contexts::mentions,
     entities::SharedEntities,
     people::PeopleRules,
-    rules::ActRules,
+    rules::{ActRules, Lift},
     schemas::ArgumentSchemas,
-    tenant::{read_fixed, read_tenant},
+    tenant::{Folder, read_fixed, read_tenant},
     vocabulary::Vocabulary,
 };
 
@@ -27,6 +27,8 @@ pub struct PolicyBook {
     pub(crate) schemas: ArgumentSchemas,
     pub(crate) shared: SharedEntities,
     pub(crate) labels_in_tenant_policies: Sensitivity,
+    /// Whether a tenant policy has a person asked.
+    pub(crate) tenant_asks: bool,
 }
 
 /// Whether tenant policies may answer otherwise when a task has gathered more labels.
@@ -51,11 +53,17 @@ impl PolicyBook {
     /// # Errors
     ///
     /// All problems found: policies that can't be read, do not fit the schema, permit, lack a name or
-    /// name what the estate lacks; input schemas that can't be compiled without reading elsewhere.
+    /// name what the estate lacks; policies under which no administrator could put another estate in force; input schemas
+    /// that can't be compiled without reading elsewhere.
     pub fn compile(estate: Arc<Estate>) -> Result<Self, Vec<PolicyProblem>> {
         let mut problems = Vec::new();
         let schemas = ArgumentSchemas::compile(&estate, &mut problems);
         let book = Self::compile_policies(estate, schemas, &mut problems);
+        if problems.is_empty()
+            && let Ok(book) = &book
+        {
+            problems.extend(book.locked_out());
+        }
         match book {
             Ok(book) if problems.is_empty() => Ok(book),
             Ok(_) => Err(problems),
@@ -80,27 +88,45 @@ impl PolicyBook {
         let schema = Schema::from_str(ACTS_SCHEMA).map_err(|it| PolicyProblem::inside(&it))?;
         let fixed = read_fixed(ACTS_POLICIES)?;
         let taken: Vec<&str> = fixed.iter().map(|(_, it)| it.name.as_ref()).collect();
-        let tenant = read_tenant(&estate, &schema, &taken, problems);
+        let tenant = read_tenant(&Folder::on_agents(&estate, &schema)?, &taken, problems);
         let labels_in_tenant_policies =
             if tenant.iter().any(|(policy, _)| mentions(policy, "labels")) {
                 Sensitivity::Sensitive
             } else {
                 Sensitivity::Blind
             };
+        let tenant_asks = tenant.iter().any(|(_, it)| it.lift == Lift::Approval);
         let shared = SharedEntities::build(&estate, &schema, &vocabulary)
             .map_err(|it| PolicyProblem::inside(&it))?;
         Ok(Self {
             acts: ActRules::new(&schema, &vocabulary, fixed, tenant)?,
-            people: PeopleRules::new(PEOPLE_SCHEMA, PEOPLE_POLICIES)?,
-            delegations: PeopleRules::new(DELEGATIONS_SCHEMA, DELEGATIONS_POLICIES)?,
+            people: people_rules(&estate, problems)?,
+            delegations: delegation_rules()?,
             estate,
             vocabulary,
             schema,
             schemas,
             shared,
             labels_in_tenant_policies,
+            tenant_asks,
         })
     }
+}
+
+fn people_rules(
+    estate: &Estate,
+    problems: &mut Vec<PolicyProblem>,
+) -> Result<PeopleRules, PolicyProblem> {
+    let schema = Schema::from_str(PEOPLE_SCHEMA).map_err(|it| PolicyProblem::inside(&it))?;
+    let fixed = read_fixed(PEOPLE_POLICIES)?;
+    let taken: Vec<&str> = fixed.iter().map(|(_, it)| it.name.as_ref()).collect();
+    let tenant = read_tenant(&Folder::on_people(estate, &schema)?, &taken, problems);
+    PeopleRules::new(&schema, fixed, tenant)
+}
+
+fn delegation_rules() -> Result<PeopleRules, PolicyProblem> {
+    let schema = Schema::from_str(DELEGATIONS_SCHEMA).map_err(|it| PolicyProblem::inside(&it))?;
+    PeopleRules::new(&schema, read_fixed(DELEGATIONS_POLICIES)?, Vec::new())
 }
 
 impl fmt::Debug for PolicyBook {

@@ -346,7 +346,9 @@ impl DelegationFacts {
             principal,
             action: self.step.action(),
             roles: &self.roles,
+            groups: &[],
             words: words.map(|(name, word)| (*name, word.as_str())).collect(),
+            named: Vec::new(),
             nothing_permits,
         })
     }

@@ -188,6 +188,12 @@ fn of_person(reason: Reason, facts: &PersonFacts) -> Option<String> {
                       this; end its processes and start Ambit again, or use another user";
         return Some(advice.to_owned());
     }
+    if reason == Reason::PolicyForbids {
+        return Some(format!(
+            "the estate's own policies/people/ keep this person from `{}`",
+            facts.action()
+        ));
+    }
     let advice = match facts.action() {
         "reinstate" => "nobody lifts their own ban",
         _ => "the template asks for an approver who did not start the task",

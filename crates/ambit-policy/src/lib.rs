@@ -31,6 +31,7 @@ mod rules;
 mod schemas;
 mod scope;
 mod screen;
+mod separation;
 mod tenant;
 mod try_out;
 mod vocabulary;
@@ -51,11 +52,14 @@ pub use crate::{
     narrowed::{token_details, token_part},
     parameters::{ParameterProblem, check_parameter, check_parameters},
     parts::{PartAsk, PartProblem, part_details},
-    people::{PersonDecision, PersonPermit, PersonRequest, WeakBinding, decide_person},
+    people::{
+        PersonDecision, PersonPermit, PersonRequest, Prospect, Touched, WeakBinding, decide_person,
+    },
     problem::PolicyProblem,
     replay::{Again, Replay, replay, replay_mandate, replay_warrant},
     request::{ApprovalState, Epochs, Live, Node, Request, Standing, SubjectStanding},
     scope::{Offering, ScopeError, TaskScope, TemplateStanding},
+    separation::{Alone, PAIRS_LOOKED_AT_MAX, Separation},
     tenant::{POLICY_NAME_BYTES_MAX, TENANT_POLICIES_MAX},
     try_out::{Tried, TriedOut, TryOut, TryOutProblem},
 };

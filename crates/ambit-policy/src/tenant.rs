@@ -1,8 +1,13 @@
 //! The tenant's own policies: read, checked, named.
 //!
-//! A tenant policy forbids, or asks a person (`@ask("approver")`). It can't permit: a template is the
+//! A tenant policy on agents' acts forbids, or asks a person (`@ask("approver")`). It can't permit: a template is the
 //! most that a task may do, written by an owner and shown to the person who starts the task; a permit
 //! beside it would give tasks what nobody granted them.
+//!
+//! A tenant policy on people's acts forbids. It can't permit either: what each role may do is fixed. And what
+//! answers a compromise (revoking, ending, looking) can't be forbidden.
+
+mod known;
 
 use std::{
     collections::{HashMap, HashSet},
@@ -15,7 +20,8 @@ use ambit_core::{
     estate::{Estate, PolicyFile},
 };
 use cedar_policy::{
-    Effect, EntityUid, Policy, PolicyId, PolicySet, Schema, ValidationMode, Validator,
+    ActionConstraint, Effect, Entities, Entity, EntityUid, Policy, PolicyId, PolicySet, Schema,
+    ValidationMode, Validator,
 };
 
 use crate::{
@@ -54,18 +60,67 @@ pub(crate) fn read_fixed(text: &str) -> Result<Vec<(Policy, Rule)>, PolicyProble
     Ok(read)
 }
 
+/// The tenant's policies on one kind of acts, and what they are held against.
+pub(crate) struct Folder<'a> {
+    files: &'a [PolicyFile],
+    on: On,
+    schema: &'a Schema,
+    known: HashMap<String, HashSet<String>>,
+    /// The action groups, by which it is told what a policy could match.
+    groups: Entities,
+}
+
+/// Whose acts policies are on.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum On {
+    Agents,
+    People,
+}
+
+impl<'a> Folder<'a> {
+    /// Returns the policies on agents' acts.
+    pub(crate) fn on_agents(estate: &'a Estate, schema: &'a Schema) -> Result<Self, PolicyProblem> {
+        Self::of(
+            &estate.policies,
+            On::Agents,
+            schema,
+            known::to_agents(estate),
+        )
+    }
+
+    /// Returns the policies on people's acts.
+    pub(crate) fn on_people(estate: &'a Estate, schema: &'a Schema) -> Result<Self, PolicyProblem> {
+        let files = &estate.people_policies;
+        Self::of(files, On::People, schema, known::to_people(estate))
+    }
+
+    fn of(
+        files: &'a [PolicyFile],
+        on: On,
+        schema: &'a Schema,
+        known: HashMap<String, HashSet<String>>,
+    ) -> Result<Self, PolicyProblem> {
+        let groups = schema.action_entities();
+        Ok(Self {
+            files,
+            on,
+            schema,
+            known,
+            groups: groups.map_err(|it| PolicyProblem::inside(&it))?,
+        })
+    }
+}
+
 /// Reads and checks the tenant's policies; `taken` are the names of the fixed ones.
 pub(crate) fn read_tenant(
-    estate: &Estate,
-    schema: &Schema,
+    folder: &Folder<'_>,
     taken: &[&str],
     problems: &mut Vec<PolicyProblem>,
 ) -> Vec<(Policy, Rule)> {
-    let known = known_entities(estate);
-    let validator = Validator::new(schema.clone());
+    let validator = Validator::new(folder.schema.clone());
     let mut names: HashSet<String> = taken.iter().map(|&it| it.to_owned()).collect();
     let mut read = Vec::new();
-    for file in &estate.policies {
+    for file in folder.files {
         let set = match PolicySet::from_str(&file.text) {
             Ok(set) => set,
             Err(errors) => {
@@ -77,7 +132,7 @@ pub(crate) fn read_tenant(
                 continue;
             }
         };
-        validate(&validator, &set, file, problems);
+        validate(&validator, &set, (folder.on, file), problems);
         if set.num_of_templates() > 0 {
             let message = "a policy with `?principal` or `?resource` is no policy here; name them";
             problems.push(PolicyProblem::at(
@@ -87,14 +142,12 @@ pub(crate) fn read_tenant(
                 message.to_owned(),
             ));
         }
-        let mut reached = 0;
-        for policy in ordered(&set) {
-            let offset = place(&file.text, &policy, &mut reached);
+        for (policy, offset) in placed(&set, &file.text) {
             if let Err(message) = room_after(read.len()) {
                 problems.push(PolicyProblem::at(&file.path, &file.text, offset, message));
                 return read;
             }
-            match check(&policy, &known, &mut names) {
+            match check(&policy, folder, &mut names) {
                 Ok(lift) => read.push(named(&policy, lift, read.len())),
                 Err(message) => {
                     problems.push(PolicyProblem::at(&file.path, &file.text, offset, message));
@@ -103,6 +156,25 @@ pub(crate) fn read_tenant(
         }
     }
     read
+}
+
+/// Returns `message` as a problem at the policy of this name; at the beginning of `estate.toml` when there is none.
+pub(crate) fn problem_at_policy(
+    files: &[PolicyFile],
+    name: Option<&str>,
+    message: String,
+) -> PolicyProblem {
+    for file in files {
+        let Ok(set) = PolicySet::from_str(&file.text) else {
+            continue;
+        };
+        let own = placed(&set, &file.text);
+        let own = own.into_iter().find(|it| it.0.annotation("id") == name);
+        if let Some((_, offset)) = own {
+            return PolicyProblem::at(&file.path, &file.text, offset, message);
+        }
+    }
+    PolicyProblem::at("estate.toml", "", 0, message)
 }
 
 fn named(policy: &Policy, lift: Lift, place: usize) -> (Policy, Rule) {
@@ -129,13 +201,11 @@ const FIXED_RANKS: usize = 1000;
 
 fn check(
     policy: &Policy,
-    known: &HashMap<String, HashSet<String>>,
+    folder: &Folder<'_>,
     names: &mut HashSet<String>,
 ) -> Result<Lift, String> {
     if policy.effect() == Effect::Permit {
-        return Err(
-            "a policy can only forbid; what a task may do is written in its template".to_owned(),
-        );
+        return Err(folder.on.no_permits().to_owned());
     }
     let name = policy
         .annotation("id")
@@ -146,23 +216,106 @@ fn check(
             "the name `{name}` is taken; give the policy another @id"
         ));
     }
-    for (key, _) in policy.annotations() {
-        if !["id", "ask", "description"].contains(&key) {
-            return Err(format!(
-                "`@{key}` is unknown; write @id, @ask or @description"
-            ));
-        }
-    }
+    let lift = check_annotations(policy, folder.on)?;
     for literal in policy.entity_literals() {
-        check_literal(&literal, known)?;
+        known::check_literal(&literal, &folder.known)?;
     }
     if policy.to_json().map_or(true, |it| has_arithmetic(&it)) {
         return Err("a policy can't calculate; compare with a number instead".to_owned());
+    }
+    match folder.on {
+        On::Agents => {}
+        On::People => leaves_the_answers(policy, &folder.groups)?,
+    }
+    Ok(lift)
+}
+
+fn check_annotations(policy: &Policy, on: On) -> Result<Lift, String> {
+    for (key, _) in policy.annotations() {
+        match (on, key) {
+            (_, "id" | "description") | (On::Agents, "ask") => {}
+            (On::People, "ask") => {
+                return Err(
+                    "`@ask` has nobody to ask here: what a person does is allowed or forbidden; \
+                            write the policy without it"
+                        .to_owned(),
+                );
+            }
+            (On::Agents, _) => {
+                return Err(format!(
+                    "`@{key}` is unknown; write @id, @ask or @description"
+                ));
+            }
+            (On::People, _) => {
+                return Err(format!("`@{key}` is unknown; write @id or @description"));
+            }
+        }
     }
     match policy.annotation("ask") {
         None => Ok(Lift::Never),
         Some("approver") => Ok(Lift::Approval),
         Some(_) => Err("write `@ask(\"approver\")` to have a person asked".to_owned()),
+    }
+}
+
+/// What answers a compromise, as the schema has it under `always`. What is never matched is never forbidden.
+const ANSWERS: &str = "always";
+
+/// Refuses a policy that could match what answers a compromise.
+fn leaves_the_answers(policy: &Policy, groups: &Entities) -> Result<(), String> {
+    let is_answer = |it: &EntityUid| {
+        let mut above = groups.ancestors(it).into_iter().flatten();
+        above.any(|it| it.id().unescaped() == ANSWERS)
+    };
+    let named = match policy.action_constraint() {
+        ActionConstraint::Any => {
+            return Err(format!(
+                "a policy on people names the acts that it forbids; write {RESTRICTABLE}: {ALWAYS_MAY}"
+            ));
+        }
+        ActionConstraint::Eq(named) => vec![named],
+        ActionConstraint::In(named) => named,
+    };
+    let all = groups.iter().map(Entity::uid);
+    let mut answers: Vec<_> = all.filter(is_answer).collect();
+    answers.sort_by_key(ToString::to_string);
+    let matches = |answer: &&EntityUid| {
+        let mut named = named.iter();
+        named.any(|it| it == *answer || groups.is_ancestor_of(it, answer))
+    };
+    match answers.iter().find(matches) {
+        None => Ok(()),
+        Some(answer) => Err(format!(
+            "no policy may forbid `{}`; name other acts, or write {RESTRICTABLE}: {ALWAYS_MAY}",
+            answer.id().unescaped()
+        )),
+    }
+}
+
+const RESTRICTABLE: &str = "`action in Ambit::Action::\"restrictable\"`";
+const ALWAYS_MAY: &str = "who may revoke, end and look can answer a compromise under every policy";
+
+impl On {
+    /// Says where policies on the other kind of acts are.
+    const fn elsewhere(self) -> &'static str {
+        match self {
+            Self::Agents => "; policies on what people do are in policies/people/",
+            Self::People => {
+                "; policies on what agents do are in policies/, not in policies/people/"
+            }
+        }
+    }
+
+    const fn no_permits(self) -> &'static str {
+        match self {
+            Self::Agents => {
+                "a policy can only forbid; what a task may do is written in its template"
+            }
+            Self::People => {
+                "a policy can only forbid; what a person may do is written in `roles` of estate.toml and in \
+                 `owner`"
+            }
+        }
     }
 }
 
@@ -180,61 +333,21 @@ fn has_arithmetic(policy: &serde_json::Value) -> bool {
     }
 }
 
-/// A forbid that names what does not exist never forbids: most likely a slip of the pen.
-fn check_literal(
-    literal: &EntityUid,
-    known: &HashMap<String, HashSet<String>>,
-) -> Result<(), String> {
-    let kind = literal.type_name().to_string();
-    match known.get(&kind) {
-        Some(ids) if !ids.contains(literal.id().unescaped()) => {
-            Err(format!("the estate has no `{literal}`; check the spelling"))
-        }
-        Some(_) | None => Ok(()),
-    }
-}
-
-fn known_entities(estate: &Estate) -> HashMap<String, HashSet<String>> {
-    let tools = estate.servers.values().flat_map(|server| {
-        server
-            .tools
-            .keys()
-            .map(move |tool| format!("{}/{tool}", server.name))
-    });
-    let endpoints = estate
-        .agents
-        .values()
-        .flat_map(|it| it.model_endpoints.iter().map(ToString::to_string));
-    [
-        (
-            "Agent",
-            estate.agents.keys().map(ToString::to_string).collect(),
-        ),
-        (
-            "Template",
-            estate.templates.keys().map(ToString::to_string).collect(),
-        ),
-        (
-            "Server",
-            estate.servers.keys().map(ToString::to_string).collect(),
-        ),
-        ("Tool", tools.collect::<HashSet<_>>()),
-        ("Endpoint", endpoints.collect()),
-    ]
-    .into_iter()
-    .map(|(kind, ids)| (format!("Ambit::{kind}"), ids))
-    .collect()
-}
-
 fn validate(
     validator: &Validator,
     set: &PolicySet,
-    file: &PolicyFile,
+    (on, file): (On, &PolicyFile),
     problems: &mut Vec<PolicyProblem>,
 ) {
     let result = validator.validate(set, ValidationMode::Strict);
     let errors = result.validation_errors();
-    let errors = errors.map(|it| PolicyProblem::of_diagnostic(&file.path, &file.text, it));
+    let errors = errors.map(|it| {
+        let mut problem = PolicyProblem::of_diagnostic(&file.path, &file.text, it);
+        if problem.message.starts_with("unrecognized action") {
+            problem.message.push_str(on.elsewhere());
+        }
+        problem
+    });
     let mut found: Vec<_> = errors.collect();
     if found.is_empty() {
         // A warning says that the policy can't ever apply or does not read as it looks: a slip.
@@ -264,13 +377,18 @@ fn ordered(set: &PolicySet) -> Vec<Policy> {
     policies
 }
 
-/// Returns where in `text` the next policy stands, and moves `reached` behind it.
-fn place(text: &str, policy: &Policy, reached: &mut usize) -> usize {
-    let own = policy.to_cedar().unwrap_or_default();
-    let rest = text.get(*reached..).unwrap_or_default();
-    let offset = rest.find(&own).map_or(*reached, |it| *reached + it);
-    *reached = offset + own.len();
-    offset
+/// Returns the policies in the order of the text, and where in it each stands.
+fn placed(set: &PolicySet, text: &str) -> Vec<(Policy, usize)> {
+    let mut reached = 0;
+    let mut all = Vec::new();
+    for policy in ordered(set) {
+        let own = policy.to_cedar().unwrap_or_default();
+        let rest = text.get(reached..).unwrap_or_default();
+        let offset = rest.find(&own).map_or(reached, |it| reached + it);
+        reached = offset + own.len();
+        all.push((policy, offset));
+    }
+    all
 }
 
 /// Says whether one more policy than `count` may be read.

@@ -4,6 +4,8 @@ mod bounds;
 mod laws;
 mod limits;
 mod people;
+mod people_policies;
+mod separation;
 mod table;
 mod tenant;
 mod world;

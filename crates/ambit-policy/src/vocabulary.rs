@@ -12,6 +12,7 @@ use crate::PolicyProblem;
 pub(crate) struct Vocabulary {
     pub(crate) task: EntityTypeName,
     pub(crate) person: EntityTypeName,
+    pub(crate) group: EntityTypeName,
     pub(crate) instance: EntityTypeName,
     pub(crate) workload: EntityTypeName,
     pub(crate) template: EntityTypeName,
@@ -46,6 +47,7 @@ impl Vocabulary {
         Ok(Self {
             task: kind("Task")?,
             person: kind("Person")?,
+            group: kind("Group")?,
             instance: kind("Instance")?,
             workload: kind("Workload")?,
             template: kind("Template")?,

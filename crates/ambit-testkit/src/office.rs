@@ -58,6 +58,7 @@ pub fn office(policies: &[(&str, &str)]) -> Estate {
             person("eve", 1003, &[]),
         ]),
         policies,
+        people_policies: Vec::new(),
         bearer_tokens: BearerTokens::Refused,
     }
 }
@@ -248,6 +249,7 @@ fn person(alias: &str, uid: u32, roles: &[PersonRole]) -> (String, Person) {
             unix_uid: Some(uid),
             oidc: None,
             roles,
+            groups: BTreeSet::new(),
         },
     )
 }

@@ -2,13 +2,10 @@
 
 use std::sync::Arc;
 
-use ambit_core::{
-    ServerName,
-    estate::{Estate, PersonRole},
-    json::Value,
-};
+use ambit_core::{ServerName, estate::Estate, json::Value};
 use ambit_engine::Inspection;
 use ambit_identity::{PersonCaller, PersonProof};
+use ambit_policy::Prospect;
 use axum::{
     extract::{Path, State},
     http::StatusCode,
@@ -107,11 +104,10 @@ pub(super) async fn apply(
         Ok(book) => {
             let caller = peer.identify(book.estate())?;
             let goes = peer.identify(checked.estate()).is_err();
-            // Others are refused below, and that is recorded.
-            if goes && is_administrator(book.estate(), &caller) {
-                return Err(locked_out(&caller));
-            }
-            if is_administrator(book.estate(), &caller) {
+            if book.would_apply(caller.alias()) == Prospect::Open {
+                if goes {
+                    return Err(locked_out(&caller));
+                }
                 governed(control, &checked)?;
             }
             caller
@@ -213,11 +209,6 @@ pub(super) async fn inspect(
 fn not_set_up(detail: String) -> Problem {
     let title = "the server can't be asked for its tools yet";
     Problem::new(StatusCode::CONFLICT, "credential_missing", title).because(detail)
-}
-
-fn is_administrator(estate: &Estate, caller: &PersonCaller) -> bool {
-    let person = estate.people.get(caller.alias());
-    person.is_some_and(|it| it.roles.contains(&PersonRole::Administrator))
 }
 
 /// Whoever applies an estate is somebody in it: otherwise the last person could lock everybody out.

@@ -350,7 +350,11 @@ fn account_page(shared: &Shared, session: &Session, caller: &PersonCaller) -> Re
     for role in &roles {
         body = body.with("<dd>").with(may(*role)).with("</dd>\n");
     }
-    if roles.is_empty() {
+    let owns = book.estate().has_owner(caller.alias());
+    if owns {
+        body = body.with("<dd>look after what you own: end its tasks, and revoke it</dd>\n");
+    }
+    if roles.is_empty() && !owns {
         body = body.with("<dd>do nothing yet; ask an administrator for a role</dd>\n");
     }
     body = body

@@ -32,6 +32,7 @@ pub(super) enum Kind {
     Definitions,
     Template,
     Policy,
+    PeoplePolicy,
     Table,
 }
 
@@ -50,9 +51,7 @@ impl EstateFiles {
             if name == ROOT_FILE {
                 files.take(&name, &path, &problems);
             } else if FOLDERS.contains(&name.as_str()) {
-                for (inner, inner_path) in entries(&path, &name, &problems) {
-                    files.take(&format!("{name}/{inner}"), &inner_path, &problems);
-                }
+                files.take_folder(&name, &path, &problems);
             } else if name != FREE_FOLDER && (path.is_dir() || is_ours(&name)) {
                 problems.add_whole(
                     &name,
@@ -160,6 +159,19 @@ impl EstateFiles {
             let (found, stem) = classify(path)?;
             (found == kind).then_some((stem, path.as_str(), text.as_str()))
         })
+    }
+
+    fn take_folder(&mut self, name: &str, path: &Path, problems: &Problems) {
+        for (inner, inner_path) in entries(path, name, problems) {
+            let shown = format!("{name}/{inner}");
+            // No link: it could lead out of the estate.
+            let is_folder = std::fs::symlink_metadata(&inner_path).is_ok_and(|it| it.is_dir());
+            if shown == PEOPLE_POLICIES && is_folder {
+                self.take_folder(&shown, &inner_path, problems);
+            } else {
+                self.take(&shown, &inner_path, problems);
+            }
+        }
     }
 
     fn take(&mut self, name: &str, path: &Path, problems: &Problems) {
@@ -283,7 +295,10 @@ fn classify(path: &str) -> Option<(Kind, &str)> {
             None => (Kind::Server, name.strip_suffix(".toml")?),
         },
         "templates" => (Kind::Template, name.strip_suffix(".toml")?),
-        "policies" => (Kind::Policy, name.strip_suffix(".cedar")?),
+        "policies" => match name.strip_prefix("people/") {
+            Some(name) => (Kind::PeoplePolicy, name.strip_suffix(".cedar")?),
+            None => (Kind::Policy, name.strip_suffix(".cedar")?),
+        },
         "tests" => (Kind::Table, name.strip_suffix(".toml")?),
         _ => return None,
     };
@@ -297,7 +312,7 @@ fn rule_of(folder: &str) -> &'static str {
         "issuers" => "write `issuers/NAME.toml`",
         "servers" => "write `servers/NAME.toml` and `servers/NAME.tools.json`",
         "templates" => "write `templates/NAME.toml`",
-        "policies" => "write `policies/NAME.cedar`",
+        "policies" => "write `policies/NAME.cedar` or `policies/people/NAME.cedar`",
         "tests" => "write `tests/NAME.toml`",
         "trust" => "write `trust/NAME.toml`",
         _ => {
@@ -324,6 +339,8 @@ const FOLDERS: [&str; 8] = [
     "tests",
     "trust",
 ];
+/// The folder within a folder that there is.
+const PEOPLE_POLICIES: &str = "policies/people";
 const FREE_FOLDER: &str = "files";
 const ARCHIVE_VERSION: i64 = 1;
 const ARCHIVE_FORM: &str =

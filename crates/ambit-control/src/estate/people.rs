@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use ambit_core::{
-    AgentName,
+    AgentName, GroupName,
     estate::{BearerTokens, OidcSubject, Person, PersonRole},
 };
 
@@ -86,12 +86,17 @@ fn person(field: &Field<'_>, taken: &mut Taken) -> Option<Person> {
     let unix_uid = section.optional("unix_uid");
     let oidc = section.optional("oidc");
     let roles = section.required("roles", r#"roles = ["starter"]"#);
+    let groups = section.optional("groups");
     section.finish();
     let roles = roles?
         .items()?
         .iter()
         .filter_map(|it| it.word(&ROLES))
         .collect();
+    let groups = match groups {
+        Some(groups) => groups_of(&groups)?,
+        None => BTreeSet::new(),
+    };
     let unix_uid = match unix_uid {
         Some(uid) => Some(unix_uid_of(&uid, &mut taken.uids)?),
         None => None,
@@ -105,7 +110,19 @@ fn person(field: &Field<'_>, taken: &mut Taken) -> Option<Person> {
         unix_uid,
         oidc,
         roles,
+        groups,
     })
+}
+
+fn groups_of(field: &Field<'_>) -> Option<BTreeSet<GroupName>> {
+    let items = field.items()?;
+    if items.len() > GROUPS_OF_PERSON_MAX {
+        field.problem(format!(
+            "a person is in at most {GROUPS_OF_PERSON_MAX} groups"
+        ));
+        return None;
+    }
+    Some(items.iter().filter_map(Field::parsed).collect())
 }
 
 fn unix_uid_of(field: &Field<'_>, taken: &mut BTreeSet<u32>) -> Option<u32> {
@@ -151,6 +168,8 @@ fn bounded(field: &Field<'_>) -> Option<String> {
     Some(text.to_owned())
 }
 
+/// The most groups of one person: each of the person's acts leaves them in the record.
+pub const GROUPS_OF_PERSON_MAX: usize = 32;
 /// The longest name of a provider, and of a person at one (OpenID Connect Core §2: `sub` has at most 255), in bytes.
 const OIDC_NAME_BYTES_MAX: usize = 255;
 
@@ -167,3 +186,31 @@ const ROLES: [(&str, PersonRole); 5] = [
 
 const MISSING: &str =
     "an estate begins with this file; write `[people.ALIAS]` with `roles = [\"starter\"]` in it";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Reads an estate with one person, and returns its problems.
+    fn problems(groups: &str) -> Vec<String> {
+        let text = format!("[people.ada]\nroles = [\"starter\"]\ngroups = [{groups}]\n");
+        let read = EstateFiles::from_texts([("estate.toml", text.as_str())]);
+        let problems = read.and_then(|it| it.load()).err().unwrap_or_default();
+        problems.iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn groups_of_a_person_end_at_their_maximum() {
+        let of = |count: usize| {
+            let groups: Vec<_> = (0..count).map(|it| format!("\"g{it}\"")).collect();
+            problems(&groups.join(", "))
+        };
+        assert_eq!(of(GROUPS_OF_PERSON_MAX), [String::new(); 0]);
+        let told = ["estate.toml:3:10: a person is in at most 32 groups"];
+        assert_eq!(of(GROUPS_OF_PERSON_MAX + 1), told);
+        let told = problems("\"Night\"");
+        assert_eq!(told.len(), 1, "{told:?}");
+        let expected = "estate.toml:3:11: `Night` is no name for a group: write 1 to 63 ";
+        assert!(told[0].starts_with(expected), "{told:?}");
+    }
+}

@@ -344,6 +344,7 @@ fn a_directory_with_stray_or_bad_files_is_refused() {
     };
     write("estate.toml", b"[people.ada]\nroles = []\n");
     write("README.md", b"about");
+    write("policies/people/duties.cedar", b"");
     write("files/anything.bin", b"\xff");
     assert!(read(dir.path()).is_ok());
     write(
@@ -356,6 +357,9 @@ fn a_directory_with_stray_or_bad_files_is_refused() {
     write("tests/fits.toml", &vec![b'#'; FILE_BYTES_MAX]);
     std::os::unix::fs::symlink("/etc/passwd", dir.path().join("policies.cedar")).unwrap();
     std::os::unix::fs::symlink("/etc/passwd", dir.path().join("agents/link.toml")).unwrap();
+    write("policies/people/note.txt", b"x");
+    write("policies/people/more/a.cedar", b"");
+    write("agents/people/a.toml", b"");
     let found: Vec<String> = read(dir.path())
         .unwrap_err()
         .iter()
@@ -365,6 +369,9 @@ fn a_directory_with_stray_or_bad_files_is_refused() {
     agents/bad.toml:2:2: the text is not UTF-8; save the file as UTF-8
     agents/link.toml:1:1: this is no plain file; put the text itself here
     agents/note.txt:1:1: nothing reads this; write `agents/NAME.toml`
+    agents/people:1:1: nothing reads this; write `agents/NAME.toml`
+    policies/people/more:1:1: nothing reads this; write `policies/NAME.cedar` or `policies/people/NAME.cedar`
+    policies/people/note.txt:1:1: nothing reads this; write `policies/NAME.cedar` or `policies/people/NAME.cedar`
     policies.cedar:1:1: nothing reads this; an estate has `estate.toml` and the folders agents, clients, issuers, servers, templates, policies, tests, trust; write one of `agents`, `clients`, `issuers`, `servers`, `templates`, `policies`, `tests`, `trust`
     policy:1:1: nothing reads this; an estate has `estate.toml` and the folders agents, clients, issuers, servers, templates, policies, tests, trust; did you mean `policies`?
     tests/long.toml:1:1: the file has more than 1048576 bytes; split it

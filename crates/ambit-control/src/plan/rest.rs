@@ -135,6 +135,14 @@ pub(super) fn people(old: Option<&Estate>, new: &Estate) -> Vec<Subject> {
             |it| format!("becomes {}", it.as_str()),
             |it| format!("is no longer {}", it.as_str()),
         );
+        let groups = |it: Option<&Person>| it.map_or_else(BTreeSet::new, |it| it.groups.clone());
+        // What a group is forbidden, and what others are, is in the policies.
+        for group in groups(has).difference(&groups(had)) {
+            changes.add(Direction::Alters, format!("is in group {group}"));
+        }
+        for group in groups(had).difference(&groups(has)) {
+            changes.add(Direction::Alters, format!("is no longer in group {group}"));
+        }
         let uid = |it: Option<&Person>| it.and_then(|it| it.unix_uid);
         match (uid(had), uid(has)) {
             (None, Some(uid)) => changes.add(Direction::Widens, format!("is local user {uid}")),
@@ -185,7 +193,8 @@ pub(super) fn tokens(old: Option<&Estate>, new: &Estate) -> Option<Subject> {
 pub(super) fn policies(old: Option<&Estate>, new: &Estate) -> Vec<Subject> {
     let texts = |it: &'_ Estate| -> BTreeMap<String, String> {
         let pair = |it: &ambit_core::estate::PolicyFile| (it.path.clone(), it.text.clone());
-        it.policies.iter().map(pair).collect()
+        let all = it.policies.iter().chain(&it.people_policies);
+        all.map(pair).collect()
     };
     let before = old.map(texts).unwrap_or_default();
     let after = texts(new);

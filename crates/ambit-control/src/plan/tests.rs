@@ -238,6 +238,16 @@ fn registry_people_and_policies_are_compared_too() {
             "~ server mail: is now the program `x`, no network, at most 64 MiB, 256 processes and 1024 open files (was: http://127.0.0.1:8932/mcp without credential)",
         ],
     );
+    let in_group = (
+        "estate.toml",
+        "[people.ada]",
+        "[people.ada]\ngroups = [\"night\"]",
+    );
+    check(&[in_group], &["~ person ada: is in group night"]);
+    check(
+        &[("policies/people/a.cedar", "", "")],
+        &["- policy policies/people/a.cedar: is new; policies only forbid or ask"],
+    );
     check(
         &[("policies/a.cedar", "", "")],
         &["- policy policies/a.cedar: is new; policies only forbid or ask"],

@@ -9,7 +9,7 @@ use ambit_core::{
 };
 use ambit_identity::PersonCaller;
 
-use super::{Asked, Touched, check_reason, tasks::touched};
+use super::{Asked, check_reason, tasks::touched};
 use crate::{
     Approval, ApprovalStanding, EngineError, Handle, Inspection, Moment, Refusal,
     desk::Desk,
@@ -161,12 +161,9 @@ fn decide(
 ) -> Result<Approval, Refusal> {
     let entry = desk.live.state.approvals.get(&approval).cloned();
     let entry = entry.ok_or_else(|| Refusal::not_found(approval))?;
-    let (subject, template) = touched(desk, entry.task)?;
-    let touched = Touched {
-        subject: Some(subject),
-        template: template.as_ref(),
-    };
-    let permit = asked.permit(desk, Governance::DecideApproval { approval }, touched)?;
+    let touched = touched(desk, entry.task)?;
+    let act = Governance::DecideApproval { approval };
+    let permit = asked.permit(desk, act, touched.whole())?;
     let warrant = permit.warrant();
     let at = desk.at();
     match (entry.standing, verdict) {

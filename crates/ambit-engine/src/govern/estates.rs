@@ -11,9 +11,9 @@ use ambit_core::{
     task::{End, TaskState},
 };
 use ambit_identity::{Grounds, PersonCaller};
-use ambit_policy::PolicyBook;
+use ambit_policy::{PolicyBook, Touched};
 
-use super::{Asked, Touched};
+use super::Asked;
 use crate::{Handle, Moment, Refusal, desk::Desk};
 
 /// A version of the estate that came into force.

@@ -10,9 +10,9 @@ use ambit_core::{
     task::TaskState,
 };
 use ambit_identity::PersonCaller;
-use ambit_policy::Standing;
+use ambit_policy::{Standing, Touched};
 
-use super::{Asked, TaskSummary, Touched, pseudonym, reason_key, tasks::summary};
+use super::{Asked, TaskSummary, pseudonym, reason_key, tasks::summary};
 use crate::{
     Archive, EngineError, Handle, Moment, OpenAct, Refusal,
     desk::Desk,

@@ -6,8 +6,9 @@ use ambit_core::{
     record::{Body, KeyStep},
 };
 use ambit_identity::PersonCaller;
+use ambit_policy::Touched;
 
-use super::{Asked, Touched};
+use super::Asked;
 use crate::{EngineError, Handle, Moment, Refusal, desk::Desk};
 
 /// A step of the rotation, and what it leads to.

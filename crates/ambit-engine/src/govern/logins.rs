@@ -10,9 +10,10 @@ use ambit_core::{
     record::Body,
 };
 use ambit_identity::{PersonCaller, SignedIn, login};
+use ambit_policy::Touched;
 use zeroize::Zeroizing;
 
-use super::{Asked, Touched};
+use super::Asked;
 use crate::{EngineError, Handle, Moment, Refusal, desk::Desk};
 
 /// What a login shall be.
@@ -72,7 +73,7 @@ impl Handle {
             let found = desk.live.state.logins.get(&id).map(|it| it.login.person);
             let touched = Touched {
                 subject: found,
-                template: None,
+                ..Touched::NOTHING
             };
             let permit = asked.permit(desk, Governance::EndLogin { login: id }, touched)?;
             if found.is_none() {

@@ -2,14 +2,16 @@
 
 use ambit_audit::decode;
 use ambit_core::{
-    PersonId, TaskId,
+    TaskId,
     act::Governance,
     limits::OPENED_AT_ONCE_MAX,
     record::{Body, Content, Sealed},
+    task::Task,
 };
 use ambit_identity::PersonCaller;
+use ambit_policy::Touched;
 
-use super::{Asked, Touched};
+use super::Asked;
 use crate::{EngineError, Handle, Moment, Refusal, desk::Desk, state::ended_task};
 
 /// What stands sealed beside one record.
@@ -59,11 +61,12 @@ impl Handle {
         let sealed = self.sealed_at(&leaves)?;
         let first = sealed.first().map(|it| it.1);
         let task = first.filter(|first| sealed.iter().all(|it| it.1 == *first));
-        let subject = task.map(|it| self.subject_of(it)).transpose()?.flatten();
+        let of = task.map(|it| self.task_named(it)).transpose()?.flatten();
         let leaves = sealed.iter().map(|it| it.0).collect();
         let take = move |desk: &mut Desk<'_>, asked: &mut Asked| {
             let touched = Touched {
-                subject,
+                subject: of.as_ref().map(|it| it.subject),
+                of: of.as_ref().map(|it| (&it.agent, &it.template)),
                 ..Touched::NOTHING
             };
             let permit = asked.permit(desk, Governance::OpenSealed { task }, touched)?;
@@ -100,15 +103,15 @@ impl Handle {
         Ok(sealed)
     }
 
-    /// Returns on whose behalf a task runs, or ran.
-    fn subject_of(&self, task: TaskId) -> Result<Option<PersonId>, EngineError> {
+    /// Returns a task, live or ended, without its parameters.
+    fn task_named(&self, task: TaskId) -> Result<Option<Task>, EngineError> {
         let live = self.shared.read()?;
         if let Some(entry) = live.state.task(task) {
-            return Ok(Some(entry.task.subject));
+            return Ok(Some(entry.task.clone()));
         }
         drop(live);
         let ended = ended_task(self.shared.archive.as_ref(), task)?;
-        Ok(ended.map(|it| it.task.subject))
+        Ok(ended.map(|it| it.task))
     }
 
     fn look(&self, (leaf, task, content, sealed): SealedAt) -> Result<Opened, EngineError> {

@@ -14,10 +14,10 @@ use ambit_identity::{
     jose::base64url,
     passkey::{NewKey, PasskeySignIn},
 };
-use ambit_policy::Standing;
+use ambit_policy::{Standing, Touched};
 use zeroize::Zeroizing;
 
-use super::{Asked, Inspection, Touched, pseudonym};
+use super::{Asked, Inspection, pseudonym};
 use crate::{EngineError, Handle, Moment, Refusal, desk::Desk, moment::Chance};
 
 /// An enrolment and its secret, for the person alone. Made only once its record is durable.
@@ -194,7 +194,7 @@ impl Handle {
             let found = desk.live.state.passkeys.get(&id);
             let touched = Touched {
                 subject: found.map(|it| it.passkey.person),
-                template: None,
+                ..Touched::NOTHING
             };
             let permit = asked.permit(desk, Governance::RemovePasskey { passkey: id }, touched)?;
             if touched.subject.is_none() {
@@ -242,7 +242,7 @@ fn offer(desk: &mut Desk<'_>, asked: &mut Asked, alias: &str) -> Result<OfferedE
     let known = desk.live.person(alias);
     let touched = Touched {
         subject: known,
-        template: None,
+        ..Touched::NOTHING
     };
     let permit = asked.permit(desk, act, touched)?;
     if !desk.live.book()?.estate().people.contains_key(alias) {

@@ -5,9 +5,9 @@ use ambit_core::{
     record::Body,
 };
 use ambit_identity::PersonCaller;
-use ambit_policy::Standing;
+use ambit_policy::{Standing, Touched};
 
-use super::{Asked, Touched, check_reason};
+use super::{Asked, check_reason};
 use crate::{Handle, Moment, Refusal, desk::Desk};
 
 /// What was reinstated.

@@ -3,13 +3,13 @@
 use ambit_core::{
     DecisionId, Millis, PersonId, Reason, RevocationId, TaskId,
     act::{Governance, Target},
-    estate::{Person, PersonRole},
+    estate::Person,
     record::Body,
 };
 use ambit_identity::PersonCaller;
-use ambit_policy::Standing;
+use ambit_policy::{Prospect, Standing, Touched};
 
-use super::{Asked, Touched, check_reason};
+use super::{Asked, TouchedTask, check_reason};
 use crate::{Handle, Moment, Refusal, desk::Desk};
 
 /// What a revocation did.
@@ -101,7 +101,18 @@ fn write(
     let act = Governance::Revoke {
         target: target.clone(),
     };
-    let permit = asked.permit(desk, act, Touched::NOTHING)?;
+    let task = match &target {
+        Target::Task(id) => Some(*id),
+        Target::Instance(id) => desk.live.state.instances.get(id).copied(),
+        Target::Agent(_) | Target::Person(_) | Target::Server(_) => None,
+    };
+    let touched = task.and_then(|it| TouchedTask::new(desk.live, it));
+    let touched = touched.as_ref();
+    let permit = asked.permit(
+        desk,
+        act,
+        touched.map_or(Touched::NOTHING, TouchedTask::owned),
+    )?;
     if let Target::Person(person) = target
         && is_last_administrator(desk, person)?
     {
@@ -122,20 +133,24 @@ fn write(
     Ok((revocation, ended))
 }
 
-/// Says whether nobody who could lift it would be left: no other administrator who can prove who
-/// they are, and is not revoked.
+/// Says whether nobody who could lift it would be left: no other person who can prove who they are, is not revoked, and whom
+/// the policies would let put another estate in force.
 fn is_last_administrator(desk: &Desk<'_>, person: PersonId) -> Result<bool, Refusal> {
     let book = desk.live.book()?;
-    let able = |(alias, it): &(&String, &Person)| {
+    let able = |(alias, it): (&String, &Person)| {
         let known = desk.live.person(alias).map(Target::Person);
         let standing = known.map_or(Standing::Live, |it| desk.live.state.standing(&it));
         can_prove(desk, alias, it)
-            && it.roles.contains(&PersonRole::Administrator)
             && standing == Standing::Live
+            && book.would_apply(alias) == Prospect::Open
     };
-    let able: Vec<_> = book.estate().people.iter().filter(able).collect();
-    let one = |it: &(&String, &Person)| desk.live.person(it.0) == Some(person);
-    Ok(able.iter().any(one) && able.iter().all(one))
+    // The policies are asked of as few as will do: nothing else is decided meanwhile.
+    let people = &book.estate().people;
+    let alias = desk.live.aliases.get(&person);
+    let Some(own) = alias.and_then(|it| people.get_key_value(it)) else {
+        return Ok(false);
+    };
+    Ok(able(own) && !people.iter().any(|it| it.0 != own.0 && able(it)))
 }
 
 /// Says whether somebody can prove to be this person in any way: by a local user, at a provider, with a passkey.

@@ -6,8 +6,9 @@ use ambit_core::{
     record::{Body, Settlement, Status},
 };
 use ambit_identity::PersonCaller;
+use ambit_policy::Touched;
 
-use super::{Asked, Touched, check_reason};
+use super::{Asked, TouchedTask, check_reason};
 use crate::{Handle, Moment, Refusal, desk::Desk};
 
 /// An act that a person settled.
@@ -50,9 +51,15 @@ fn settle(
     reason: &str,
 ) -> Result<Settled, Refusal> {
     let act = Governance::SettleAct { decision };
-    let permit = asked.permit(desk, act, Touched::NOTHING)?;
     let open = desk.live.state.open.get(&decision);
     let open = open.map(|it| (it.task, it.status));
+    let touched = open.and_then(|it| TouchedTask::new(desk.live, it.0));
+    let touched = touched.as_ref();
+    let permit = asked.permit(
+        desk,
+        act,
+        touched.map_or(Touched::NOTHING, TouchedTask::owned),
+    )?;
     let task = match open {
         Some((task, Some(Status::Unknown))) => task,
         Some(_) => {

@@ -15,9 +15,9 @@ use ambit_core::{
     task::{Contained, End, Task, TaskState, Usage},
 };
 use ambit_identity::{InstanceCaller, PersonCaller};
-use ambit_policy::Standing;
+use ambit_policy::{Standing, Touched};
 
-use super::{Asked, Touched};
+use super::{Asked, TouchedTask};
 use crate::{
     EngineError, Handle, Moment, Refusal, TaskEntry, desk::Desk, live::TaskRuntime,
     state::ended_task,
@@ -160,12 +160,9 @@ impl Handle {
         match by {
             Ender::Person(caller) => {
                 let take = move |desk: &mut Desk<'_>, asked: &mut Asked| {
-                    let (subject, template) = touched(desk, task)?;
-                    let touched = Touched {
-                        subject: Some(subject),
-                        template: template.as_ref(),
-                    };
-                    let permit = asked.permit(desk, Governance::EndTask { task }, touched)?;
+                    let touched = touched(desk, task)?;
+                    let act = Governance::EndTask { task };
+                    let permit = asked.permit(desk, act, touched.whole())?;
                     let by = Actor::Person(permit.warrant().by);
                     finish(desk, task, end, by)
                 };
@@ -271,8 +268,8 @@ pub(super) fn start(
         agent: ask.agent.clone(),
     };
     let touched = Touched {
-        subject: None,
         template: Some(template),
+        ..Touched::NOTHING
     };
     let permit = asked.permit(desk, act, touched)?;
     let warrant = permit.warrant();
@@ -374,21 +371,9 @@ fn startable<'a>(
     Ok(template)
 }
 
-/// Returns whose the task is, and its template as of its start.
-pub(super) fn touched(
-    desk: &Desk<'_>,
-    task: TaskId,
-) -> Result<(PersonId, Option<Template>), Refusal> {
-    let entry = desk
-        .live
-        .state
-        .task(task)
-        .ok_or_else(|| Refusal::not_found(task))?;
-    let book = desk.live.books.get(&entry.task.estate);
-    let template = book
-        .and_then(|it| it.estate().templates.get(&entry.task.template))
-        .cloned();
-    Ok((entry.task.subject, template))
+/// Returns the live task that is touched.
+pub(super) fn touched(desk: &Desk<'_>, task: TaskId) -> Result<TouchedTask, Refusal> {
+    TouchedTask::new(desk.live, task).ok_or_else(|| Refusal::not_found(task))
 }
 
 /// Returns who ends a task that it serves itself. Who came by a token of a part of it ends nobody's whole.

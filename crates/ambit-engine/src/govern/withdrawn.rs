@@ -20,7 +20,7 @@ impl Shared {
         let offered = |(task, approver): (TaskId, Option<PersonId>), door: Door<'_>| {
             let runtime = live.runtime.get(&task).ok_or(Reason::TaskEnded)?;
             live.subject(task)?;
-            match approver.map(|it| live.approver_standing(it)) {
+            match approver.map(|it| live.approver_standing(it, task)) {
                 Some(Standing::Revoked) => return Err(Reason::ApprovalRequired),
                 Some(Standing::Live) | None => {}
             }

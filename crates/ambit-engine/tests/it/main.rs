@@ -24,6 +24,7 @@ mod left;
 mod opened;
 mod passkeys;
 mod path;
+mod people_policies;
 mod rebuild;
 mod registrations;
 mod reinstate;

@@ -82,6 +82,7 @@ fn estate() -> Estate {
         templates: BTreeMap::new(),
         people: BTreeMap::new(),
         policies: Vec::new(),
+        people_policies: Vec::new(),
         bearer_tokens: BearerTokens::Refused,
     }
 }

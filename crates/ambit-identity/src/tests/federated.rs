@@ -315,6 +315,7 @@ fn estate(federation: &Federation, agents: &[(&str, &str)]) -> Estate {
         templates: BTreeMap::new(),
         people: BTreeMap::new(),
         policies: Vec::new(),
+        people_policies: Vec::new(),
         bearer_tokens: BearerTokens::Refused,
     }
 }

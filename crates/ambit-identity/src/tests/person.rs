@@ -17,6 +17,7 @@ fn check(uid: u32, expected: Result<&str, IdentityError>) {
             unix_uid,
             oidc: None,
             roles: BTreeSet::new(),
+            groups: BTreeSet::new(),
         };
         (alias.to_owned(), person)
     })

@@ -159,7 +159,7 @@ fn what_is_refused_before_it_comes_into_force() {
     policies/p.cedar:1:1: a policy with `?principal` or `?resource` is no policy here; name them
     policies/p.cedar:2:8: attribute `nonsense` in context for Ambit::Action::"complete" not found; did you mean `instance`?
     policies/p.cedar:1:1: a policy can't calculate; compare with a number instead
-    policies/p.cedar:1:39: unrecognized action `Ambit::Action::"start_task"`; did you mean `Ambit::Action::"act"`?
+    policies/p.cedar:1:39: unrecognized action `Ambit::Action::"start_task"`; did you mean `Ambit::Action::"act"`?; policies on what people do are in policies/people/
     policies/p.cedar:1:1: policy is impossible: the policy expression evaluates to false for all valid requests
     policies/p.cedar:2:36: unexpected end of input; close every `(` and `{`, and end the policy with `;`
     "#);

@@ -259,6 +259,7 @@ fn estate() -> Estate {
         templates: [template()].map(|it| (it.name.clone(), it)).into(),
         people: BTreeMap::new(),
         policies: Vec::new(),
+        people_policies: Vec::new(),
         bearer_tokens: BearerTokens::Refused,
     }
 }

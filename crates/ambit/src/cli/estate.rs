@@ -3,11 +3,11 @@
 use std::path::PathBuf;
 
 use ambit_control::{
-    check::{Checked, KnownBy, check as check_directory, warnings},
+    check::{Checked, KnownBy, check as check_directory},
     credentials::Unsealed,
     estate::EstateProblem,
 };
-use ambit_core::{estate::Estate, json::Value};
+use ambit_core::json::Value;
 use clap::Subcommand;
 
 use super::{
@@ -77,12 +77,12 @@ pub(crate) fn check(session: &Session, arguments: &CheckArguments) -> Result<(),
         false => Vec::new(),
     };
     let missing: Vec<Value> = missing.iter().map(Unsealed::to_value).collect();
-    let warned = warnings(checked.estate());
+    let warned = checked.warnings();
     if !warned.is_empty() {
         let warned = warned.iter().map(|it| Value::from(it.as_str()));
         members.push(("warnings", warned.collect()));
     }
-    warn_of_registrations(session, checked.estate());
+    warn(session, &checked);
     let mut text = format!(
         "{} {}: {} hold\n{}",
         session.output.paint(Tone::Good, "ok"),
@@ -109,7 +109,7 @@ pub(crate) async fn plan(session: &Session, arguments: &EstateArguments) -> Resu
     let body = archive(&checked)?;
     let answer = session.client()?.post("/v1/estate/plan", &body).await?;
     session.output.thing(&answer, &planned(session, &answer))?;
-    warn_of_registrations(session, checked.estate());
+    warn(session, &checked);
     warn_of_unsealed(session, &answer);
     Ok(())
 }
@@ -132,17 +132,17 @@ pub(crate) async fn apply(session: &Session, arguments: &EstateArguments) -> Res
         ));
     }
     session.output.thing(&answer, &text)?;
-    warn_of_registrations(session, checked.estate());
+    warn(session, &checked);
     warn_of_unsealed(session, &answer);
     Ok(())
 }
 
-/// Warns of the registrations by which any local user is an agent, beside what is printed.
-fn warn_of_registrations(session: &Session, estate: &Estate) {
+/// Warns of what the estate lets happen and its owners may not want, beside what is printed.
+fn warn(session: &Session, checked: &Checked) {
     if session.output.format() != Format::Table {
         return;
     }
-    for it in warnings(estate) {
+    for it in checked.warnings() {
         complain(&format!("warning: {it}"));
     }
 }

@@ -87,6 +87,7 @@ fn a_sign_in_is_one_person_by_issuer_and_subject() {
             subject: subject.to_owned(),
         }),
         roles: BTreeSet::new(),
+        groups: BTreeSet::new(),
     };
     let people = |all: &[(&str, Person)]| -> BTreeMap<String, Person> {
         let named = |(alias, it): &(&str, Person)| ((*alias).to_owned(), it.clone());
