@@ -1,5 +1,5 @@
 // An MCP or OAuth client of others gets a task by a person's consent, in a real browser, and works within it.
-// ARGV[2] is a JSON file: { modules, library, python, rust, conformance, issuer, provider, resource, certificate, key,
+// ARGV[2] is a JSON file: { modules, library, python, rust, conformance, issuer, provider, resource, certificate, key, port,
 // chromium, shots, tool, arguments, link, client }. With `link` the person has a passkey, which the link registers, and there
 // is no provider. With `client` the estate declares the client by that name, and no document does. `library` is one of `sdk`, `openid-client`, `oauth4webapi`, `python`, `rmcp`, `openidconnect`, `conformance`.
 //
@@ -29,7 +29,7 @@ async function document(redirects) {
       response.end(JSON.stringify(told));
     },
   );
-  await new Promise((done) => server.listen(0, "localhost", done));
+  await new Promise((done) => server.listen(asked.port, "localhost", done));
   const id = `https://localhost:${server.address().port}/client.json`;
   Object.assign(told, {
     client_id: id,

@@ -136,7 +136,7 @@ pub struct Control {
     pub sign_ins: SignIns,
     /// The public URL, by which clients know the authorization server; without one there is none.
     pub issuer: Option<String>,
-    /// Fetches the documents by which clients describe themselves.
+    /// Fetches the documents by which clients describe themselves, and the keys that these name.
     pub fetch_document: FetchDocument,
 }
 

@@ -19,7 +19,7 @@ use ambit_identity::{
     },
 };
 
-pub(crate) use self::published::{Freshness, KeySource, PublishedKeys};
+pub(crate) use self::published::{Freshness, KeySource, PublishedKeys, locked};
 use crate::{api::Control, visible::visible};
 
 /// How long fetched keys are used without asking again.
@@ -69,9 +69,9 @@ pub(crate) enum ForeignTokenError {
     /// The estate does not trust its issuer, or no agent fits.
     #[error("no agent is registered for this workload token: {0}")]
     Unknown(String),
-    /// The keys of the issuer can't be had.
-    #[error("the keys of the token's issuer can't be had now; try again in a minute: {0}")]
-    Keys(String),
+    /// The keys of the issuer can't be had. Why not is in the log.
+    #[error("the keys of the token's issuer can't be had now; try again in a minute")]
+    Keys,
     /// The engine has no estate.
     #[error(transparent)]
     Engine(#[from] EngineError),
@@ -151,7 +151,7 @@ impl ForeignKeys {
         let current = |wanted| {
             let name = issuer.name.as_str();
             let keys = self.0.current((&control.fetch, now), name, from, wanted);
-            async { keys.await.map_err(ForeignTokenError::Keys) }
+            async { keys.await.map_err(|_| ForeignTokenError::Keys) }
         };
         let keys = current(Freshness::Usual).await?;
         match verify(issuer, keys, token, wall) {

@@ -44,7 +44,7 @@ mod token;
 use std::{
     collections::BTreeSet,
     fmt,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard},
 };
 
 use ambit_core::{AgentName, Millis, Timestamp};
@@ -62,7 +62,7 @@ pub(crate) use self::{
     authorize::authorize,
     consent::{decide, show},
     device::{DEVICE_PAGE, device_authorization},
-    device_codes::{Before, Claimed, DeviceCodes, WrongCode},
+    device_codes::{Before, Claimed, DeviceCodes, Entered, WrongCode},
     introspect::{introspect, introspect_mtls, revoke, revoke_mtls},
     metadata::{authorization_server, jwks, openid_configuration},
     pushed::push,
@@ -82,9 +82,11 @@ pub use self::{
         DEVICE_POLL_EVERY, USER_CODE_CHARACTERS, WRONG_CODES_PER_PERSON_MAX,
     },
     document::{
-        CLIENT_DOCUMENT_BYTES_MAX, CLIENT_DOCUMENT_TTL, CLIENT_DOCUMENT_TTL_MAX,
-        CLIENT_DOCUMENTS_MAX, CLIENT_FETCHES_MAX, CLIENT_NAME_MAX, ClientDocument, FetchDocument,
-        FetchedDocument, FetchingDocument, REDIRECTS_MAX, read as read_client_document,
+        CLIENT_ASKED_EVERY, CLIENT_DOCUMENT_BYTES_MAX, CLIENT_DOCUMENT_TTL,
+        CLIENT_DOCUMENT_TTL_MAX, CLIENT_DOCUMENTS_MAX, CLIENT_DOCUMENTS_PER_ASKER_MAX,
+        CLIENT_FETCHES_MAX, CLIENT_FETCHES_PER_HOST_MAX, CLIENT_NAME_MAX, ClientDocument,
+        DocumentError, FetchDocument, FetchedDocument, FetchingDocument, REDIRECTS_MAX,
+        read as read_client_document,
     },
     error::OAuthError,
     form::{FORM_BYTES_MAX, FORM_FIELDS_MAX},
@@ -93,7 +95,7 @@ pub use self::{
 };
 use crate::{
     api::{Control, Shared},
-    foreign::{ForeignKeys, PublishedKeys},
+    foreign::{ForeignKeys, PublishedKeys, locked},
     people::SignIns,
 };
 
@@ -192,7 +194,7 @@ impl OAuth {
             codes: Mutex::new(Codes::default()),
             client_keys: PublishedKeys::default(),
             consents: Mutex::new(Consents::default()),
-            documents: Documents::new(),
+            documents: Documents::default(),
             devices: Mutex::new(DeviceCodes::default()),
         }
     }
@@ -299,8 +301,4 @@ impl OAuth {
         let all = circles.map(|it| locked(self.used.of(it)).len());
         all.iter().sum()
     }
-}
-
-fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

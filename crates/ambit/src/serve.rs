@@ -219,7 +219,7 @@ fn checked_for_this_user(dir: &Path) -> Result<(Checked, String), Problem> {
 /// Returns what sends spans to the collector that the configuration names.
 fn telemetry_of(config: &TelemetryConfig, outbound: &OutboundConfig) -> Result<Telemetry, Problem> {
     let roots = outbound.read_roots().map_err(ServeError::Roots)?;
-    let fetcher = Fetcher::new(upstream_tls(roots), &[]);
+    let fetcher = Fetcher::new(upstream_tls(roots), outbound);
     Ok(Telemetry::new(config, fetcher))
 }
 

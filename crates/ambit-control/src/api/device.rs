@@ -16,7 +16,7 @@ use super::{
     people::{Fields, SignedIn, check_form, refused, see_other, signed_in},
 };
 use crate::{
-    oauth::{Before, CLICKS_MAX, Claimed, DEVICE_PAGE, WrongCode},
+    oauth::{Before, CLICKS_MAX, Claimed, DEVICE_PAGE, Entered, WrongCode},
     people::{
         Session, SignInError,
         page::{Html, page},
@@ -52,15 +52,19 @@ fn shown(shared: &Shared, headers: &HeaderMap, query: &str) -> Result<Response, 
         Err(SignInError::Session(_)) => return sign_in_first(typed),
         Err(error) => return Err(error),
     };
+    let ask = |typed| Ok(code_page(StatusCode::OK, &session, typed, None));
     if typed.is_empty() {
-        return Ok(code_page(StatusCode::OK, "", None));
+        return ask("");
     }
     let now = (shared.control.clock)().now;
-    let found = shared.oauth().devices().look(caller.alias(), typed, now);
-    Ok(match found {
-        Ok(claimed) => confirm_page(&session, caller.alias(), &claimed),
-        Err(why) => wrong_code(typed, why),
-    })
+    let linked = (typed, Entered::ByLink);
+    let found = shared.oauth().devices().look(caller.alias(), linked, now);
+    match found {
+        Ok(claimed) => Ok(confirm_page(&session, caller.alias(), &claimed)),
+        // Others may have written all those links: the person can send the form.
+        Err(WrongCode::TooMany) => ask(typed),
+        Err(why @ WrongCode::Unknown) => Ok(wrong_code(&session, typed, why)),
+    }
 }
 
 /// Sends whoever is not signed in to do that, and back here.
@@ -91,12 +95,14 @@ async fn answered(
         return Ok(logged_in());
     }
     let now = (shared.control.clock)().now;
-    let found = shared.oauth().devices().look(caller.alias(), code, now);
+    let typed = (code, Entered::ByForm);
+    let found = shared.oauth().devices().look(caller.alias(), typed, now);
     let claimed = match found {
         Ok(claimed) => claimed,
-        Err(why) => return Ok(wrong_code(code, why)),
+        Err(why) => return Ok(wrong_code(&session, code, why)),
     };
     match fields.get("answer") {
+        Some("look") => return Ok(confirm_page(&session, caller.alias(), &claimed)),
         Some("no") => {
             let refused = shared.oauth().devices().refuse(&claimed.user_code, now);
             return Ok(match refused {
@@ -104,7 +110,7 @@ async fn answered(
                     "Refused",
                     "The command line gets nothing. If you did not run `ambit login`, somebody may have tried to act as you: tell who operates this server.",
                 ),
-                Err(why) => wrong_code(code, why),
+                Err(why) => wrong_code(&session, code, why),
             });
         }
         Some("yes") => {}
@@ -116,7 +122,7 @@ async fn answered(
         .take(caller.alias(), &claimed.user_code, now);
     let answering = match taken {
         Ok(answering) => answering,
-        Err(why) => return Ok(wrong_code(code, why)),
+        Err(why) => return Ok(wrong_code(&session, code, why)),
     };
     let ask = LoginAsk {
         key: claimed.key,
@@ -161,11 +167,13 @@ fn logged_in() -> Response {
     )
 }
 
-fn code_page(status: StatusCode, typed: &str, wrong: Option<&str>) -> Response {
+fn code_page(status: StatusCode, session: &Session, typed: &str, wrong: Option<&str>) -> Response {
     let mut body = Html::ours(
         "<p>A command line shows a code after <code>ambit login</code>. Type it here to let that command line act as \
-         you.</p>\n<form method=\"get\" action=\"/device\">\n<label for=\"code\">Code</label>\n",
-    );
+         you.</p>\n<form method=\"post\" action=\"/device\">\n<input type=\"hidden\" name=\"csrf\" value=\"",
+    )
+    .text(&session.csrf())
+    .with("\">\n<input type=\"hidden\" name=\"answer\" value=\"look\">\n<label for=\"code\">Code</label>\n");
     if let Some(wrong) = wrong {
         body = body
             .with("<p class=\"bad\" id=\"wrong\" role=\"alert\">")
@@ -181,12 +189,12 @@ fn code_page(status: StatusCode, typed: &str, wrong: Option<&str>) -> Response {
     page(status, "Log a command line in", &body)
 }
 
-fn wrong_code(typed: &str, why: WrongCode) -> Response {
+fn wrong_code(session: &Session, typed: &str, why: WrongCode) -> Response {
     let status = match why {
         WrongCode::Unknown => StatusCode::NOT_FOUND,
         WrongCode::TooMany => StatusCode::TOO_MANY_REQUESTS,
     };
-    code_page(status, typed, Some(&why.to_string()))
+    code_page(status, session, typed, Some(&why.to_string()))
 }
 
 fn confirm_page(session: &Session, alias: &str, claimed: &Claimed) -> Response {

@@ -103,7 +103,7 @@ async fn foreign(shared: &Shared, token: &str) -> Result<Identified, Problem> {
             ForeignTokenError::Unknown(seen) => {
                 no_run("no agent is registered for this workload token", seen)
             }
-            ForeignTokenError::Keys(_) => Problem::new(
+            ForeignTokenError::Keys => Problem::new(
                 StatusCode::SERVICE_UNAVAILABLE,
                 "issuer_unavailable",
                 "the keys of the token's issuer can't be had now",

@@ -22,6 +22,7 @@ mod passkeys;
 mod people;
 mod public;
 mod refusals;
+mod strangers;
 mod unnamed_keys;
 
 use std::collections::BTreeSet;

@@ -104,7 +104,7 @@ impl Desk {
         };
         let control = Control {
             issuer: Some(ISSUER.to_owned()),
-            fetch_document: Arc::new(|_| Box::pin(std::future::ready(Err(String::new())))),
+            fetch_document: Arc::new(|_, _| Box::pin(std::future::ready(Err(String::new())))),
             handle: world.handle.clone(),
             clock: world.clock.to_clock(),
             keep_keys: Arc::new(|_| Ok(())),

@@ -3,7 +3,7 @@
 use std::{
     collections::HashMap,
     fmt,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use ambit_core::{Timestamp, json};
@@ -36,9 +36,20 @@ pub(crate) enum Freshness {
     New,
 }
 
-/// One set of keys, parsed when it came. Who asks for them waits for who is asking already.
+/// One set of keys, parsed when it came. Who needs newer ones than are known waits for who is asking already.
 #[derive(Default)]
-struct Kept(Arc<tokio::sync::Mutex<Fetched>>);
+struct Kept {
+    /// What is known, also while it is asked for.
+    known: Arc<Mutex<Option<Known>>>,
+    fetched: Arc<tokio::sync::Mutex<Fetched>>,
+}
+
+/// Keys from one place.
+struct Known {
+    place: String,
+    keys: VerifyingKeys,
+    at: Timestamp,
+}
 
 /// What was had from one place. Another place begins anew: its keys are another's, and it was never asked.
 #[derive(Default)]
@@ -77,7 +88,7 @@ impl PublishedKeys {
     }
 
     fn kept(&self, name: &str) -> Arc<Kept> {
-        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut kept = locked(&self.0);
         // Bounded by the estate: only whom it names, or named since the start, comes here.
         kept.entry(name.to_owned()).or_default().clone()
     }
@@ -90,17 +101,26 @@ impl Kept {
         from: Address,
         wanted: Freshness,
     ) -> Result<VerifyingKeys, String> {
-        let mut fetched = Arc::clone(&self.0).lock_owned().await;
-        if fetched.place != from.place() {
+        let place = from.place();
+        if wanted == Freshness::Usual
+            && let Some(known) = locked(&self.known).as_ref()
+            && known.place == place
+            && now.since(known.at) < ISSUER_KEYS_TTL
+        {
+            return Ok(known.keys.clone());
+        }
+        let mut fetched = Arc::clone(&self.fetched).lock_owned().await;
+        if fetched.place != place {
             *fetched = Fetched {
-                place: from.place(),
+                place,
                 ..Fetched::default()
             };
         }
         if let Address::Given(text) = &from {
             let keys = match fetched.keys.take() {
                 Some((keys, _)) => keys,
-                None => parsed(text.as_bytes())?,
+                None => parsed(text.as_bytes())
+                    .inspect_err(|why| tracing::warn!(why, "declared keys are of no use"))?,
             };
             fetched.keys = Some((keys.clone(), now));
             return Ok(keys);
@@ -119,11 +139,13 @@ impl Kept {
             return Err("they were asked for less than a minute ago".to_owned());
         }
         // Who asks may be anybody, and leave: what is asked for comes in all the same, for those who ask next.
-        let fetch = fetch.clone();
+        let (fetch, known) = (fetch.clone(), Arc::clone(&self.known));
         let asking = tokio::spawn(async move {
             fetched.asked_at = Some(now);
             let found = from.fetch(&fetch).await;
-            fetched.keep(found, now)
+            let found = fetched.keep(found, now);
+            *locked(&known) = fetched.known();
+            found
         });
         let broke_off = |_| Err("asking for them broke off; try again".to_owned());
         asking.await.unwrap_or_else(broke_off)
@@ -131,6 +153,14 @@ impl Kept {
 }
 
 impl Fetched {
+    fn known(&self) -> Option<Known> {
+        self.keys.as_ref().map(|(keys, at)| Known {
+            place: self.place.clone(),
+            keys: keys.clone(),
+            at: *at,
+        })
+    }
+
     /// Keeps what was found, and returns it, or what was there before and is not too old.
     fn keep(
         &mut self,
@@ -170,6 +200,11 @@ impl Address {
         };
         parsed(&fetch(at).await?)
     }
+}
+
+/// Returns what a mutex guards: who panicked with it left it whole.
+pub(crate) fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Parses keys for signatures: once, whatever comes to be verified by them.

@@ -15,6 +15,7 @@ use ambit_identity::{
     jose::{KeyUse, Signer, SigningKey},
 };
 use ambit_testkit::{World, compile, office};
+use futures_util::FutureExt;
 
 use super::*;
 use crate::{api::Published, check::chain, heard::Heard};
@@ -74,7 +75,7 @@ impl Desk {
         });
         let control = Control {
             issuer: None,
-            fetch_document: Arc::new(|_| Box::pin(std::future::ready(Err(String::new())))),
+            fetch_document: Arc::new(|_, _| Box::pin(std::future::ready(Err(String::new())))),
             handle: world.handle.clone(),
             clock: world.clock.to_clock(),
             keep_keys: Arc::new(|_| Ok(())),
@@ -201,6 +202,17 @@ impl Desk {
     fn refused(&mut self, token: &str, part: &str) {
         let found = self.identify(token).unwrap_err();
         assert!(found.contains(part), "`{part}` not in {found}");
+    }
+
+    /// Expects that the keys can't be had, and `why` in the log alone.
+    #[track_caller]
+    fn keyless(&mut self, token: &str, why: &str) {
+        let log = Heard::begin();
+        let found = self.identify(token).unwrap_err();
+        let told = "the keys of the token's issuer can't be had now; try again in a minute";
+        assert_eq!(found, told);
+        let log = log.take();
+        assert!(log.contains(why), "`{why}` not in {log}");
     }
 }
 
@@ -338,13 +350,13 @@ fn nhi01_a_token_that_is_registered_no_more_loses_its_task() {
 #[test]
 fn keys_are_found_kept_and_asked_for_again() {
     let mut desk = Desk::open(IssuerKeys::Discovered);
-    desk.refused(&desk.token(1, ISSUER, MAIN), "it is down");
+    desk.keyless(&desk.token(1, ISSUER, MAIN), "it is down");
     desk.publish(
         DISCOVERY,
         format!(r#"{{"issuer":"{ISSUER}","jwks_uri":"{KEYS}"}}"#),
     );
     desk.publish(KEYS, set(&[1]));
-    desk.refused(&desk.token(1, ISSUER, MAIN), "less than a minute ago");
+    desk.keyless(&desk.token(1, ISSUER, MAIN), "");
     assert_eq!(desk.asked(), [DISCOVERY]);
     desk.world.clock.advance(ISSUER_ASKED_EVERY);
     desk.identify(&desk.token(1, ISSUER, MAIN)).unwrap();
@@ -379,7 +391,7 @@ fn keys_are_found_kept_and_asked_for_again() {
         .advance(Millis::new(ISSUER_KEYS_STALE_MAX.as_millis() - 1));
     desk.identify(&desk.token(2, ISSUER, MAIN)).unwrap();
     desk.world.clock.advance(ISSUER_ASKED_EVERY);
-    desk.refused(&desk.token(2, ISSUER, MAIN), "it is down");
+    desk.keyless(&desk.token(2, ISSUER, MAIN), "it is down");
 }
 
 /// ASI08: a stranger who names an issuer and hangs up keeps nobody from its keys, and has it asked no more often.
@@ -397,6 +409,26 @@ fn asi08_who_has_keys_asked_for_and_leaves_keeps_them_from_nobody() {
     desk.hang_up(&stranger);
     desk.identify(&desk.token(2, ISSUER, MAIN)).unwrap();
     assert_eq!(desk.asked(), [KEYS]);
+}
+
+/// ASI08: a stranger who names an unknown key has newer ones asked for; nobody waits for that who needs none of them.
+#[tokio::test]
+async fn asi08_who_has_newer_keys_asked_for_keeps_nobody_waiting() {
+    let published = PublishedKeys::default();
+    let answers: Fetch = Arc::new(|_| Box::pin(async { Ok(set(&[1]).into_bytes()) }));
+    let hangs: Fetch = Arc::new(|_| Box::pin(std::future::pending()));
+    let now = Timestamp::from_millis(1_800_000_000_000);
+    let ask = async |fetch: &Fetch, at, wanted| {
+        let from = KeySource::At(KEYS);
+        published.current((fetch, at), "builds", from, wanted).await
+    };
+    assert!(ask(&answers, now, Freshness::Usual).await.is_ok());
+    let later = now.plus(ISSUER_ASKED_EVERY);
+    let newer = ask(&hangs, later, Freshness::New).now_or_never();
+    assert!(newer.is_none(), "it is asked for");
+    tokio::task::yield_now().await;
+    let usual = ask(&hangs, later, Freshness::Usual).now_or_never();
+    assert!(usual.expect("at once").is_ok());
 }
 
 /// Another address was not asked, whatever was before.
@@ -446,7 +478,7 @@ fn a_discovery_document_is_its_issuers_own() {
         let mut desk = Desk::open(IssuerKeys::Discovered);
         desk.publish(DISCOVERY, document);
         desk.publish(KEYS, set(&[1]));
-        desk.refused(&desk.token(1, ISSUER, MAIN), part);
+        desk.keyless(&desk.token(1, ISSUER, MAIN), part);
         assert_eq!(desk.asked(), [DISCOVERY]);
     }
 }

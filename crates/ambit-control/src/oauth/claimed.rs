@@ -162,7 +162,7 @@ pub(super) fn refused_token(
     tracing::warn!(error = chain(&error), "a workload token was refused");
     match error {
         ForeignTokenError::Token(_) | ForeignTokenError::Unknown(_) => as_what(chain(&error)),
-        ForeignTokenError::Keys(_) => OAuthError::unavailable(error.to_string()),
+        ForeignTokenError::Keys => OAuthError::unavailable(error.to_string()),
         ForeignTokenError::Engine(error) => error.into(),
     }
 }

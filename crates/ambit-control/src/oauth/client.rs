@@ -14,16 +14,20 @@ use ambit_identity::{
         assertion::{self, ProvedClient, ProvedWorkload, TYPE_JWT_BEARER, TYPE_JWT_SPIFFE},
     },
 };
-use axum::http::{HeaderMap, header};
+use axum::http::{header, request::Parts};
 
 use super::{
     Circle, ClientProof, KnownClient, OAuthError, Server,
     claimed::refused_token,
+    document::{Asker, NotKnown},
     form::Form,
     sent::{Assertion, Good},
     start::{Made, Maker},
 };
-use crate::foreign::{AssertionBy, Freshness, Identified};
+use crate::{
+    foreign::{AssertionBy, Freshness, Identified},
+    origin::Origin,
+};
 
 /// A client that proved itself, or a public one that says who it is.
 pub(super) enum Client {
@@ -134,15 +138,16 @@ impl Server<'_> {
     /// Says who asks. An assertion is good once, and is used up by this.
     pub(super) async fn client(
         &self,
-        headers: &HeaderMap,
+        head: &Parts,
         form: &Form,
         by_certificate: Option<&InstanceCaller>,
         now: Timestamp,
     ) -> Result<Client, OAuthError> {
+        let asker = Asker::Stranger(Origin::of_request(&head.extensions));
         let no_secrets = OAuthError::client(
             "clients have no secrets here; prove yourself with a client_assertion or an X509-SVID",
         );
-        if let Some(tried) = headers.get(header::AUTHORIZATION) {
+        if let Some(tried) = head.headers.get(header::AUTHORIZATION) {
             return Err(no_secrets.challenged(tried));
         }
         if form.get("client_secret").is_some() {
@@ -153,9 +158,11 @@ impl Server<'_> {
         let client = match (assertion, kind, by_certificate) {
             (None, None, Some(caller)) => Client::Instance(caller.clone()),
             (Some(assertion), Some(TYPE_JWT_SPIFFE), None) => self.by_svid(assertion, now).await?,
-            (Some(assertion), Some(TYPE_JWT_BEARER), None) => self.by_key(assertion).await?,
+            (Some(assertion), Some(TYPE_JWT_BEARER), None) => {
+                self.by_key(assertion, &asker).await?
+            }
             (None, None, None) if form.is_workload_token() => Client::Unnamed,
-            (None, None, None) => self.public(form).await?,
+            (None, None, None) => self.public(form, &asker).await?,
             (Some(_), Some(_), None) => {
                 return Err(OAuthError::client(format!(
                     "client_assertion_type must be {TYPE_JWT_SPIFFE} or {TYPE_JWT_BEARER}"
@@ -218,18 +225,22 @@ impl Server<'_> {
     }
 
     /// The dates of an assertion are of the clock of who made it.
-    async fn by_key(&self, token: &str) -> Result<Client, OAuthError> {
+    async fn by_key(&self, token: &str, asker: &Asker) -> Result<Client, OAuthError> {
         if self.foreign.claimed_by(self.control, token)? == AssertionBy::Issuer {
             return self.by_issuer(token).await;
         }
         let wall = self.control.wall();
         let id = assertion::claimed_client(token).map_err(|error| refused(&error))?;
-        let (mut client, mut proved) = self.verify(token, &id, Freshness::Usual, wall).await?;
+        let (mut client, mut proved) = self
+            .verify(token, (&id, asker), Freshness::Usual, wall)
+            .await?;
         if let Err(error) = &proved
             && Doubt::of(token, error) == Doubt::NewerKeys
         {
             // It may have begun to sign with another key.
-            (client, proved) = self.verify(token, &id, Freshness::New, wall).await?;
+            (client, proved) = self
+                .verify(token, (&id, asker), Freshness::New, wall)
+                .await?;
         }
         let proved = proved.map_err(|error| refused(&error))?;
         let times = (proved.issued_at(), proved.remember_until());
@@ -255,11 +266,11 @@ impl Server<'_> {
     async fn verify(
         &self,
         token: &str,
-        id: &str,
+        (id, asker): (&str, &Asker),
         wanted: Freshness,
         wall: Timestamp,
     ) -> Result<(KnownClient, Result<ProvedClient, JoseError>), OAuthError> {
-        let client = self.known(id, wanted).await?;
+        let client = self.known((id, asker), wanted).await?;
         let ClientProof::Keys(keys) = &client.keys else {
             return Err(OAuthError::client(
                 "this client declared no keys; declare them, or leave the assertion out",
@@ -270,9 +281,9 @@ impl Server<'_> {
     }
 
     /// Returns the public client that the form names. It proved nothing: what it gets hangs on a code or another token.
-    async fn public(&self, form: &Form) -> Result<Client, OAuthError> {
+    async fn public(&self, form: &Form, asker: &Asker) -> Result<Client, OAuthError> {
         let id = form.get("client_id").ok_or_else(nobody)?;
-        let client = self.known(id, Freshness::Usual).await?;
+        let client = self.known((id, asker), Freshness::Usual).await?;
         match client.keys {
             ClientProof::Public => Ok(Client::Known {
                 id: id.to_owned(),
@@ -285,17 +296,20 @@ impl Server<'_> {
         }
     }
 
-    /// Finds a client by its name.
+    /// Finds a client by its name, which `asker` said.
     pub(super) async fn known(
         &self,
-        id: &str,
+        (id, asker): (&str, &Asker),
         wanted: Freshness,
     ) -> Result<KnownClient, OAuthError> {
         if id.len() > CLIENT_BYTES_MAX {
             return Err(OAuthError::client("client_id is too long"));
         }
-        let found = self.known_client(id, wanted).await;
-        found.map_err(OAuthError::client)
+        let found = self.known_client((id, asker), wanted).await;
+        found.map_err(|error| match error {
+            NotKnown::Refused(why) => OAuthError::client(why),
+            NotKnown::Busy => OAuthError::busy(error.to_string()),
+        })
     }
 
     /// Uses an assertion up that is good once. One whose maker's clock is ahead waits until its time has come, so that

@@ -30,6 +30,7 @@ use self::{
 use super::{
     CLICKS_MAX, CODE_TTL, Server,
     authorize::{NoPage, told},
+    document::Asker,
     locked,
     pushed::AuthorizeRequest,
     redirect::Fits,
@@ -191,9 +192,10 @@ fn asked<'a>(
 impl Asked<'_> {
     /// Looks the client up again: it may have changed since it asked, or be gone.
     async fn look_again(&mut self) -> Result<(), NoAnswer> {
+        let asker = Asker::Person(self.person.caller.alias().to_owned());
         let known = self
             .server
-            .known(&self.request.client_id, Freshness::Usual)
+            .known((&self.request.client_id, &asker), Freshness::Usual)
             .await;
         let client = known.map_err(NoPage::from)?;
         let redirect = &self.request.back.redirect;
@@ -274,7 +276,10 @@ impl Asked<'_> {
         };
         let (request, taken) = self.take()?;
         match self.start(choice, decided).await {
-            Ok(begun) => Ok(self.send_back(shared, (request, taken), begun).await?),
+            Ok(begun) => {
+                self.server.oauth.documents.let_in(&request.client_id);
+                Ok(self.send_back(shared, (request, taken), begun).await?)
+            }
             Err(refusal) => {
                 // It was no answer: the person may pick something else.
                 locked(&self.server.oauth.consents).put_back(&taken);

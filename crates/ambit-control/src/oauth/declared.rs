@@ -10,7 +10,10 @@ use ambit_identity::{
     token::assertion::ClientKeys,
 };
 
-use super::{ClientAgents, ClientProof, KnownClient, Server, document::Described};
+use super::{
+    ClientAgents, ClientProof, KnownClient, Server,
+    document::{Asker, Described, NotKnown},
+};
 use crate::{
     check::chain,
     foreign::{Freshness, KeySource},
@@ -21,16 +24,17 @@ impl Server<'_> {
     /// Finds a client by its name (`client_id`): an `https` URL is its metadata document, any other name is in the estate.
     ///
     /// # Errors
-    /// Why it is not known and what to do.
+    /// [`NotKnown`]: why it is not known and what to do.
     pub(super) async fn known_client(
         &self,
-        id: &str,
+        (id, asker): (&str, &Asker),
         wanted: Freshness,
-    ) -> Result<KnownClient, String> {
+    ) -> Result<KnownClient, NotKnown> {
         if Described::of(id) == Described::ByDocument {
-            let fetch = (&self.control.fetch_document, &self.control.fetch);
+            let fetch = &self.control.fetch_document;
             let now = (self.control.clock)().now;
-            return self.oauth.documents.find(id, fetch, wanted, now).await;
+            let documents = &self.oauth.documents;
+            return documents.find((id, asker), fetch, wanted, now).await;
         }
         let book = self.control.handle.book().map_err(|it| chain(&it))?;
         let name = id.parse::<ClientName>().ok();
@@ -41,7 +45,7 @@ impl Server<'_> {
                 visible(id)
             )
         })?;
-        self.declared(declared, wanted).await
+        Ok(self.declared(declared, wanted).await?)
     }
 
     async fn declared(&self, client: &Client, wanted: Freshness) -> Result<KnownClient, String> {
@@ -57,10 +61,9 @@ impl Server<'_> {
                 let from_where = (&self.control.fetch, (self.control.clock)().now);
                 let kept = &self.oauth.client_keys;
                 let keys = kept.current(from_where, id, from, wanted).await;
-                let keys = keys.map_err(|why| {
-                    format!(
-                        "the keys of client `{id}` can't be had now; try again in a minute: {why}"
-                    )
+                // Whoever names the client hears no more than that; why is in the log.
+                let keys = keys.map_err(|_| {
+                    format!("the keys of client `{id}` can't be had now; try again in a minute")
                 })?;
                 let client_id = id.to_owned();
                 ClientProof::Keys(ClientKeys { client_id, keys })

@@ -22,7 +22,7 @@ pub const DEVICE_CODES_PER_ORIGIN_MAX: usize = 64;
 pub const DEVICE_POLL_EVERY: Millis = Millis::from_seconds(2);
 /// How many characters of a code people type: of 20 letters each, so 34 bits.
 pub const USER_CODE_CHARACTERS: usize = 8;
-/// How many wrong codes one person may type within [`DEVICE_CODE_TTL`].
+/// How many wrong codes one person may type within [`DEVICE_CODE_TTL`], and as many more may come by links.
 pub const WRONG_CODES_PER_PERSON_MAX: usize = 10;
 /// The longest name that a command line gives itself, in characters.
 pub const DEVICE_NAME_CHARACTERS_MAX: usize = 80;
@@ -31,7 +31,16 @@ pub const DEVICE_NAME_CHARACTERS_MAX: usize = 80;
 #[derive(Default)]
 pub(crate) struct DeviceCodes {
     waiting: BTreeMap<Digest, Waiting>,
-    wrong: BTreeMap<String, Vec<Timestamp>>,
+    wrong: BTreeMap<(String, Entered), Vec<Timestamp>>,
+}
+
+/// How a code came.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub(crate) enum Entered {
+    /// With a form of ours, which the person sent.
+    ByForm,
+    /// With a link, which any page can have the person's browser follow: it takes none of the tries with forms.
+    ByLink,
 }
 
 struct Waiting {
@@ -204,18 +213,19 @@ impl DeviceCodes {
         }
     }
 
-    /// Returns the command line whose code `person` typed.
+    /// Returns the command line whose code `person` typed, or came with.
     pub(crate) fn look(
         &mut self,
         person: &str,
-        typed: &str,
+        (typed, entered): (&str, Entered),
         now: Timestamp,
     ) -> Result<Claimed, WrongCode> {
         self.wrong.retain(|_, at| {
             at.retain(|it| now < it.plus(DEVICE_CODE_TTL));
             !at.is_empty()
         });
-        let wrong = self.wrong.get(person).map_or(0, Vec::len);
+        let tries = (person.to_owned(), entered);
+        let wrong = self.wrong.get(&tries).map_or(0, Vec::len);
         if wrong >= WRONG_CODES_PER_PERSON_MAX {
             return Err(WrongCode::TooMany);
         }
@@ -227,7 +237,7 @@ impl DeviceCodes {
                 key: found.key,
             }),
             None => {
-                self.wrong.entry(person.to_owned()).or_default().push(now);
+                self.wrong.entry(tries).or_default().push(now);
                 Err(WrongCode::Unknown)
             }
         }
@@ -434,19 +444,26 @@ mod tests {
         let mut codes = DeviceCodes::default();
         let begun = begin(&mut codes, 1, NOW).unwrap();
         let lower = begun.user_code.to_lowercase().replace('-', " ");
-        assert!(codes.look("ana", &lower, NOW).is_ok());
-        for number in 0..WRONG_CODES_PER_PERSON_MAX as u64 {
-            let found = codes.look("ana", "BBBB-BBBB", at(number));
-            assert_eq!(found.err(), Some(WrongCode::Unknown));
+        let mut look =
+            |who: &str, code: &str, entered, now| codes.look(who, (code, entered), now).map(drop);
+        let (form, link) = (Entered::ByForm, Entered::ByLink);
+        assert_eq!(look("ana", &lower, form, NOW), Ok(()));
+        let (good, too_many) = (begun.user_code, Err(WrongCode::TooMany));
+        // Links that somebody else wrote take no tries of the person's own.
+        for (entered, others) in [(link, Ok(())), (form, too_many)] {
+            for number in 0..WRONG_CODES_PER_PERSON_MAX as u64 {
+                let found = look("ana", "BBBB-BBBB", entered, at(number));
+                assert_eq!(found, Err(WrongCode::Unknown));
+            }
+            assert_eq!(look("ana", &good, entered, at(20)), too_many);
+            let other = if entered == link { form } else { link };
+            assert_eq!(look("ana", &good, other, at(20)), others);
         }
-        let look = |codes: &mut DeviceCodes, who: &str, now| {
-            codes.look(who, &begun.user_code, now).map(drop)
-        };
-        assert_eq!(look(&mut codes, "ana", at(20)), Err(WrongCode::TooMany));
-        assert_eq!(look(&mut codes, "ben", at(20)), Ok(()));
+        assert_eq!(look("ben", &good, form, at(20)), Ok(()));
         let later = DEVICE_CODE_TTL.as_millis();
         let begun = begin(&mut codes, 2, at(later)).unwrap();
-        assert!(codes.look("ana", &begun.user_code, at(later)).is_ok());
+        let found = codes.look("ana", (&begun.user_code, form), at(later));
+        assert!(found.is_ok());
     }
 
     #[test]
@@ -487,7 +504,8 @@ mod tests {
             chance: [1; 32],
         };
         let begun = codes.begin((key(), Origin::Here), &long, &moment).unwrap();
-        let claimed = codes.look("ana", &begun.user_code, NOW).unwrap();
+        let shown = (begun.user_code.as_str(), Entered::ByForm);
+        let claimed = codes.look("ana", shown, NOW).unwrap();
         assert!(!claimed.device.contains('\u{202e}'), "{}", claimed.device);
         assert!(claimed.device.ends_with('a') && claimed.device.matches('a').count() < 81);
     }

@@ -1,56 +1,54 @@
 //! Clients that nobody declared here: their name is the address of a document that describes them
 //! (draft-ietf-oauth-client-id-metadata-document).
 //!
-//! Whoever can write at that address is the client. The document is a stranger's: it is fetched with care, read
-//! strictly where it counts, and what it says of itself is shown to people as no more than that.
+//! Whoever can write at that address is the client. The document is a stranger's, and so may be whoever names it: it is
+//! fetched with care, for so many at once, and until it says itself that it is a client's nobody is told what is there.
+
+mod read;
+mod shelf;
 
 use std::{
-    collections::BTreeMap,
     future::Future,
     pin::Pin,
     sync::{Arc, Mutex},
 };
 
-use ambit_core::{
-    Millis, Timestamp,
-    json::{Value, parse_bounded},
-    limits::CLIENT_BYTES_MAX,
+use ambit_core::{Millis, Timestamp, limits::CLIENT_BYTES_MAX};
+use ambit_identity::{
+    jose::{JWK_SET_BYTES_MAX, JwkSet},
+    token::assertion::ClientKeys,
 };
-use ambit_identity::jose::JwkSet;
 use http::Uri;
-use tokio::sync::Semaphore;
 
-use super::{
-    ClientAgents, ClientProof, KnownClient, declared::client_keys, locked, redirect::Redirect,
+use self::{
+    read::DocumentKeys,
+    shelf::{Errand, Look, Shelf},
 };
-use crate::{
-    check::chain,
-    foreign::{Fetch, Freshness, ISSUER_ASKED_EVERY},
-    visible::visible,
+pub use self::{
+    read::{CLIENT_NAME_MAX, ClientDocument, DocumentError, REDIRECTS_MAX, read},
+    shelf::{
+        CLIENT_ASKED_EVERY, CLIENT_DOCUMENTS_MAX, CLIENT_DOCUMENTS_PER_ASKER_MAX,
+        CLIENT_FETCHES_MAX, CLIENT_FETCHES_PER_HOST_MAX,
+    },
 };
+use super::{ClientAgents, ClientProof, KnownClient, declared::client_keys, locked};
+use crate::{check::chain, foreign::Freshness, origin::Origin};
 
 /// The longest document of a client, in bytes.
 pub const CLIENT_DOCUMENT_BYTES_MAX: usize = 5 * 1024;
-/// The most documents that are remembered.
-pub const CLIENT_DOCUMENTS_MAX: usize = 1024;
-/// The most documents that are fetched at once.
-pub const CLIENT_FETCHES_MAX: usize = 8;
-/// The most addresses that a client may declare to be sent back to.
-pub const REDIRECTS_MAX: usize = 16;
-/// The longest name of a client that is shown, in characters.
-pub const CLIENT_NAME_MAX: usize = 64;
 /// How long a document is believed when its host says nothing of it.
 pub const CLIENT_DOCUMENT_TTL: Millis = Millis::from_seconds(300);
 /// How long a document is believed, whatever its host says.
 pub const CLIENT_DOCUMENT_TTL_MAX: Millis = Millis::from_seconds(24 * 3600);
 
-/// Fetches the document at an `https` address, from a public host, without following where it is sent.
-pub type FetchDocument = Arc<dyn Fn(String) -> FetchingDocument + Send + Sync>;
+/// Fetches what a stranger publishes at an `https` address: so many bytes at most, from a public host, without following
+/// where it is sent.
+pub type FetchDocument = Arc<dyn Fn(String, usize) -> FetchingDocument + Send + Sync>;
 
-/// The document, or why it can't be had.
+/// The document, or why it can't be had: that is for the log alone.
 pub type FetchingDocument = Pin<Box<dyn Future<Output = Result<FetchedDocument, String>> + Send>>;
 
-/// A document as its host gave it: at most [`CLIENT_DOCUMENT_BYTES_MAX`] bytes.
+/// A document as its host gave it.
 #[derive(Clone, Debug)]
 pub struct FetchedDocument {
     /// The text.
@@ -59,79 +57,145 @@ pub struct FetchedDocument {
     pub cache_control: String,
 }
 
-/// The documents that were fetched a while ago. Refusals are not remembered.
-pub(super) struct Documents {
-    kept: Mutex<BTreeMap<String, Kept>>,
-    fetching: Semaphore,
+/// Who makes Ambit fetch a document, as far as places are shared out by it.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(super) enum Asker {
+    /// A person who is signed in, by the estate's name.
+    Person(String),
+    /// Anybody, from there.
+    Stranger(Origin),
 }
 
-struct Kept {
-    client: KnownClient,
-    since: Timestamp,
-    until: Timestamp,
+/// Why a client is not known.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+pub(super) enum NotKnown {
+    /// There is none of that name, or what it says of itself is no good.
+    #[error("{0}")]
+    Refused(String),
+    /// Nobody looked: too many are asked for.
+    #[error("too many documents of clients are asked for just now; try again in some seconds")]
+    Busy,
 }
+
+impl From<String> for NotKnown {
+    fn from(why: String) -> Self {
+        Self::Refused(why)
+    }
+}
+
+/// The documents that were asked for.
+#[derive(Default)]
+pub(super) struct Documents(Arc<Mutex<Shelf>>);
 
 impl Documents {
-    pub(super) fn new() -> Self {
-        Self {
-            kept: Mutex::default(),
-            fetching: Semaphore::new(CLIENT_FETCHES_MAX),
-        }
-    }
-
-    /// Finds the client whose document is at `client_id`.
+    /// Finds the client whose document is at `client_id`. Whoever asks while it is fetched waits for the same answer.
     ///
     /// # Errors
-    /// Why there is none and what to do.
+    /// [`NotKnown`]: why there is none and what to do.
     pub(super) async fn find(
         &self,
-        client_id: &str,
-        (fetch, fetch_keys): (&FetchDocument, &Fetch),
+        (client_id, asker): (&str, &Asker),
+        fetch: &FetchDocument,
         wanted: Freshness,
         now: Timestamp,
-    ) -> Result<KnownClient, String> {
+    ) -> Result<KnownClient, NotKnown> {
         check_address(client_id)?;
-        if let Some(client) = self.kept(client_id, wanted, now) {
-            return Ok(client);
-        }
-        let Ok(_place) = self.fetching.try_acquire() else {
-            return Err("many documents of clients are being fetched; try again".to_owned());
+        let looked = locked(&self.0).look((client_id, asker), wanted, now)?;
+        let mut coming = match looked {
+            Look::Known(client) => return Ok(*client),
+            Look::UnderWay(coming) => coming,
+            Look::Fetch(errand, coming) => {
+                self.send(client_id, errand, fetch);
+                coming
+            }
         };
-        let fetched = fetch(client_id.to_owned()).await;
-        let fetched =
-            fetched.map_err(|why| format!("the client's document can't be had: {why}"))?;
-        let document = read(client_id, &fetched.bytes)?;
-        let client = document.with_keys(client_id, fetch_keys).await?;
-        if let Some(ttl) = believed(&fetched.cache_control) {
-            let kept = Kept {
-                client: client.clone(),
-                since: now,
-                until: now.plus(ttl),
-            };
-            self.keep(client_id, kept);
-        }
-        Ok(client)
+        let found = match coming.wait_for(Option::is_some).await {
+            Ok(found) => found.clone(),
+            Err(_) => None,
+        };
+        // It broke off.
+        found.unwrap_or(Err(NotKnown::Busy))
     }
 
-    /// Returns the client as it was fetched before. One of whose keys is missing is asked for again, but not all the time.
-    fn kept(&self, client_id: &str, wanted: Freshness, now: Timestamp) -> Option<KnownClient> {
-        let kept = locked(&self.kept);
-        let kept = kept.get(client_id).filter(|it| now < it.until)?;
-        let is_fresh = wanted == Freshness::Usual || now.since(kept.since) < ISSUER_ASKED_EVERY;
-        is_fresh.then(|| kept.client.clone())
+    /// Says that a person let this client act for them: from now on its document is asked for beside those that strangers
+    /// name.
+    pub(super) fn let_in(&self, client_id: &str) {
+        locked(&self.0).let_in(client_id);
     }
 
-    fn keep(&self, client_id: &str, fresh: Kept) {
-        let now = fresh.since;
-        let mut kept = locked(&self.kept);
-        kept.retain(|_, it| now < it.until);
-        if kept.len() >= CLIENT_DOCUMENTS_MAX {
-            let first = kept.iter().min_by_key(|(_, it)| it.until);
-            let first = first.map(|(id, _)| id.clone());
-            first.and_then(|it| kept.remove(&it));
-        }
-        kept.insert(client_id.to_owned(), fresh);
+    /// Whoever asked may leave: what was asked for comes in all the same, for those who ask next.
+    fn send(&self, client_id: &str, errand: Errand, fetch: &FetchDocument) {
+        let (shelf, fetch) = (Arc::clone(&self.0), Arc::clone(fetch));
+        let client_id = client_id.to_owned();
+        tokio::spawn(async move {
+            let found = fetched(&shelf, &client_id, &fetch).await;
+            locked(&shelf).settle(&client_id, errand, found);
+        });
     }
+}
+
+/// A client, and how long it may be believed; no time at all when it may not be kept.
+type Fetched = (KnownClient, Option<Millis>);
+
+async fn fetched(
+    shelf: &Mutex<Shelf>,
+    client_id: &str,
+    fetch: &FetchDocument,
+) -> Result<Fetched, NotKnown> {
+    let answer = fetch(client_id.to_owned(), CLIENT_DOCUMENT_BYTES_MAX).await;
+    let answer = answer.map_err(|why| unknown(client_id, &why))?;
+    let document = read(client_id, &answer.bytes).map_err(|error| match &error {
+        DocumentError::NoClient(_) => unknown(client_id, &error.to_string()),
+        DocumentError::Wrong(_) => NotKnown::Refused(error.to_string()),
+    })?;
+    let (name, redirect_uris, keys) = document.into_parts();
+    let keys = match keys {
+        DocumentKeys::None => ClientProof::Public,
+        DocumentKeys::Given(set) => {
+            let keys = client_keys(client_id, &set);
+            ClientProof::Keys(
+                keys.map_err(|why| format!("the client's keys are of no use: {why}"))?,
+            )
+        }
+        DocumentKeys::At(url) => {
+            locked(shelf).goes_on_to(client_id, &host(&url))?;
+            let keys = published_keys(client_id, url, fetch).await;
+            ClientProof::Keys(keys.map_err(|why| without_keys(client_id, &why))?)
+        }
+    };
+    let client = KnownClient {
+        name,
+        redirect_uris,
+        agents: ClientAgents::Any,
+        keys,
+    };
+    Ok((client, believed(&answer.cache_control)))
+}
+
+async fn published_keys(
+    client_id: &str,
+    url: String,
+    fetch: &FetchDocument,
+) -> Result<ClientKeys, String> {
+    let answer = fetch(url, JWK_SET_BYTES_MAX).await?;
+    let set = JwkSet::parse(&answer.bytes).map_err(|error| chain(&error))?;
+    client_keys(client_id, &set)
+}
+
+/// What whoever named an address hears of it, whatever is there: who could tell more by it would look around in the networks
+/// that Ambit is in.
+fn unknown(client_id: &str, why: &str) -> NotKnown {
+    tracing::warn!(client_id, why, "there is no document of a client");
+    NotKnown::Refused(
+        "there is no document of a client at `client_id` that can be had; who runs Ambit finds why in its log".to_owned(),
+    )
+}
+
+fn without_keys(client_id: &str, why: &str) -> NotKnown {
+    tracing::warn!(client_id, why, "a client has no keys at its `jwks_uri`");
+    NotKnown::Refused(
+        "there are no keys at the client's `jwks_uri` that can be had; who runs Ambit finds why in its log".to_owned(),
+    )
 }
 
 /// Whether a client's name is the address of its document.
@@ -153,9 +217,9 @@ impl Described {
     }
 }
 
-/// Returns the host of a client's document.
-pub(super) fn host(client_id: &str) -> String {
-    let uri: Option<Uri> = client_id.parse().ok();
+/// Returns the host of an address, with its port.
+pub(super) fn host(url: &str) -> String {
+    let uri: Option<Uri> = url.parse().ok();
     let host = uri
         .as_ref()
         .and_then(Uri::authority)
@@ -163,135 +227,8 @@ pub(super) fn host(client_id: &str) -> String {
     host.unwrap_or_default()
 }
 
-/// A document that was read, before its keys are had.
-#[derive(Debug)]
-pub struct ClientDocument {
-    name: String,
-    redirect_uris: Vec<String>,
-    proof: Proof,
-}
-
-#[derive(Debug)]
-enum Proof {
-    Public,
-    Given(JwkSet),
-    At(String),
-}
-
-impl ClientDocument {
-    /// Returns the name that people read: one line, nothing hidden.
-    pub fn name(&self) -> &str {
-        &self.name
-    }
-
-    /// Returns where people may be sent back to.
-    pub fn redirect_uris(&self) -> &[String] {
-        &self.redirect_uris
-    }
-
-    async fn with_keys(self, client_id: &str, fetch: &Fetch) -> Result<KnownClient, String> {
-        let set = match self.proof {
-            Proof::Public => None,
-            Proof::Given(set) => Some(set),
-            Proof::At(url) => {
-                let bytes = fetch(url).await;
-                let bytes =
-                    bytes.map_err(|why| format!("the client's keys can't be had: {why}"))?;
-                Some(JwkSet::parse(&bytes).map_err(|error| unusable(&error))?)
-            }
-        };
-        let keys = match set {
-            None => ClientProof::Public,
-            Some(set) => ClientProof::Keys(client_keys(client_id, &set)?),
-        };
-        Ok(KnownClient {
-            name: self.name,
-            redirect_uris: self.redirect_uris,
-            agents: ClientAgents::Any,
-            keys,
-        })
-    }
-}
-
-/// Reads the document at `client_id`. Members that say nothing about who the client is are ignored (RFC 7591 §2).
-///
-/// # Errors
-/// What is wrong with it.
-pub fn read(client_id: &str, bytes: &[u8]) -> Result<ClientDocument, String> {
-    let wrong = |what: &str| format!("the client's document {what}; tell who runs the client");
-    let value = parse_bounded(bytes, CLIENT_DOCUMENT_BYTES_MAX);
-    let value = value.map_err(|error| wrong(&format!("can't be read: {error}")))?;
-    let text = |name: &str| value.get(name).and_then(Value::as_str);
-    if text("client_id") != Some(client_id) {
-        return Err(wrong(
-            "has another client_id than its own address, letter by letter",
-        ));
-    }
-    if value.get("client_secret").is_some() {
-        return Err(wrong("holds a client_secret, which everybody can read"));
-    }
-    let redirects = value.get("redirect_uris").and_then(Value::as_array);
-    let redirects = redirects.ok_or_else(|| wrong("has no list redirect_uris"))?;
-    if redirects.is_empty() || redirects.len() > REDIRECTS_MAX {
-        return Err(wrong(&format!(
-            "has not 1 to {REDIRECTS_MAX} redirect_uris"
-        )));
-    }
-    let mut redirect_uris = Vec::new();
-    for redirect in redirects {
-        let address = redirect.as_str().unwrap_or_default();
-        let read = Redirect::parse(address);
-        read.map_err(|what| wrong(&format!("has a redirect_uri that {what}")))?;
-        redirect_uris.push(address.to_owned());
-    }
-    let lists_code = |name: &str, word: &str| {
-        let list = value.get(name).and_then(Value::as_array);
-        list.is_none_or(|it| it.iter().any(|it| it.as_str() == Some(word)))
-    };
-    if !lists_code("grant_types", "authorization_code") || !lists_code("response_types", "code") {
-        return Err(wrong(
-            "does not list the code flow (authorization_code, code)",
-        ));
-    }
-    Ok(ClientDocument {
-        name: name(text("client_name").unwrap_or_default(), client_id),
-        redirect_uris,
-        proof: proof(&value).map_err(|what| wrong(&what))?,
-    })
-}
-
-fn proof(value: &Value) -> Result<Proof, String> {
-    let method = value.get("token_endpoint_auth_method").map(Value::as_str);
-    match method {
-        Some(Some("none")) => return Ok(Proof::Public),
-        Some(Some("private_key_jwt")) => {}
-        // Nobody shares a secret with a stranger: the usual default of RFC 7591 can't be meant.
-        None if value.get("jwks").is_none() && value.get("jwks_uri").is_none() => {
-            return Ok(Proof::Public);
-        }
-        None => {}
-        Some(_) => {
-            return Err(
-                "names a token_endpoint_auth_method other than none and private_key_jwt".to_owned(),
-            );
-        }
-    }
-    match (value.get("jwks"), value.get("jwks_uri").map(Value::as_str)) {
-        (Some(set), None) => {
-            let set = JwkSet::from_value(set);
-            Ok(Proof::Given(
-                set.map_err(|error| format!("has keys of no use: {error}"))?,
-            ))
-        }
-        (None, Some(Some(url))) if url.starts_with("https://") => Ok(Proof::At(url.to_owned())),
-        (None, Some(_)) => Err("has a jwks_uri that does not begin with https://".to_owned()),
-        (Some(_), Some(_)) => Err("has both jwks and jwks_uri".to_owned()),
-        (None, None) => Err("names private_key_jwt and has no keys".to_owned()),
-    }
-}
-
 /// Says whether a name is the address of a document: `https`, a host and a path, written in the one way.
-fn check_address(client_id: &str) -> Result<(), String> {
+pub(super) fn check_address(client_id: &str) -> Result<(), String> {
     let wrong = |what: &str| {
         Err(format!(
             "client_id {what}; a client that describes itself is named by its document, such as \
@@ -325,21 +262,6 @@ fn check_address(client_id: &str) -> Result<(), String> {
     Ok(())
 }
 
-/// Returns the name that people read: short, on one line, with nothing hidden.
-fn name(text: &str, client_id: &str) -> String {
-    let text = text.trim();
-    if text.is_empty() {
-        return host(client_id);
-    }
-    let short: String = text.chars().take(CLIENT_NAME_MAX).collect();
-    let more = if short.len() < text.len() {
-        "\u{2026}"
-    } else {
-        ""
-    };
-    format!("{}{more}", visible(&short))
-}
-
 /// Says how long a document may be believed; nothing when it may not be kept.
 fn believed(cache_control: &str) -> Option<Millis> {
     let text = cache_control.to_ascii_lowercase();
@@ -360,10 +282,6 @@ fn believed(cache_control: &str) -> Option<Millis> {
         .parse()
         .map_or(CLIENT_DOCUMENT_TTL, Millis::from_seconds);
     Some(ttl.min(CLIENT_DOCUMENT_TTL_MAX)).filter(|it| it.as_millis() > 0)
-}
-
-fn unusable(error: &dyn std::error::Error) -> String {
-    format!("the client's keys are of no use: {}", chain(error))
 }
 
 #[cfg(test)]

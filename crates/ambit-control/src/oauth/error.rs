@@ -16,6 +16,7 @@ pub struct OAuthError {
     description: String,
     nonce: Option<String>,
     tried: Option<Scheme>,
+    retry_after_seconds: Option<u64>,
 }
 
 /// The scheme of `Authorization` that a client tried: its answer names the same (RFC 6749 section 5.2), though none is
@@ -58,6 +59,7 @@ impl OAuthError {
             description: description.into(),
             nonce: None,
             tried: None,
+            retry_after_seconds: None,
         }
     }
 
@@ -92,6 +94,14 @@ impl OAuthError {
         Self {
             status: StatusCode::SERVICE_UNAVAILABLE,
             ..Self::new("temporarily_unavailable", description)
+        }
+    }
+
+    /// There is no room just now (RFC 9110 section 15.6.4).
+    pub(super) fn busy(description: impl Into<String>) -> Self {
+        Self {
+            retry_after_seconds: Some(BUSY_SECONDS),
+            ..Self::unavailable(description)
         }
     }
 
@@ -152,6 +162,12 @@ impl OAuthError {
         }
     }
 
+    /// Says in an answer when to come again, where that is known.
+    pub(super) fn put_retry_after(&self, response: &mut Response) {
+        let seconds = self.retry_after_seconds.map(HeaderValue::from);
+        seconds.and_then(|it| response.headers_mut().insert(header::RETRY_AFTER, it));
+    }
+
     pub(super) fn refused(error: TokenRefusal) -> Self {
         match error {
             TokenRefusal::OtherAudience(_) => Self::target(error.to_string()),
@@ -208,6 +224,7 @@ impl IntoResponse for OAuthError {
         ]);
         let mut response = (self.status, json(&body)).into_response();
         put_nonce(&mut response, self.nonce.as_deref());
+        self.put_retry_after(&mut response);
         let challenge = self
             .tried
             .map(|it| format!("{} realm=\"ambit\"", it.as_str()));
@@ -251,6 +268,8 @@ fn plain(text: &str) -> String {
     plain
 }
 
+/// When to come again where there was no room: as long as a fetch takes at most.
+const BUSY_SECONDS: u64 = 10;
 /// The longest description, in characters.
 const DESCRIPTION_MAX: usize = 600;
 const DPOP_NONCE: HeaderName = HeaderName::from_static("dpop-nonce");

@@ -106,9 +106,7 @@ async fn asked(
     let (head, body) = request.into_parts();
     let form = Form::read(&head.headers, body).await?;
     let now = (server.control.clock)().now;
-    let client = server
-        .client(&head.headers, &form, by_certificate, now)
-        .await?;
+    let client = server.client(&head, &form, by_certificate, now).await?;
     // Nothing is given here: who asks holds the token that it asks about, and a key is not proved. One that says to be
     // good once was good for this.
     if let Some(assertion) = client.assertion()

@@ -63,6 +63,17 @@ pub(super) struct AuthorizeRequest {
     pub(super) challenge: String,
     /// The key to which the code is bound, when the client named one (RFC 9449 §10).
     pub(super) key: Option<Digest>,
+    /// Whether the person may be asked.
+    pub(super) prompt: Prompt,
+}
+
+/// Whether a person may be asked (OpenID Connect Core §3.1.2.1 `prompt`).
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Prompt {
+    /// Yes: without that there is no consent.
+    Usual,
+    /// No: so there is none.
+    Silent,
 }
 
 /// The way back to a client.
@@ -94,6 +105,18 @@ struct Entry {
     origin: Origin,
     until: Timestamp,
     seen: Seen,
+}
+
+impl Prompt {
+    /// Reads what a request says of it.
+    pub(super) fn of(form: &Form) -> Result<Self, OAuthError> {
+        let words = form.get("prompt").unwrap_or_default();
+        match words.split(' ').any(|it| it == "none") {
+            false => Ok(Self::Usual),
+            true if words == "none" => Ok(Self::Silent),
+            true => Err(OAuthError::request("`prompt=none` stands alone")),
+        }
+    }
 }
 
 impl AuthorizeRequest {
@@ -224,9 +247,7 @@ async fn pushed(shared: &Shared, request: Request) -> Result<(Value, String), OA
     // Before the assertion is used up: who lacks a nonce comes again with it.
     let url = format!("{}{PUSH}", server.issuer);
     let proof = server.proof(&head.headers, &url, moment.now)?;
-    let client = server
-        .client(&head.headers, &form, None, moment.now)
-        .await?;
+    let client = server.client(&head, &form, None, moment.now).await?;
     let circle = client.circle();
     let Client::Known { id, client, .. } = client else {
         return Err(OAuthError::new(
@@ -236,9 +257,6 @@ async fn pushed(shared: &Shared, request: Request) -> Result<(Value, String), OA
     };
     if form.get("request_uri").is_some() {
         return Err(OAuthError::request("a pushed request names no request_uri"));
-    }
-    if form.get("client_id").is_some_and(|it| it != id) {
-        return Err(OAuthError::request("client_id is another client"));
     }
     let origin = Origin::of_request(&head.extensions);
     let back = read_back(&form, &client)?;
@@ -330,6 +348,7 @@ pub(super) fn read(
         wanted: form.get("authorization_details").map(wanted).transpose()?,
         challenge: challenge(form)?,
         key: form.get("dpop_jkt").map(thumbprint).transpose()?,
+        prompt: Prompt::of(form)?,
     })
 }
 

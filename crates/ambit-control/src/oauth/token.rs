@@ -77,9 +77,7 @@ async fn granted(
     if by_certificate.is_none() && form.get("grant_type") == Some(DEVICE_GRANT) {
         return server.device_token(&form, proof.as_ref(), now);
     }
-    let client = server
-        .client(&head.headers, &form, by_certificate, now)
-        .await?;
+    let client = server.client(&head, &form, by_certificate, now).await?;
     let binding = server.binding((&form, &client), proof.as_ref(), by_certificate, now)?;
     let asking = Asking {
         form: &form,

@@ -64,7 +64,7 @@ impl Desk {
             fetch: Arc::new(|_| Box::pin(async { Err("not here".to_owned()) })),
             published: Published::Nothing,
             issuer: Some("https://ambit.example.org".to_owned()),
-            fetch_document: Arc::new(|_| Box::pin(async { Err("not here".to_owned()) })),
+            fetch_document: Arc::new(|_, _| Box::pin(async { Err("not here".to_owned()) })),
         };
         Self {
             doors: Doors::new(control),

@@ -321,5 +321,13 @@ mod tests {
             "[outbound]\ninner_networks = [\"10.0.0.1/8\"]",
             "bits beyond its prefix",
         );
+        check(
+            "[outbound]\nclient_document_ports = []",
+            "leave it out for 443 alone",
+        );
+        check(
+            "[outbound]\nclient_document_networks = [\"0.0.0.0/0\"]",
+            "is no network",
+        );
     }
 }

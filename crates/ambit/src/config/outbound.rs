@@ -9,18 +9,27 @@ use std::{
 use rustls_pki_types::{CertificateDer, pem::PemObject};
 use serde::Deserialize;
 
-/// The most inner networks that are named.
+/// The most inner networks that are named, for the estate's addresses and for clients' documents.
 pub(crate) const INNER_NETWORKS_MAX: usize = 16;
+/// The most ports that are named.
+const CLIENT_DOCUMENT_PORTS_MAX: usize = 16;
+/// The port of `https`.
+const HTTPS_PORT: u16 = 443;
 /// The longest file of roots, in bytes.
 const ROOTS_BYTES_MAX: u64 = 1024 * 1024;
 
 /// How far Ambit reaches.
-#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq)]
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct OutboundConfig {
-    /// Networks that are not of the public internet and may be fetched from all the same, such as `10.1.0.0/16`.
-    /// Whoever operates this machine says so; no estate and no stranger can.
+    /// Networks that are not of the public internet and may be fetched from all the same, such as `10.1.0.0/16`, where the
+    /// estate or what it believes names the address. Whoever operates this machine says so; no estate can.
     pub(crate) inner_networks: Vec<Network>,
+    /// Such networks for the addresses that strangers name: of documents by which clients describe themselves, and of
+    /// their keys.
+    pub(crate) client_document_networks: Vec<Network>,
+    /// The ports at which those addresses are asked.
+    pub(crate) client_document_ports: Vec<u16>,
     /// Certificates (PEM) that are trusted besides this machine's.
     pub(crate) roots: Option<PathBuf>,
 }
@@ -33,13 +42,36 @@ pub(crate) struct Network {
     prefix: u32,
 }
 
+impl Default for OutboundConfig {
+    fn default() -> Self {
+        Self {
+            inner_networks: Vec::new(),
+            client_document_networks: Vec::new(),
+            client_document_ports: vec![HTTPS_PORT],
+            roots: None,
+        }
+    }
+}
+
 impl OutboundConfig {
     /// Says whether the parts are bounded, or what to write instead.
     pub(crate) fn check(&self) -> Result<(), String> {
-        let count = self.inner_networks.len();
-        if count > INNER_NETWORKS_MAX {
+        for (name, networks) in [
+            ("inner_networks", &self.inner_networks),
+            ("client_document_networks", &self.client_document_networks),
+        ] {
+            let count = networks.len();
+            if count > INNER_NETWORKS_MAX {
+                return Err(format!(
+                    "outbound.{name} has {count} networks; write {INNER_NETWORKS_MAX} at most"
+                ));
+            }
+        }
+        let ports = &self.client_document_ports;
+        if !(1..=CLIENT_DOCUMENT_PORTS_MAX).contains(&ports.len()) || ports.contains(&0) {
             return Err(format!(
-                "outbound.inner_networks has {count} networks; write {INNER_NETWORKS_MAX} at most"
+                "outbound.client_document_ports must be 1 to {CLIENT_DOCUMENT_PORTS_MAX} ports; leave it out for {HTTPS_PORT} \
+                 alone"
             ));
         }
         Ok(())
@@ -153,17 +185,49 @@ mod tests {
 
     #[test]
     fn networks_are_few_and_roots_are_certificates() {
-        let of = |count: usize| OutboundConfig {
-            inner_networks: vec![Network::try_from("::1/128".to_owned()).unwrap(); count],
-            roots: None,
+        let usual = OutboundConfig::default;
+        let networks = |count| vec![Network::try_from("::1/128".to_owned()).unwrap(); count];
+        let inner = |count| OutboundConfig {
+            inner_networks: networks(count),
+            ..usual()
         };
-        assert_eq!(of(INNER_NETWORKS_MAX).check(), Ok(()));
-        assert!(of(INNER_NETWORKS_MAX + 1).check().is_err());
+        let of_clients = |count| OutboundConfig {
+            client_document_networks: networks(count),
+            ..usual()
+        };
+        let at = |client_document_ports| OutboundConfig {
+            client_document_ports,
+            ..usual()
+        };
+        for good in [
+            usual(),
+            inner(INNER_NETWORKS_MAX),
+            of_clients(INNER_NETWORKS_MAX),
+            at(vec![8443; CLIENT_DOCUMENT_PORTS_MAX]),
+        ] {
+            assert_eq!(good.check(), Ok(()));
+        }
+        for (bad, part) in [
+            (inner(INNER_NETWORKS_MAX + 1), "outbound.inner_networks"),
+            (
+                of_clients(INNER_NETWORKS_MAX + 1),
+                "client_document_networks",
+            ),
+            (
+                at(vec![8443; CLIENT_DOCUMENT_PORTS_MAX + 1]),
+                "1 to 16 ports",
+            ),
+            (at(Vec::new()), "1 to 16 ports"),
+            (at(vec![0]), "1 to 16 ports"),
+        ] {
+            let error = bad.check().unwrap_err();
+            assert!(error.contains(part), "{error}");
+        }
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("roots.pem");
         let config = OutboundConfig {
-            inner_networks: Vec::new(),
             roots: Some(path.clone()),
+            ..usual()
         };
         let check = |bytes: Option<Vec<u8>>, part: &str| {
             if let Some(bytes) = bytes {

@@ -74,7 +74,7 @@ impl Outbound {
     /// Reads the roots of this machine and those that `config` adds.
     pub(crate) fn new(config: &OutboundConfig) -> Result<Self, String> {
         let tls = upstream_tls(config.read_roots()?);
-        let fetcher = Fetcher::new(tls.clone(), &config.inner_networks);
+        let fetcher = Fetcher::new(tls.clone(), config);
         Ok(Self { tls, fetcher })
     }
 }

@@ -1,8 +1,9 @@
 //! The one way in which Ambit itself fetches: one request, no redirects, all of it bounded.
 //!
-//! The address may come from a configuration that many may edit, or from a document that a stranger wrote. Then only
-//! `https` and only public addresses are asked: what is fetched can't be a way into the network in which Ambit runs
-//! (OWASP SSRF prevention; RFC 9700 §4.11 is the same danger for others).
+//! The address may come from an estate that many may edit, or from a stranger. Then only `https` and only public addresses
+//! are asked, and for strangers only the usual port: what is fetched can't be a way into the network in which Ambit runs
+//! (OWASP SSRF prevention; RFC 9700 §4.11 is the same danger for others). The operator may name networks for each of the
+//! two; those of the one do not count for the other.
 
 mod address;
 mod bundles;
@@ -26,7 +27,7 @@ use tokio::{
 use tokio_rustls::TlsConnector;
 
 use self::address::{Scheme, Target, connect};
-use crate::config::Network;
+use crate::config::OutboundConfig;
 
 /// How long one request may take, from the look-up of the name to the last byte.
 const FETCH_TIMEOUT: Duration = Duration::from_secs(10);
@@ -39,14 +40,17 @@ const FETCHED_HEAD_BYTES_MAX: usize = 16 * 1024;
 #[derive(Clone)]
 pub(crate) struct Fetcher {
     tls: Option<Arc<ClientConfig>>,
-    inner: Arc<[Network]>,
+    bounds: Arc<OutboundConfig>,
 }
 
 /// How far a request may go.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Reach {
-    /// The address comes from others: `https`, to public addresses and to the inner networks that the operator named.
-    Public,
+    /// The estate names the address, or whom it believes: `https`, to public addresses and `outbound.inner_networks`.
+    Estate,
+    /// A stranger names it: `https` at `outbound.client_document_ports`, to public addresses and
+    /// `outbound.client_document_networks`.
+    Stranger,
     /// Whoever operates this machine named it in `ambit.toml`: `https` anywhere, or `http` on loopback.
     Named,
 }
@@ -80,9 +84,11 @@ pub(crate) enum FetchError {
     NoRoots,
     #[error(
         "`{0}` leads to {1}, which is no public address; give the document itself instead, or let who operates Ambit name \
-         the network in `outbound.inner_networks`"
+         the network in `outbound.{2}`"
     )]
-    NotPublic(String, IpAddr),
+    NotPublic(String, IpAddr, &'static str),
+    #[error("`{0}` is at another port than those of `outbound.client_document_ports`")]
+    Port(String),
     #[error("`{0}` has no address")]
     NoHost(String),
     #[error("the secret `{0}` is not sealed here; run `ambit secret set {0}`")]
@@ -104,11 +110,11 @@ pub(crate) enum FetchError {
 }
 
 impl Fetcher {
-    /// Returns a fetcher that knows hosts by `tls`, and may reach the networks `inner` wherever it is sent.
-    pub(crate) fn new(tls: Option<Arc<ClientConfig>>, inner: &[Network]) -> Self {
+    /// Returns a fetcher that knows hosts by `tls`, and reaches as far as `bounds` say.
+    pub(crate) fn new(tls: Option<Arc<ClientConfig>>, bounds: &OutboundConfig) -> Self {
         Self {
             tls,
-            inner: inner.into(),
+            bounds: Arc::new(bounds.clone()),
         }
     }
 
@@ -166,7 +172,7 @@ impl Fetcher {
         request: Request<Full<Bytes>>,
         (reach, bytes_max): (Reach, usize),
     ) -> Result<Answer, FetchError> {
-        let addresses = target.addresses(reach, &self.inner).await?;
+        let addresses = target.addresses(reach, &self.bounds).await?;
         let connected = connect(&addresses).await;
         let stream = connected.map_err(FetchError::Unreachable)?;
         if target.scheme == Scheme::Plain {

@@ -30,7 +30,7 @@ use super::{
     public::{BundlePort, FaceError, PublicPort},
     recover,
     rotate::rotate,
-    workload::WorkloadSocket,
+    workload::{WorkloadSocket, unreached},
 };
 use crate::{
     clock::Clock,
@@ -191,6 +191,8 @@ impl Sockets {
         let people = ControlSocket::bind(&control, group).map_err(unbound(&control))?;
         let workload = doors.workload.clone();
         let workload = workload.unwrap_or_else(|| state.workload_socket());
+        // Clients name it by a URI, which knows no working directory.
+        let workload = std::path::absolute(&workload).map_err(unbound(&workload))?;
         let workloads = WorkloadSocket::bind(&workload).map_err(unbound(&workload))?;
         Ok(Self {
             control,
@@ -291,6 +293,7 @@ impl Server {
         let mut tasks = JoinSet::new();
         let open = (ports.bundle, ports.public.map(|(port, _)| port));
         serve_ports(&mut tasks, open, &doors.people);
+        warn_of_unreached(&mut tasks, &running.handle, &sockets.workload);
         let handle = keep_going(&mut tasks, running, &doors.people);
         tasks.spawn(serve_workloads(doors.people.clone(), sockets.workloads));
         tasks.spawn(health(health_door, operations_router(&doors.people)));
@@ -417,6 +420,30 @@ fn warn_of_unsealed(running: &Running) {
     for it in missing {
         complain(&format!("ambit: warning: {it}"));
     }
+}
+
+/// Warns of the processes that the estate in force registers and that can't reach the socket for them: now, and whenever
+/// another version is in force.
+fn warn_of_unreached(tasks: &mut JoinSet<()>, handle: &Handle, socket: &Path) {
+    // None when the engine has stopped already.
+    let Ok(mut estates) = handle.estates() else {
+        return;
+    };
+    let (handle, socket) = (handle.clone(), socket.to_owned());
+    let warn = move || {
+        let Ok(book) = handle.book() else {
+            return;
+        };
+        for it in unreached(book.estate(), &socket) {
+            complain(&format!("ambit: warning: {it}"));
+        }
+    };
+    warn();
+    tasks.spawn(async move {
+        while estates.changed().await.is_ok() {
+            warn();
+        }
+    });
 }
 
 /// Returns what is the server's own. Who reached the workload socket from inside a container would be taken for the

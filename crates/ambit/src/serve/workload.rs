@@ -5,6 +5,7 @@
 //! system of its own. What a process does with its own memory, such as preloading a library, is not seen here.
 
 mod process;
+mod unreached;
 
 use std::{
     collections::HashMap,
@@ -23,6 +24,7 @@ use tokio::{
 use tokio_stream::wrappers::ReceiverStream;
 
 use self::process::{Looks, Process};
+pub(crate) use self::unreached::unreached;
 use super::listen::credentials;
 
 /// How many connections are open at once; further ones wait.

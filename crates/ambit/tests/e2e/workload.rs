@@ -1,7 +1,13 @@
 //! A process attests at the Workload API, and the Rust `spiffe` client judges what it gets. The process is this
 //! test: the estate registers its very path.
 
-use std::{fs, path::Path, process::Command, time::Duration};
+use std::{
+    fs,
+    io::{BufRead, BufReader},
+    path::Path,
+    process::{Command, Stdio},
+    time::Duration,
+};
 
 use spiffe::{WorkloadApiClient, WorkloadApiError};
 use tokio::{runtime::Runtime, time::timeout};
@@ -87,6 +93,50 @@ fn a_process_is_an_instance_until_its_task_ends() {
         assert!(client.fetch_jwt_svid(["reports"], None).await.is_err());
         drop(again);
     });
+}
+
+/// Clients name the socket by a URI, whatever working directory the server was started in.
+#[test]
+fn the_socket_is_told_as_a_uri() {
+    let directory = tempfile::tempdir().unwrap();
+    fs::create_dir(directory.path().join("estate")).unwrap();
+    let mut server = Command::new(env!("CARGO_BIN_EXE_ambit"))
+        .args(["--state", "state", "dev", "estate"])
+        .current_dir(directory.path())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(server.stdout.take().unwrap()).lines();
+    let told = lines.find_map(|line| {
+        let line = line.unwrap();
+        line.split_whitespace()
+            .find(|it| it.starts_with("unix:"))
+            .map(str::to_owned)
+    });
+    server.kill().unwrap();
+    server.wait().unwrap();
+    let socket = directory.path().canonicalize().unwrap();
+    let socket = socket.join("state/workload.sock");
+    assert_eq!(told, Some(format!("unix://{}", socket.display())));
+}
+
+/// The socket is in the server's own directory, unless the configuration says something else.
+#[test]
+fn who_is_registered_and_reaches_no_socket_is_warned_of() {
+    let world = World::start_configured("people.example", "", |root| {
+        let agent = root.join("estate/agents/reader.toml");
+        let text = fs::read_to_string(&agent).unwrap();
+        fs::write(
+            agent,
+            text + "\n[[workload]]\nuid = 4711\npath = \"/usr/bin/agent\"\n",
+        )
+        .unwrap();
+    });
+    let warning = "no process of `[[workload]]` (uid 4711, path /usr/bin/agent) reaches ";
+    let complaints = world.complaints();
+    assert!(complaints.contains(warning), "{complaints}");
+    assert!(complaints.contains("set `doors.workload`"), "{complaints}");
 }
 
 #[test]

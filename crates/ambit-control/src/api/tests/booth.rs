@@ -8,6 +8,7 @@ use std::{
 use ambit_core::{Digest, estate::Estate, record::Body as Fact, task::End};
 use ambit_identity::jose::base64url;
 use axum::{
+    Extension,
     body::Body,
     http::{Request, StatusCode, header},
 };
@@ -18,12 +19,16 @@ use super::{
     oauth::{Agent, Answered, form, post},
     people::{Page, SignInDesk, US},
 };
-use crate::{foreign::Fetch, oauth::FetchedDocument};
+use crate::{foreign::Fetch, oauth::FetchedDocument, origin::Origin};
 
 /// A client, by its document.
 pub(super) const CLIENT: &str = "https://app.example/client.json";
 pub(super) const BACK: &str = "https://app.example/cb";
 pub(super) const PLACE: &str = "https://127.0.0.1:1/mcp";
+/// What is found out of an address at which nothing is, and is for the log alone.
+pub(super) const DETAIL: &str = "10.1.2.3 port 8443 refused the connection";
+/// What a host says may be kept of a document that never comes.
+pub(super) const NEVER: &str = "never";
 /// The secret of PKCE, 43 characters.
 pub(super) const VERIFIER: &str = "abcdefghijklmnopqrstuvwxyz0123456789-._~ABC";
 
@@ -100,11 +105,14 @@ impl Booth {
         let nothing: Fetch = Arc::new(|_| Box::pin(async { Err("not here".to_owned()) }));
         let office = Office::open_with(nothing, change);
         let desk = SignInDesk::open_with(office, |control| Control {
-            fetch_document: Arc::new(move |url| {
+            fetch_document: Arc::new(move |url, _| {
                 *count.lock().unwrap() += 1;
                 let found = kept.lock().unwrap().get(&url).cloned();
-                let found = found.ok_or_else(|| format!("`{url}` has no address"));
+                let found = found.ok_or_else(|| DETAIL.to_owned());
                 Box::pin(async move {
+                    if found.as_ref().is_ok_and(|it| it.1 == NEVER) {
+                        return std::future::pending().await;
+                    }
                     found.map(|(text, cache_control)| FetchedDocument {
                         bytes: text.into_bytes(),
                         cache_control: cache_control.to_owned(),
@@ -125,6 +133,27 @@ impl Booth {
         self.desk
             .get(&format!("/oauth/authorize?{query}"), cookies)
             .await
+    }
+
+    /// Puts a document where it is fetched.
+    pub(super) fn publish(&self, id: &str, (text, keep): (String, &'static str)) {
+        let mut documents = self.documents.lock().unwrap();
+        documents.insert(id.to_owned(), (text, keep));
+    }
+
+    /// Pushes a request from there.
+    pub(super) async fn push_from(&self, origin: Origin, more: &[(&str, &str)]) -> Answered {
+        let router = public_router(&self.desk.doors).layer(Extension(origin));
+        post(router, "/oauth/par", request(more), &[]).await
+    }
+
+    /// Pushes a request, and returns the query of the browser that goes with it.
+    pub(super) async fn pushed(&self, more: &[(&str, &str)]) -> String {
+        let got = self.push_from(Origin::Here, more).await;
+        assert_eq!(got.status, StatusCode::CREATED, "{:?}", got.value);
+        super::doors::fits("PushedAnswer", &got.value);
+        let name = super::doors::text(&got.value, "request_uri");
+        form(&[("client_id", CLIENT), ("request_uri", name)])
     }
 
     /// Does as [`Self::ask`] in another browser.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use ambit_core::{
-    estate::{Containment, Estate, LeastBinding, ParameterKind, PersonRole},
+    estate::{ClientKeys, Containment, Estate, LeastBinding, ParameterKind, PersonRole},
     json::Value as Json,
     record::Body as Fact,
 };
@@ -15,6 +15,7 @@ use axum::{
 use super::{
     super::public_router,
     booth::{BACK, Booth, CLIENT, PLACE, answered, hidden, request, yes},
+    clients::client,
     doors::{ANA, text},
     oauth::Agent,
     people::{Page, US},
@@ -137,22 +138,30 @@ async fn who_says_no_gives_nothing() {
     );
 }
 
-/// RFC 6749 §4.1.2.1: until the address can be trusted the person is told, and nobody is sent anywhere.
+/// RFC 6749 §4.1.2.1: until the address can be trusted the person is told, and nobody is sent anywhere. Of what has to be
+/// fetched for that nobody is told who is not signed in.
 #[tokio::test]
 async fn a_request_that_can_not_be_trusted_leads_nowhere() {
     let booth = Booth::open().await;
-    let person = async |more: &[(&str, &str)], part: &str| {
-        for cookies in ["", &booth.ana] {
-            let page = booth.authorize(&request(more), cookies).await;
-            assert_eq!(page.status, StatusCode::BAD_REQUEST, "{more:?}");
-            assert!(page.body.contains(part), "{more:?}: {}", page.body);
-            assert!(!page.headers.contains_key(header::LOCATION));
-        }
+    let told = async |more: &[(&str, &str)], cookies: &str, part: &str| {
+        let page = booth.authorize(&request(more), cookies).await;
+        assert_eq!(page.status, StatusCode::BAD_REQUEST, "{more:?}");
+        assert!(page.body.contains(part), "{more:?}: {}", page.body);
+        assert!(!page.headers.contains_key(header::LOCATION));
     };
-    person(&[("client_id", "")], "client_id").await;
-    person(&[("client_id", "nobody")], "<code>nobody</code> is unknown").await;
+    let anybody = async |more: &[(&str, &str)], part: &str| {
+        told(more, "", part).await;
+        told(more, &booth.ana, part).await;
+    };
+    let person = async |more: &[(&str, &str)], part: &str| {
+        let first = booth.authorize(&request(more), "").await;
+        assert!(first.location().starts_with("/sign-in?to="), "{more:?}");
+        told(more, &booth.ana, part).await;
+    };
+    anybody(&[("client_id", "")], "client_id").await;
+    anybody(&[("client_id", "nobody")], "<code>nobody</code> is unknown").await;
     person(&[("client_id", "https://else.example/c")], "document").await;
-    person(
+    anybody(
         &[("client_id", "http://app.example/client.json")],
         "https://",
     )
@@ -170,13 +179,13 @@ async fn a_request_that_can_not_be_trusted_leads_nowhere() {
     .await;
     person(&[("redirect_uri", "https://app.example/cb#x")], "fragment").await;
     person(&[("redirect_uri", "javascript:alert(1)")], "neither https").await;
-    person(
+    anybody(
         &[("request_uri", "urn:ietf:params:oauth:request_uri:x")],
         "request_uri",
     )
     .await;
     let long = "x".repeat(2049);
-    person(&[("state", &long)], "too long").await;
+    anybody(&[("state", &long)], "too long").await;
     let twice = format!("{}&client_id=x", request(&[]));
     assert_eq!(
         booth.authorize(&twice, "").await.status,
@@ -187,9 +196,16 @@ async fn a_request_that_can_not_be_trusted_leads_nowhere() {
 /// RFC 6749 §4.1.2.1: once the client is known, it is told.
 #[tokio::test]
 async fn a_known_client_is_told_what_is_wrong() {
-    let booth = Booth::open().await;
-    let client = async |more: &[(&str, &str)], error: &str| {
-        let page = booth.authorize(&request(more), "").await;
+    let booth = Booth::open_with(|estate| {
+        let desk = client("desk", ClientKeys::Public, |it| {
+            it.redirect_uris = vec![BACK.to_owned()];
+        });
+        estate.clients.insert(desk.name.clone(), desk);
+    })
+    .await;
+    let desk = |more: &[(&'static str, &str)]| request(&[&[("client_id", "desk")], more].concat());
+    let client = async |more: &[(&'static str, &str)], error: &str| {
+        let page = booth.authorize(&desk(more), "").await;
         assert_eq!(
             page.status,
             StatusCode::SEE_OTHER,
@@ -234,10 +250,11 @@ async fn a_known_client_is_told_what_is_wrong() {
     )
     .await;
     client(&[("prompt", "none")], "login_required").await;
+    client(&[("prompt", "login none")], "invalid_request").await;
     let padding = "x".repeat(2000);
     client(&[("dummy", &padding)], "invalid_request").await;
     let signed_in = booth
-        .authorize(&request(&[("prompt", "none")]), &booth.ana)
+        .authorize(&desk(&[("prompt", "none")]), &booth.ana)
         .await;
     assert_eq!(answered(signed_in.location())["error"], "consent_required");
     assert_eq!(booth.tasks().0, 0);

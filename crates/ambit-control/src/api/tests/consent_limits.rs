@@ -6,13 +6,11 @@ use ambit_core::{
     limits::{PARAMETER_BYTES_MAX, PARAMETERS_MAX},
     task::End,
 };
-use axum::{Extension, http::StatusCode};
+use axum::http::StatusCode;
 
 use super::{
-    super::public_router,
-    booth::{Booth, CLIENT, answered, request},
-    doors::text,
-    oauth::{Agent, form, post},
+    booth::{Booth, request},
+    oauth::Agent,
 };
 use crate::oauth::{
     CODE_TTL, CODES_MAX, CONSENT_TTL, CONSENTS_MAX, CONSENTS_PER_SESSION_MAX, PUSHED_BYTES_MAX,
@@ -23,16 +21,7 @@ use crate::origin::Origin;
 #[tokio::test]
 async fn a_pushed_request_waits_for_its_person_once() {
     let booth = Booth::open().await;
-    let push = async || {
-        let router = public_router(&booth.desk.doors);
-        let got = post(router, "/oauth/par", request(&[]), &[]).await;
-        assert_eq!(got.status, StatusCode::CREATED, "{:?}", got.value);
-        super::doors::fits("PushedAnswer", &got.value);
-        form(&[
-            ("client_id", CLIENT),
-            ("request_uri", text(&got.value, "request_uri")),
-        ])
-    };
+    let push = async || booth.pushed(&[]).await;
     let clock = &booth.desk.office.world.clock;
     let last = |it: Millis| Millis::new(it.as_millis() - 1);
     let query = push().await;
@@ -62,14 +51,8 @@ async fn a_pushed_request_waits_for_its_person_once() {
         booth.authorize(&query, "").await.status,
         StatusCode::BAD_REQUEST
     );
-    let router = public_router(&booth.desk.doors);
-    let refused = post(
-        router,
-        "/oauth/par",
-        request(&[("request_uri", "urn:x")]),
-        &[],
-    )
-    .await;
+    let nested = [("request_uri", "urn:x")];
+    let refused = booth.push_from(Origin::Here, &nested).await;
     assert_eq!(refused.error(), "invalid_request");
 }
 
@@ -101,9 +84,8 @@ async fn a_question_waits_so_long_and_so_many_wait() {
 async fn asi08_strangers_have_a_share_of_what_waits() {
     let booth = Booth::open().await;
     let push = async |origin: Origin, details: String| {
-        let router = public_router(&booth.desk.doors).layer(Extension(origin));
         let more = [("authorization_details", details.as_str())];
-        post(router, "/oauth/par", request(&more), &[]).await
+        booth.push_from(origin, &more).await
     };
     let wanted = |parameters: Json| {
         let detail = Json::object([
@@ -160,10 +142,7 @@ async fn asi08_strangers_have_a_share_of_what_waits() {
 async fn so_many_wait_and_no_more() {
     let booth = Booth::open().await;
     let clock = &booth.desk.office.world.clock;
-    let push = async || {
-        let router = public_router(&booth.desk.doors);
-        post(router, "/oauth/par", request(&[]), &[]).await
-    };
+    let push = async || booth.push_from(Origin::Here, &[]).await;
     push().await;
     let oauth = booth.desk.doors.0.oauth();
     oauth.fill((PUSHED_MAX - 1, CODES_MAX - 1), clock.now());
@@ -200,10 +179,9 @@ async fn so_many_wait_and_no_more() {
     }
     assert!(browsers > 0);
     let session = booth.desk.sign_in().await.cookie("session");
-    assert_eq!(
-        answered(&booth.ask_as(&session).await)["error"],
-        "temporarily_unavailable"
-    );
+    let refused = booth.authorize(&request(&[]), &session).await;
+    assert_eq!(refused.status, StatusCode::SERVICE_UNAVAILABLE);
+    assert!(refused.body.contains("temporarily_unavailable"));
 }
 
 /// A task of whose code nobody makes anything would stay open for nobody.

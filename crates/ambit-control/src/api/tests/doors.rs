@@ -107,7 +107,7 @@ impl Office {
                 Parts::Hashes,
             )),
             issuer: Some("https://ambit.example.org".to_owned()),
-            fetch_document: Arc::new(|_| Box::pin(async { Err("not here".to_owned()) })),
+            fetch_document: Arc::new(|_, _| Box::pin(async { Err("not here".to_owned()) })),
         };
         Self {
             doors: Doors::new(control),

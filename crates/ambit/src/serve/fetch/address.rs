@@ -9,7 +9,7 @@ use http::Uri;
 use tokio::net::{TcpStream, lookup_host};
 
 use super::{FetchError, Reach};
-use crate::config::Network;
+use crate::config::{Network, OutboundConfig};
 
 /// The most addresses of one host that are tried.
 const ADDRESSES_TRIED_MAX: usize = 4;
@@ -61,8 +61,11 @@ impl Target {
     pub(super) async fn addresses(
         &self,
         reach: Reach,
-        inner: &[Network],
+        bounds: &OutboundConfig,
     ) -> Result<Vec<SocketAddr>, FetchError> {
+        if reach == Reach::Stranger && !bounds.client_document_ports.contains(&self.port) {
+            return Err(FetchError::Port(self.uri.to_string()));
+        }
         let found = lookup_host((self.host.as_str(), self.port)).await;
         let found: Vec<_> = found.map_err(FetchError::Unreachable)?.collect();
         if found.is_empty() {
@@ -73,12 +76,27 @@ impl Target {
             if self.scheme == Scheme::Plain && !address.is_loopback() {
                 return Err(FetchError::Address(self.uri.to_string()));
             }
-            let named = reach == Reach::Named || inner.iter().any(|it| it.contains(address));
+            let Some((networks, name)) = reach.inner(bounds) else {
+                continue;
+            };
+            let named = networks.iter().any(|it| it.contains(address));
             if !named && realm(address) == Realm::Inner {
-                return Err(FetchError::NotPublic(self.host.clone(), address));
+                return Err(FetchError::NotPublic(self.host.clone(), address, name));
             }
         }
         Ok(found)
+    }
+}
+
+impl Reach {
+    /// Returns the networks that it reaches though they are not public, with the key that names them; none when it reaches
+    /// all.
+    fn inner(self, bounds: &OutboundConfig) -> Option<(&[Network], &'static str)> {
+        match self {
+            Self::Named => None,
+            Self::Estate => Some((&bounds.inner_networks, "inner_networks")),
+            Self::Stranger => Some((&bounds.client_document_networks, "client_document_networks")),
+        }
     }
 }
 

@@ -25,7 +25,7 @@ impl Fetcher {
     async fn bundle(&self, ask: BundleAsk, clock: Clock) -> Result<Vec<u8>, FetchError> {
         let wanted = Wanted {
             url: ask.url,
-            reach: Reach::Public,
+            reach: Reach::Estate,
             bytes_max: BUNDLE_BYTES_MAX,
             form: None,
         };

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use ambit_control::{
     foreign::Fetch,
-    oauth::{CLIENT_DOCUMENT_BYTES_MAX, FetchDocument, FetchedDocument},
+    oauth::{FetchDocument, FetchedDocument},
 };
 use ambit_identity::jose::JWK_SET_BYTES_MAX;
 use http::StatusCode;
@@ -18,20 +18,21 @@ impl Fetcher {
         Arc::new(move |url| {
             let fetcher = fetcher.clone();
             Box::pin(async move {
-                let fetched = fetcher.document(url, JWK_SET_BYTES_MAX).await;
+                let whence = (url, Reach::Estate);
+                let fetched = fetcher.document(whence, JWK_SET_BYTES_MAX).await;
                 let fetched = fetched.map(|answer| answer.body.to_vec());
                 fetched.map_err(|error| told(&error))
             })
         })
     }
 
-    /// Returns what fetches the documents by which clients describe themselves.
+    /// Returns what fetches the documents by which clients describe themselves, and the keys that these name.
     pub(crate) fn client_documents(&self) -> FetchDocument {
         let fetcher = self.clone();
-        Arc::new(move |url| {
+        Arc::new(move |url, bytes_max| {
             let fetcher = fetcher.clone();
             Box::pin(async move {
-                let fetched = fetcher.document(url, CLIENT_DOCUMENT_BYTES_MAX).await;
+                let fetched = fetcher.document((url, Reach::Stranger), bytes_max).await;
                 let fetched = fetched.map(|answer| FetchedDocument {
                     bytes: answer.body.to_vec(),
                     cache_control: answer.cache_control,
@@ -41,15 +42,15 @@ impl Fetcher {
         })
     }
 
-    /// Fetches the document at `url`, which comes from others, with at most `bytes_max` bytes. Only status 200 is one.
+    /// Fetches the document at an address that comes from others, with at most `bytes_max` bytes. Only status 200 is one.
     pub(crate) async fn document(
         &self,
-        url: String,
+        (url, reach): (String, Reach),
         bytes_max: usize,
     ) -> Result<Answer, FetchError> {
         let wanted = Wanted {
             url,
-            reach: Reach::Public,
+            reach,
             bytes_max,
             form: None,
         };

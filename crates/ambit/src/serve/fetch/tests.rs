@@ -6,9 +6,19 @@ use tokio::{
 };
 
 use super::*;
-use crate::config::SignInConfig;
+use crate::config::{Network, SignInConfig};
 
 mod redirects;
+
+/// A fetcher that knows nobody, as far as `ambit.toml` says nothing else.
+fn offline() -> Fetcher {
+    Fetcher::new(None, &OutboundConfig::default())
+}
+
+fn networks(texts: &[&str]) -> Vec<Network> {
+    let of = |it: &&str| Network::try_from((*it).to_owned()).unwrap();
+    texts.iter().map(of).collect()
+}
 
 fn provider(secret: Option<&str>) -> ambit_control::people::Fetch {
     let config = SignInConfig {
@@ -21,7 +31,7 @@ fn provider(secret: Option<&str>) -> ambit_control::people::Fetch {
         let known = reference == "id-secret";
         known.then(|| ambit_broker::Secret::new(b"s 1").unwrap())
     });
-    Fetcher::new(None, &[]).provider(&config, &secrets)
+    offline().provider(&config, &secrets)
 }
 
 /// Answers one request with `answer` and returns the request.
@@ -121,12 +131,15 @@ async fn plain_requests_stay_on_this_machine() {
     }
 }
 
-async fn check_document(url: &str, inner: &[&str], part: &str) {
-    let of = |it: &&str| Network::try_from((*it).to_owned()).unwrap();
-    let inner: Vec<_> = inner.iter().map(of).collect();
-    let refused = Fetcher::new(None, &inner).documents()(url.to_owned()).await;
-    let refused = refused.unwrap_err();
-    assert!(refused.contains(part), "{url}: {refused}");
+/// Asks as for an issuer of the estate, and as for a stranger's document.
+async fn check_document(url: &str, bounds: &OutboundConfig, parts: [&str; 2]) {
+    let fetcher = Fetcher::new(None, bounds);
+    let of_estate = fetcher.documents()(url.to_owned()).await;
+    let of_stranger = fetcher.client_documents()(url.to_owned(), 1).await;
+    let told = [of_estate.unwrap_err(), of_stranger.unwrap_err()];
+    for (told, part) in told.iter().zip(parts) {
+        assert!(told.contains(part), "{url}: no `{part}` in {told}");
+    }
 }
 
 #[tokio::test]
@@ -137,19 +150,64 @@ async fn asi04_what_leads_inside_is_not_fetched() {
         ("https://user@example.com/", "https://HOST"),
         ("file:///etc/passwd", "https://HOST"),
         ("", "https://HOST"),
-        ("https://127.0.0.1:1/", "no public address"),
-        ("https://[::1]:1/", "no public address"),
+        ("https://127.0.0.1/", "no public address"),
+        ("https://[::1]:443/", "no public address"),
         ("https://[::ffff:127.0.0.1]/", "no public address"),
         ("https://localhost/", "no public address"),
         ("https://169.254.169.254/latest", "no public address"),
     ] {
-        check_document(url, &[], part).await;
+        check_document(url, &OutboundConfig::default(), [part; 2]).await;
     }
-    // What the operator named is reached, and nothing beside it.
-    let inner = ["127.0.0.0/8"];
-    check_document("https://127.0.0.1:1/", &inner, "can't be reached").await;
-    check_document("https://[::1]:1/", &inner, "no public address").await;
-    check_document("http://127.0.0.1:1/", &inner, "https://HOST").await;
+}
+
+/// What the operator named for the one is reached for it, and nothing beside it.
+#[tokio::test]
+async fn asi04_strangers_reach_no_network_and_no_port_of_the_estates() {
+    let inner = || networks(&["127.0.0.0/8"]);
+    let usual = OutboundConfig::default;
+    let check = async |url: &str, bounds: OutboundConfig, parts: [&str; 2]| {
+        check_document(url, &bounds, parts).await;
+    };
+    let of_estate = || OutboundConfig {
+        inner_networks: inner(),
+        ..usual()
+    };
+    let of_strangers = |client_document_ports: &[u16]| OutboundConfig {
+        client_document_networks: inner(),
+        client_document_ports: client_document_ports.to_vec(),
+        ..usual()
+    };
+    let (closed, not_public) = ("can't be reached", "no public address");
+    let other_port = "at another port than those of `outbound.client_document_ports`";
+    check("https://127.0.0.1:1/", of_estate(), [closed, other_port]).await;
+    check("https://127.0.0.1/", of_estate(), ["", not_public]).await;
+    check("https://[::1]:1/", of_estate(), [not_public, other_port]).await;
+    check("http://127.0.0.1:1/", of_estate(), ["https://HOST"; 2]).await;
+    check(
+        "https://127.0.0.1:1/",
+        of_strangers(&[443]),
+        [not_public, other_port],
+    )
+    .await;
+    check(
+        "https://127.0.0.1:1/",
+        of_strangers(&[2, 1]),
+        [not_public, closed],
+    )
+    .await;
+    check(
+        "https://127.0.0.1/",
+        of_strangers(&[1]),
+        [not_public, other_port],
+    )
+    .await;
+    check("https://[::1]:1/", of_strangers(&[1]), [not_public; 2]).await;
+    // A port that was named opens no network.
+    let at = OutboundConfig {
+        client_document_ports: vec![1],
+        ..usual()
+    };
+    check("https://127.0.0.1:1/", at, [not_public; 2]).await;
 }
 
 #[tokio::test]
@@ -163,7 +221,7 @@ async fn a_document_comes_from_where_it_was_asked() {
         bytes_max: 1,
         form: None,
     };
-    let answer = Fetcher::new(None, &[]).fetch(wanted).await.unwrap();
+    let answer = offline().fetch(wanted).await.unwrap();
     assert_eq!(answer.status, StatusCode::FOUND);
     serving.await.unwrap();
 }
@@ -175,7 +233,7 @@ async fn the_answer_to_what_is_posted_has_a_maximum() {
         let answer = format!("HTTP/1.1 200 OK\r\ncontent-length: {bytes}\r\n\r\n{body}");
         let (url, serving) = serve(answer).await;
         let sent = Bytes::from_static(b"a-body");
-        let posted = Fetcher::new(None, &[]).post(&url, "a/kind", sent).await;
+        let posted = offline().post(&url, "a/kind", sent).await;
         (posted, serving.await.unwrap())
     };
     let (answer, request) = post(POSTED_ANSWER_BYTES_MAX).await;
@@ -185,7 +243,7 @@ async fn the_answer_to_what_is_posted_has_a_maximum() {
     assert!(request.contains("content-length: 6\r\n"), "{request}");
     let (answer, _) = post(POSTED_ANSWER_BYTES_MAX + 1).await;
     assert!(matches!(answer, Err(FetchError::Body(..))), "{answer:?}");
-    let fetcher = Fetcher::new(None, &[]);
+    let fetcher = offline();
     let away = fetcher.post("http://192.0.2.1/", "a/kind", Bytes::new());
     assert!(matches!(away.await, Err(FetchError::Address(_))));
 }

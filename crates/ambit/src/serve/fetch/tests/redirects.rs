@@ -17,7 +17,7 @@ use tokio::{
 };
 use tokio_rustls::TlsAcceptor;
 
-use super::{super::*, provider};
+use super::{super::*, networks, provider};
 use crate::clock::Clock;
 
 /// How many hops the longest chain has; whoever follows ten of them is not saved by counting.
@@ -61,7 +61,13 @@ impl Rogue {
             Arc::clone(keys.bundle()),
             TlsClock::new(move || now),
         );
-        let inner = ["127.0.0.0/8", "::1/128"].map(|it| Network::try_from(it.to_owned()).unwrap());
+        let inner = networks(&["127.0.0.0/8", "::1/128"]);
+        let bounds = OutboundConfig {
+            inner_networks: inner.clone(),
+            client_document_networks: inner,
+            client_document_ports: vec![port],
+            roots: None,
+        };
         let scheme = if scheme == Scheme::Plain {
             "http"
         } else {
@@ -71,7 +77,7 @@ impl Rogue {
             keys,
             url: format!("{scheme}://localhost:{port}/hop/0"),
             asked,
-            fetcher: Fetcher::new(Some(Arc::new(client.unwrap())), &inner),
+            fetcher: Fetcher::new(Some(Arc::new(client.unwrap())), &bounds),
             clock,
         }
     }
@@ -91,7 +97,7 @@ impl Rogue {
         };
         vec![
             self.fetcher.documents()(url()).await.map(|it| it.len()),
-            self.fetcher.client_documents()(url())
+            self.fetcher.client_documents()(url(), 1024)
                 .await
                 .map(|it| it.bytes.len()),
             bundle(EndpointProof::Host).await,
