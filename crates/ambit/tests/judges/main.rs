@@ -14,6 +14,7 @@ mod canary;
 mod clients;
 mod conformance;
 mod consent;
+mod delegates;
 mod docs;
 mod log;
 mod login;
