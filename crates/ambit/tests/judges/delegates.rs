@@ -10,6 +10,7 @@ use std::{
 use ambit_core::json::{self, Value};
 
 use super::{
+    ports::gateway,
     provider::modules,
     world::{JUDGE, Upstream, World, judge, succeed, tool},
 };
@@ -42,10 +43,8 @@ impl Team {
         fs::write(world.path("estate/agents/judge.toml"), first).unwrap();
         fs::write(world.path("estate/agents/second.toml"), second).unwrap();
         world.grant(GRANTS);
-        let status = json::parse(world.done(&["status", "-o", "json"]).as_bytes()).unwrap();
-        let gateway = status.get("gateway_url").and_then(Value::as_str);
         Self {
-            gateway: gateway.unwrap().to_owned(),
+            gateway: gateway(&world),
             world,
             runs,
         }

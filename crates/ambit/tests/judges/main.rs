@@ -10,6 +10,7 @@
     reason = "a test that finds something else than it expects must stop"
 )]
 
+mod authorization;
 mod canary;
 mod clients;
 mod conformance;
