@@ -248,7 +248,7 @@ fn answer(answer: &str) -> Value {
 }
 
 /// What else an object may have.
-#[derive(Clone, Copy, Eq, PartialEq)]
+#[derive(Clone, Copy)]
 enum Others {
     Refused,
     /// RFC 6749 §3.2: a server ignores parameters that it does not know.
@@ -281,7 +281,11 @@ fn schema(schema: &Schema, others: Others) -> Value {
         "type": "object",
         "properties": properties,
         "required": required,
-        "additionalProperties": others == Others::Ignored,
+        "additionalProperties": match others {
+            Others::Refused => json!(false),
+            // Each parameter comes once.
+            Others::Ignored => json!({ "type": "string" }),
+        },
     })
 }
 

@@ -1,7 +1,7 @@
 //! A process attests at the Workload API, and the Rust `spiffe` client judges what it gets. The process is this
 //! test: the estate registers its very path.
 
-use std::{fs, path::Path, process::Command, time::Duration};
+use std::{fs, path::Path, time::Duration};
 
 use spiffe::{WorkloadApiClient, WorkloadApiError};
 use tokio::{runtime::Runtime, time::timeout};
@@ -68,6 +68,7 @@ fn a_process_is_an_instance_until_its_task_ends() {
         assert!(name.starts_with("spiffe://people.example/agent/reader/inst_"), "{name}");
         let bundles = client.fetch_x509_bundles().await.unwrap();
         let bundle = bundles.get(svid.spiffe_id().trust_domain()).unwrap();
+        assert_eq!(bundle.authorities().len(), 1);
         #[cfg(feature = "judges")]
         openssl_agrees(
             world.directory.path(),
@@ -110,6 +111,7 @@ fn the_bundle_outlives_a_restart() {
 /// OpenSSL judges the SVID against the bundle, strictly.
 #[cfg(feature = "judges")]
 fn openssl_agrees(folder: &Path, root: &[u8], leaf: &[u8]) {
+    use std::process::Command;
     let openssl = "openssl";
     let pem = |name: &str, der: &[u8]| {
         let (from, to) = (
