@@ -42,6 +42,15 @@ async function document(redirects) {
   return { id, server };
 }
 
+/** Sees that a library compares `iss` (RFC 9207): the same answer of another server is none to it. */
+async function rightIssuer(told, answer, take) {
+  const other = new URL(answer);
+  other.searchParams.set("iss", "https://elsewhere.example");
+  const refused = await take(other).then(() => false, (error) => `${error.message} ${error.cause?.message}`.includes("\"iss\""));
+  if (!refused) throw new Error("the library takes the answer of another issuer");
+  told.judged.push("auth/iss-supported");
+}
+
 /** Waits where a client that runs on the person's own computer does. */
 async function callback() {
   let arrive;
@@ -58,6 +67,11 @@ async function callback() {
 
 /** Takes the person's browser to the client's request and has them say yes, up to the page at which they arrive. */
 async function consent(someone, url, back, told) {
+  const wants = new URL(String(url)).searchParams;
+  told.judged.push(asked.client ? "auth/pre-registration" : "auth/basic-cimd");
+  if (!wants.has("request_uri") && !wants.has("scope")) {
+    told.judged.push("auth/scope-omitted-when-undefined", "auth/offline-access-not-supported");
+  }
   await someone.page.goto(String(url));
   if (new URL(someone.page.url()).origin === asked.provider) await someone.signIn("ada");
   if (new URL(someone.page.url()).pathname === "/sign-in") await someone.press("Sign in with a passkey");
@@ -145,6 +159,7 @@ async function openidClient(someone, back, id, told) {
   const url = await oidc.buildAuthorizationUrlWithPAR(config, parameters, { DPoP });
   const answer = await consent(someone, url, back, told);
   const checks = { pkceCodeVerifier: verifier, expectedState: parameters.state };
+  await rightIssuer(told, answer, (it) => oidc.authorizationCodeGrant(config, it, checks, undefined, { DPoP }));
   const tokens = await oidc.authorizationCodeGrant(config, answer, checks, undefined, { DPoP });
   told.token_type = tokens.token_type;
   const renewed = await oidc.refreshTokenGrant(config, tokens.refresh_token, {}, { DPoP });
@@ -179,6 +194,7 @@ async function oauth4webapi(someone, back, id, told) {
   }
   const answer = await consent(someone, url, back, told);
   const checked = oauth.validateAuthResponse(as, client, answer, state);
+  await rightIssuer(told, answer, async (it) => oauth.validateAuthResponse(as, client, it, state));
   const redeem = async () => {
     const response = await oauth.authorizationCodeGrantRequest(
       as, client, oauth.None(), checked, back.url, verifier, { DPoP },
@@ -295,7 +311,10 @@ const LIBRARIES = {
   openidconnect: rust,
   conformance,
 };
-let answer = {};
+// What the SDKs of MCP are given is the URL of the resource alone: they find the rest in the metadata, and compare.
+const FROM_THE_RESOURCE = ["sdk", "python", "rmcp"];
+// `judged`: the scenarios of the MCP suite for clients of which the client saw the other side.
+let answer = { judged: [] };
 const back = await callback();
 const { id, server } = await document([back.url.replace(/:\d+/, "")]);
 const owners = [asked.issuer, asked.provider, new URL(back.url).origin].filter(Boolean);
@@ -303,6 +322,10 @@ const someone = await person({ ...asked, owners });
 try {
   if (asked.link) await enrol(someone);
   await LIBRARIES[asked.library](someone, back, asked.client ?? id, answer);
+  answer.judged.push("auth/token-endpoint-auth-none");
+  if (answer.token_type?.toLowerCase() === "dpop") answer.judged.push("auth/dpop");
+  if (FROM_THE_RESOURCE.includes(asked.library)) answer.judged.push("auth/metadata-default", "auth/resource-mismatch");
+  else if (asked.library !== "conformance") answer.judged.push("auth/metadata-issuer-mismatch");
   await around(someone, id, answer);
 } catch (error) {
   const page = await someone.page.textContent("main, body").catch(() => "");

@@ -10,6 +10,8 @@ import { readFileSync } from "node:fs";
 const asked = JSON.parse(readFileSync(process.argv[2], "utf8"));
 const oauth = await import(asked.library);
 const client = { client_id: asked.client_id };
+// How often a server wanted its nonce in a proof.
+let nonces = 0;
 
 /** Does a request once more with the server's nonce, as RFC 9449 §8 asks of clients. */
 async function twice(request) {
@@ -17,6 +19,7 @@ async function twice(request) {
     return await request();
   } catch (error) {
     if (!oauth.isDPoPNonceError(error)) throw error;
+    nonces += 1;
     return request();
   }
 }
@@ -48,7 +51,13 @@ async function run() {
     return oauth.processClientCredentialsResponse(as, client, response);
   });
   const called = await call(token.access_token, DPoP);
-  if (asked.workload) return { token_type: token.token_type, called };
+  // The scenarios of the MCP suite for clients of which this client saw the other side.
+  const judged = ["auth/metadata-default"];
+  if (token.token_type === "dpop") judged.push("auth/dpop");
+  // Both the authorization server and the gateway.
+  if (nonces === 2) judged.push("auth/dpop-nonce");
+  if (asked.workload) return { token_type: token.token_type, called, judged: [...judged, "auth/wif-jwt-bearer"] };
+  judged.push("auth/pre-registration", "auth/client-credentials-jwt");
   const validated = await validate(as, token.access_token, pair);
   const before = await introspect(as, proof, token.access_token);
   await oauth.processRevocationResponse(await oauth.revocationRequest(as, client, proof, token.access_token));
@@ -60,6 +69,7 @@ async function run() {
     expires_in: token.expires_in,
     authorization_details: token.authorization_details,
     called,
+    judged,
     subject: validated.sub,
     active: [before.active, after.active],
     late,

@@ -125,6 +125,8 @@ def run():
     return {
         "token_type": token["token_type"],
         "called": called[1],
+        # The scenarios of the MCP suite for clients of which Authlib saw the other side. The proofs are not its own.
+        "judged": ["auth/pre-registration", "auth/client-credentials-jwt"],
         "revoked": revoked.status_code,
         "active": [before["active"], after["active"]],
         "late": call(prover)[0],

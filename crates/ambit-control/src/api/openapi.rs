@@ -1,5 +1,6 @@
 //! The OpenAPI document (3.1), made from the list of routes.
 
+use ambit_core::id::{Kind, kind};
 use serde_json::{Map, Value, json};
 
 use super::{
@@ -19,7 +20,7 @@ pub fn openapi() -> Value {
         }
     }
     let schemas: Map<String, Value> = schemas()
-        .map(|it| (it.name.to_owned(), schema(it)))
+        .map(|it| (it.name.to_owned(), schema(it, Others::of(it))))
         .collect();
     json!({
         "openapi": "3.1.0",
@@ -32,7 +33,7 @@ pub fn openapi() -> Value {
         },
         "servers": [{ "url": "http://ambit", "description": "The local control socket" }],
         "paths": paths,
-        "components": { "schemas": schemas },
+        "components": { "schemas": schemas, "securitySchemes": security_schemes() },
     })
 }
 
@@ -77,6 +78,9 @@ fn operation(route: &Route) -> Value {
         if !parameters.is_empty() {
             members.insert("parameters".to_owned(), Value::Array(parameters));
         }
+        if let Some(security) = security(route) {
+            members.insert("security".to_owned(), security);
+        }
         if let Some(request) = route.request {
             let kind = if speaks_oauth(route) {
                 "application/x-www-form-urlencoded"
@@ -91,6 +95,42 @@ fn operation(route: &Route) -> Value {
     operation
 }
 
+/// Says with what whoever asks proves who they are, where OpenAPI has a word for it: it has none for the credentials of a
+/// local peer, nor for an assertion in a form.
+fn security(route: &Route) -> Option<Value> {
+    match (route.door, route.asks) {
+        (Door::People, _) => Some(json!([{ "login": [] }, {}])),
+        (Door::Public, Asks::Person(_)) => Some(json!([{ "session": [] }])),
+        (Door::Instance, _) if TAKE_TOKENS.contains(&route.name) => {
+            Some(json!([{ "svid": [] }, { "token": [] }]))
+        }
+        (Door::Instance, _) => Some(json!([{ "svid": [] }])),
+        (Door::Public | Door::Operations, _) => None,
+    }
+}
+
+/// The routes of an instance's own task at which a token will do.
+const TAKE_TOKENS: [&str; 3] = ["complete_task", "delegate_own", "withdraw_own"];
+
+fn security_schemes() -> Value {
+    json!({
+        "svid": { "type": "mutualTLS", "description": "The instance's X509-SVID." },
+        "token": {
+            "type": "http", "scheme": "bearer", "bearerFormat": "at+jwt",
+            "description": "An access token for the whole gateway, bound to the certificate (RFC 8705); one bound by DPoP \
+    is shown with that scheme and a proof (RFC 9449).",
+        },
+        "login": {
+            "type": "http", "scheme": "dpop",
+            "description": "On the public port: the login of a command line, with a proof by its key. The local socket needs none.",
+        },
+        "session": {
+            "type": "apiKey", "in": "cookie", "name": "__Host-ambit-session",
+            "description": "The session of a person's browser.",
+        },
+    })
+}
+
 fn speaks_oauth(route: &Route) -> bool {
     route.path.starts_with("/oauth/")
 }
@@ -99,7 +139,13 @@ fn responses(route: &Route) -> Value {
     let done = json!({ "description": "It was done.", "content": answer(route.answer) });
     let refused = refusal(route);
     if !is_page(route) {
-        return json!({ "200": done, "default": refused });
+        // RFC 9126 §2.2 wants another status than the rest.
+        let status = if route.name == "oauth_par" {
+            "201"
+        } else {
+            "200"
+        };
+        return json!({ status: done, "default": refused });
     }
     let place = json!({ "required": true, "schema": { "type": "string" } });
     let elsewhere = json!({
@@ -139,14 +185,13 @@ fn parameters(route: &Route) -> Vec<Value> {
         .path
         .split('/')
         .filter_map(|it| it.strip_prefix('{')?.strip_suffix('}'));
-    let text = json!({ "type": "string" });
     let mut found: Vec<Value> = names
         .map(|it| it.trim_start_matches('*'))
-        .map(|it| json!({ "name": it, "in": "path", "required": true, "schema": text }))
+        .map(|it| json!({ "name": it, "in": "path", "required": true, "schema": named(it) }))
         .collect();
     if route.name == "records" {
-        let count = json!({ "type": "integer", "minimum": 0 });
-        found.push(json!({ "name": "from", "in": "query", "schema": count }));
+        let from = json!({ "type": "integer", "minimum": 0 });
+        found.push(json!({ "name": "from", "in": "query", "schema": from }));
         let count = json!({
             "type": "integer", "minimum": 1, "maximum": super::RECORDS_PER_ANSWER_MAX,
         });
@@ -159,17 +204,38 @@ fn parameters(route: &Route) -> Vec<Value> {
         let count =
             json!({ "type": "integer", "minimum": 1, "maximum": super::TASKS_PER_ANSWER_MAX });
         found.push(json!({ "name": "ended", "in": "query", "schema": { "type": "boolean" } }));
-        found.push(json!({ "name": "before", "in": "query", "schema": text }));
+        found.push(json!({ "name": "before", "in": "query", "schema": named("task") }));
         found.push(json!({ "name": "count", "in": "query", "schema": count }));
     }
     if route.takes_a_key() {
-        let key = json!({ "type": "string", "format": "uuid" });
+        let key = json!({ "type": "string", "format": "uuid", "pattern": UUID_V7 });
         found.push(json!({
             "name": "Idempotency-Key", "in": "header", "schema": key, "description": IDEMPOTENCY_KEY,
         }));
     }
     found
 }
+
+/// Returns what a parameter of this name may be: an identifier, where it has the name of what it identifies.
+fn named(parameter: &str) -> Value {
+    let prefix = match parameter {
+        "task" => kind::Task::PREFIX,
+        "decision" => kind::Decision::PREFIX,
+        "approval" => kind::Approval::PREFIX,
+        "delegation" => kind::Delegation::PREFIX,
+        "login" => kind::Login::PREFIX,
+        "passkey" => kind::Passkey::PREFIX,
+        "server" | "reference" => return json!({ "type": "string", "pattern": NAME }),
+        _ => return json!({ "type": "string" }),
+    };
+    // 26 digits of base 32 hold 130 bits: the first is at most 7.
+    let pattern = format!("^{prefix}_[0-7][0-9a-hjkmnp-tv-z]{{25}}$");
+    json!({ "type": "string", "pattern": pattern })
+}
+
+/// A name of the estate.
+const NAME: &str = "^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$";
+const UUID_V7: &str = "^[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$";
 
 fn answer(answer: &str) -> Value {
     if answer == "application/json" {
@@ -181,7 +247,25 @@ fn answer(answer: &str) -> Value {
     }
 }
 
-fn schema(schema: &Schema) -> Value {
+/// What else an object may have.
+#[derive(Clone, Copy)]
+enum Others {
+    Refused,
+    /// RFC 6749 §3.2: a server ignores parameters that it does not know.
+    Ignored,
+}
+
+impl Others {
+    fn of(schema: &Schema) -> Self {
+        let mut forms = routes().filter(|it| speaks_oauth(it));
+        match forms.any(|it| it.request == Some(schema.name)) {
+            true => Self::Ignored,
+            false => Self::Refused,
+        }
+    }
+}
+
+fn schema(schema: &Schema, others: Others) -> Value {
     let properties: Map<String, Value> = schema
         .members
         .iter()
@@ -197,7 +281,11 @@ fn schema(schema: &Schema) -> Value {
         "type": "object",
         "properties": properties,
         "required": required,
-        "additionalProperties": false,
+        "additionalProperties": match others {
+            Others::Refused => json!(false),
+            // Each parameter comes once.
+            Others::Ignored => json!({ "type": "string" }),
+        },
     })
 }
 
@@ -205,11 +293,14 @@ fn shape(shape: &Shape) -> Value {
     match shape {
         Shape::Text => json!({ "type": "string" }),
         Shape::Time => json!({ "type": "string", "format": "date-time" }),
-        Shape::Count => json!({ "type": "integer", "minimum": 0 }),
+        Shape::Count => count(INTEGER_MAX),
+        Shape::UpTo(max) => count(*max),
         Shape::Texts => json!({ "type": "array", "items": { "type": "string" } }),
-        Shape::Counts => {
-            json!({ "type": "array", "items": { "type": "integer", "minimum": 0 } })
-        }
+        Shape::SomeText => json!({ "type": "string", "minLength": 1 }),
+        Shape::SomeCounts(max) => json!({
+            "type": "array", "items": count(INTEGER_MAX), "minItems": 1, "maxItems": max,
+        }),
+        Shape::Objects => json!({ "type": "array", "items": { "type": "object" } }),
         Shape::Object => json!({ "type": "object" }),
         Shape::Anything => json!({}),
         Shape::Word(words) => json!({ "type": "string", "enum": words }),
@@ -219,6 +310,13 @@ fn shape(shape: &Shape) -> Value {
         Shape::TextOrNull => json!({ "type": ["string", "null"] }),
     }
 }
+
+fn count(max: u64) -> Value {
+    json!({ "type": "integer", "minimum": 0, "maximum": max })
+}
+
+/// The greatest integer that JSON has for everybody (RFC 7493 section 2.2).
+const INTEGER_MAX: u64 = (1 << 53) - 1;
 
 fn reference(name: &str) -> Value {
     json!({ "$ref": format!("#/components/schemas/{name}") })

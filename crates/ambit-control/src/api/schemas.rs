@@ -3,6 +3,8 @@
 mod oauth;
 mod people;
 
+use ambit_core::limits::OPENED_AT_ONCE_MAX;
+
 /// The shape of one object.
 pub(super) struct Schema {
     pub(super) name: &'static str,
@@ -25,7 +27,13 @@ pub(super) enum Shape {
     ListOf(&'static str),
     TextOrNull,
     Truth,
-    Counts,
+    /// A text that is not empty.
+    SomeText,
+    /// At most so many.
+    UpTo(u64),
+    /// One to so many counts.
+    SomeCounts(usize),
+    Objects,
 }
 
 /// Whether a member is always there.
@@ -37,7 +45,8 @@ pub(super) enum Need {
 
 use Need::{Always, Maybe};
 use Shape::{
-    Anything, Count, Counts, ListOf, Object, Of, Text, TextOrNull, Texts, Time, Truth, Word,
+    Anything, Count, ListOf, Object, Objects, Of, SomeCounts, SomeText, Text, TextOrNull, Texts,
+    Time, Truth, UpTo, Word,
 };
 
 const STATES: Shape = Word(&[
@@ -102,7 +111,7 @@ const SCHEMAS: &[Schema] = &[
             Member("svid", Text, Maybe),
             Member("join_token", Text, Maybe),
             Member("bundle", Text, Always),
-            Member("authorization_details", Anything, Always),
+            Member("authorization_details", Objects, Always),
             Member("authority", Text, Always),
             Member("expires_at", Time, Always),
             Member("gateway", Text, Always),
@@ -168,9 +177,9 @@ const SCHEMAS: &[Schema] = &[
         members: &[
             Member("to", Text, Always),
             Member("spiffe_id", Text, Maybe),
-            Member("authorization_details", Anything, Always),
+            Member("authorization_details", Objects, Always),
             Member("ttl_seconds", Count, Maybe),
-            Member("depth_left", Count, Maybe),
+            Member("depth_left", UpTo(u8::MAX as u64), Maybe),
         ],
     },
     Schema {
@@ -181,7 +190,7 @@ const SCHEMAS: &[Schema] = &[
             Member("to", Text, Always),
             Member("spiffe_id", Text, Maybe),
             Member("standing", STANDINGS, Always),
-            Member("authorization_details", Anything, Always),
+            Member("authorization_details", Objects, Always),
             Member("depth_left", Count, Always),
             Member("authority", Text, Always),
             Member("made_at", Time, Always),
@@ -276,7 +285,7 @@ const SCHEMAS: &[Schema] = &[
         name: "Revoke",
         members: &[
             Member("target", Of("Target"), Always),
-            Member("reason", Text, Always),
+            Member("reason", SomeText, Always),
         ],
     },
     Schema {
@@ -304,7 +313,7 @@ const SCHEMAS: &[Schema] = &[
         name: "Reinstate",
         members: &[
             Member("target", Of("Target"), Always),
-            Member("reason", Text, Always),
+            Member("reason", SomeText, Always),
         ],
     },
     Schema {
@@ -370,7 +379,7 @@ const SCHEMAS: &[Schema] = &[
     },
     Schema {
         name: "Secret",
-        members: &[Member("secret", Text, Always)],
+        members: &[Member("secret", SomeText, Always)],
     },
     Schema {
         name: "SealedSecret",
@@ -471,7 +480,7 @@ const SCHEMAS: &[Schema] = &[
         name: "SettleAct",
         members: &[
             Member("settlement", SETTLEMENTS, Always),
-            Member("reason", Text, Always),
+            Member("reason", SomeText, Always),
         ],
     },
     Schema {
@@ -484,7 +493,7 @@ const SCHEMAS: &[Schema] = &[
     },
     Schema {
         name: "OpenSealed",
-        members: &[Member("records", Counts, Always)],
+        members: &[Member("records", SomeCounts(OPENED_AT_ONCE_MAX), Always)],
     },
     Schema {
         name: "OpenedSealed",

@@ -280,10 +280,6 @@ pub(super) async fn list(
         let tasks = tasks.map(|it| summary(&shared.control, inspection, it));
         tasks.collect::<Result<Vec<Value>, Problem>>()
     };
-    if !asked.ended {
-        let tasks = told(&handle.tasks(&inspection)?, &inspection)?;
-        return Ok(Answer(Value::object([("tasks", Value::Array(tasks))])));
-    }
     let count = asked.count.unwrap_or(TASKS_PER_ANSWER_MAX);
     if !(1..=TASKS_PER_ANSWER_MAX).contains(&count) {
         return Err(Problem::invalid(format!(
@@ -291,6 +287,10 @@ pub(super) async fn list(
         )));
     }
     let before: Option<TaskId> = asked.before.as_deref().map(parsed).transpose()?;
+    if !asked.ended {
+        let tasks = told(&handle.tasks(&inspection)?, &inspection)?;
+        return Ok(Answer(Value::object([("tasks", Value::Array(tasks))])));
+    }
     // Read away from the threads that answer others.
     let reading = tokio::task::spawn_blocking(move || {
         let ended = handle.ended_tasks(&inspection, before, count);

@@ -74,6 +74,8 @@ fn a_process_is_an_instance_until_its_task_ends() {
         assert!(name.starts_with("spiffe://people.example/agent/reader/inst_"), "{name}");
         let bundles = client.fetch_x509_bundles().await.unwrap();
         let bundle = bundles.get(svid.spiffe_id().trust_domain()).unwrap();
+        assert_eq!(bundle.authorities().len(), 1);
+        #[cfg(feature = "judges")]
         openssl_agrees(
             world.directory.path(),
             bundle.authorities().iter().next().unwrap().as_bytes(),
@@ -156,12 +158,11 @@ fn the_bundle_outlives_a_restart() {
     assert_eq!(runtime.block_on(bundles(socket)), before);
 }
 
-/// OpenSSL judges the SVID against the bundle, strictly, where it is installed.
+/// OpenSSL judges the SVID against the bundle, strictly.
+#[cfg(feature = "judges")]
 fn openssl_agrees(folder: &Path, root: &[u8], leaf: &[u8]) {
-    let openssl = Path::new("/usr/bin/openssl");
-    if !openssl.exists() {
-        return;
-    }
+    use std::process::Command;
+    let openssl = "openssl";
     let pem = |name: &str, der: &[u8]| {
         let (from, to) = (
             folder.join(format!("{name}.der")),

@@ -13,6 +13,7 @@ use std::{
 use ambit_core::json::{self, Value};
 
 use super::{
+    authorization::{Run, judged},
     provider::{Provider, modules},
     world::{Beside, JUDGE, Upstream, World, free_address, judge, succeed, tool, workspace},
 };
@@ -271,6 +272,11 @@ fn check(told: &Value, kind: &str, late: &[&str]) {
             "{told:?}"
         );
     }
+    check_pages(told);
+}
+
+/// Checks that every page was fit for everybody, asked nobody else for anything, and broke none of its own rules.
+fn check_pages(told: &Value) {
     for name in ["violations", "strangers", "complaints"] {
         assert_eq!(told.get(name).unwrap().to_canonical(), "[]", "{name}");
     }
@@ -282,25 +288,36 @@ const GRANTS: &str =
 /// How a client hears that its task is over: its call is refused, or its token.
 const OVER: [&str; 3] = ["task_ended", "invalid_token", "invalid_grant"];
 
+/// Has a client come, checks what came of it, and that it judged what the table says.
+fn check_judged(town: &Town, library: &str, run: Run, (kind, late): (&str, &[&str])) -> Value {
+    let told = town.consent(library);
+    check(&told, kind, late);
+    judged(run, &told);
+    told
+}
+
 #[test]
 fn the_typescript_sdk_comes_by_a_browser() {
-    check(&Town::open().consent("sdk"), "bearer", &OVER);
+    check_judged(&Town::open(), "sdk", Run::ConsentToSdk, ("bearer", &OVER));
 }
 
 #[test]
 fn the_python_sdk_comes_by_a_browser() {
-    check(&Town::open().consent("python"), "bearer", &OVER);
+    let run = Run::ConsentToPython;
+    check_judged(&Town::open(), "python", run, ("bearer", &OVER));
 }
 
 #[test]
 fn the_rust_sdk_comes_by_a_browser() {
-    check(&Town::open().consent("rmcp"), "bearer", &OVER);
+    let run = Run::ConsentToRmcp;
+    check_judged(&Town::open(), "rmcp", run, ("bearer", &OVER));
 }
 
 #[test]
 fn openidconnect_comes_by_a_browser() {
+    let run = Run::ConsentToOpenidconnect;
     let late = ["invalid_grant"];
-    check(&Town::open().consent("openidconnect"), "bearer", &late);
+    check_judged(&Town::open(), "openidconnect", run, ("bearer", &late));
 }
 
 /// The suite of MCP asks for a code and redeems it, as its scenarios for authorization servers say.
@@ -312,21 +329,21 @@ fn the_suite_of_mcp_comes_by_a_browser() {
         text("suite").contains("Total: 3 passed, 0 failed"),
         "{told:?}"
     );
+    check_pages(&told);
+    judged(Run::ConsentToSuite, &told);
 }
 
 #[test]
 fn openid_client_comes_by_a_browser() {
-    check(
-        &Town::open().consent("openid-client"),
-        "dpop",
-        &["invalid_grant"],
-    );
+    let run = Run::ConsentToOpenidClient;
+    let late = ["invalid_grant"];
+    check_judged(&Town::open(), "openid-client", run, ("dpop", &late));
 }
 
 #[test]
 fn oauth4webapi_comes_by_a_browser() {
-    let told = Town::open().consent("oauth4webapi");
-    check(&told, "dpop", &OVER);
+    let run = Run::ConsentToOauth4webapi;
+    let told = check_judged(&Town::open(), "oauth4webapi", run, ("dpop", &OVER));
     assert_eq!(
         told.get("again").and_then(Value::as_str),
         Some("invalid_grant")
@@ -342,6 +359,6 @@ fn a_person_with_a_passkey_consents_in_a_browser() {
 /// On a laptop, with nothing but an estate: `ambit dev`, a link, a passkey, a program of hers.
 #[test]
 fn a_person_alone_consents_with_a_passkey() {
-    let told = Town::open_embedded().consent("sdk");
-    check(&told, "bearer", &OVER);
+    let town = Town::open_embedded();
+    check_judged(&town, "sdk", Run::DeclaredSdk, ("bearer", &OVER));
 }

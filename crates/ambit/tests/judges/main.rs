@@ -10,10 +10,12 @@
     reason = "a test that finds something else than it expects must stop"
 )]
 
+mod authorization;
 mod canary;
 mod clients;
 mod conformance;
 mod consent;
+mod delegates;
 mod docs;
 mod log;
 mod login;

@@ -8,7 +8,10 @@ use ambit_identity::{
     jose::{KeyUse, SigningKey},
 };
 
-use super::world::{JUDGE, Upstream, World, judge, succeed, tool, tools, workspace};
+use super::{
+    authorization::{Run, judged, scenarios},
+    world::{JUDGE, Upstream, World, judge, succeed, tool, tools},
+};
 
 /// A world with a client that is a run of its agent, and what the client must know.
 pub(crate) struct Desk {
@@ -46,7 +49,8 @@ impl Desk {
         fs::create_dir_all(world.path("estate/issuers")).unwrap();
         fs::write(world.path("estate/issuers/builds.toml"), issuer).unwrap();
         let client = format!(
-            "title = \"A judge\"\nowner = \"ada\"\nagents = [\"{JUDGE}\"]\nruns = \"{JUDGE}\"\njwks = '{}'\n",
+            "title = \"A judge\"\nowner = \"ada\"\nagents = [\"{JUDGE}\"]\nruns = \"{JUDGE}\"\n\
+             redirect_uris = [\"{BACK}\"]\njwks = '{}'\n",
             keys().to_canonical()
         );
         fs::create_dir_all(world.path("estate/clients")).unwrap();
@@ -73,12 +77,37 @@ impl Desk {
     }
 
     fn run_with(&self, mut program: Command, library: &str, workload: Option<Value>) -> Value {
+        self.wait_for_it();
+        let path = self.asked(library, workload);
+        program.arg(path).env("NODE_EXTRA_CA_CERTS", &self.ca);
+        let told = succeed(&program.output().unwrap(), &["a client"]);
+        let told = json::parse(told.trim().as_bytes()).unwrap();
+        assert!(told.get("error").is_none(), "{told:?}");
+        told
+    }
+
+    /// Opens one whose tokens are bearer tokens, where people could sign in.
+    pub(crate) fn open_bearer() -> Self {
+        let bearer = [
+            "[tokens]\nbearer = true\n\n",
+            "\nbinding = \"bearer\"\nbearer = \"acts\"",
+        ];
+        Self::open_with(SIGN_IN, bearer)
+    }
+
+    /// Starts a task for which the client may come.
+    pub(crate) fn wait_for_it(&self) {
         self.world
             .done(&["task", "start", JUDGE, "--for", JUDGE, "--attested"]);
+    }
+
+    /// Writes down what the client must know.
+    pub(crate) fn asked(&self, library: &str, workload: Option<Value>) -> PathBuf {
         let asked = Value::object([
             ("issuer", self.world.public().into()),
             ("resource", self.resource.as_str().into()),
             ("client_id", "desk".into()),
+            ("redirect_uri", BACK.into()),
             ("pem", pkcs8().to_pem().as_str().into()),
             ("tool", "echo".into()),
             ("arguments", Value::object([("message", "hello".into())])),
@@ -88,11 +117,7 @@ impl Desk {
         ]);
         let path = self.world.path("asked.json");
         fs::write(&path, asked.to_canonical()).unwrap();
-        program.arg(path).env("NODE_EXTRA_CA_CERTS", &self.ca);
-        let told = succeed(&program.output().unwrap(), &["a client"]);
-        let told = json::parse(told.trim().as_bytes()).unwrap();
-        assert!(told.get("error").is_none(), "{told:?}");
-        told
+        path
     }
 }
 
@@ -124,6 +149,7 @@ fn oauth4webapi_gets_uses_and_gives_up_a_token() {
     node.arg(judge("oauth/client.mjs"));
     let told = desk.run(node, library.to_str().unwrap());
     check(&told);
+    judged(Run::CredentialsOfOauth4webapi, &told);
     let late = told.get("late").unwrap().to_canonical();
     assert_eq!(late, r#"{"refused":"invalid_token"}"#);
 }
@@ -145,6 +171,7 @@ fn oauth4webapi_gets_a_token_for_one_of_its_own_issuer() {
     let mut node = Command::new(tool("node"));
     node.arg(judge("oauth/client.mjs"));
     let told = desk.run_with(node, library.to_str().unwrap(), Some(workload));
+    judged(Run::WorkloadOfOauth4webapi, &told);
     let text = |name| told.get(name).and_then(Value::as_str).unwrap();
     assert_eq!(text("token_type").to_lowercase(), "dpop", "{told:?}");
     assert!(text("called").contains("Echo: hello"), "{told:?}");
@@ -157,6 +184,7 @@ fn authlib_gets_uses_and_gives_up_a_token() {
     python.arg(judge("oauth/client.py"));
     let told = desk.run(python, "");
     check(&told);
+    judged(Run::CredentialsOfAuthlib, &told);
     assert_eq!(told.get("late"), Some(&Value::Integer(401)));
     assert_eq!(told.get("revoked"), Some(&Value::Integer(200)));
 }
@@ -164,13 +192,8 @@ fn authlib_gets_uses_and_gives_up_a_token() {
 /// The client credentials of MCP (SEP-1046): the Rust SDK proves itself by its key, and knows no DPoP.
 #[test]
 fn the_rust_sdk_comes_by_itself() {
-    let bearer = [
-        "[tokens]\nbearer = true\n\n",
-        "\nbinding = \"bearer\"\nbearer = \"acts\"",
-    ];
-    let desk = Desk::open_with(SIGN_IN, bearer);
-    desk.world
-        .done(&["task", "start", JUDGE, "--for", JUDGE, "--attested"]);
+    let desk = Desk::open_bearer();
+    desk.wait_for_it();
     let pem = desk.world.path("desk.pem");
     fs::write(&pem, pkcs8().to_pem().as_bytes()).unwrap();
     let mut client = Command::new(tool("rust-clients"));
@@ -181,6 +204,9 @@ fn the_rust_sdk_comes_by_itself() {
         .env("SSL_CERT_FILE", &desk.ca);
     let told = succeed(&client.output().unwrap(), &["rmcp"]);
     assert_eq!(told, "TOKEN bearer\nCALLED Echo: hello\n");
+    // It proved itself by its key, under the name that the estate declares.
+    let saw = ["auth/client-credentials-jwt", "auth/pre-registration"];
+    assert_eq!(scenarios(Run::CredentialsOfRmcp), saw.into());
 }
 
 /// The suite of MCP finds in the metadata all that its clients need, where people can sign in.
@@ -198,29 +224,10 @@ fn the_metadata_is_what_mcp_asks_of_an_authorization_server() {
     assert!(told.contains("0 failed, 0 warnings"), "{told}");
 }
 
-/// What of the suite judges clients is in the reference, each with the other side of it, and nothing else is.
-#[test]
-fn the_reference_lists_the_suite_s_scenarios_of_authorization() {
-    let mut suite = Command::new(tool("conformance"));
-    let told = succeed(
-        &suite.args(["list", "--client"]).output().unwrap(),
-        &["list"],
-    );
-    let lines = told
-        .lines()
-        .filter_map(|it| it.trim().strip_prefix("- auth/"));
-    let known: Vec<_> = lines.filter_map(|it| it.split(' ').next()).collect();
-    assert!(known.len() > 20, "{told}");
-    let reference = fs::read_to_string(workspace().join("docs/reference/conformance.md")).unwrap();
-    let rows = reference
-        .lines()
-        .filter_map(|it| it.strip_prefix("| `auth/"));
-    let listed: Vec<_> = rows.filter_map(|it| it.split('`').next()).collect();
-    assert_eq!(listed, known, "left: the reference, right: the suite");
-}
-
 /// An issuer of workload tokens, and for whom it makes them.
 const BUILDS: &str = "https://token.builds.example";
+/// Where a person would come back to the client, who never does.
+const BACK: &str = "https://desk.judges.example/back";
 const AUDIENCE: &str = "https://ambit.judges.example";
 /// A provider that nobody asks.
 const SIGN_IN: &str =

@@ -1,38 +1,62 @@
 //! Others' testers at the ports: requests made from the API's own document, and the TLS that is spoken.
 
 use std::{
-    io,
+    fs, io,
     net::{Shutdown, SocketAddr, TcpListener, TcpStream},
     os::unix::net::UnixStream,
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::Command,
     thread,
 };
 
+use ambit_core::json::{self, Value};
+
 use super::{
+    oauth::Desk,
     provider::Provider,
-    world::{World, succeed, tool, workspace},
+    world::{JUDGE, World, judge, succeed, tool, workspace},
 };
 
-/// What schemathesis holds answers against: no failure of the server, and what the document says of them.
-const CHECKS: &str = "not_a_server_error,status_code_conformance,content_type_conformance,\
-    response_schema_conformance,response_headers_conformance,unsupported_method,missing_required_header";
+/// One run of schemathesis.
+struct Tester<'a> {
+    world: &'a World,
+    url: &'a str,
+    /// What makes its requests a client's.
+    client: Option<&'a Path>,
+}
 
-/// Runs schemathesis at `url` with the operations that `which` includes.
-fn schemathesis(url: &str, which: &[&str], roots: &PathBuf) {
-    let mut command = Command::new(tool("schemathesis"));
-    command
-        .arg("run")
-        .arg(workspace().join("docs/reference/openapi.json"))
-        .args(["--url", url, "--checks", CHECKS])
-        .args(["--seed", "1", "--max-examples", "20", "--no-color"])
-        .args(["--continue-on-failure", "--generation-database", "none"])
-        .arg("--tls-verify")
-        .arg(roots);
-    command.args(which);
-    let directory = tempfile::tempdir().unwrap();
-    let output = command.current_dir(directory.path()).output().unwrap();
-    succeed(&output, which);
+impl<'a> Tester<'a> {
+    fn of(world: &'a World, url: &'a str) -> Self {
+        Self {
+            world,
+            url,
+            client: None,
+        }
+    }
+
+    /// Tests the operations that `which` includes. `judges/api` says what answers are held against.
+    fn test(&self, which: &[&str]) {
+        let mut command = Command::new(tool("schemathesis"));
+        command
+            .arg("--config-file")
+            .arg(judge("api/schemathesis.toml"))
+            .arg("run")
+            .arg(workspace().join("docs/reference/openapi.json"))
+            .args(["--url", self.url])
+            .args(["--seed", "1", "--max-examples", "20", "--no-color"])
+            .args(["--continue-on-failure", "--generation-database", "none"])
+            .arg("--tls-verify")
+            .arg(self.world.roots())
+            .args(which)
+            .env("SCHEMATHESIS_HOOKS", judge("api/hooks.py"))
+            .env("PYTHONDONTWRITEBYTECODE", "1");
+        if let Some(client) = self.client {
+            command.env("AMBIT_CLIENT", client);
+        }
+        let directory = tempfile::tempdir().unwrap();
+        let output = command.current_dir(directory.path()).output().unwrap();
+        succeed(&output, which);
+    }
 }
 
 /// Leads connections to a local port on to a socket of the file system, which schemathesis can't speak to.
@@ -66,27 +90,79 @@ fn the_api_answers_as_its_document_says() {
     let world = World::start_configured(&provider.settings(), &[], "", |world| {
         beside = Some(provider.start(world));
     });
-    let roots = world.roots();
     let anybody = ["anybody", "clients", "sign-in"].map(|it| ["--include-tag", it]);
-    schemathesis(world.public(), &anybody.concat(), &roots);
+    Tester::of(&world, world.public()).test(&anybody.concat());
     // What people do in a browser is on the public port.
     let in_browsers = ["/oauth/consent", "/device", "/account/logins/end"];
     let included = in_browsers.map(|it| ["--include-path", it]);
-    schemathesis(world.public(), &included.concat(), &roots);
+    Tester::of(&world, world.public()).test(&included.concat());
+    Tester::of(&world, world.health()).test(&["--include-tag", "operations"]);
     // Last: it revokes, rotates and applies whatever it thinks of.
     let address = led_to(world.path("state/control.sock"));
     let excluded = in_browsers.map(|it| ["--exclude-path", it]).concat();
     let people = [&["--include-tag", "people"], &excluded[..]].concat();
-    schemathesis(&format!("http://{address}"), &people, &roots);
+    Tester::of(&world, &format!("http://{address}")).test(&people);
+}
+
+/// What is for instances is answered over the certificate of one, and to nobody without.
+#[test]
+fn the_api_for_instances_answers_as_its_document_says() {
+    let world = World::start(&[], "");
+    let template = world.path("estate/templates/judge.toml");
+    let text = fs::read_to_string(&template).unwrap();
+    fs::write(template, text.replace("\"required\"", "\"optional\"")).unwrap();
+    world.grant("");
+    world.done(&["task", "start", JUDGE, "--for", JUDGE, "--svid", "svid"]);
+    let gateway = gateway(&world);
+    let tester = Tester::of(&world, &gateway);
+    tester.test(&["--include-tag", "instances"]);
+    let [certificate, key] = ["work/svid/svid.pem", "work/svid/key.pem"].map(|it| world.path(it));
+    // It knows nothing of certificates: what they open is open to everybody, it believes.
+    let certified = [
+        "--request-cert",
+        certificate.to_str().unwrap(),
+        "--request-cert-key",
+        key.to_str().unwrap(),
+        "--exclude-checks",
+        "ignored_auth",
+    ];
+    let complete = "/v1/task/complete";
+    // The answer of `presence` is a stream that goes on for as long as the task.
+    let others = ["--exclude-path", "/v1/presence", "--exclude-path", complete];
+    tester.test(&[&["--include-tag", "instances"], &others[..], &certified].concat());
+    // Last: it ends the task.
+    tester.test(&[&["--include-path", complete], &certified[..]].concat());
+}
+
+/// The endpoints for clients, with a client that proves itself.
+#[test]
+fn the_authorization_server_answers_as_its_document_says() {
+    let desk = Desk::open_bearer();
+    let client = desk.asked("", None);
+    desk.wait_for_it();
+    let endpoints = ["token", "par", "introspect", "revoke"].map(|it| format!("/oauth/{it}"));
+    let included = endpoints.each_ref().map(|it| ["--include-path", it]);
+    let tester = Tester {
+        client: Some(&client),
+        ..Tester::of(&desk.world, desk.world.public())
+    };
+    tester.test(&included.concat());
+    // Its tokens were real ones.
+    let told = desk.world.done(&["log", "tail", "-n", "1000"]);
+    assert!(told.contains("token"), "{told}");
+}
+
+/// Returns how others name the gateway.
+pub(crate) fn gateway(world: &World) -> String {
+    let status = json::parse(world.done(&["status", "-o", "json"]).as_bytes()).unwrap();
+    let url = status.get("gateway_url").and_then(Value::as_str);
+    url.unwrap().to_owned()
 }
 
 #[test]
 fn the_ports_speak_tls_as_mozilla_wants_it() {
     let world = World::start(&[], "");
-    let status = world.done(&["status", "-o", "json"]);
-    let status = ambit_core::json::parse(status.as_bytes()).unwrap();
-    let gateway = status.get("gateway").and_then(|it| it.as_str()).unwrap();
-    for url in [world.public(), &gateway.replace("127.0.0.1", "localhost")] {
+    for url in [world.public(), &gateway(&world)] {
         let mut command = Command::new(tool("sslyze"));
         command.arg("--certinfo_ca_file").arg(world.roots());
         command.args(["--mozilla_config", "intermediate"]);

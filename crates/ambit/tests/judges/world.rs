@@ -26,7 +26,14 @@ const EMBEDDED: &str = "# of one user\n";
 pub(crate) struct World {
     directory: TempDir,
     server: Child,
+    doors: Doors,
+}
+
+/// Where a server says that it is.
+#[derive(Debug)]
+struct Doors {
     public: String,
+    health: String,
 }
 
 /// An upstream of the estate, known by its transport alone: what it offers is asked of it.
@@ -77,11 +84,11 @@ impl World {
         }
         write_estate(&root.join("estate"), upstreams);
         fs::write(root.join("settings.toml"), settings).unwrap();
-        let (server, public) = spawn(root);
+        let (server, doors) = spawn(root);
         let world = Self {
             directory,
             server,
-            public,
+            doors,
         };
         prepare(&world);
         for upstream in upstreams {
@@ -176,12 +183,17 @@ impl World {
 
     /// Starts the server again, on whatever is in the state directory now.
     pub(crate) fn start_again(&mut self) {
-        (self.server, self.public) = spawn(self.directory.path());
+        (self.server, self.doors) = spawn(self.directory.path());
     }
 
     /// Returns how anybody names the public port.
     pub(crate) fn public(&self) -> &str {
-        &self.public
+        &self.doors.public
+    }
+
+    /// Returns how those who operate the server name the port for numbers and health.
+    pub(crate) fn health(&self) -> &str {
+        &self.doors.health
     }
 
     /// Writes the roots of the world's trust domain into a file, and returns its path.
@@ -333,7 +345,7 @@ fn shown_to_judges() -> Vec<PathBuf> {
 
 /// As root two people share a server that `ambit serve` runs; otherwise there is one, with `ambit dev` where there are no
 /// settings, and whenever it shall be embedded.
-fn spawn(root: &Path) -> (Child, String) {
+fn spawn(root: &Path) -> (Child, Doors) {
     let mut command = Command::new(env!("CARGO_BIN_EXE_ambit"));
     command.arg("--state").arg(root.join("state"));
     let more = fs::read_to_string(root.join("settings.toml")).unwrap();
@@ -378,15 +390,20 @@ fn spawn(root: &Path) -> (Child, String) {
     while !told.contains(door) && output.read_line(&mut told).unwrap() > 0 {}
     let complaints = fs::read_to_string(root.join("server.err")).unwrap();
     assert!(told.contains("Ambit serves"), "{told}{complaints}");
-    let public = told.rsplit_once(door).unwrap().1;
-    let public = public.split_whitespace().next().unwrap();
-    let public = public.trim_end_matches("/account").to_owned();
+    let after = |door| {
+        let (_, rest) = told.rsplit_once(door).unwrap();
+        rest.split_whitespace().next().unwrap()
+    };
+    let doors = Doors {
+        public: after(door).trim_end_matches("/account").to_owned(),
+        health: after("  health").trim_end_matches("/healthz").to_owned(),
+    };
     if is_configured {
         let socket = root.join("state/control.sock");
         let _ = fs::remove_file(&socket);
         std::os::unix::fs::symlink(root.join("people/control.sock"), socket).unwrap();
     }
-    (server, public)
+    (server, doors)
 }
 
 /// Returns an address of the loopback that nobody listens at.

@@ -4,7 +4,7 @@ use super::{
     Member,
     Need::{Always, Maybe},
     Schema,
-    Shape::{Anything, Count, Object, Text, Texts, Truth, Word},
+    Shape::{Anything, Count, Object, SomeText, Text, Texts, Truth, Word},
 };
 
 /// The shapes of the authorization server.
@@ -92,6 +92,7 @@ pub(super) const SCHEMAS: &[Schema] = &[
             Member("actor_token_type", Text, Maybe),
             Member("requested_token_type", Text, Maybe),
             Member("delegation", Text, Maybe),
+            Member("authorization_details", Text, Maybe),
             Member("client_id", Text, Maybe),
             Member("client_assertion_type", Text, Maybe),
             Member("client_assertion", Text, Maybe),
@@ -145,7 +146,7 @@ pub(super) const SCHEMAS: &[Schema] = &[
     Schema {
         name: "TokenText",
         members: &[
-            Member("token", Text, Always),
+            Member("token", SomeText, Always),
             Member("token_type_hint", Text, Maybe),
             Member("client_id", Text, Maybe),
             Member("client_assertion_type", Text, Maybe),

@@ -47,6 +47,8 @@ async fn a_query_that_can_not_be_read_is_a_problem() {
     let office = Office::open();
     for path in [
         "/v1/tasks?count=x",
+        "/v1/tasks?count=257",
+        "/v1/tasks?before=x",
         "/v1/log/records?from=-1",
         "/v1/tasks?other=1",
     ] {

@@ -94,8 +94,9 @@ async fn the_authorization_server_hears_the_certificate() {
     };
     let came = scene.send(certified(&scene.stand.caller), &shown).await;
     came.check(200, "by its certificate");
+    // Who shows none is told so in the words of OAuth (RFC 6749 §5.2).
     let came = scene.send(Peer::Stranger, &shown).await;
-    came.check(403, "svid_required");
+    came.check(401, r#""error":"invalid_client""#);
 }
 
 /// A token needs its key here as everywhere, and one without a key is never enough.
