@@ -35,6 +35,6 @@ pub use crate::{
     name::{AgentName, ClientName, FederationName, IssuerName, ServerName, TemplateName, ToolName},
     reason::{Reason, Remedy},
     route::GatewayRoute,
-    spiffe::{SpiffeId, TrustDomain},
+    spiffe::{SpiffeId, SvidKind, TrustDomain},
     time::{Millis, Timestamp},
 };
