@@ -103,7 +103,7 @@ fn write(
     };
     let permit = asked.permit(desk, act, Touched::NOTHING)?;
     if let Target::Person(person) = target
-        && is_last_administrator(desk, person)?
+        && successor(desk, person)? == Successor::Nobody
     {
         let reason = Reason::LastAdministrator;
         let explanation = format!("{}: {}", reason.for_person(), reason.next_step());
@@ -122,27 +122,47 @@ fn write(
     Ok((revocation, ended))
 }
 
-/// Says whether nobody who could lift it would be left: no other administrator who can prove who
-/// they are, and is not revoked.
-fn is_last_administrator(desk: &Desk<'_>, person: PersonId) -> Result<bool, Refusal> {
+/// Whether somebody is left who could lift a revocation.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Successor {
+    /// An administrator who is not revoked and can prove who they are; or the person was none who could.
+    Left,
+    /// Nobody.
+    Nobody,
+}
+
+/// Whether somebody can prove to be a person: by a local user, at a provider, with a passkey.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Provable {
+    InSomeWay,
+    InNone,
+}
+
+/// Says whether anybody would be left who could lift a revocation of `person`.
+fn successor(desk: &Desk<'_>, person: PersonId) -> Result<Successor, Refusal> {
     let book = desk.live.book()?;
     let able = |(alias, it): &(&String, &Person)| {
         let known = desk.live.person(alias).map(Target::Person);
         let standing = known.map_or(Standing::Live, |it| desk.live.state.standing(&it));
-        can_prove(desk, alias, it)
+        provable(desk, alias, it) == Provable::InSomeWay
             && it.roles.contains(&PersonRole::Administrator)
             && standing == Standing::Live
     };
     let able: Vec<_> = book.estate().people.iter().filter(able).collect();
     let one = |it: &(&String, &Person)| desk.live.person(it.0) == Some(person);
-    Ok(able.iter().any(one) && able.iter().all(one))
+    Ok(match able.iter().any(one) && able.iter().all(one) {
+        true => Successor::Nobody,
+        false => Successor::Left,
+    })
 }
 
-/// Says whether somebody can prove to be this person in any way: by a local user, at a provider, with a passkey.
-fn can_prove(desk: &Desk<'_>, alias: &str, person: &Person) -> bool {
+fn provable(desk: &Desk<'_>, alias: &str, person: &Person) -> Provable {
     let known = desk.live.person(alias);
     let keys = known.map_or(0, |it| desk.live.state.passkeys_of(it).count());
-    person.unix_uid.is_some() || person.oidc.is_some() || keys > 0
+    match person.unix_uid.is_some() || person.oidc.is_some() || keys > 0 {
+        true => Provable::InSomeWay,
+        false => Provable::InNone,
+    }
 }
 
 fn check(desk: &Desk<'_>, target: &Target) -> Result<(), Refusal> {

@@ -138,9 +138,9 @@ async fn a_key_that_is_missing_is_looked_for_once_a_minute() {
     assert_eq!(find(Freshness::New, later).await, 2);
 }
 
-/// NHI: strangers who name one document after another make no flood of requests.
+/// ASI08: strangers who name one document after another make no flood of requests.
 #[tokio::test]
-async fn nhi_so_many_documents_are_fetched_at_once() {
+async fn asi08_so_many_documents_are_fetched_at_once() {
     let documents = Arc::new(Documents::new());
     let (open, opened) = tokio::sync::watch::channel(false);
     let fetch: FetchDocument = Arc::new(move |url| {
