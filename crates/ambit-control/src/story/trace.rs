@@ -330,9 +330,14 @@ impl<'a> Context<'a> {
                 return format!("ended with {task}, which was {text}");
             }
             if let Some(below) = self.left.get(task) {
+                let run = Some(&self.task.instance);
+                let what = match below.iter().any(|it| self.takers.get(&it.id) == run) {
+                    true => "a part that its run took",
+                    false => "a part of it",
+                };
                 let below: Vec<String> = below.iter().map(named).collect();
                 let whose = below.join(" and ");
-                return format!("{whose}, a part of it, ended with {task}, which was {text}");
+                return format!("{whose}, {what}, ended with {task}, which was {text}");
             }
             let part = self.tasks.get(task).map(named).unwrap_or_default();
             return format!("{part}, a part of it: {text}");
