@@ -40,6 +40,7 @@ mod resource;
 mod sent;
 mod start;
 mod token;
+mod wanted;
 
 use std::{
     collections::BTreeSet,

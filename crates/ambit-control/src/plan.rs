@@ -5,17 +5,21 @@
 mod agents;
 mod clients;
 mod constraints;
+mod ended;
 mod federations;
 mod rest;
 mod stopped;
 mod templates;
 mod tools;
 
-use std::fmt;
+use std::{collections::BTreeSet, fmt};
 
-use ambit_core::{Digest, estate::Estate, json::Value};
+use ambit_core::{Digest, TaskId, estate::Estate, json::Value};
 
-pub(crate) use self::{stopped::Running, templates::gives};
+pub(crate) use self::{
+    stopped::{Running, STOPPED_NAMED_MAX, stopping},
+    templates::gives,
+};
 use crate::visible::visible;
 
 /// The difference between two versions of an estate.
@@ -27,6 +31,8 @@ pub struct Plan {
     pub to: Digest,
     /// What changes, grouped by what it concerns: agents, servers, people, policies, each in order.
     pub subjects: Vec<Subject>,
+    /// The live tasks that end with it, where it is known what is live.
+    pub ends: BTreeSet<TaskId>,
 }
 
 /// What changes for one thing.
@@ -73,6 +79,7 @@ pub fn plan(old: Option<&Estate>, new: &Estate) -> Plan {
         from: old.map(|it| it.digest),
         to: new.digest,
         subjects,
+        ends: BTreeSet::new(),
     }
 }
 
@@ -105,8 +112,16 @@ impl Plan {
             ("alters", (self.count(Direction::Alters) as u64).into()),
             ("narrows", (self.count(Direction::Narrows) as u64).into()),
             ("subjects", self.subjects.iter().map(subject).collect()),
+            ("ends_count", (self.ends.len() as u64).into()),
+            ("ends", first(self.ends.iter().copied())),
         ])
     }
+}
+
+/// Returns the names of the first tasks, as many as an answer holds.
+pub(crate) fn first(tasks: impl Iterator<Item = TaskId>) -> Value {
+    let named = tasks.take(STOPPED_NAMED_MAX);
+    named.map(|it| Value::from(it.to_string())).collect()
 }
 
 /// Writes one block per subject: `+` widens, `-` narrows, `~` alters; then the counts.

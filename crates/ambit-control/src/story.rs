@@ -4,21 +4,23 @@
 //! knows comes first, because somebody must look.
 
 mod bundles;
+mod concerns;
 mod proofs;
 mod trace;
 mod why;
 mod words;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use ambit_core::{
-    DecisionId, PersonId, TaskId,
+    DecisionId, Digest, PersonId,
     act::Target,
     json::Value,
     record::{Actor, Body, Record, Sealed, Warrant},
 };
 
 pub use self::{
+    concerns::{Concerns, Starts},
     trace::{Line, Mark, Trace, trace},
     why::{Why, to_settle, why},
 };
@@ -39,6 +41,8 @@ pub struct Names {
     people: BTreeMap<PersonId, String>,
     /// Why people did what they did, by the record that names it.
     reasons: BTreeMap<DecisionId, String>,
+    /// What the records say of those whom they name by digest: who claimed a task.
+    claimants: BTreeMap<Digest, String>,
 }
 
 impl Names {
@@ -47,6 +51,7 @@ impl Names {
         Self {
             people: known.into_iter().collect(),
             reasons: BTreeMap::new(),
+            claimants: BTreeMap::new(),
         }
     }
 
@@ -54,6 +59,16 @@ impl Names {
     #[must_use]
     pub fn with_reasons(mut self, known: impl IntoIterator<Item = (DecisionId, String)>) -> Self {
         self.reasons.extend(known);
+        self
+    }
+
+    /// Takes what these records say of whoever claimed a task.
+    #[must_use]
+    fn with_claims(mut self, entries: &[Entry]) -> Self {
+        let claims = entries
+            .iter()
+            .filter_map(|it| words::claimant(&it.record.body));
+        self.claimants.extend(claims);
         self
     }
 
@@ -84,131 +99,13 @@ impl Names {
         match actor {
             Actor::Person(person) => self.person(person),
             Actor::Instance(instance) => instance.to_string(),
-            Actor::Workload(workload) => format!("workload {workload}"),
+            Actor::Workload(workload) => match self.claimants.get(&workload) {
+                Some(words) => words.clone(),
+                None => format!("workload {workload}"),
+            },
             Actor::Ambit => "Ambit".to_owned(),
             Actor::Nobody => "somebody unidentified".to_owned(),
         }
-    }
-}
-
-/// Finds the records that [`trace`] of one task needs, in the order of the log. The ends of the tasks above it are
-/// among them, for with them it ended, and those of its own parts.
-#[derive(Clone, Debug)]
-pub struct Concerns {
-    task: TaskId,
-    parents: BTreeMap<TaskId, TaskId>,
-    line: BTreeSet<TaskId>,
-}
-
-impl Concerns {
-    /// Returns what finds the records of `task`.
-    pub fn of(task: TaskId) -> Self {
-        Self {
-            task,
-            parents: BTreeMap::new(),
-            line: BTreeSet::from([task]),
-        }
-    }
-
-    /// Says whether the story needs the next record of the log.
-    pub fn take(&mut self, body: &Body) -> bool {
-        match body {
-            Body::DelegationSpent { task, .. } => {
-                if let Some(parent) = task.lineage.parent() {
-                    self.parents.insert(task.id, parent);
-                }
-                if task.id == self.task {
-                    let mut next = self.parents.get(&task.id);
-                    while let Some(above) = next.filter(|it| self.line.insert(**it)) {
-                        next = self.parents.get(above);
-                    }
-                }
-                // One short record for each child that ever was: the line above may be among them.
-                true
-            }
-            // That the task came by it is known only when it is spent.
-            Body::DelegationMade { .. } => true,
-            Body::DelegationWithdrawn { parent, .. } => self.line.contains(parent),
-            Body::TaskEnded { task, .. } => {
-                self.line.contains(task) || self.parents.get(task) == Some(&self.task)
-            }
-            Body::LogOpened { .. }
-            | Body::PersonKnown { .. }
-            | Body::EstateApplied { .. }
-            | Body::TaskStarted { .. }
-            | Body::InstanceCertified { .. }
-            | Body::TaskWaits { .. }
-            | Body::TaskClaimed { .. }
-            | Body::TaskAttended { .. }
-            | Body::Decided(_)
-            | Body::Performed(_)
-            | Body::ApprovalDecided { .. }
-            | Body::Revoked { .. }
-            | Body::KeysRotated { .. }
-            | Body::Bundle(_)
-            | Body::Reinstated { .. }
-            | Body::RevocationCarried { .. }
-            | Body::RevocationEffective { .. }
-            | Body::ToolSeen { .. }
-            | Body::TokenIssued(_)
-            | Body::TokenRevoked { .. }
-            | Body::ServerInspected { .. }
-            | Body::ActSettled { .. }
-            | Body::SealedOpened { .. }
-            | Body::CredentialSealed { .. }
-            | Body::Proof(_)
-            | Body::RefusalsCoalesced { .. }
-            | Body::StateDigest { .. } => concerns_task(body, self.task),
-        }
-    }
-}
-
-/// Returns the task that a person started and from which `task` came: its start belongs to the story too.
-pub fn root(entries: &[Entry], task: TaskId) -> Option<TaskId> {
-    let parent = |child: TaskId| {
-        entries.iter().find_map(|it| {
-            let Body::DelegationSpent { task, .. } = &it.record.body else {
-                return None;
-            };
-            (task.id == child).then(|| task.lineage.parent())?
-        })
-    };
-    std::iter::successors(parent(task), |it| parent(*it)).last()
-}
-
-/// Says whether [`trace`] of `task` needs a record by itself. Revocations are kept whomever they hit: what they hit is known later.
-fn concerns_task(body: &Body, task: TaskId) -> bool {
-    match body {
-        Body::TaskStarted { task: it, .. } => it.id == task,
-        Body::InstanceCertified { task: it, .. }
-        | Body::TaskWaits { task: it, .. }
-        | Body::TaskClaimed { task: it, .. }
-        | Body::TaskAttended { task: it, .. }
-        | Body::TaskEnded { task: it, .. }
-        | Body::TokenRevoked { task: it, .. }
-        | Body::ActSettled { task: it, .. }
-        | Body::SealedOpened { task: it, .. }
-        | Body::ApprovalDecided { task: it, .. } => *it == task,
-        Body::TokenIssued(it) => it.task == task,
-        Body::Decided(it) => it.task == Some(task),
-        Body::Performed(it) => it.task == task,
-        Body::RefusalsCoalesced { task: it, .. } => *it == Some(task),
-        Body::Revoked { .. } | Body::RevocationEffective { .. } => true,
-        // They change nothing for a task that began before, and a task that began after is as any other.
-        Body::Reinstated { .. } | Body::RevocationCarried { .. } => false,
-        Body::LogOpened { .. }
-        | Body::PersonKnown { .. }
-        | Body::EstateApplied { .. }
-        | Body::ToolSeen { .. }
-        | Body::ServerInspected { .. }
-        | Body::KeysRotated { .. }
-        | Body::Bundle(_)
-        | Body::CredentialSealed { .. }
-        | Body::DelegationMade { .. }
-        | Body::DelegationSpent { .. }
-        | Body::DelegationWithdrawn { .. }
-        | Body::Proof(_)
-        | Body::StateDigest { .. } => false,
     }
 }
 

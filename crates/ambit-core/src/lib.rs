@@ -38,6 +38,6 @@ pub use crate::{
     },
     reason::{Reason, Remedy},
     route::GatewayRoute,
-    spiffe::{SpiffeId, TrustDomain},
+    spiffe::{SpiffeId, SvidKind, TrustDomain},
     time::{Millis, Timestamp},
 };

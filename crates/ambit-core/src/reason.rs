@@ -97,6 +97,12 @@ pub enum Reason {
     DelegateMismatch,
     /// No server stands in the name of the resource or prompt.
     ItemUnknown,
+    /// The access token was given up, or all that came of its grant was revoked, or it was never issued.
+    TokenGivenUp,
+    /// The estate does not say any more what the access token rests upon.
+    TokenWithdrawn,
+    /// The access token's time is over, and its task's is not.
+    TokenExpired,
 }
 
 /// What would help, as a class that a program can act on.
@@ -114,11 +120,13 @@ pub enum Remedy {
     AskOwner,
     /// The identical call, a little later.
     RetryLater,
+    /// The identical call, with another access token of the same task.
+    NewToken,
 }
 
 impl Reason {
     /// Every reason, in the order of declaration.
-    pub const ALL: [Self; 46] = [
+    pub const ALL: [Self; 49] = [
         Self::TaskUnknown,
         Self::TaskEnded,
         Self::TaskExpired,
@@ -165,6 +173,9 @@ impl Reason {
         Self::DelegationUsed,
         Self::DelegateMismatch,
         Self::ItemUnknown,
+        Self::TokenGivenUp,
+        Self::TokenWithdrawn,
+        Self::TokenExpired,
     ];
 
     /// Returns the stable code, such as `tool_not_granted`.
@@ -253,13 +264,20 @@ impl Reason {
             | Self::PolicyForbids
             | Self::NoPolicyPermits
             | Self::PermitStale
-            | Self::Overloaded => self.remedy().for_person(),
+            | Self::Overloaded
+            | Self::TokenGivenUp
+            | Self::TokenExpired => self.remedy().for_person(),
+            Self::TokenWithdrawn => {
+                "have the client prove itself anew by what the estate says of it now; `ambit plan` shows that"
+            }
         }
     }
 
     #[expect(clippy::too_many_lines, reason = "one row for each reason")]
     const fn row(self) -> (&'static str, Remedy, &'static str) {
-        use Remedy::{AskOwner, AwaitApproval, ChangeArguments, NewTask, None, RetryLater};
+        use Remedy::{
+            AskOwner, AwaitApproval, ChangeArguments, NewTask, NewToken, None, RetryLater,
+        };
         match self {
             Self::TaskUnknown => (
                 "task_unknown",
@@ -427,6 +445,17 @@ impl Reason {
                 ChangeArguments,
                 "no server stands in this name; take the name from a listing",
             ),
+            Self::TokenGivenUp => (
+                "token_given_up",
+                NewToken,
+                "this access token was given up or revoked, or was never issued",
+            ),
+            Self::TokenWithdrawn => (
+                "token_withdrawn",
+                NewToken,
+                "the estate does not give this access token any more",
+            ),
+            Self::TokenExpired => ("token_expired", NewToken, "this access token has expired"),
         }
     }
 }
@@ -441,6 +470,7 @@ impl Remedy {
             Self::NewTask => "new_task",
             Self::AskOwner => "ask_owner",
             Self::RetryLater => "retry_later",
+            Self::NewToken => "new_token",
         }
     }
 
@@ -456,6 +486,7 @@ impl Remedy {
                 "if it should be allowed, its owner must change the estate and have it applied"
             }
             Self::RetryLater => "try again a little later",
+            Self::NewToken => "get another access token; the task lives on",
         }
     }
 }

@@ -9,7 +9,7 @@ pub use self::content::{Content, Settlement};
 
 use crate::{
     ApprovalId, DecisionId, DelegationId, Digest, InstanceId, Labels, Millis, PersonId, Reason,
-    RevocationId, ServerName, TaskId, Timestamp, TokenId, ToolName,
+    RevocationId, ServerName, SvidKind, TaskId, Timestamp, TokenId, ToolName,
     act::Target,
     bundle::BundleFact,
     claim::{ClaimProof, Footing},
@@ -60,15 +60,17 @@ pub enum Body {
         /// Who may say so.
         warrant: Warrant,
     },
-    /// An instance got a certificate.
+    /// An instance got an SVID.
     InstanceCertified {
         /// Which instance.
         instance: InstanceId,
         /// For which task.
         task: TaskId,
-        /// The digest over the DER of the certificate.
+        /// The digest over the SVID: the DER of its certificate, or the text of its token.
         certificate: Digest,
-        /// When the certificate ends.
+        /// Which kind it is.
+        svid: SvidKind,
+        /// When it ends.
         expires_at: Timestamp,
     },
     /// A task waits for an instance: whoever first proves to be a run of its agent, or shows its join token.

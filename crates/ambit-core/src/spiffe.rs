@@ -48,6 +48,18 @@ pub enum InvalidSpiffeId {
     Length,
 }
 
+/// In which form an instance got its SVID.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum SvidKind {
+    /// An X.509 certificate: whoever holds its key is the instance.
+    X509,
+    /// A signed text: whoever has it is the instance there.
+    Jwt {
+        /// Where it is good.
+        audiences: Vec<String>,
+    },
+}
+
 impl TrustDomain {
     /// Returns the name.
     pub fn as_str(&self) -> &str {

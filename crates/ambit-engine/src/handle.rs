@@ -22,7 +22,7 @@ use tokio::sync::{oneshot, watch};
 use self::ask::{Ask, Drafted, approved_form};
 pub(crate) use self::waiting::{Reply, Waiting};
 use crate::{
-    Denied, Effect, EngineError, Moment, Passage, RESULT_KEPT_BYTES_MAX,
+    Denied, Effect, EngineError, Moment, Passage, Presented, RESULT_KEPT_BYTES_MAX,
     desk::{Awaits, Desk, Settle, Turn},
     live::TaskRuntime,
     moment::Chance,
@@ -107,13 +107,13 @@ impl Handle {
         let mut chance = Chance::new(moment.chance);
         let decision = chance.id(moment.now);
         if caller.expires_at() <= moment.now {
-            let expired = Reason::TaskExpired;
+            let expired = self.reason_of_expiry(caller, moment.now)?;
             return self
                 .refuse_as(caller, (decision, moment.now), (&act).into(), expired)
                 .await;
         }
-        let Some((runtime, book)) = self.runtime(caller)? else {
-            let reason = self.reason_without_task(caller)?;
+        let Some((runtime, book)) = self.runtime(caller, moment.now)? else {
+            let reason = self.reason_without_task(caller, moment.now)?;
             return self
                 .refuse_as(caller, (decision, moment.now), (&act).into(), reason)
                 .await;
@@ -274,7 +274,7 @@ impl Handle {
 
     /// Returns what the caller's task could do now, for listings and routes.
     pub fn offers(&self, caller: &InstanceCaller, now: Timestamp) -> Result<Offers, EngineError> {
-        let Some((runtime, book)) = self.runtime(caller)? else {
+        let Some((runtime, book)) = self.runtime(caller, now)? else {
             return Err(EngineError::NoTask);
         };
         let live = self.shared.read()?;
@@ -392,7 +392,11 @@ impl Handle {
     }
 
     /// Finds the live task of `caller` and the policies in force.
-    fn runtime(&self, caller: &InstanceCaller) -> Result<Option<Acting>, EngineError> {
+    fn runtime(
+        &self,
+        caller: &InstanceCaller,
+        now: Timestamp,
+    ) -> Result<Option<Acting>, EngineError> {
         let live = self.shared.read()?;
         let task = live.state.instances.get(&caller.instance());
         let runtime = task.and_then(|it| live.runtime.get(it));
@@ -401,15 +405,36 @@ impl Handle {
         // A token is for one task, and an instance that is given another one needs another token.
         let runtime =
             runtime.filter(|it| caller.token().is_none_or(|token| token.task == it.task.id));
-        let runtime = runtime.filter(|_| live.token_is_worth(caller));
+        let runtime = runtime.filter(|_| live.presented(caller, now) == Presented::AsItsTask);
         match runtime {
             Some(runtime) => Ok(Some((runtime.clone(), live.book()?))),
             None => Ok(None),
         }
     }
 
-    fn reason_without_task(&self, caller: &InstanceCaller) -> Result<Reason, EngineError> {
+    /// Says whether the time of the task is over, or that of the token alone by which `caller` came.
+    fn reason_of_expiry(
+        &self,
+        caller: &InstanceCaller,
+        now: Timestamp,
+    ) -> Result<Reason, EngineError> {
         let live = self.shared.read()?;
+        let task = caller.token().map(|it| live.acting(it.task, now));
+        Ok(match task {
+            Some(Ok(_)) => Reason::TokenExpired,
+            Some(Err(_)) | None => Reason::TaskExpired,
+        })
+    }
+
+    fn reason_without_task(
+        &self,
+        caller: &InstanceCaller,
+        now: Timestamp,
+    ) -> Result<Reason, EngineError> {
+        let live = self.shared.read()?;
+        if let Presented::Nothing(reason) = live.presented(caller, now) {
+            return Ok(reason);
+        }
         Ok(match live.task_of(caller.instance()) {
             Some(_) => Reason::TaskEnded,
             None => Reason::TaskUnknown,

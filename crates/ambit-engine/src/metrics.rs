@@ -8,7 +8,7 @@ use std::{
 };
 
 use ambit_core::{
-    Reason,
+    Reason, SvidKind,
     act::Target,
     record::{Answer, Body, Decided, Status, Verdict},
     task::TaskState,
@@ -69,8 +69,7 @@ pub struct Metrics {
     revocations: [Count; COUNTED_TARGETS.len()],
     /// Acts that were under way when a revocation took effect.
     pub crossings: Count,
-    /// X509-SVIDs that runs of agents got.
-    pub svids: Count,
+    svids: [Count; SVIDS.len()],
     tokens: [Count; 2],
     /// From the durable record of a revocation to the last door's acknowledgement.
     pub revocation: Histogram,
@@ -117,7 +116,7 @@ impl Metrics {
                 bump(&self.ends, end.unwrap_or(Status::ALL.len()));
             }
             Body::TaskStarted { .. } | Body::DelegationSpent { .. } => self.tasks_started.add(1),
-            Body::InstanceCertified { .. } => self.svids.add(1),
+            Body::InstanceCertified { svid, .. } => bump(&self.svids, form(svid)),
             Body::TokenIssued(token) => bump(&self.tokens, kind(token.kind)),
             Body::ApprovalDecided { verdict, .. } => {
                 let said = VERDICTS.iter().position(|it| it == verdict);
@@ -215,6 +214,11 @@ impl Metrics {
     /// Iterates over the revocations by what they took authority from.
     pub fn revocations(&self) -> impl Iterator<Item = (&'static str, u64)> {
         named(&COUNTED_TARGETS, &self.revocations)
+    }
+
+    /// Iterates over the SVIDs that runs of agents got, by their kind.
+    pub fn svids(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        named(&SVIDS, &self.svids)
     }
 
     /// Iterates over the tokens that were issued, by their kind.
@@ -343,6 +347,16 @@ const fn of(target: &Target) -> usize {
         Target::Agent(_) => 2,
         Target::Person(_) => 3,
         Target::Server(_) => 4,
+    }
+}
+
+/// The two forms of SVIDs.
+const SVIDS: [&str; 2] = ["x509", "jwt"];
+
+const fn form(svid: &SvidKind) -> usize {
+    match svid {
+        SvidKind::X509 => 0,
+        SvidKind::Jwt { .. } => 1,
     }
 }
 

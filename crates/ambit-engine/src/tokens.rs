@@ -15,7 +15,7 @@ use ambit_core::{
     ClientName, Digest, Millis, Reason, TaskId, Timestamp, TokenId,
     delegation::Part,
     json::Value,
-    task::{Task, TaskState},
+    task::{End, Task, TaskState},
     token::{Grant, IssuedToken, KeyBinding, Reach, RestsOn, TokenEnd},
 };
 use ambit_identity::{Claimant, Ground, InstanceCaller, token::assertion::ProvedWorkload};
@@ -146,8 +146,9 @@ pub enum TokenStanding {
 pub enum Presented {
     /// As much as its task; also when that has ended.
     AsItsTask,
-    /// Nothing, though its task lives: it was given up, or was never issued. Another one can be had.
-    Nothing,
+    /// Nothing, though its task lives, and why: it was given up, or was never issued, or the estate does not give it any
+    /// more. Another one can be had.
+    Nothing(Reason),
 }
 
 /// No token is issued.
@@ -334,13 +335,7 @@ impl Handle {
         caller: &InstanceCaller,
         now: Timestamp,
     ) -> Result<Presented, EngineError> {
-        let live = self.shared.read()?;
-        let task = live.state.instances.get(&caller.instance());
-        let acting = task.and_then(|it| live.acting(*it, now));
-        Ok(match acting {
-            Some(_) if !live.token_is_worth(caller) => Presented::Nothing,
-            Some(_) | None => Presented::AsItsTask,
-        })
+        Ok(self.shared.read()?.presented(caller, now))
     }
 
     /// Says where a token stands now.
@@ -452,29 +447,42 @@ impl TokenGrant {
 }
 
 impl Live {
-    /// Says whether the access token by which `caller` came, if any, was not given up. That its time has come is asked
-    /// elsewhere.
-    pub(crate) fn token_is_worth(&self, caller: &InstanceCaller) -> bool {
+    /// Says what the access token is worth as of `now` by which `caller` came. Without one, as much as the task. That the
+    /// token's time has come is asked elsewhere.
+    pub(crate) fn presented(&self, caller: &InstanceCaller, now: Timestamp) -> Presented {
         let Some(claim) = caller.token() else {
-            return true;
+            return Presented::AsItsTask;
         };
+        let task = self.state.instances.get(&caller.instance());
+        // With a task end its tokens, and what is told is that it ended.
+        if task.is_none_or(|it| self.acting(*it, now).is_err()) {
+            return Presented::AsItsTask;
+        }
         // Every token that the authorization server issues is named so; another name was never in the log.
-        let Ok(id) = claim.token_id.parse::<TokenId>() else {
-            return false;
-        };
+        let id = claim.token_id.parse::<TokenId>();
         // Nor is a token of one task worth anything in the name of the run of another.
-        let own = self.state.instances.get(&caller.instance()) == Some(&claim.task);
-        let entry = self.state.token(id).filter(|_| own);
-        entry.is_some_and(|it| it.token.task == claim.task && self.is_good(it))
+        let id = id.ok().filter(|_| task == Some(&claim.task));
+        let entry = id.and_then(|it| self.state.token(it));
+        let entry = entry.filter(|it| it.token.task == claim.task);
+        match entry.map_or(Err(Reason::TokenGivenUp), |it| self.stands(it)) {
+            Ok(()) => Presented::AsItsTask,
+            Err(reason) => Presented::Nothing(reason),
+        }
     }
 
     /// Says whether a token was neither spent nor withdrawn: the estate in force would give it again. That its time has
     /// come is asked elsewhere.
-    pub(crate) fn is_good(&self, entry: &TokenEntry) -> bool {
+    ///
+    /// # Errors
+    /// Why it is worth nothing.
+    pub(crate) fn stands(&self, entry: &TokenEntry) -> Result<(), Reason> {
         let token = &entry.token;
-        let task = self.state.task(token.task);
-        let given = task.map(|it| self.gives(&it.task, &token.client, &token.rests_on));
-        entry.standing == TokenUse::Unspent && matches!(given, Some(Ok(())))
+        if entry.standing == TokenUse::Spent {
+            return Err(Reason::TokenGivenUp);
+        }
+        let task = self.state.task(token.task).ok_or(Reason::TaskUnknown)?;
+        let given = self.gives(&task.task, &token.client, &token.rests_on);
+        given.map_err(|_| Reason::TokenWithdrawn)
     }
 
     /// Refuses what the estate in force does not give: a declared client the tokens of another agent, anybody a token that
@@ -531,27 +539,36 @@ impl Live {
         let Some(entry) = self.state.token(id) else {
             return TokenStanding::Over;
         };
-        let good = self.is_good(entry) && entry.token.expires_at > now;
+        let good = self.stands(entry).is_ok() && entry.token.expires_at > now;
         let good = good && self.lets(entry.token.task).is_ok();
         let task = self.acting(entry.token.task, now);
         match task {
-            Some(task) if good => TokenStanding::Live(Box::new(entry.token.clone()), task),
-            Some(_) | None => TokenStanding::Over,
+            Ok(task) if good => TokenStanding::Live(Box::new(entry.token.clone()), task),
+            Ok(_) | Err(_) => TokenStanding::Over,
         }
     }
 
     /// Returns the task when it is live as of `now`.
-    fn acting(&self, id: TaskId, now: Timestamp) -> Option<Arc<Task>> {
-        let entry = self.state.task(id)?;
-        let runtime = self.runtime.get(&id)?;
-        let standing = entry.state.standing(entry.task.expires_at, now);
-        (standing == TaskState::Active).then(|| runtime.task.clone())
+    ///
+    /// # Errors
+    /// Why it is not.
+    pub(crate) fn acting(&self, id: TaskId, now: Timestamp) -> Result<Arc<Task>, Reason> {
+        let entry = self.state.task(id).ok_or(Reason::TaskUnknown)?;
+        let runtime = self.runtime.get(&id).ok_or(Reason::TaskEnded)?;
+        match entry.state.standing(entry.task.expires_at, now) {
+            TaskState::Active => Ok(runtime.task.clone()),
+            TaskState::Ended(End::Expired) => Err(Reason::TaskExpired),
+            TaskState::Ended(
+                End::Completed | End::Cancelled | End::Revoked | End::Unregistered,
+            ) => Err(Reason::TaskEnded),
+        }
     }
 }
 
 impl Desk<'_> {
     /// Returns the task when it is live as of this batch.
     fn acting(&self, id: TaskId) -> Result<Arc<Task>, TokenRefusal> {
-        self.live.acting(id, self.at()).ok_or(TokenRefusal::NoTask)
+        let acting = self.live.acting(id, self.at());
+        acting.map_err(|_| TokenRefusal::NoTask)
     }
 }

@@ -25,6 +25,8 @@ use crate::{
 
 /// The action in the record of a request whose method is not known.
 pub(crate) const MALFORMED: &str = "malformed";
+/// The action in the record of a request whose access token is worth too little for any act.
+pub(crate) const SHOW_TOKEN: &str = "show_token";
 
 /// What all doors share.
 pub(crate) struct Doors {

@@ -36,7 +36,7 @@ use crate::{
     Secrets,
     body::{self, Body},
     connect,
-    doors::{Doors, MALFORMED},
+    doors::{Doors, MALFORMED, SHOW_TOKEN},
     edge::{self, Hosts},
     framing::Watched,
     limits::{
@@ -377,6 +377,17 @@ pub(crate) async fn turn_away(
     let reason = edge::reason(refusal.status());
     doors.handle.metrics().turned_away.add(1);
     doors.note(caller, MALFORMED, reason).await;
+    refusal
+}
+
+/// Records that the access token of a known caller was refused for `reason`, and passes the answer on.
+pub(crate) async fn refuse_token(
+    doors: &Doors,
+    caller: &InstanceCaller,
+    (reason, refusal): (Reason, Response<Body>),
+) -> Response<Body> {
+    doors.handle.metrics().turned_away.add(1);
+    doors.note(caller, SHOW_TOKEN, reason).await;
     refusal
 }
 

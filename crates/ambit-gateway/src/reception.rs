@@ -12,9 +12,9 @@ use crate::{
     body::{self, Body},
     doors::MALFORMED,
     edge,
-    gateway::{Fallback, Gateway, no_route, turn_away},
+    gateway::{Fallback, Gateway, no_route, refuse_token, turn_away},
     mcp::acts::Door,
-    tokens::{DPOP_NONCE, Place, Tokens, described, uses_proofs},
+    tokens::{DPOP_NONCE, Place, Tokens, Unidentified, described, uses_proofs},
     visitor::{Visitor, foreign_client},
 };
 
@@ -180,8 +180,14 @@ impl Gateway {
         let caller = match tokens.identify(head, place, peer.instance(), &moment) {
             Ok(caller) => caller,
             Err(why) => {
+                let refusal = tokens.refuse(door, &why, now);
+                // Whoever is proved beside an old token is told apart; a token alone proves nobody any more.
+                if let (Unidentified::Expired(..), Some(caller)) = (&why, peer.instance()) {
+                    let why = (Reason::TokenExpired, refusal);
+                    return Err(refuse_token(&self.doors, caller, why).await);
+                }
                 self.count(peer, &why);
-                return Err(tokens.refuse(door, &why, now));
+                return Err(refusal);
             }
         };
         if let Err(why) = self.vouched(&caller) {
@@ -190,13 +196,14 @@ impl Gateway {
             return Err(tokens.unvouched(door, caller.binding(), now));
         }
         if caller.binding() == KeyBinding::Bearer && bearer == BearerTokens::Refused {
-            return Err(turn_away(&self.doors, &caller, tokens.too_weak(door)).await);
+            let why = (Reason::BindingTooWeak, tokens.too_weak(door));
+            return Err(refuse_token(&self.doors, &caller, why).await);
         }
         // That the task has ended is told as the answer to the act; that the token was given up, as OAuth clients hear it.
         let presented = self.doors.handle.presented(&caller, now);
-        if matches!(presented, Ok(Presented::Nothing)) {
-            let refusal = tokens.given_up(door, caller.binding(), now);
-            return Err(turn_away(&self.doors, &caller, refusal).await);
+        if let Ok(Presented::Nothing(reason)) = presented {
+            let refusal = tokens.worth_nothing(door, caller.binding(), reason, now);
+            return Err(refuse_token(&self.doors, &caller, (reason, refusal)).await);
         }
         Ok(caller)
     }
@@ -236,7 +243,7 @@ impl Gateway {
         }
     }
 
-    fn count(&self, peer: &Peer, why: &crate::tokens::Unidentified) {
+    fn count(&self, peer: &Peer, why: &Unidentified) {
         self.strangers_refused.fetch_add(1, Ordering::Relaxed);
         tracing::debug!(
             ?why,

@@ -18,6 +18,7 @@ use ambit_identity::{
     Beside, InstanceCaller, KeyBinding,
     dpop::{self, NonceKey, ProofError, ProvedRequest},
     identify_token,
+    jose::JoseError,
     replay::{ReplayCache, ReplayError, ReplayOwner, ReplayRoom},
     token::access::{AccessToken, AccessVerifier},
 };
@@ -72,6 +73,8 @@ pub(crate) enum Unidentified {
     Request(&'static str),
     /// Its token is refused.
     Token(Scheme, String),
+    /// Its token was good once, here, and its time is over.
+    Expired(Scheme, String),
     /// Its DPoP proof is refused.
     Proof(String),
     /// Its DPoP proof has no fresh nonce.
@@ -135,9 +138,13 @@ impl Tokens {
         };
         let audience = place.door.url(&self.config.url);
         let refused = |why: &dyn std::error::Error| Unidentified::Token(scheme, crate::causes(why));
-        let token = self
-            .verify(text, &audience, now)
-            .map_err(|it| refused(&*it))?;
+        let token = self.verify(text, &audience, now).map_err(|error| {
+            let why = crate::causes(&*error);
+            match error.downcast_ref() {
+                Some(JoseError::Expired { .. }) => Unidentified::Expired(scheme, why),
+                Some(_) | None => Unidentified::Token(scheme, why),
+            }
+        })?;
         check_scheme(scheme, token.grant().binding)?;
         let trust_domain = &self.config.trust_domain;
         if scheme == Scheme::Bearer {

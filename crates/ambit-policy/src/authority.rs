@@ -16,6 +16,35 @@ use crate::facts::labels_to_value;
 /// The `type` of every object of Ambit's authorization details (RFC 9396 §2).
 pub const AUTHORIZATION_DETAIL_TYPE: &str = "ambit_task";
 
+/// The members of the object that bounds a task as a whole.
+pub const BOUNDS_OF_TASK: [&str; 13] = [
+    "type",
+    "template",
+    "version",
+    "purpose",
+    "calls_max",
+    "ttl_seconds",
+    "may_emit",
+    "containment",
+    "form",
+    "approver",
+    "binding",
+    "bearer",
+    "delegation",
+];
+
+/// The members of the objects that bound what a task may do at one server.
+pub const BOUNDS_OF_SERVER: [&str; 8] = [
+    "type",
+    "server",
+    "mode",
+    "actions",
+    "datatypes",
+    "constraints",
+    "approval",
+    "calls_max",
+];
+
 /// Returns the bounds of a task as authorization details (RFC 9396): what the person who starts it
 /// agrees to, and what the task's authority digest names.
 ///

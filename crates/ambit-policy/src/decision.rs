@@ -23,6 +23,7 @@ use ambit_core::{
     json::Value,
     limits::PERMIT_ACT_BY,
     record::{Actor, Answer, Body, Decided, Recordable, Sealed},
+    token::KeyBinding,
 };
 
 use crate::{
@@ -106,7 +107,11 @@ pub(crate) enum Seen {
     Act(Box<Facts>),
     Person(Box<PersonFacts>),
     Delegation(Box<DelegationFacts>),
-    Nothing { at: Timestamp },
+    Nothing {
+        at: Timestamp,
+        /// How whoever asked came, when that is known.
+        binding: Option<&'static str>,
+    },
 }
 
 /// What a permit's labels were held against, so that the sequencer can hold them against what is so when
@@ -201,7 +206,7 @@ pub fn refuse(
     denial(
         (decision, actor, estate, action),
         task,
-        Seen::Nothing { at },
+        Seen::Nothing { at, binding: None },
         (reason, Vec::new()),
     )
 }
@@ -329,6 +334,14 @@ impl Denial {
         self
     }
 
+    /// Says how whoever asked came, when no decision could be made on it: those that were made say it themselves.
+    pub fn by(mut self, by: KeyBinding) -> Self {
+        if let Seen::Nothing { binding, .. } = &mut self.asked.facts {
+            *binding = Some(by.as_str());
+        }
+        self
+    }
+
     /// Says that the sealed act, of so many bytes, is not kept beside the record. Its commitment stays.
     pub fn without_copy(mut self, bytes: u64) -> Self {
         if let Some(act) = &mut self.asked.act {
@@ -419,8 +432,10 @@ impl Seen {
             Self::Act(facts) => facts.to_value(),
             Self::Person(facts) => facts.to_value(),
             Self::Delegation(facts) => facts.to_value(),
-            Self::Nothing { at } => {
-                Value::object([("kind", "refused".into()), ("at", at.as_millis().into())])
+            Self::Nothing { at, binding } => {
+                let known = [("kind", "refused".into()), ("at", at.as_millis().into())];
+                let binding = binding.map(|it| ("binding", it.into()));
+                Value::object(known.into_iter().chain(binding))
             }
         }
     }

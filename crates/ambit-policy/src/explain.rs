@@ -140,7 +140,10 @@ fn of_act(reason: Reason, facts: &Facts) -> Option<String> {
         | Reason::DelegationsLimit
         | Reason::DelegationUsed
         | Reason::DelegateMismatch
-        | Reason::Overloaded => return None,
+        | Reason::Overloaded
+        | Reason::TokenGivenUp
+        | Reason::TokenWithdrawn
+        | Reason::TokenExpired => return None,
     };
     Some(advice)
 }

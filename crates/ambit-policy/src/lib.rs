@@ -38,7 +38,8 @@ mod vocabulary;
 
 pub use crate::{
     authority::{
-        AUTHORIZATION_DETAIL_TYPE, authorization_details, authorization_details_in_first_form,
+        AUTHORIZATION_DETAIL_TYPE, BOUNDS_OF_SERVER, BOUNDS_OF_TASK, authorization_details,
+        authorization_details_in_first_form,
     },
     bare::Bare,
     book::PolicyBook,

@@ -13,7 +13,7 @@ const DISK: &str = "size=128m";
 
 /// Promise 5 on a full disk: whatever fills the disk does not keep authority from being taken away.
 #[test]
-fn nhi_a_full_disk_does_not_keep_anybody_from_revoking() {
+fn nhi01_a_full_disk_does_not_keep_anybody_from_revoking() {
     let directory = tempfile::tempdir().unwrap();
     let mount = "mount -t tmpfs -o \"$1\" tmpfs \"$2\" && exec \"$3\"";
     let mut child = Command::new("unshare")

@@ -5,7 +5,8 @@ mod bundles;
 use std::{collections::BTreeMap, sync::Arc};
 
 use ambit_core::{
-    AgentName, Digest, Label, Labels, Millis, Reason, ServerName, Timestamp, ToolName, TrustDomain,
+    AgentName, Digest, Label, Labels, Millis, Reason, ServerName, SvidKind, Timestamp, ToolName,
+    TrustDomain,
     act::Target,
     claim::{ClaimProof, Footing},
     delegation::{Delegation, Lineage, Part},
@@ -38,14 +39,15 @@ fn body() -> impl Strategy<Value = Body> {
             parameters,
             warrant
         }),
-        (id(), id(), digest(), time()).prop_map(|(instance, task, certificate, expires_at)| {
-            Body::InstanceCertified {
+        (id(), id(), digest(), svid(), time()).prop_map(
+            |(instance, task, certificate, svid, expires_at)| Body::InstanceCertified {
                 instance,
                 task,
                 certificate,
+                svid,
                 expires_at,
             }
-        }),
+        ),
         (id(), select(End::ALL.to_vec()), actor()).prop_map(|(task, end, by)| Body::TaskEnded {
             task,
             end,
@@ -295,6 +297,13 @@ fn observed() -> impl Strategy<Value = Body> {
                 }
             }),
         digest().prop_map(|digest| Body::StateDigest { digest }),
+    ]
+}
+
+fn svid() -> impl Strategy<Value = SvidKind> {
+    prop_oneof![
+        Just(SvidKind::X509),
+        vec(text(), 0..3).prop_map(|audiences| SvidKind::Jwt { audiences }),
     ]
 }
 

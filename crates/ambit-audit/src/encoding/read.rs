@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, str::FromStr};
 
 use ambit_core::{
-    Label, Labels, Millis, Reason, Timestamp,
+    Label, Labels, Millis, Reason, SvidKind, Timestamp,
     act::Target,
     claim::ClaimProof,
     json::Value,
@@ -47,6 +47,7 @@ fn body(kind: &str, it: &mut Members) -> Result<Body, DecodeError> {
             instance: it.text("instance")?,
             task: it.text("task")?,
             certificate: it.text("certificate")?,
+            svid: svid(it)?,
             expires_at: it.time("expires_at")?,
         },
         kind::TASK_WAITS => Body::TaskWaits {
@@ -144,6 +145,15 @@ fn governance(kind: &str, it: &mut Members) -> Result<Body, DecodeError> {
         kind::TOKEN_REVOKED => token::read_revoked(it)?,
         _ => return proof::read(kind, it),
     })
+}
+
+/// Reads in which form an instance got its SVID: a certificate has no audiences.
+fn svid(it: &mut Members) -> Result<SvidKind, DecodeError> {
+    if !it.0.contains_key("audiences") {
+        return Ok(SvidKind::X509);
+    }
+    let audiences = it.texts("audiences")?;
+    Ok(SvidKind::Jwt { audiences })
 }
 
 fn log_opened(it: &mut Members) -> Result<Body, DecodeError> {

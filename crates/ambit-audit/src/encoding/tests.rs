@@ -59,7 +59,7 @@ fn the_golden_leaves_are_still_read() {
     }
 }
 
-const GOLDEN: [&str; 14] = [
+const GOLDEN: [&str; 15] = [
     include_str!("../../tests/golden/v1.jsonl"),
     include_str!("../../tests/golden/v1-reinstatement.jsonl"),
     include_str!("../../tests/golden/v1-keys.jsonl"),
@@ -74,6 +74,7 @@ const GOLDEN: [&str; 14] = [
     include_str!("../../tests/golden/v1-begin.jsonl"),
     include_str!("../../tests/golden/v1-client.jsonl"),
     include_str!("../../tests/golden/v1-footing.jsonl"),
+    include_str!("../../tests/golden/v1-jwt-svid.jsonl"),
 ];
 
 const KINDS: usize = 38;

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use ambit_core::{
-    DecisionId, Digest, Labels, RevocationId, Timestamp,
+    DecisionId, Digest, Labels, RevocationId, SvidKind, Timestamp,
     act::Target,
     json::Value,
     record::{Actor, Answer, Body, Decided, KeyStep, Performed, Sealed, Warrant},
@@ -108,15 +108,21 @@ fn tasks(body: &Body) -> (&'static str, Members<'_>) {
             instance,
             task,
             certificate,
+            svid,
             expires_at,
-        } => (
-            kind::INSTANCE_CERTIFIED,
-            members()
+        } => {
+            let audiences = match svid {
+                SvidKind::X509 => None,
+                SvidKind::Jwt { audiences } => Some(texts(audiences)),
+            };
+            let members = members()
                 .text("instance", instance)
                 .text("task", task)
                 .text("certificate", certificate)
-                .add("expires_at", time(*expires_at)),
-        ),
+                .maybe("audiences", audiences)
+                .add("expires_at", time(*expires_at));
+            (kind::INSTANCE_CERTIFIED, members)
+        }
         Body::TaskEnded { task, end, by } => {
             let members = members().text("task", task).add("end", end.as_str());
             (kind::TASK_ENDED, members.add("by", actor(*by)))

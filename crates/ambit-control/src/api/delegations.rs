@@ -20,7 +20,7 @@ use super::{
     body::{Answer, Json},
     caller::{Instance, Onlooker, Person, Run},
     problem::Problem,
-    tasks::{ContainedWord, certify, parsed, started_value},
+    tasks::{ContainedWord, certify_first, parsed, started_value},
 };
 use crate::carried::OnlyAnswer;
 
@@ -178,17 +178,10 @@ async fn take(
             Some(OnlyAnswer::of_task(&control.handle, started.task.id))
         }
     };
-    match certify(control, &started.task, started.certificate_expires_at, &key).await {
-        Ok(svid) => {
-            let answer = started_value(control, &started, Some(("svid", &svid)));
-            Ok((only.map(Extension), Answer(answer)))
-        }
-        Err(problem) => {
-            // A child that nobody can serve would stay open until it expires.
-            control.end_unserved(started.task.id).await;
-            Err(problem)
-        }
-    }
+    let until = started.certificate_expires_at;
+    let svid = certify_first(control, &started.task, until, &key).await?;
+    let answer = started_value(control, &started, Some(("svid", &svid)));
+    Ok((only.map(Extension), Answer(answer)))
 }
 
 fn wanted(task: TaskId, asked: &DelegateAsk, value: &Value) -> Result<DelegateTask, Problem> {

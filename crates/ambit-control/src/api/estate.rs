@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use ambit_core::{ServerName, estate::Estate, json::Value};
+use ambit_core::{ServerName, TaskId, estate::Estate, json::Value};
 use ambit_engine::Inspection;
 use ambit_identity::{PersonCaller, PersonProof};
-use ambit_policy::Prospect;
+use ambit_policy::{PolicyBook, Prospect};
 use axum::{
     extract::{Path, State},
     http::StatusCode,
@@ -60,7 +60,10 @@ pub(super) async fn plan(
     let old = book.as_ref().map(|it| it.0.estate().as_ref());
     let mut plan = plan::plan(old, checked.estate());
     if let Some((book, inspection)) = &book {
-        let running = running(control, inspection)?;
+        let mut running = running(control, inspection)?;
+        let ended = control.handle.unregistered(inspection, checked.estate())?;
+        plan.end(&ended, &running);
+        running.retain(|it| !ended.contains(&it.task));
         plan.stop((book.estate(), checked.estate()), &running);
     }
     let missing = match &book {
@@ -100,9 +103,11 @@ pub(super) async fn apply(
 ) -> Result<Answer, Problem> {
     let control = &shared.control;
     let checked = checked(asked).await?;
+    let mut old = None;
     let caller = match control.handle.book() {
         Ok(book) => {
             let caller = peer.identify(book.estate())?;
+            old = Some(book.clone());
             let goes = peer.identify(checked.estate()).is_err();
             if book.would_apply(caller.alias()) == Prospect::Open {
                 if goes {
@@ -130,25 +135,40 @@ pub(super) async fn apply(
         .map_or(Value::Null, |it| it.to_string().into());
     let ended = applied.ended.iter().map(|it| Value::from(it.to_string()));
     // The estate is in force, whatever the caller may see of it.
-    let missing = unsealed_now(control, &peer).await.unwrap_or_default();
+    let (missing, stopped) = seen_now(control, &peer, old)
+        .await
+        .unwrap_or_else(|_| (Vec::new(), Vec::new()));
     Ok(Answer(Value::object([
         ("estate", applied.estate.to_string().into()),
         ("before", before),
         ("cases", (cases as u64).into()),
         ("ended", ended.collect()),
+        ("stopped_count", (stopped.len() as u64).into()),
+        ("stopped", plan::first(stopped.into_iter())),
         ("unsealed", listed(&missing)),
     ])))
 }
 
-/// Returns the servers of the estate in force whose credentials are not sealed, when the caller may look under that one.
-async fn unsealed_now(control: &Control, peer: &Peer) -> Result<Vec<Unsealed>, Problem> {
+/// Returns the servers of the estate in force whose credentials are not sealed, and the live tasks in which something
+/// could be done under the `old` one and nothing can now, when the caller may look under that one.
+async fn seen_now(
+    control: &Control,
+    peer: &Peer,
+    old: Option<Arc<PolicyBook>>,
+) -> Result<(Vec<Unsealed>, Vec<TaskId>), Problem> {
     let book = control.handle.book()?;
     let caller = peer.identify(book.estate())?;
     let inspection = control
         .handle
         .may_inspect(&caller, (control.clock)())
         .await?;
-    unsealed(control, &inspection, book.estate())
+    let missing = unsealed(control, &inspection, book.estate())?;
+    let Some(old) = old else {
+        return Ok((missing, Vec::new()));
+    };
+    let running = running(control, &inspection)?;
+    let stopped = plan::stopping((old.estate(), book.estate()), &running);
+    Ok((missing, stopped.map(|it| it.1.task).collect()))
 }
 
 /// Returns the servers of `estate` whose credentials are not sealed.

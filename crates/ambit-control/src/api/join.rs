@@ -13,7 +13,7 @@ use super::{
     Shared,
     body::{Answer, Json},
     problem::Problem,
-    tasks::{certify, proved_key, served_value},
+    tasks::{certify, certify_first, proved_key, served_value},
 };
 use crate::{
     carried::OnlyAnswer,
@@ -66,22 +66,16 @@ pub(super) async fn join(
     let only = sent
         .is_none()
         .then(|| OnlyAnswer::of_task(&control.handle, task.id));
-    match certify(control, &task, until, &key).await {
-        Ok(svid) => {
-            if let Some(sent) = sent {
-                sent.gave();
-            }
-            let svid = ("svid", svid.as_str().into());
-            let answer = Answer(served_value(control, &task, [svid]));
-            Ok((only.map(Extension), answer))
-        }
-        Err(problem) if novelty == Novelty::Known => Err(problem),
-        Err(problem) => {
-            // A task that nobody can serve would stay open until it expires.
-            control.end_unserved(task.id).await;
-            Err(problem)
-        }
+    let svid = match novelty {
+        Novelty::New => certify_first(control, &task, until, &key).await?,
+        Novelty::Known => certify(control, &task, until, &key).await?,
+    };
+    if let Some(sent) = sent {
+        sent.gave();
     }
+    let svid = ("svid", svid.as_str().into());
+    let answer = Answer(served_value(control, &task, [svid]));
+    Ok((only.map(Extension), answer))
 }
 
 /// Identifies the holder of a workload token.

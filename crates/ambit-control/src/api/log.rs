@@ -132,11 +132,10 @@ pub(super) async fn trace(
     let names = names(&archive).await?;
     let mut concerns = story::Concerns::of(task);
     let mut entries = sifted(archive.clone(), move |it| concerns.take(it)).await?;
-    if let Some(root) = story::root(&entries, task) {
-        let start =
-            move |it: &Body| matches!(it, Body::TaskStarted { task, .. } if task.id == root);
-        entries.splice(0..0, sifted(archive, start).await?);
-    }
+    let starts = story::Starts::above(&entries, task);
+    let above = sifted(archive, move |it| starts.wants(it)).await?;
+    entries.extend(above);
+    entries.sort_by_key(|it| it.index);
     let names = names.with_reasons(reasons(&shared, &inspection, &entries)?);
     let now = (shared.control.clock)().now;
     let told = story::trace(&entries, &names, task, now);

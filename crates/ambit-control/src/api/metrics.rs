@@ -262,9 +262,9 @@ pub const METRICS: [Metric; 27] = [
     },
     Metric {
         name: "ambit_svids_issued_total",
-        help: "X509-SVIDs that runs of agents got.",
-        labels: &[],
-        read: Read::Counter(|it| it.metrics.svids.get()),
+        help: "SVIDs that runs of agents got, by their kind.",
+        labels: &["kind"],
+        read: Read::Counters(|it| by_one(it.metrics.svids())),
     },
     Metric {
         name: "ambit_tokens_issued_total",

@@ -38,6 +38,15 @@ impl Problem {
         self
     }
 
+    /// Adds what came of it.
+    pub(super) fn adding(self, words: &str) -> Self {
+        let detail = match &self.detail {
+            Some(detail) => format!("{detail}; {words}"),
+            None => words.to_owned(),
+        };
+        self.because(detail)
+    }
+
     /// The request itself can't be taken.
     pub(super) fn invalid(detail: impl Into<String>) -> Self {
         Self::new(

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use ambit_core::{
-    AgentName, TaskId, TemplateName, Timestamp,
+    AgentName, SvidKind, TaskId, TemplateName, Timestamp,
     delegation::Lineage,
     estate::{Client, Estate},
     json::Value,
@@ -133,18 +133,12 @@ pub(super) async fn start(
 
 /// Certifies the instance of a task that started.
 async fn served(control: &Control, started: &Started, key: &ProvedKey) -> Result<Answer, Problem> {
-    match certify(control, &started.task, started.certificate_expires_at, key).await {
-        Ok(svid) => Ok(Answer(started_value(
-            control,
-            started,
-            Some(("svid", &svid)),
-        ))),
-        Err(problem) => {
-            // A task that nobody can serve would stay open until it expires.
-            control.end_unserved(started.task.id).await;
-            Err(problem)
-        }
-    }
+    let svid = certify_first(control, &started.task, started.certificate_expires_at, key).await?;
+    Ok(Answer(started_value(
+        control,
+        started,
+        Some(("svid", &svid)),
+    )))
 }
 
 /// Reads how the instance gets its identity: exactly one way is named.
@@ -208,32 +202,54 @@ fn only_agent(estate: &Estate, template: &TemplateName) -> Result<AgentName, Pro
     }
 }
 
+/// Certifies the instance of a task that it got just now. A task that nobody can serve would stay open until it expires:
+/// it ends when that can't be done.
+pub(super) async fn certify_first(
+    control: &Control,
+    task: &Task,
+    expires_at: Timestamp,
+    key: &ProvedKey,
+) -> Result<String, Problem> {
+    match certify(control, task, expires_at, key).await {
+        Ok(svid) => Ok(svid),
+        Err(problem) => {
+            control.end_unserved(task.id).await;
+            Err(problem.adding("the task was cancelled"))
+        }
+    }
+}
+
+/// Certifies the instance of a task until `expires_at`, or as long as the keys may sign.
 pub(super) async fn certify(
     control: &Control,
     task: &Task,
     expires_at: Timestamp,
     key: &ProvedKey,
 ) -> Result<String, Problem> {
-    let moment = (control.clock)();
+    let (moment, keys) = ((control.clock)(), control.keys_in_force());
     let issuance = Issuance {
         key,
         spiffe_id: &task.spiffe_id,
         now: moment.now,
-        expires_at,
+        expires_at: expires_at.min(keys.expires_at()),
         chance: moment.chance.first_chunk().copied().unwrap_or_default(),
     };
-    let svid = control.keys_in_force().issue(&issuance).map_err(|error| {
+    let svid = keys.issue(&issuance).map_err(|error| {
         Problem::new(
             axum::http::StatusCode::INTERNAL_SERVER_ERROR,
             "failed",
-            "the instance's certificate could not be made; the task was cancelled",
+            "the instance's certificate could not be made",
         )
         .because(crate::check::chain(&error))
     })?;
     // On record before it leaves.
     control
         .handle
-        .certified(task, svid.certificate(), svid.expires_at())
+        .certified(
+            task,
+            (SvidKind::X509, svid.certificate()),
+            svid.expires_at(),
+        )
         .await?;
     Ok(svid.to_pem())
 }

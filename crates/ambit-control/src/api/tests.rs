@@ -6,6 +6,7 @@ mod clocks;
 mod consent;
 mod consent_attacks;
 mod consent_limits;
+mod consent_wanted;
 mod content;
 mod delegations;
 mod doors;

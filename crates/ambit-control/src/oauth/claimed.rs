@@ -11,6 +11,7 @@ use ambit_identity::{
 use super::{
     OAuthError, Server,
     client::{Client, Shown},
+    form::{Form, JWT_BEARER},
     grants::{Asking, asked_details, issue, ttl},
     sent::{Assertion, Good},
 };
@@ -19,14 +20,16 @@ use crate::{
     foreign::{ForeignTokenError, Identified},
 };
 
-/// A workload shows a token of its own issuer (RFC 7523 §2.1): Kubernetes, a build, a cloud. Such a token is good for
-/// whoever holds it while it lives; what is given for it is bound to the key that is proved beside it.
-pub(super) async fn jwt_bearer(
+/// Identifies the workload whose token is shown as a grant (RFC 7523 §2.1), before anything is used up for it: a token
+/// that a stranger made up takes no room from anybody.
+pub(super) async fn shown_workload(
     server: Server<'_>,
-    asking: Asking<'_>,
-) -> Result<TokenGrant, OAuthError> {
-    let place = server.place(asking.form)?;
-    match asking.client {
+    (form, client): (&Form, &Client),
+) -> Result<Option<Identified>, OAuthError> {
+    if form.get("grant_type") != Some(JWT_BEARER) {
+        return Ok(None);
+    }
+    match client {
         Client::Unnamed | Client::Known { .. } => {}
         Client::Instance(_) | Client::Workload(_) | Client::Foreign(..) | Client::Holder { .. } => {
             return Err(OAuthError::new(
@@ -35,16 +38,30 @@ pub(super) async fn jwt_bearer(
             ));
         }
     }
-    let token = asking.form.required("assertion")?;
+    let token = form.required("assertion")?;
     let identified = server.foreign.identify(server.control, token).await;
-    let identified = identified.map_err(|error| refused_token(error, OAuthError::grant))?;
+    let identified = identified.map_err(|error| refused_token(error, OAuthError::grant));
+    Ok(Some(identified?))
+}
+
+/// A workload shows a token of its own issuer: Kubernetes, a build, a cloud. Such a token is good for whoever holds it
+/// while it lives; what is given for it is bound to the key that is proved beside it.
+pub(super) async fn jwt_bearer(
+    server: Server<'_>,
+    asking: Asking<'_>,
+) -> Result<TokenGrant, OAuthError> {
+    let place = server.place(asking.form)?;
+    let token = asking.form.required("assertion")?;
+    let identified = asking.workload.ok_or_else(|| {
+        OAuthError::grant("no workload was identified by the assertion".to_owned())
+    })?;
     let assertion = Assertion::new(token, identified.expires_at, Good::Again);
     let sent = server
         .oauth
         .sent(&assertion, asking.binding.key(), server.control.wall());
     let sent = sent.map_err(|error| refused_sender(error, OAuthError::grant))?;
     let asked = (place.url, Grant::JwtBearer);
-    let granted = claimed(server, asking, identified.claimant, asked).await?;
+    let granted = claimed(server, asking, identified.claimant.clone(), asked).await?;
     sent.gave();
     Ok(granted)
 }

@@ -23,7 +23,7 @@ pub use self::choice::CONSENT_FIELDS_MAX;
 pub(super) use self::waiting::Consents;
 pub use self::waiting::{CONSENT_TTL, CONSENTS_MAX, CONSENTS_PER_SESSION_MAX};
 use self::{
-    choice::{Choice, Choices, Decided, EXPIRY, Problems, SHOWN, Typed, choices, usual_life},
+    choice::{Choice, Choices, Decided, EXPIRY, Problems, SHOWN, Typed, choices},
     page::Scene,
     waiting::{Before, NotWaiting, Settling},
 };
@@ -252,7 +252,7 @@ impl Asked<'_> {
         let nothing = std::collections::BTreeMap::new();
         let parameters = in_mind.map_or(&nothing, |it| &it.parameters);
         let mut suggested = Typed::suggested(template, parameters);
-        suggested.set(EXPIRY, usual_life(template).to_string());
+        suggested.set(EXPIRY, scene.lives(choice).usual.to_string());
         scene.form(StatusCode::OK, choice, &suggested, (&Problems::new(), None))
     }
 
@@ -267,7 +267,7 @@ impl Asked<'_> {
         if typed.get(SHOWN).parse() != Ok(self.book.estate().digest) {
             return Ok(scene.changed(choice, typed));
         }
-        let decided = match typed.decide(choice.template) {
+        let decided = match typed.decide(choice.template, &scene.lives(choice)) {
             Ok(decided) => decided,
             Err(problems) => {
                 let status = StatusCode::UNPROCESSABLE_ENTITY;

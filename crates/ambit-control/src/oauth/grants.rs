@@ -19,12 +19,15 @@ use super::{
     form::{Form, JWT_BEARER},
     locked,
 };
+use crate::foreign::Identified;
 
 /// A request for a token, its client and its key proved.
 pub(super) struct Asking<'a> {
     pub(super) form: &'a Form,
     pub(super) client: &'a Client,
     pub(super) binding: KeyBinding,
+    /// The workload whose token is the grant, when one is.
+    pub(super) workload: Option<&'a Identified>,
 }
 
 impl Asking<'_> {

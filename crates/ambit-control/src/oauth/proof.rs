@@ -55,7 +55,7 @@ impl Server<'_> {
     pub(super) fn binding(
         &self,
         (form, client): (&Form, &Client),
-        proof: Option<&Proof>,
+        proof: Option<(Circle, &Proof)>,
         by_certificate: Option<&InstanceCaller>,
         now: Timestamp,
     ) -> Result<KeyBinding, OAuthError> {
@@ -65,7 +65,7 @@ impl Server<'_> {
                 None => self.loose(client, form, now),
             };
         };
-        let thumbprint = self.proved_key((client.circle(), proof), now)?;
+        let thumbprint = self.proved_key(proof, now)?;
         Ok(KeyBinding::Dpop { thumbprint })
     }
 

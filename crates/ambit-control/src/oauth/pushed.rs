@@ -1,15 +1,8 @@
 //! Requests for a person's consent, pushed beforehand (RFC 9126) or carried by the person's browser.
 
-use std::{
-    collections::{BTreeMap, HashMap},
-    sync::Arc,
-};
+use std::{collections::HashMap, sync::Arc};
 
-use ambit_core::{
-    AgentName, Digest, Millis, TemplateName, Timestamp,
-    json::{self, Value},
-    limits::{PARAMETER_BYTES_MAX, PARAMETERS_MAX, PART_BYTES_MAX},
-};
+use ambit_core::{Digest, Millis, Timestamp, json::Value};
 use ambit_identity::{dpop::Proof, jose::base64url};
 use axum::{
     extract::{Request, State},
@@ -25,6 +18,7 @@ use super::{
     locked,
     metadata::PUSH,
     redirect::{Fits, Redirect},
+    wanted::{Wanted, wanted},
 };
 use crate::{
     api::Shared,
@@ -85,23 +79,17 @@ pub(super) struct Back {
     pub(super) state: Option<String>,
 }
 
-/// A task that a client has in mind: one `ambit_task` in its `authorization_details`.
-#[derive(Clone, Debug, PartialEq)]
-pub(super) struct Wanted {
-    /// From which template.
-    pub(super) template: TemplateName,
-    /// For which agent, when it says.
-    pub(super) agent: Option<AgentName>,
-    /// The parameters, unchecked.
-    pub(super) parameters: BTreeMap<String, Value>,
-}
-
 /// The requests that wait for their person.
 #[derive(Default)]
-pub(super) struct Pushed(HashMap<Digest, Entry>);
+pub(super) struct Pushed {
+    entries: HashMap<Digest, Entry>,
+    /// How many bytes of text all of them hold.
+    held: usize,
+}
 
 struct Entry {
     request: AuthorizeRequest,
+    weight: usize,
     origin: Origin,
     until: Timestamp,
     seen: Seen,
@@ -122,12 +110,11 @@ impl Prompt {
 impl AuthorizeRequest {
     /// Returns how many bytes of text it holds, about.
     fn weight(&self) -> usize {
-        let wanted = self.wanted.iter().flat_map(|it| &it.parameters);
-        let wanted = wanted.map(|(name, value)| name.len() + value.as_str().map_or(8, str::len));
+        let wanted = self.wanted.as_ref().map_or(0, Wanted::weight);
         let state = self.back.state.as_ref().map_or(0, String::len);
         let texts = [&self.client_id, &self.client_name, &self.audience];
         let texts: usize = texts.iter().map(|it| it.len()).sum();
-        wanted.sum::<usize>() + state + texts + self.back.redirect.as_str().len()
+        wanted + state + texts + self.back.redirect.as_str().len()
     }
 }
 
@@ -139,21 +126,29 @@ enum Seen {
 }
 
 impl Pushed {
+    /// Says whether there is room for one of this weight, once those that are over are forgotten.
     fn check_room(
         &mut self,
-        request: &AuthorizeRequest,
+        weight: usize,
         origin: Origin,
         now: Timestamp,
     ) -> Result<(), OAuthError> {
-        self.0.retain(|_, it| it.until > now);
-        let theirs = self.0.values().filter(|it| it.origin == origin).count();
+        let held = &mut self.held;
+        self.entries.retain(|_, it| {
+            let waits = it.until > now;
+            if !waits {
+                *held = held.saturating_sub(it.weight);
+            }
+            waits
+        });
+        let theirs = self.entries.values();
+        let theirs = theirs.filter(|it| it.origin == origin).count();
         if origin.share(theirs, PUSHED_PER_ORIGIN_MAX) == Share::Taken {
             return Err(OAuthError::unavailable(
                 "too many requests from your network wait for a person; try again in a minute",
             ));
         }
-        let held: usize = self.0.values().map(|it| it.request.weight()).sum();
-        if self.0.len() >= PUSHED_MAX || held + request.weight() > PUSHED_BYTES_MAX {
+        if self.entries.len() >= PUSHED_MAX || self.held + weight > PUSHED_BYTES_MAX {
             return Err(OAuthError::unavailable(
                 "too many requests wait for a person; try again in a minute",
             ));
@@ -163,18 +158,20 @@ impl Pushed {
 
     fn keep(
         &mut self,
-        request: AuthorizeRequest,
+        (request, weight): (AuthorizeRequest, usize),
         (name, origin): (&str, Origin),
         now: Timestamp,
     ) -> Result<(), OAuthError> {
-        self.check_room(&request, origin, now)?;
+        self.check_room(weight, origin, now)?;
         let entry = Entry {
             request,
+            weight,
             origin,
             until: now.plus(PUSHED_TTL),
             seen: Seen::Never,
         };
-        self.0.insert(Digest::of(name.as_bytes()), entry);
+        self.held += weight;
+        self.entries.insert(Digest::of(name.as_bytes()), entry);
         Ok(())
     }
 
@@ -185,7 +182,7 @@ impl Pushed {
         client_id: &str,
         now: Timestamp,
     ) -> Result<AuthorizeRequest, OAuthError> {
-        let entry = self.0.get_mut(&Digest::of(request_uri.as_bytes()));
+        let entry = self.entries.get_mut(&Digest::of(request_uri.as_bytes()));
         let entry = entry.filter(|it| it.until > now && it.request.client_id == client_id);
         let entry = entry.ok_or_else(unknown)?;
         if entry.seen == Seen::Never {
@@ -197,8 +194,10 @@ impl Pushed {
 
     /// Uses a request up (RFC 9126 §4).
     pub(super) fn take(&mut self, request_uri: &str) -> Result<(), OAuthError> {
-        let taken = self.0.remove(&Digest::of(request_uri.as_bytes()));
-        taken.map(|_| ()).ok_or_else(unknown)
+        let taken = self.entries.remove(&Digest::of(request_uri.as_bytes()));
+        let taken = taken.ok_or_else(unknown)?;
+        self.held = self.held.saturating_sub(taken.weight);
+        Ok(())
     }
 }
 
@@ -206,11 +205,12 @@ impl Pushed {
 impl Pushed {
     /// Fills it with requests like one of these, until there are so many.
     pub(crate) fn fill(&mut self, count: usize, now: Timestamp) -> AuthorizeRequest {
-        let like = self.0.values().next().map(|it| it.request.clone());
+        let like = self.entries.values().next().map(|it| it.request.clone());
         let like = like.expect("one was pushed");
-        for number in self.0.len()..count {
+        for number in self.entries.len()..count {
             let number = number.to_string();
-            self.keep(like.clone(), (&number, Origin::Here), now)
+            let weighed = (like.clone(), like.weight());
+            self.keep(weighed, (&number, Origin::Here), now)
                 .expect("there is room");
         }
         like
@@ -261,15 +261,16 @@ async fn pushed(shared: &Shared, request: Request) -> Result<(Value, String), OA
     let origin = Origin::of_request(&head.extensions);
     let back = read_back(&form, &client)?;
     let mut request = read(server, &form, (&id, &client), back)?;
+    let weight = request.weight();
     if let Some(proof) = &proof {
         let key = bound(server, proof, request.key, moment.now)?;
         // Only who has room here takes room among the proofs.
-        locked(&server.oauth.pushed).check_room(&request, origin, moment.now)?;
+        locked(&server.oauth.pushed).check_room(weight, origin, moment.now)?;
         server.proved_key((circle, proof), moment.now)?;
         request.key = Some(key);
     }
     let name = format!("{URN}{}", base64url::encode(moment.chance));
-    locked(&server.oauth.pushed).keep(request, (&name, origin), moment.now)?;
+    locked(&server.oauth.pushed).keep((request, weight), (&name, origin), moment.now)?;
     let lives = PUSHED_TTL.as_millis() / 1000;
     let answer = Value::object([("request_uri", name.into()), ("expires_in", lives.into())]);
     Ok((answer, server.nonce(moment.now)))
@@ -391,67 +392,6 @@ fn thumbprint(text: &str) -> Result<Digest, OAuthError> {
     bytes.map(Digest::from_bytes).ok_or_else(|| {
         OAuthError::request("dpop_jkt is the base64url SHA-256 thumbprint of a key (RFC 9449 §10)")
     })
-}
-
-/// Reads the one task that a client has in mind.
-fn wanted(text: &str) -> Result<Wanted, OAuthError> {
-    let wrong = |what: String| OAuthError::new("invalid_authorization_details", what);
-    let value = json::parse_bounded(text.as_bytes(), PART_BYTES_MAX);
-    let value = value.map_err(|error| wrong(format!("authorization_details: {error}")))?;
-    let Some([detail]) = value.as_array() else {
-        return Err(wrong("name one task".to_owned()));
-    };
-    let members = detail
-        .as_object()
-        .ok_or_else(|| wrong("a detail is an object".to_owned()))?;
-    for name in members.keys() {
-        if !["type", "template", "agent", "parameters"].contains(&name.as_str()) {
-            let name = crate::visible::visible(name);
-            return Err(wrong(format!("a wanted task has no member `{name}`")));
-        }
-    }
-    let kind = ambit_policy::AUTHORIZATION_DETAIL_TYPE;
-    let word = |name: &str| members.get(name).and_then(Value::as_str);
-    if word("type") != Some(kind) {
-        return Err(wrong(format!("the type must be {kind}")));
-    }
-    let template = word("template").and_then(|it| it.parse().ok());
-    let template = template.ok_or_else(|| wrong("`template` names a template".to_owned()))?;
-    let agent = match members.get("agent") {
-        None => None,
-        Some(_) => {
-            let agent = word("agent").and_then(|it| it.parse().ok());
-            Some(agent.ok_or_else(|| wrong("`agent` names an agent".to_owned()))?)
-        }
-    };
-    let parameters = match members.get("parameters") {
-        None => BTreeMap::new(),
-        Some(Value::Object(parameters)) => scalars(parameters).map_err(wrong)?,
-        Some(_) => return Err(wrong("`parameters` is an object".to_owned())),
-    };
-    Ok(Wanted {
-        template,
-        agent,
-        parameters,
-    })
-}
-
-/// Returns parameters as a template's can be: few, named, and each one value.
-fn scalars(parameters: &BTreeMap<String, Value>) -> Result<BTreeMap<String, Value>, String> {
-    if parameters.len() > PARAMETERS_MAX {
-        return Err(format!("a task has at most {PARAMETERS_MAX} parameters"));
-    }
-    let fits = |it: &Value| match it {
-        Value::Array(_) | Value::Object(_) => false,
-        Value::String(text) => text.len() <= PARAMETER_BYTES_MAX,
-        Value::Null | Value::Bool(_) | Value::Integer(_) | Value::Number(_) => true,
-    };
-    if parameters.values().all(fits) {
-        return Ok(parameters.clone());
-    }
-    Err(format!(
-        "a parameter is one value, and as a text at most {PARAMETER_BYTES_MAX} bytes long"
-    ))
 }
 
 const URN: &str = "urn:ietf:params:oauth:request_uri:";

@@ -19,8 +19,8 @@ use axum::{
 };
 
 use super::{
-    OAuthError, Server,
-    claimed::refused_sender,
+    Circle, OAuthError, Server,
+    claimed::{refused_sender, shown_workload},
     device::DEVICE_GRANT,
     error::{json, put_nonce},
     exchange::ACCESS_TOKEN,
@@ -78,11 +78,18 @@ async fn granted(
         return server.device_token(&form, proof.as_ref(), now);
     }
     let client = server.client(&head, &form, by_certificate, now).await?;
-    let binding = server.binding((&form, &client), proof.as_ref(), by_certificate, now)?;
+    let workload = shown_workload(server, (&form, &client)).await?;
+    let circle = match &workload {
+        Some(_) => Circle::Clients,
+        None => client.circle(),
+    };
+    let proved = proof.as_ref().map(|it| (circle, it));
+    let binding = server.binding((&form, &client), proved, by_certificate, now)?;
     let asking = Asking {
         form: &form,
         client: &client,
         binding,
+        workload: workload.as_ref(),
     };
     // Whoever can show the same assertion again: the key that was proved beside it keeps it.
     let sent = client

@@ -8,7 +8,7 @@ use ambit_policy::{Standing, SubjectStanding};
 
 use super::{Changes, Direction, Plan, Subject};
 
-/// The most tasks that are named of one person.
+/// The most tasks that are named of one person or agent, and in an answer.
 pub(crate) const STOPPED_NAMED_MAX: usize = 20;
 
 /// A live task, as far as it matters here.
@@ -26,13 +26,8 @@ impl Plan {
     /// Names whose live tasks would stop.
     pub(crate) fn stop(&mut self, (old, new): (&Estate, &Estate), running: &[Running]) {
         let mut stopped: BTreeMap<&str, Vec<&Running>> = BTreeMap::new();
-        for task in running {
-            let stops = task.under(old) == Goes::On && task.under(new) == Goes::Nowhere;
-            if let Some(alias) = &task.subject
-                && stops
-            {
-                stopped.entry(alias).or_default().push(task);
-            }
+        for (alias, task) in stopping((old, new), running) {
+            stopped.entry(alias).or_default().push(task);
         }
         for (alias, tasks) in stopped {
             let mut changes = Changes::default();
@@ -42,7 +37,7 @@ impl Plan {
     }
 
     /// Puts changes beside those of the same subject.
-    fn add(&mut self, subject: Subject) {
+    pub(super) fn add(&mut self, subject: Subject) {
         let known = self.subjects.iter_mut().find(|it| it.name == subject.name);
         match known {
             Some(known) => known.changes.extend(subject.changes),
@@ -76,21 +71,38 @@ impl Running {
     }
 }
 
+/// Returns the tasks in which nothing could be done any more under `new`, each with its person.
+pub(crate) fn stopping<'a>(
+    (old, new): (&Estate, &Estate),
+    running: &'a [Running],
+) -> impl Iterator<Item = (&'a str, &'a Running)> {
+    running.iter().filter_map(move |task| {
+        let stops = task.under(old) == Goes::On && task.under(new) == Goes::Nowhere;
+        let alias = task.subject.as_deref().filter(|_| stops);
+        alias.map(|it| (it, task))
+    })
+}
+
 fn text(tasks: &[&Running]) -> String {
-    let named = tasks.iter().take(STOPPED_NAMED_MAX);
-    let named: Vec<_> = named
+    format!(
+        "nothing can be done any more in {} live: {}",
+        match tasks.len() {
+            1 => "1 task that is".to_owned(),
+            count => format!("{count} tasks that are"),
+        },
+        named(tasks)
+    )
+}
+
+/// Names the first of them, and says how many more there are.
+pub(super) fn named(tasks: &[&Running]) -> String {
+    let first = tasks.iter().take(STOPPED_NAMED_MAX);
+    let first: Vec<_> = first
         .map(|it| format!("{} ({})", it.task, it.template))
         .collect();
     let more = match tasks.len().saturating_sub(STOPPED_NAMED_MAX) {
         0 => String::new(),
         more => format!(" and {more} more"),
     };
-    format!(
-        "nothing can be done any more in {} live: {}{more}",
-        match tasks.len() {
-            1 => "1 task that is".to_owned(),
-            count => format!("{count} tasks that are"),
-        },
-        named.join(", ")
-    )
+    first.join(", ") + &more
 }

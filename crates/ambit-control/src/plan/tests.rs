@@ -268,6 +268,51 @@ fn hidden_characters_are_shown() {
     );
 }
 
+/// Tasks whose run loses what it came by are named, as many as are read.
+#[test]
+fn tasks_that_end_are_named() {
+    let old = demo().load().unwrap().estate;
+    let most = u128::try_from(super::STOPPED_NAMED_MAX).unwrap();
+    let running: Vec<Running> = (1..=most + 2)
+        .map(|bits| Running {
+            task: ambit_core::TaskId::from_bits(bits),
+            template: "answer-ticket".parse().unwrap(),
+            agent: "support-bot".parse().unwrap(),
+            lineage: ambit_core::delegation::Lineage::Root,
+            subject: None,
+        })
+        .collect();
+    let told = |count: u128| {
+        let mut plan = plan(Some(&old), &old);
+        let ended = (1..=count).map(ambit_core::TaskId::from_bits).collect();
+        plan.end(&ended, &running);
+        let named = plan.to_value();
+        let listed = named.get("ends").and_then(Value::as_array).unwrap().len();
+        let counted = named.get("ends_count").and_then(Value::as_integer);
+        (plan.to_string(), listed, counted.unwrap())
+    };
+    assert_eq!(told(0), ("nothing changes\n".to_owned(), 0, 0));
+    let (text, listed, counted) = told(1);
+    let first = running[0].task;
+    let line = format!(
+        "  - 1 live task ends, since what its run came by, or one above it, is registered no more: {first} (answer-ticket)\n"
+    );
+    assert!(
+        text.starts_with("agent support-bot\n") && text.contains(&line),
+        "{text}"
+    );
+    assert_eq!((listed, counted), (1, 1));
+    let (text, listed, counted) = told(most);
+    assert!(
+        text.contains("20 live tasks end") && !text.contains(" more\n"),
+        "{text}"
+    );
+    assert_eq!((listed, counted), (20, 20));
+    let (text, listed, counted) = told(most + 1);
+    assert!(text.contains(" and 1 more\n"), "{text}");
+    assert_eq!((listed, counted), (20, 21));
+}
+
 /// Whoever leaves, or may start such a task no more, is named with the tasks in which nothing can be done then.
 #[test]
 fn tasks_that_stop_are_named() {

@@ -1,7 +1,7 @@
 use std::collections::BTreeMap;
 
 use ambit_core::{
-    ApprovalId, Digest, InstanceId, Labels, Millis, Reason, RevocationId, Timestamp,
+    ApprovalId, Digest, InstanceId, Labels, Millis, Reason, RevocationId, TaskId, Timestamp,
     act::Target,
     record::{Answer, Decided, Performed, Sealed, Settlement, Status, Verdict, Warrant},
     task::{Contained, End, Task},

@@ -10,11 +10,11 @@ use ambit_core::{
     act::Target,
     delegation::Lineage,
     json::Value,
-    record::{Actor, Answer, Body, Decided, Performed, Settlement, Status, Warrant},
+    record::{Answer, Body, Decided, Mandate, Performed, Settlement, Status, Warrant},
     task::{End, Task, TaskState},
 };
 
-use super::{Entry, Names, words};
+use super::{Entry, Names, concerns::run_of, words};
 use crate::visible::visible;
 
 /// The story of one task, in the order of the log.
@@ -68,6 +68,7 @@ pub enum Mark {
 pub fn trace(entries: &[Entry], names: &Names, task: TaskId, now: Timestamp) -> Option<Trace> {
     let started = entries.iter().filter_map(begun).find(|it| it.id == task)?;
     let context = Context::gather(entries, started);
+    let names = &names.clone().with_claims(entries);
     let lines: Vec<Line> = entries
         .iter()
         .filter_map(|it| context.line(it, names))
@@ -111,10 +112,14 @@ struct Context<'a> {
     tasks: BTreeMap<TaskId, &'a Task>,
     /// Which run took which part.
     takers: BTreeMap<TaskId, InstanceId>,
+    /// Which task each run serves.
+    served: BTreeMap<InstanceId, TaskId>,
     /// Those below that are over.
     over_below: BTreeSet<TaskId>,
     /// Those below that a revocation ended.
     cut: BTreeMap<RevocationId, Vec<&'a Task>>,
+    /// Those below that ended with the task of a run that took one of them.
+    left: BTreeMap<TaskId, Vec<&'a Task>>,
 }
 
 impl<'a> Context<'a> {
@@ -132,8 +137,14 @@ impl<'a> Context<'a> {
                 .map(|it| (it.id, it))
                 .collect(),
             takers: entries.iter().filter_map(taken).collect(),
+            served: entries
+                .iter()
+                .filter_map(begun)
+                .map(|it| (it.instance, it.id))
+                .collect(),
             over_below: BTreeSet::new(),
             cut: BTreeMap::new(),
+            left: BTreeMap::new(),
         };
         // What was revoked before it began was lifted before, too: it tells nothing of this task.
         let began = |it: &Entry| begun(it).is_some_and(|it| it.id == task.id);
@@ -173,6 +184,11 @@ impl<'a> Context<'a> {
             && !ended.is_empty()
         {
             self.cut.insert(*revocation, ended);
+        } else if let Body::TaskEnded { task, .. } = body
+            && !ended.is_empty()
+            && !ended.iter().any(|it| it.id == *task)
+        {
+            self.left.insert(*task, ended);
         }
     }
 
@@ -232,7 +248,7 @@ impl<'a> Context<'a> {
 
     /// Says whether the delegation is one by which `task`, or one above it, came to be.
     fn came_by(&self, task: &'a Task, delegation: DelegationId) -> bool {
-        self.chain(task).any(
+        self.chain(task).into_iter().any(
             |it| matches!(it.lineage, Lineage::Child { delegation: by, .. } if by == delegation),
         )
     }
@@ -242,15 +258,26 @@ impl<'a> Context<'a> {
     }
 
     fn is_below(&self, task: &'a Task, above: TaskId) -> bool {
-        let mut parents = self.chain(task).filter_map(|it| it.lineage.parent());
-        parents.any(|it| it == above)
+        let mut all = self.chain(task).into_iter().skip(1);
+        all.any(|it| it.id == above)
     }
 
-    /// Iterates over `task` and those above it.
-    fn chain(&self, task: &'a Task) -> impl Iterator<Item = &'a Task> {
-        std::iter::successors(Some(task), |it| {
-            self.tasks.get(&it.lineage.parent()?).copied()
-        })
+    /// Returns `task` and all with whose end it ends: those above it, and the tasks of the runs that took it or one of
+    /// those beside their own.
+    fn chain(&self, task: &'a Task) -> Vec<&'a Task> {
+        let (mut found, mut next) = (vec![task], 0);
+        while let Some(it) = found.get(next).copied() {
+            next += 1;
+            let parent = it.lineage.parent().and_then(|it| self.tasks.get(&it));
+            let run = self.takers.get(&it.id).and_then(|it| self.served.get(it));
+            let own = run.and_then(|it| self.tasks.get(it));
+            for above in parent.into_iter().chain(own).copied() {
+                if !found.iter().any(|it| it.id == above.id) {
+                    found.push(above);
+                }
+            }
+        }
+        found
     }
 
     fn is_hit(&self, target: &Target) -> bool {
@@ -264,12 +291,14 @@ impl<'a> Context<'a> {
 
     /// Says whether a revocation ended `task`, which that of a server never does.
     fn is_hit_below(&self, target: &Target, task: &'a Task) -> bool {
+        let chain = self.chain(task);
+        let any = |hit: &dyn Fn(&Task) -> bool| chain.iter().any(|it| hit(it));
         match target {
-            Target::Task(id) => self.chain(task).any(|it| it.id == *id),
-            Target::Instance(id) => self
-                .chain(task)
-                .any(|it| it.instance == *id || self.takers.get(&it.id) == Some(id)),
-            Target::Agent(name) => self.chain(task).any(|it| it.agent == *name),
+            Target::Task(id) => any(&|it| it.id == *id),
+            Target::Instance(id) => {
+                any(&|it| it.instance == *id || self.takers.get(&it.id) == Some(id))
+            }
+            Target::Agent(name) => any(&|it| it.agent == *name),
             Target::Person(id) => *id == task.subject,
             Target::Server(_) => false,
         }
@@ -299,6 +328,16 @@ impl<'a> Context<'a> {
         {
             if self.is_above(*task) {
                 return format!("ended with {task}, which was {text}");
+            }
+            if let Some(below) = self.left.get(task) {
+                let run = Some(&self.task.instance);
+                let what = match below.iter().any(|it| self.takers.get(&it.id) == run) {
+                    true => "a part that its run took",
+                    false => "a part of it",
+                };
+                let below: Vec<String> = below.iter().map(named).collect();
+                let whose = below.join(" and ");
+                return format!("{whose}, {what}, ended with {task}, which was {text}");
             }
             let part = self.tasks.get(task).map(named).unwrap_or_default();
             return format!("{part}, a part of it: {text}");
@@ -348,7 +387,8 @@ impl<'a> Context<'a> {
             Body::TaskEnded { task, .. } => {
                 let child = self.tasks.get(task).and_then(|it| it.lineage.parent());
                 let own = *task == self.task.id || child == Some(self.task.id);
-                return (own || self.is_above(*task)).then_some(Mark::Ended);
+                let left = self.left.contains_key(task);
+                return (own || left || self.is_above(*task)).then_some(Mark::Ended);
             }
             Body::DelegationMade { delegation, .. } => {
                 let own =
@@ -395,13 +435,16 @@ impl<'a> Context<'a> {
 
 /// Returns which part a run of an agent took with a record.
 fn taken(entry: &Entry) -> Option<(TaskId, InstanceId)> {
-    let Body::DelegationSpent { task, mandate, .. } = &entry.record.body else {
+    let (task, mandate) = spent(&entry.record.body)?;
+    Some((task.id, run_of(mandate)?))
+}
+
+/// Returns the child that begins with a record, and the mandate by which.
+pub(super) fn spent(body: &Body) -> Option<(&Task, &Mandate)> {
+    let Body::DelegationSpent { task, mandate, .. } = body else {
         return None;
     };
-    match mandate.by {
-        Actor::Instance(taker) => Some((task.id, taker)),
-        Actor::Workload(_) | Actor::Person(_) | Actor::Ambit | Actor::Nobody => None,
-    }
+    Some((task, mandate))
 }
 
 /// Returns the task that begins with a record.

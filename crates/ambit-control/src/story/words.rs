@@ -6,7 +6,7 @@ mod delegation;
 pub(super) use self::content::settled;
 
 use ambit_core::{
-    Digest, Reason, ServerName, TokenId,
+    Digest, Reason, ServerName, SvidKind, TokenId,
     act::Target,
     claim::ClaimProof,
     record::{Actor, Answer, Body, Decided, KeyStep, Performed, Status, Warrant},
@@ -131,16 +131,26 @@ pub(super) fn body(body: &Body, names: &Names) -> String {
         Body::TaskStarted { task, warrant, .. } => started(task, &names.person(warrant.by)),
         Body::InstanceCertified {
             instance,
+            svid,
             expires_at,
             ..
-        } => format!("{instance} got its certificate, until {expires_at}"),
+        } => {
+            let what = match svid {
+                SvidKind::X509 => "its certificate".to_owned(),
+                SvidKind::Jwt { audiences } => {
+                    format!("a JWT-SVID for {}", audiences.join(" and "))
+                }
+            };
+            format!("{instance} got {what}, until {expires_at}")
+        }
         Body::TaskWaits { join_token, .. } => match join_token {
             Some(_) => "waits for whoever shows its join token".to_owned(),
             None => "waits for whoever proves to be a run of its agent".to_owned(),
         },
-        Body::TaskClaimed {
-            proof, workload, ..
-        } => format!("claimed by {} {workload}", claimed_by(*proof)),
+        Body::TaskClaimed { .. } => {
+            let by = claimant(body).map(|it| it.1).unwrap_or_default();
+            format!("claimed by {by}")
+        }
         Body::TaskAttended { .. } => "its runner is there, and the task ends with that".to_owned(),
         Body::TaskEnded { end, by, .. } => ended_task(*end, *by, names),
         Body::Decided(it) => decided(it, End::Elsewhere),
@@ -356,6 +366,23 @@ fn started(task: &Task, by: &str) -> String {
         task.expires_at,
         task.contained.as_str()
     )
+}
+
+/// Returns who claimed a task with a record: the digest that names them, and what the record says of them.
+pub(super) fn claimant(body: &Body) -> Option<(Digest, String)> {
+    let Body::TaskClaimed {
+        proof,
+        workload,
+        footing,
+        ..
+    } = body
+    else {
+        return None;
+    };
+    let user = footing.unix_uid;
+    let user = user.map_or_else(String::new, |it| format!(" of local user {it}"));
+    let by = claimed_by(*proof);
+    Some((*workload, format!("{by} {workload}{user}")))
 }
 
 const fn claimed_by(proof: ClaimProof) -> &'static str {

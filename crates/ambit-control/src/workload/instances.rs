@@ -5,7 +5,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::AtomicU64, atomic::Ordering},
 };
 
-use ambit_core::{AgentName, Millis, TaskId, Timestamp, task::Task};
+use ambit_core::{AgentName, Millis, SvidKind, TaskId, Timestamp, task::Task};
 use ambit_engine::{Claim, EngineError};
 use ambit_identity::{
     AttestedWorkload, Claimant, Issuance, IssuingKeys, Svid, SvidKey, identify_instance,
@@ -299,7 +299,11 @@ impl Bound {
         let svid = keys.issue(&ask).map_err(|error| failed(&error))?;
         let written = control
             .handle
-            .certified(&self.task, svid.certificate(), svid.expires_at())
+            .certified(
+                &self.task,
+                (SvidKind::X509, svid.certificate()),
+                svid.expires_at(),
+            )
             .await;
         match written {
             Ok(()) => Ok(Held {

@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use ambit_core::{AgentName, Digest, Millis, SpiffeId, Timestamp, TrustDomain, json::Value};
+use ambit_core::{
+    AgentName, Digest, Millis, SpiffeId, SvidKind, Timestamp, TrustDomain, json::Value,
+};
 use ambit_engine::EngineError;
 use ambit_identity::{
     jose::AUDIENCES_MAX,
@@ -60,9 +62,11 @@ pub(super) async fn issue(
         );
         Status::unavailable("no JWT-SVID can be issued now; try again")
     })?;
-    let written = control
-        .handle
-        .certified(&bound.task, Digest::of(token.as_bytes()), expires_at);
+    let svid = SvidKind::Jwt {
+        audiences: request.audience,
+    };
+    let named = (svid, Digest::of(token.as_bytes()));
+    let written = control.handle.certified(&bound.task, named, expires_at);
     written.await.map_err(|error| {
         if matches!(error, EngineError::NoTask) {
             return super::streams::over();

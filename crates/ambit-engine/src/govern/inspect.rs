@@ -1,15 +1,16 @@
 //! Looking: who may, and at what.
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 use ambit_core::{
     DecisionId, PersonId, Reason, ServerName, TaskId,
     act::{Governance, Target},
+    estate::Estate,
     json::{self, Value},
     record::{Body, Sealed},
     task::TaskState,
 };
-use ambit_identity::PersonCaller;
+use ambit_identity::{Grounds, PersonCaller};
 use ambit_policy::{Standing, Touched};
 
 use super::{Asked, TaskSummary, pseudonym, reason_key, tasks::summary};
@@ -93,6 +94,22 @@ impl Handle {
             .map(|it| summary(it, whole(it.task.id), now))
             .filter(|it| it.state == TaskState::Active)
             .collect())
+    }
+
+    /// Returns the live tasks that would end as `estate` comes into force: those whose instances came by what it does not
+    /// register, and what hangs on them.
+    pub fn unregistered(
+        &self,
+        _: &Inspection,
+        estate: &Estate,
+    ) -> Result<BTreeSet<TaskId>, EngineError> {
+        let live = self.shared.read()?;
+        let gone = live.unregistered(&Grounds::of(estate));
+        let hanging = gone.iter().flat_map(|it| live.state.hanging_on(*it));
+        let all: BTreeSet<TaskId> = hanging.chain(gone.iter().copied()).collect();
+        let active =
+            |it: &TaskId| live.state.task(*it).map(|it| it.state) == Some(TaskState::Active);
+        Ok(all.into_iter().filter(active).collect())
     }
 
     /// Returns at most `count` tasks that have ended, the newest that started before `before` first. They are read from

@@ -114,7 +114,7 @@ fn write(
         touched.map_or(Touched::NOTHING, TouchedTask::owned),
     )?;
     if let Target::Person(person) = target
-        && is_last_administrator(desk, person)?
+        && successor(desk, person)? == Successor::Nobody
     {
         let reason = Reason::LastAdministrator;
         let explanation = format!("{}: {}", reason.for_person(), reason.next_step());
@@ -133,14 +133,30 @@ fn write(
     Ok((revocation, ended))
 }
 
-/// Says whether nobody who could lift it would be left: no other person who can prove who they are, is not revoked, and whom
-/// the policies would let put another estate in force.
-fn is_last_administrator(desk: &Desk<'_>, person: PersonId) -> Result<bool, Refusal> {
+/// Whether somebody is left who could lift a revocation.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Successor {
+    /// Somebody who is not revoked, can prove who they are, and whom the policies would let put another estate in force; or
+    /// the person was none of these.
+    Left,
+    /// Nobody.
+    Nobody,
+}
+
+/// Whether somebody can prove to be a person: by a local user, at a provider, with a passkey.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Provable {
+    InSomeWay,
+    InNone,
+}
+
+/// Says whether anybody would be left who could lift a revocation of `person`.
+fn successor(desk: &Desk<'_>, person: PersonId) -> Result<Successor, Refusal> {
     let book = desk.live.book()?;
     let able = |(alias, it): (&String, &Person)| {
         let known = desk.live.person(alias).map(Target::Person);
         let standing = known.map_or(Standing::Live, |it| desk.live.state.standing(&it));
-        can_prove(desk, alias, it)
+        provable(desk, alias, it) == Provable::InSomeWay
             && standing == Standing::Live
             && book.would_apply(alias) == Prospect::Open
     };
@@ -148,16 +164,22 @@ fn is_last_administrator(desk: &Desk<'_>, person: PersonId) -> Result<bool, Refu
     let people = &book.estate().people;
     let alias = desk.live.aliases.get(&person);
     let Some(own) = alias.and_then(|it| people.get_key_value(it)) else {
-        return Ok(false);
+        return Ok(Successor::Left);
     };
-    Ok(able(own) && !people.iter().any(|it| it.0 != own.0 && able(it)))
+    let last = able(own) && !people.iter().any(|it| it.0 != own.0 && able(it));
+    Ok(match last {
+        true => Successor::Nobody,
+        false => Successor::Left,
+    })
 }
 
-/// Says whether somebody can prove to be this person in any way: by a local user, at a provider, with a passkey.
-fn can_prove(desk: &Desk<'_>, alias: &str, person: &Person) -> bool {
+fn provable(desk: &Desk<'_>, alias: &str, person: &Person) -> Provable {
     let known = desk.live.person(alias);
     let keys = known.map_or(0, |it| desk.live.state.passkeys_of(it).count());
-    person.unix_uid.is_some() || person.oidc.is_some() || keys > 0
+    match person.unix_uid.is_some() || person.oidc.is_some() || keys > 0 {
+        true => Provable::InSomeWay,
+        false => Provable::InNone,
+    }
 }
 
 fn check(desk: &Desk<'_>, target: &Target) -> Result<(), Refusal> {

@@ -4,8 +4,8 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use ambit_audit::Attachment;
 use ambit_core::{
-    AgentName, Digest, InstanceId, Millis, PersonId, Reason, SpiffeId, TaskId, TemplateName,
-    Timestamp,
+    AgentName, Digest, InstanceId, Millis, PersonId, Reason, SpiffeId, SvidKind, TaskId,
+    TemplateName, Timestamp,
     act::{Governance, Target},
     delegation::Lineage,
     estate::{Containment, Estate, Template},
@@ -19,7 +19,7 @@ use ambit_policy::{Standing, Touched};
 
 use super::{Asked, TouchedTask};
 use crate::{
-    EngineError, Handle, Moment, Refusal, TaskEntry, desk::Desk, live::TaskRuntime,
+    EngineError, Handle, Moment, Presented, Refusal, TaskEntry, desk::Desk, live::TaskRuntime,
     state::ended_task,
 };
 
@@ -54,8 +54,6 @@ pub enum Ender<'a> {
     Person(&'a PersonCaller),
     /// The instance that serves it.
     Instance(&'a InstanceCaller),
-    /// Ambit itself: the runner's connection ended.
-    RunnerGone,
 }
 
 /// A task that was ended, and what ended with it.
@@ -120,11 +118,11 @@ impl Handle {
         self.govern(caller, moment, start).await
     }
 
-    /// Writes down a certificate before it leaves.
+    /// Writes down an SVID of this kind and digest before it leaves.
     pub async fn certified(
         &self,
         task: &Task,
-        certificate: Digest,
+        (svid, certificate): (SvidKind, Digest),
         expires_at: Timestamp,
     ) -> Result<(), EngineError> {
         let (task, instance) = (task.id, task.instance);
@@ -137,6 +135,7 @@ impl Handle {
                 instance,
                 task,
                 certificate,
+                svid,
                 expires_at,
             };
             let written = if alive {
@@ -175,10 +174,6 @@ impl Handle {
                 let caller = caller.clone();
                 let own = move |desk: &Desk<'_>| of_its_own(desk, &caller, task);
                 self.end_without_warrant((task, end), own).await
-            }
-            Ender::RunnerGone => {
-                let ambit = |_: &Desk<'_>| Ok(Actor::Ambit);
-                self.end_without_warrant((task, end), ambit).await
             }
         }
     }
@@ -380,7 +375,7 @@ pub(super) fn touched(desk: &Desk<'_>, task: TaskId) -> Result<TouchedTask, Refu
 fn of_its_own(desk: &Desk<'_>, caller: &InstanceCaller, task: TaskId) -> Result<Actor, Refusal> {
     let live = &desk.live;
     let serves = live.state.instances.get(&caller.instance()) == Some(&task);
-    if !serves || !live.token_is_worth(caller) {
+    if !serves || live.presented(caller, desk.at()) != Presented::AsItsTask {
         return Err(Refusal::not_found(task));
     }
     if live.carried(caller).is_some() {

@@ -18,7 +18,7 @@ use ambit_policy::{
 
 use super::{Answer, Held, Reply};
 use crate::{
-    Denied, EngineError,
+    Denied, EngineError, Presented,
     desk::Desk,
     live::{Keeping, Snapshot, TaskRuntime},
     sequencer::Shared,
@@ -206,8 +206,8 @@ impl Ask {
         }
         let task = &self.runtime.task;
         // It may have been given up meanwhile, or the estate gives it no more.
-        if !live.token_is_worth(&self.caller) {
-            return Drafted::new(self.deny(book.as_ref(), act.action(), Reason::TaskEnded, at));
+        if let Presented::Nothing(reason) = live.presented(&self.caller, at) {
+            return Drafted::new(self.deny(book.as_ref(), act.action(), reason, at));
         }
         let Some(snapshot) = live.snapshot(&self.runtime, act, self.sealed.commitment, at) else {
             return Drafted::new(self.deny(book.as_ref(), act.action(), Reason::TaskEnded, at));
@@ -269,15 +269,8 @@ impl Ask {
         let actor = Actor::Instance(self.caller.instance());
         let task = Some(self.runtime.task.id);
         let estate = book.estate().digest;
-        Decision::Deny(ambit_policy::refuse(
-            self.decision,
-            at,
-            actor,
-            task,
-            estate,
-            action,
-            reason,
-        ))
+        let denial = ambit_policy::refuse(self.decision, at, actor, task, estate, action, reason);
+        Decision::Deny(denial.by(self.caller.binding()))
     }
 }
 

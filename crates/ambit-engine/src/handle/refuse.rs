@@ -94,7 +94,7 @@ impl Handle {
         let actor = Actor::Instance(caller.instance());
         let action = asked.action;
         let denial = ambit_policy::refuse(decision, now, actor, task, estate, action, reason);
-        let denial = denial.at(asked.server, asked.tool);
+        let denial = denial.at(asked.server, asked.tool).by(caller.binding());
         let denied = Denied { decision, reason };
         let writing = self.shared.quotas().refused(actor, task, reason, now);
         if writing == Writing::Counted {

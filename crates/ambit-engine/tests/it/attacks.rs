@@ -462,9 +462,9 @@ fn asi10_a_silent_door_does_not_hold_up_a_revocation() {
     assert_eq!(report.crossed, [silent.decision()]);
 }
 
-/// NHI: offboarding: a revoked agent gets no new task, and a person without the role revokes nothing.
+/// NHI1: offboarding: a revoked agent gets no new task, and a person without the role revokes nothing.
 #[test]
-fn nhi1_improper_offboarding_is_not_possible() {
+fn nhi01_improper_offboarding_is_not_possible() {
     let (mut world, started, _) = world();
     let agent = Target::Agent(started.task.agent.clone());
     assert!(matches!(

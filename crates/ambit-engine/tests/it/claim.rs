@@ -13,11 +13,10 @@ use ambit_core::{
     claim::ClaimStanding,
     estate::{Agent, Estate, Workload},
     record::Body,
-    task::{Contained, End, Task},
+    task::{Contained, Task},
 };
 use ambit_engine::{
-    Claim, Ender, EngineError, Refusal, StartTask, Started, State, WAITING_PER_AGENT_MAX, Waits,
-    rebuild,
+    Claim, EngineError, Refusal, StartTask, Started, State, WAITING_PER_AGENT_MAX, Waits, rebuild,
 };
 use ambit_identity::{
     AttestedWorkload, Claimant, JoinToken, ProcessAttributes, SvidKey, identify_workload,
@@ -103,12 +102,8 @@ pub(crate) fn waits(world: &mut World, agent: &str) -> Arc<Task> {
 }
 
 fn end(world: &mut World, task: &Task) {
-    let (handle, id, moment) = (world.handle.clone(), task.id, world.clock.moment());
-    let end = async move {
-        let by = Ender::RunnerGone;
-        handle.end_task(by, id, End::Cancelled, moment).await
-    };
-    world.run(end).unwrap();
+    let ended = world.handle.end_unserved(task.id);
+    world.run(ended).unwrap();
 }
 
 /// Claims, and says what came of it: `new` or `known` and the task, or why not.

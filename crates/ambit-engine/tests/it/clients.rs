@@ -133,7 +133,7 @@ type Changed<'a> = &'a dyn Fn(&mut Estate);
 /// NHI01: what a client has is held against the estate in force at every use.
 #[test]
 fn nhi01_a_withdrawn_client_has_nothing() {
-    let gone = (false, false, "deny task_ended".to_owned());
+    let gone = (false, false, "deny token_withdrawn".to_owned());
     let kept = (true, true, "allow".to_owned());
     let of_desk = |it: &mut Estate, change: &dyn Fn(&mut Client)| {
         it.clients.values_mut().for_each(change);
@@ -229,7 +229,7 @@ fn asi03_an_act_races_the_withdrawal_of_its_client() {
         let wanted = if act_first {
             "allow"
         } else {
-            "deny task_ended"
+            "deny token_withdrawn"
         };
         assert_eq!(answer, wanted);
     }

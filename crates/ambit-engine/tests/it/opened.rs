@@ -99,9 +99,9 @@ fn what_was_asked_and_what_came_back_is_opened_and_that_is_on_the_record() {
     assert_eq!(warrant.rules, ["auditor-opens"]);
 }
 
-/// NHI: a role that may look at the record may not open what is sealed beside it; whoever started the task may.
+/// ASI03: a role that may look at the record may not open what is sealed beside it; whoever started the task may.
 #[test]
-fn nhi_only_an_auditor_and_the_person_of_the_task_open_what_is_sealed() {
+fn asi03_only_an_auditor_and_the_person_of_the_task_open_what_is_sealed() {
     let (mut world, _, leaves) = world();
     let before = world.records().len();
     let Err(Refusal::Denied { denied, .. }) = open(&mut world, "eve", &leaves) else {

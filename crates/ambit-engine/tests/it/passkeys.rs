@@ -55,9 +55,9 @@ fn refused(found: Result<Passkey, NoPasskey>, part: &str) {
     assert!(error.contains(part), "{error}");
 }
 
-/// NHI02: a link is found after it was used, or after its time.
+/// NHI7: a link is found after it was used, or after its time.
 #[test]
-fn nhi_a_link_is_good_once_and_not_for_long() {
+fn nhi07_a_link_is_good_once_and_not_for_long() {
     let mut world = World::new(office(&[]), 1);
     let secret = offer(&mut world, "ben");
     refused(register(&mut world, "AAAA", "one"), "was used");

@@ -72,14 +72,10 @@ impl Scene {
         all.cloned().collect()
     }
 
-    fn end(&mut self, by: Ender<'_>, task: TaskId) -> Vec<TaskId> {
+    fn complete(&mut self, caller: InstanceCaller, task: TaskId) -> Vec<TaskId> {
         let (handle, moment) = (self.world.handle.clone(), self.world.clock.moment());
-        let caller = match by {
-            Ender::Instance(caller) => Some(caller.clone()),
-            _ => None,
-        };
         let ended = self.world.run(async move {
-            let by = caller.as_ref().map_or(Ender::RunnerGone, Ender::Instance);
+            let by = Ender::Instance(&caller);
             handle.end_task(by, task, End::Completed, moment).await
         });
         ended.unwrap().below
@@ -107,12 +103,12 @@ fn asi10_what_a_run_took_ends_with_the_run() {
         }),
         ("it completes its own task", |it| {
             let (task, caller) = it.own.clone();
-            let below = it.end(Ender::Instance(&caller), task);
+            let below = it.complete(caller, task);
             assert_eq!(below.len(), 3, "{below:?}");
         }),
         ("its process is gone", |it| {
-            let below = it.end(Ender::RunnerGone, it.own.0);
-            assert_eq!(below.len(), 3, "{below:?}");
+            let ended = it.world.handle.end_unserved(it.own.0);
+            it.world.run(ended).unwrap();
         }),
     ];
     for (what, end) in ends {

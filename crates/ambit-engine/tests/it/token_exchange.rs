@@ -307,9 +307,9 @@ fn nhi02_a_subject_token_that_is_over_gives_nothing() {
     rebuilt_alike(&scene.world, 2);
 }
 
-/// NHI05: what is delegated is bound to the delegate's key.
+/// NHI4: what is delegated is bound to the delegate's key.
 #[test]
-fn nhi05_no_bearer_token_comes_of_an_exchange() {
+fn nhi04_no_bearer_token_comes_of_an_exchange() {
     let mut scene = Scene::new(2);
     let delegation = scene.given("helper", 0);
     let (by, subject) = (scene.helper.clone(), scene.subject.clone());

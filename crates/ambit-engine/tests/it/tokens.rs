@@ -172,7 +172,7 @@ fn asi03_a_refresh_token_shown_twice_ends_its_family() {
 /// A client that authenticates keeps its refresh tokens when its key changes: they are bound to the client (RFC 8705 §4,
 /// RFC 9449 §5), and the next token is bound to the key of now. What was bound never becomes bearer.
 #[test]
-fn nhi7_a_client_that_authenticates_may_change_its_key() {
+fn nhi07_a_client_that_authenticates_may_change_its_key() {
     let mut world = World::new(office(&[]), 3);
     let (_, caller) = world.start();
     let granted = issue(&mut world, &caller, Refreshable::Yes).expect("a live task");

@@ -85,7 +85,7 @@ fn words(world: &mut World) -> Vec<String> {
 }
 
 #[test]
-fn nhi_what_people_said_is_sealed_and_shown_to_whoever_may_look() {
+fn nhi02_what_people_said_is_sealed_and_shown_to_whoever_may_look() {
     let (mut world, ..) = told();
     assert_eq!(words(&mut world), ["wrong customer", "laptop stolen"]);
     let clock = world.clock.clone();

@@ -277,6 +277,7 @@ const fn advice(standing: Standing, remedy: Remedy) -> &'static str {
         (_, Remedy::NewTask) => "Do not retry; a person must start a new task.",
         (_, Remedy::AskOwner) => "Do not retry; only its owner can change this. Tell your user.",
         (_, Remedy::RetryLater) => "The identical call may work a little later.",
+        (_, Remedy::NewToken) => "The identical call may work with another access token.",
     }
 }
 

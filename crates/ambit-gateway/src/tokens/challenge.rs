@@ -1,7 +1,7 @@
 //! What the gateway says of itself to clients without a token (RFC 9728), and to those whose token it refuses
 //! (RFC 6750 §3, RFC 9449 §7.1 and §9).
 
-use ambit_core::{Timestamp, json::Value};
+use ambit_core::{Reason, Timestamp, json::Value};
 use ambit_identity::{KeyBinding, dpop::ALGORITHMS};
 use http::{HeaderName, HeaderValue, Response, StatusCode, header};
 
@@ -61,7 +61,9 @@ impl Tokens {
                 "get an access token where the metadata of this resource says, or connect with an SVID",
             ),
             Unidentified::Request(why) => (StatusCode::BAD_REQUEST, INVALID_REQUEST, *why),
-            Unidentified::Token(_, why) => (StatusCode::UNAUTHORIZED, INVALID_TOKEN, why.as_str()),
+            Unidentified::Token(_, why) | Unidentified::Expired(_, why) => {
+                (StatusCode::UNAUTHORIZED, INVALID_TOKEN, why.as_str())
+            }
             Unidentified::Proof(why) => (StatusCode::UNAUTHORIZED, INVALID_PROOF, why.as_str()),
             Unidentified::Nonce => (
                 StatusCode::UNAUTHORIZED,
@@ -81,7 +83,9 @@ impl Tokens {
         let error = (*why != Unidentified::NoToken).then_some((code, detail));
         let of_bearer = matches!(
             why,
-            Unidentified::Request(_) | Unidentified::Token(Scheme::Bearer, _)
+            Unidentified::Request(_)
+                | Unidentified::Token(Scheme::Bearer, _)
+                | Unidentified::Expired(Scheme::Bearer, _)
         );
         self.challenge(&mut response, door, error, of_bearer);
         if let Ok(nonce) = self.nonce(now).parse() {
@@ -90,9 +94,16 @@ impl Tokens {
         response
     }
 
-    /// Returns the answer to a token that was given up, or was never issued, though its task lives.
-    pub(crate) fn given_up(&self, door: &Door, by: KeyBinding, now: Timestamp) -> Response<Body> {
-        self.worthless(door, by, "this token was given up; get another one", now)
+    /// Returns the answer to a token that is worth nothing for `reason`, though its task lives.
+    pub(crate) fn worth_nothing(
+        &self,
+        door: &Door,
+        by: KeyBinding,
+        reason: Reason,
+        now: Timestamp,
+    ) -> Response<Body> {
+        let why = format!("{}; get another one", reason.for_agent());
+        self.worthless(door, by, &why, now)
     }
 
     /// Returns the answer to a token that rests on the word of a trust domain that vouches no more.

@@ -2,6 +2,7 @@
 
 mod clients;
 mod foreign;
+mod refused;
 mod scene;
 mod task;
 
@@ -146,9 +147,9 @@ async fn bearer_tokens_are_for_estates_and_templates_that_take_them() {
         .check(200, "binding_too_weak");
 }
 
-/// NHI-token confusion: a token is good at one place, of one issuer, for one task, in its time.
+/// ASI03, token confusion: a token is good at one place, of one issuer, for one task, in its time.
 #[tokio::test]
-async fn a_token_for_something_else_is_worth_nothing_here() {
+async fn asi03_a_token_for_something_else_is_worth_nothing_here() {
     let scene = Scene::new(|it| it.bearer_tokens = BearerTokens::Taken).await;
     let now = scene.now();
     let check = async |part: &str, change: &dyn Fn(&mut AccessGrant)| {
@@ -269,9 +270,9 @@ async fn asi03_proofs_go_on_after_a_clock_was_ahead_for_a_moment() {
         .check(401, "use_dpop_nonce");
 }
 
-/// NHI-stolen credentials: a bound token is good only with its key.
+/// NHI2, stolen credentials: a bound token is good only with its key.
 #[tokio::test]
-async fn a_stolen_token_is_worth_nothing_without_its_key() {
+async fn nhi02_a_stolen_token_is_worth_nothing_without_its_key() {
     let scene = Scene::new(|_| {}).await;
     let token = scene.token(scene.dpop());
     let stranger = Peer::Stranger;
@@ -310,7 +311,7 @@ async fn a_stolen_token_is_worth_nothing_without_its_key() {
 }
 
 #[tokio::test]
-async fn a_proof_is_for_one_request_of_now() {
+async fn nhi04_a_proof_is_for_one_request_of_now() {
     let scene = Scene::new(|_| {}).await;
     let token = scene.token(scene.dpop());
     let (now, stranger) = (scene.now(), Peer::Stranger);
@@ -523,31 +524,6 @@ async fn asi03_a_narrowed_token_does_no_more_than_it_carries() {
     call(&whole, list).await.check(200, "close_ticket");
 }
 
-/// A token that was given up is refused as OAuth clients know it, so that they get another; its task goes on.
-#[tokio::test]
-async fn a_token_that_was_given_up_is_refused() {
-    let scene = Scene::new(|_| {}).await;
-    let token = scene.token(scene.stand.caller.binding());
-    let caller = certified(&scene.stand.caller);
-    let sent = bearer(&token);
-    scene
-        .send(caller.clone(), &sent)
-        .await
-        .check(200, "\"result\"");
-    let client = scene.stand.caller.spiffe_id().to_string();
-    let id = scene.token_id.parse().unwrap();
-    let handle = &scene.stand.world.handle;
-    handle
-        .give_up_token(&client, id, Reach::Token)
-        .await
-        .unwrap();
-    let came = scene.send(caller.clone(), &sent).await;
-    came.check(401, "was given up");
-    assert!(came.challenges()[0].contains("error=\"invalid_token\""));
-    let certificate = scene.send(caller, &scene::sent(&[])).await;
-    certificate.check(200, "\"result\"");
-}
-
 /// A stream ends when the token by which it was opened does, and not at some later sign of life.
 #[tokio::test]
 async fn a_stream_ends_with_its_token() {
@@ -578,20 +554,4 @@ async fn a_stream_ends_with_its_token() {
     let over = open.read_to_string(&mut heard);
     let over = tokio::time::timeout(STREAM_HEARTBEAT / 3, over).await;
     over.expect("it ends before its next sign of life").unwrap();
-}
-
-/// NHI-forged credentials: whoever holds the signing key still has no token that the log does not know.
-#[tokio::test]
-async fn a_token_that_was_never_issued_is_worth_nothing() {
-    let scene = Scene::new(|_| {}).await;
-    let caller = certified(&scene.stand.caller);
-    for name in ["tok_1", "tok_0192f3c1-1111-7000-8000-000000000001"] {
-        let mut grant = scene.grant(scene.stand.caller.binding());
-        grant.token_id = name.to_owned();
-        let token = scene.stand.mint.issue(&grant, scene.now());
-        let came = scene.send(caller.clone(), &bearer(&token)).await;
-        came.check(401, "invalid_token");
-    }
-    // Not one act left the gateway.
-    assert_eq!(scene.stand.outcomes(0), Vec::<&str>::new());
 }

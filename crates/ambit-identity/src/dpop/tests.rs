@@ -45,7 +45,7 @@ fn check(proof: &str, request: &ProvedRequest<'_>, expect: Result<(), &str>) {
 }
 
 #[test]
-fn a_proof_is_for_one_request() {
+fn nhi04_a_proof_is_for_one_request() {
     let tried = |name: &str, value: Value, expect| check(&with(name, value), &REQUEST, expect);
     check(&signed(CLAIMS), &REQUEST, Ok(()));
     let proof = verify(&signed(CLAIMS), &REQUEST).unwrap();
@@ -94,7 +94,7 @@ fn a_proof_is_for_one_request() {
 }
 
 #[test]
-fn a_proof_is_of_now() {
+fn nhi04_a_proof_is_of_now() {
     let tried = |seconds: i64, expect| {
         check(
             &with("iat", Value::Integer(1_795_305_600 + seconds)),

@@ -22,9 +22,9 @@ use ambit_core::{
     act::{Act, Target},
     json::Value,
     record::{Status, Verdict},
-    task::{Contained, End, Task},
+    task::{Contained, Task},
 };
-use ambit_engine::{Answer, Effect, EffectiveRecord, Ender, Handle, StartTask};
+use ambit_engine::{Answer, Effect, EffectiveRecord, Handle, StartTask};
 use ambit_identity::InstanceCaller;
 use ambit_testkit::{
     TestClock,
@@ -115,9 +115,7 @@ impl Worker {
                 }
             }
             1 => {
-                let ended =
-                    self.handle
-                        .end_task(Ender::RunnerGone, task.id, End::Completed, moment);
+                let ended = self.handle.end_unserved(task.id);
                 wait(ended).expect("a runner may go");
                 say(&Claim::TaskOver(task.id));
             }

@@ -1,7 +1,7 @@
 //! What a simulation does: each step is drawn from chance.
 
 use ambit_core::{
-    ApprovalId, DecisionId, Digest, Labels, Millis, ServerName,
+    ApprovalId, DecisionId, Digest, Labels, Millis, ServerName, SvidKind,
     act::{Act, Listing, Target},
     json::Value,
     record::{Settlement, Status, Verdict},
@@ -327,7 +327,11 @@ impl Simulation {
             let by = match by {
                 0 => Ender::Person(&person),
                 1 => Ender::Instance(&caller),
-                _ => Ender::RunnerGone,
+                // It may have ended with another: then it has no end of its own.
+                _ => {
+                    handle.end_unserved(task).await?;
+                    return Ok(Done::Else);
+                }
             };
             handle.end_task(by, task, End::Completed, moment).await?;
             Ok(Done::Over(task))
@@ -405,7 +409,8 @@ impl Simulation {
         self.note("certify", task.id);
         self.launch(|handle| async move {
             let expires_at = task.expires_at;
-            handle.certified(&task, certificate, expires_at).await?;
+            let named = (SvidKind::X509, certificate);
+            handle.certified(&task, named, expires_at).await?;
             Ok(Done::Certified(certificate))
         })
     }

@@ -131,6 +131,20 @@ pub(crate) async fn apply(session: &Session, arguments: &EstateArguments) -> Res
             "\n{task} ended: what its instance claimed it by is registered no more"
         ));
     }
+    let stopped = answer.get("stopped").and_then(Value::as_array);
+    let stopped: Vec<&str> = stopped
+        .unwrap_or_default()
+        .iter()
+        .filter_map(Value::as_str)
+        .collect();
+    let count = answer.get("stopped_count").and_then(Value::as_integer);
+    if let Some(count) = count.filter(|it| *it > 0) {
+        let named = stopped.join(", ");
+        text.push_str(&format!(
+            "\nnothing can be done any more in {}, which end when somebody ends them: {named}",
+            counted(usize::try_from(count).unwrap_or(usize::MAX), "live task")
+        ));
+    }
     session.output.thing(&answer, &text)?;
     warn(session, &checked);
     warn_of_unsealed(session, &answer);

@@ -241,9 +241,9 @@ fn what_was_fetched_outlives_a_restart_and_its_endpoint() {
     ours.call_until(&partner, "the note itself");
 }
 
-/// NHI7, spoofed trust: whoever answers at the address, it is another trust domain's server.
+/// NHI4spoofed trust: whoever answers at the address, it is another trust domain's server.
 #[test]
-fn nhi07_an_endpoint_with_another_spiffe_id_gives_no_bundle() {
+fn nhi04_an_endpoint_with_another_spiffe_id_gives_no_bundle() {
     let partner = Partner::start();
     let trust = partner.trust(Profile::Spiffe);
     let wrong = trust.replace("/ambit/gateway\"", "/spire/server\"");

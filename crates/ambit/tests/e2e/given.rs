@@ -187,7 +187,7 @@ fn reflection_tells_clients_what_there_is() {
 /// Processes of the same user that are nobody ask all at once. Each is refused in the right words, and soon not looked at;
 /// what an instance has stays, and is pushed and taken back as ever.
 #[test]
-fn nhi_a_flood_of_strangers_takes_nothing_from_an_instance() {
+fn asi08_a_flood_of_strangers_takes_nothing_from_an_instance() {
     let world = World::start_shared(None, prepare);
     let message = world.directory.path().join("empty.grpc");
     fs::write(&message, [0; 5]).unwrap();

@@ -77,7 +77,7 @@ fn metrics_say_what_happened_in_the_form_that_prometheus_reads() {
     grown("ambit_acts_total", "{end=\"done\"}", 1.0);
     grown("ambit_call_added_seconds", "_count", 2.0);
     grown("ambit_tasks_started_total", "", 1.0);
-    grown("ambit_svids_issued_total", "", 1.0);
+    grown("ambit_svids_issued_total", "{kind=\"x509\"}", 1.0);
     grown("ambit_revocations_total", "{target=\"agent\"}", 1.0);
     grown("ambit_revocation_seconds", "_count", 1.0);
     grown("ambit_tasks_live", "", 0.0);

@@ -161,7 +161,6 @@ fn the_bundle_outlives_a_restart() {
 /// OpenSSL judges the SVID against the bundle, strictly.
 #[cfg(feature = "judges")]
 fn openssl_agrees(folder: &Path, root: &[u8], leaf: &[u8]) {
-    use std::process::Command;
     let openssl = "openssl";
     let pem = |name: &str, der: &[u8]| {
         let (from, to) = (

@@ -240,9 +240,9 @@ async fn a_declared_client_is_a_run_of_its_agent() {
     assert_eq!(claims, [ClaimProof::Client]);
 }
 
-/// NHI: an assertion is for the issuer alone, of the client's own key, and good once.
+/// NHI4: an assertion is for the issuer alone, of the client's own key, and good once.
 #[tokio::test]
-async fn nhi_a_client_proves_itself_or_gets_nothing() {
+async fn nhi04_a_client_proves_itself_or_gets_nothing() {
     let office = open();
     let agent = Agent::new(9);
     start_waiting(&office).await;
@@ -373,9 +373,9 @@ async fn a_workload_token_claims_a_task() {
     );
 }
 
-/// NHI: what is no run of an agent claims nothing, and hears what was seen of it and no registration.
+/// NHI4: what is no run of an agent claims nothing, and hears what was seen of it and no registration.
 #[tokio::test]
-async fn nhi_a_workload_token_of_nobody_claims_nothing() {
+async fn nhi04_a_workload_token_of_nobody_claims_nothing() {
     let office = open();
     let agent = Agent::new(9);
     start_waiting(&office).await;

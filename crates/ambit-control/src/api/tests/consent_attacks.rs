@@ -106,9 +106,9 @@ async fn asi03_a_pushed_request_is_bound_to_the_key_that_pushed_it() {
     assert_eq!(send(&good).await.error(), "invalid_dpop_proof", "replayed");
 }
 
-/// NHI: a code is good once; shown again, what it gave is worth nothing any more (RFC 6749 §4.1.2).
+/// NHI2: a code is good once; shown again, what it gave is worth nothing any more (RFC 6749 §4.1.2).
 #[tokio::test]
-async fn nhi_a_code_shown_again_ends_what_it_gave() {
+async fn nhi02_a_code_shown_again_ends_what_it_gave() {
     let booth = Booth::open().await;
     let code = booth.code(&request(&[])).await;
     let (agent, thief) = (Agent::new(9), Agent::new(10));
@@ -127,9 +127,9 @@ async fn nhi_a_code_shown_again_ends_what_it_gave() {
     assert!(ends(&booth).contains(&TokenEnd::CodeReplayed));
 }
 
-/// NHI: a refresh token is good once; shown again, its whole family ends (RFC 9700 §4.14.2).
+/// NHI2: a refresh token is good once; shown again, its whole family ends (RFC 9700 §4.14.2).
 #[tokio::test]
-async fn nhi_a_refresh_token_shown_again_ends_its_family() {
+async fn nhi02_a_refresh_token_shown_again_ends_its_family() {
     let booth = Booth::open().await;
     let code = booth.code(&request(&[])).await;
     let agent = Agent::new(9);
@@ -277,9 +277,9 @@ async fn asi03_only_what_was_offered_can_be_picked() {
     assert_eq!(booth.tasks().0, 0);
 }
 
-/// NHI: a client can't take another one's address, and its own words are no more than words.
+/// NHI4: a client can't take another one's address, and its own words are no more than words.
 #[tokio::test]
-async fn nhi_a_client_is_who_its_document_says() {
+async fn nhi04_a_client_is_who_its_document_says() {
     let booth = Booth::open().await;
     with_other(&booth);
     // Mix-up: the address of one client with the name of another.
@@ -344,9 +344,9 @@ async fn nhi_a_client_is_who_its_document_says() {
     check(r#"{"client_id":"ID"}"#, "redirect_uris").await;
 }
 
-/// NHI: a document that changed is believed again only as long as its host said, and a failure for a minute.
+/// NHI1: a document that changed is believed again only as long as its host said, and a failure for a minute.
 #[tokio::test]
-async fn nhi_a_document_is_asked_for_again() {
+async fn nhi01_a_document_is_asked_for_again() {
     let booth = Booth::open().await;
     let clock = &booth.desk.office.world.clock;
     let seconds = ambit_core::Millis::from_seconds;
@@ -392,9 +392,9 @@ async fn nhi_a_document_is_asked_for_again() {
     check("max-age=60, no-cache", 0).await;
 }
 
-/// NHI: the addresses from which documents are not fetched, whatever a stranger writes.
+/// NHI3: the addresses from which documents are not fetched, whatever a stranger writes.
 #[tokio::test]
-async fn nhi_a_name_leads_to_no_strange_address() {
+async fn nhi03_a_name_leads_to_no_strange_address() {
     let booth = Booth::open().await;
     let before = *booth.fetched.lock().unwrap();
     for id in [

@@ -173,7 +173,7 @@ async fn a_foreign_certificate_names_its_client() {
 }
 
 #[tokio::test]
-async fn nhi_a_foreign_assertion_is_its_domains_for_us_alone_and_once() {
+async fn nhi04_a_foreign_assertion_is_its_domains_for_us_alone_and_once() {
     let office = open().await;
     start_waiting(&office).await;
     let (agent, keys) = (Agent::new(9), partner(20));

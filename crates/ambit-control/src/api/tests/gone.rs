@@ -143,24 +143,12 @@ async fn asi03_a_second_yes_to_a_command_line_is_the_first_one() {
     assert_eq!(records.iter().filter(opened).count(), 1);
 }
 
-/// NHI: whoever spends a join token and leaves takes the task along.
+/// NHI1: whoever spends a join token and leaves takes the task along.
 #[tokio::test]
-async fn nhi_a_join_token_whose_asker_left_leaves_no_open_task() {
+async fn nhi01_a_join_token_whose_asker_left_leaves_no_open_task() {
     let office = Office::open();
     let token = JoinToken::of_chance([5; 32]);
-    let ask = ambit_engine::StartTask {
-        template: "answer".parse().unwrap(),
-        agent: "clerk".parse().unwrap(),
-        parameters: [("ticket", "T-1"), ("customer", "kim@example.org")]
-            .map(|(name, it)| (name.to_owned(), it.into()))
-            .into(),
-        contained: ambit_core::task::Contained::Namespaces,
-    };
-    let waits = ambit_engine::Waits::ForJoinToken(token.digest());
-    let (ana, moment) = (office.world.person("ana"), office.world.clock.moment());
-    let handle = &office.world.handle;
-    let started = handle.start_waiting_task(&ana, ask, waits, moment).await;
-    let task = started.unwrap().task.id;
+    let task = super::public::waiting(&office, &token).await.id;
     let key = SvidKey::generate([8; 32]).unwrap();
     let csr = STANDARD.encode(key.signing_request().unwrap());
     let ask = serde_json::json!({ "token": token.reveal(), "csr": csr }).to_string();
@@ -235,9 +223,9 @@ async fn asi03_who_redeems_a_code_and_leaves_takes_the_task_along() {
     until(&booth.desk.office, cancelled).await;
 }
 
-/// NHI: a client that the estate no longer knows is given nothing by an answer to what it asked before.
+/// NHI1: a client that the estate no longer knows is given nothing by an answer to what it asked before.
 #[tokio::test]
-async fn nhi_a_client_that_was_removed_meanwhile_is_given_no_task() {
+async fn nhi01_a_client_that_was_removed_meanwhile_is_given_no_task() {
     let booth = Booth::open_with(|estate| {
         let agents = estate.agents.keys().cloned().collect();
         let client = Client {

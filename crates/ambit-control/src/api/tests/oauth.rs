@@ -340,7 +340,7 @@ async fn requests_are_refused_in_the_words_of_the_standards() {
 
 /// The token endpoint's address is not the issuer, nor are two audiences.
 #[tokio::test]
-async fn an_assertion_is_for_the_issuer_alone() {
+async fn nhi04_an_assertion_is_for_the_issuer_alone() {
     let office = Office::open();
     let task = office.start().await;
     let agent = Agent::new(9);
@@ -431,9 +431,9 @@ async fn the_name_of_a_client_has_its_maximum() {
     check(CLIENT_BYTES_MAX + 1, "too long").await;
 }
 
-/// NHI: proofs and assertions are good once, and for the request that they were made for.
+/// NHI4: proofs and assertions are good once, and for the request that they were made for.
 #[tokio::test]
-async fn nhi_replayed_proofs_and_assertions_get_nothing() {
+async fn nhi04_replayed_proofs_and_assertions_get_nothing() {
     let office = Office::open();
     let task = office.start().await;
     let agent = Agent::new(9);

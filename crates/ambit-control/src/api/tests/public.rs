@@ -1,7 +1,10 @@
 //! What strangers get on the public port: the log's hashes, and pages that tell nothing.
 
+use std::sync::Arc;
+
 use ambit_audit::TILE_WIDTH;
-use ambit_core::{ApprovalId, DecisionId};
+use ambit_core::{ApprovalId, DecisionId, Millis, Timestamp};
+use ambit_identity::{IssuingKeys, PairChance};
 use axum::{
     body::{Body, Bytes},
     http::{HeaderMap, Request, StatusCode, header},
@@ -14,7 +17,7 @@ use super::{
         Asks, Control, Door, Doors, PUBLISHED_READS_MAX, Parts, Published, PublishedLog,
         public_router, routes,
     },
-    doors::{Office, text},
+    doors::{ANA, Office, start_body, text},
 };
 
 struct Answered {
@@ -244,10 +247,11 @@ async fn join(doors: &Doors, token: &str, csr: &str) -> (StatusCode, String) {
     (status, String::from_utf8(body.to_vec()).unwrap())
 }
 
-#[tokio::test]
-async fn a_join_token_makes_one_stranger_the_instance() {
-    let office = Office::open();
-    let token = ambit_identity::JoinToken::of_chance([5; 32]);
+/// Starts a task that waits for whoever shows `token`.
+pub(super) async fn waiting(
+    office: &Office,
+    token: &ambit_identity::JoinToken,
+) -> Arc<ambit_core::task::Task> {
     let ask = ambit_engine::StartTask {
         template: "answer".parse().unwrap(),
         agent: "clerk".parse().unwrap(),
@@ -262,14 +266,23 @@ async fn a_join_token_makes_one_stranger_the_instance() {
         .world
         .handle
         .start_waiting_task(&ana, ask, waits, moment);
-    let task = started.await.unwrap().task;
-    let request = |seed| {
-        let key = ambit_identity::SvidKey::generate([seed; 32]).unwrap();
-        base64::Engine::encode(
-            &base64::engine::general_purpose::STANDARD,
-            key.signing_request().unwrap(),
-        )
-    };
+    started.await.unwrap().task
+}
+
+/// Returns the signing request of a key.
+fn request(seed: u8) -> String {
+    let key = ambit_identity::SvidKey::generate([seed; 32]).unwrap();
+    base64::Engine::encode(
+        &base64::engine::general_purpose::STANDARD,
+        key.signing_request().unwrap(),
+    )
+}
+
+#[tokio::test]
+async fn a_join_token_makes_one_stranger_the_instance() {
+    let office = Office::open();
+    let token = ambit_identity::JoinToken::of_chance([5; 32]);
+    let task = waiting(&office, &token).await;
     let other = ambit_identity::JoinToken::of_chance([6; 32]);
     for (token, csr, part) in [
         ("", request(8), "begins with `ambit_join_`"),
@@ -294,6 +307,42 @@ async fn a_join_token_makes_one_stranger_the_instance() {
         let (status, body) = join(&office.doors, token.reveal(), &request(seed)).await;
         assert_eq!(status, StatusCode::FORBIDDEN, "{body}");
     }
+}
+
+/// Nobody gets a certificate that would outlive the keys which sign it, and nobody is refused one until then.
+#[tokio::test]
+async fn nhi07_a_certificate_ends_with_the_keys_at_the_latest() {
+    let office = Office::open();
+    let now = office.world.clock.now();
+    let chance = PairChance {
+        x509: [17; 32],
+        jwt: [18; 32],
+    };
+    let domain = "example.org".parse().unwrap();
+    let fresh = IssuingKeys::create(domain, chance, now).unwrap();
+    let lives = fresh.expires_at().since(now).as_millis();
+    let made = Timestamp::from_millis(now.as_millis() - lives + 10 * 60 * 1000);
+    let domain = "example.org".parse().unwrap();
+    let keys = IssuingKeys::create(domain, chance, made).unwrap();
+    let end = keys.expires_at();
+    office.doors.control().keys.send_replace(Arc::new(keys));
+    let check = |answer: &ambit_core::json::Value| {
+        let svid = ambit_identity::Svid::from_pem(text(answer, "svid")).unwrap();
+        assert!(svid.expires_at() <= end && svid.expires_at() > now);
+    };
+    let token = ambit_identity::JoinToken::of_chance([5; 32]);
+    waiting(&office, &token).await;
+    let (status, body) = join(&office.doors, token.reveal(), &request(8)).await;
+    assert_eq!(status, StatusCode::OK, "{body}");
+    check(&ambit_core::json::parse(body.as_bytes()).unwrap());
+    check(&office.start().await);
+    // Once they may sign nothing more, it is said so, and nobody's task stays open.
+    office.world.clock.advance(Millis::from_seconds(11 * 60));
+    let (status, refused) = office
+        .ask(ANA, "POST", "/v1/tasks", &start_body("T-2"))
+        .await;
+    assert_eq!(status, StatusCode::INTERNAL_SERVER_ERROR, "{refused:?}");
+    assert!(text(&refused, "detail").contains("the task was cancelled"));
 }
 
 /// Whoever follows a link that leads nowhere reads a page; a program gets the problem.

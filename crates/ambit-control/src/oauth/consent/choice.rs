@@ -1,17 +1,14 @@
 //! What a person may let a client do, and what they typed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use ambit_core::{
     AgentName, GatewayRoute, Millis, ServerName, TemplateName,
-    estate::{
-        Agent, Containment, Estate, LeastBinding, Parameter, ParameterKind, PersonRole, Starters,
-        Template,
-    },
+    estate::{Agent, Containment, Estate, LeastBinding, Parameter, ParameterKind, Template},
     json::{self, Value},
     limits::{PARAMETERS_MAX, TASK_TTL_MAX},
 };
-use ambit_policy::{ParameterProblem, check_parameter};
+use ambit_policy::{ParameterProblem, Standing, SubjectStanding, check_parameter};
 use axum::{
     body::{Body, to_bytes},
     http::{HeaderMap, header},
@@ -62,10 +59,6 @@ pub(super) fn choices<'a>(
         all: Vec::new(),
         contained: 0,
     };
-    let roles = estate.people.get(alias).map(|it| &it.roles);
-    if !roles.is_some_and(|it| it.contains(&PersonRole::Starter)) {
-        return found;
-    }
     let is_for = |it: &&Agent| match agents {
         ClientAgents::Any => true,
         ClientAgents::Only(names) => names.contains(&it.name),
@@ -75,7 +68,11 @@ pub(super) fn choices<'a>(
             .templates
             .iter()
             .filter_map(|it| estate.templates.get(it));
-        for template in templates.filter(|it| may_start(it, alias) && is_of_use(it, route)) {
+        let of_theirs = templates.filter(|it| {
+            let who = (Some(alias), &it.name);
+            SubjectStanding::of(Standing::Live, estate, who) == SubjectStanding::Live
+        });
+        for template in of_theirs.filter(|it| is_of_use(it, route)) {
             if template.containment == Containment::Required
                 || template.binding == LeastBinding::Mtls
             {
@@ -114,13 +111,6 @@ impl<'a> Choices<'a> {
     }
 }
 
-fn may_start(template: &Template, alias: &str) -> bool {
-    match &template.starters {
-        Starters::AnyStarter => true,
-        Starters::Only(aliases) => aliases.contains(alias),
-    }
-}
-
 fn is_of_use(template: &Template, route: &GatewayRoute) -> bool {
     let names = |server: &ServerName| {
         template.reads.contains(server) || template.tools.keys().any(|(it, _)| it == server)
@@ -131,17 +121,31 @@ fn is_of_use(template: &Template, route: &GatewayRoute) -> bool {
     }
 }
 
-/// Returns how long such a task may live: some spans, and the template's own, which is the longest.
-pub(super) fn lives(template: &Template) -> Vec<Millis> {
-    let longest = template.ttl.min(TASK_TTL_MAX);
-    let steps = [900, 3600, 4 * 3600, 8 * 3600, 24 * 3600, 3 * 24 * 3600];
-    let steps = steps.into_iter().map(Millis::from_seconds);
-    steps.filter(|it| *it < longest).chain([longest]).collect()
+/// How long a task may live, and does when the person says nothing else.
+pub(super) struct Lives {
+    /// Some spans, the one that the client asked for, and the template's own, which is the longest.
+    pub(super) all: Vec<Millis>,
+    /// What the client asked for, when the template gives that.
+    pub(super) asked: Option<Millis>,
+    /// What stands there before the person picks another.
+    pub(super) usual: Millis,
 }
 
-/// Returns how long it lives when the person says nothing else.
-pub(super) fn usual_life(template: &Template) -> Millis {
-    template.ttl.min(Millis::from_seconds(3600))
+impl Lives {
+    /// Returns the spans of such a task for which a client asked for `asked`.
+    pub(super) fn of(template: &Template, asked: Option<Millis>) -> Self {
+        let longest = template.ttl.min(TASK_TTL_MAX);
+        let given = asked.map(|it| it.max(CONSENT_TASK_TTL_MIN).min(longest));
+        let steps = [900, 3600, 4 * 3600, 8 * 3600, 24 * 3600, 3 * 24 * 3600];
+        let steps = steps.into_iter().map(Millis::from_seconds);
+        let steps = steps.filter(|it| *it < longest);
+        let all: BTreeSet<Millis> = steps.chain([longest]).chain(given).collect();
+        Self {
+            all: all.into_iter().collect(),
+            asked: asked.filter(|it| given == Some(*it)),
+            usual: given.unwrap_or(longest.min(Millis::from_seconds(3600))),
+        }
+    }
 }
 
 impl Typed {
@@ -205,7 +209,7 @@ impl Typed {
     ///
     /// # Errors
     /// What is wrong, for each field.
-    pub(super) fn decide(&self, template: &Template) -> Result<Decided, Problems> {
+    pub(super) fn decide(&self, template: &Template, lives: &Lives) -> Result<Decided, Problems> {
         let (mut parameters, mut problems) = (BTreeMap::new(), Problems::new());
         for (name, parameter) in &template.parameters {
             let given = given(self.parameter(name), &parameter.kind);
@@ -219,7 +223,7 @@ impl Typed {
             }
         }
         let ttl = self.get(EXPIRY).parse::<Millis>();
-        let ttl = ttl.ok().filter(|it| lives(template).contains(it));
+        let ttl = ttl.ok().filter(|it| lives.all.contains(it));
         let ttl = ttl.filter(|it| *it >= CONSENT_TASK_TTL_MIN || *it == template.ttl);
         match ttl {
             Some(ttl) if problems.is_empty() => Ok(Decided { parameters, ttl }),

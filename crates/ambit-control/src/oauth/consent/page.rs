@@ -13,7 +13,7 @@ use super::{
         redirect::Kind,
     },
     CONSENT,
-    choice::{Choice, Choices, EXPIRY, Problems, Typed, field, lives},
+    choice::{Choice, Choices, EXPIRY, Lives, Problems, Typed, field},
 };
 use crate::{
     people::{
@@ -37,6 +37,13 @@ pub(super) struct Scene<'a> {
 }
 
 impl Scene<'_> {
+    /// Returns how long a task may live that is picked, which may be the one that the client has in mind.
+    pub(super) fn lives(&self, choice: Choice<'_>) -> Lives {
+        let wanted = self.request.wanted.as_ref();
+        let in_mind = wanted.filter(|it| it.template == choice.template.name);
+        Lives::of(choice.template, in_mind.and_then(|it| it.ttl))
+    }
+
     /// The page on which one of several tasks is picked.
     pub(super) fn choose(&self) -> Response {
         let mut body = self.client().with("<h2>Which task may it have?</h2>\n");
@@ -92,7 +99,7 @@ impl Scene<'_> {
         for (name, parameter) in &choice.template.parameters {
             form = form.and(&control(name, parameter, typed.parameter(name), problems));
         }
-        form = form.and(&expiry(choice, typed.get(EXPIRY), problems));
+        form = form.and(&expiry(&self.lives(choice), typed.get(EXPIRY), problems));
         form = form
             .with("<input type=\"hidden\" name=\"agent\" value=\"")
             .text(choice.agent.name.as_str())
@@ -379,18 +386,22 @@ fn said(html: Html, id: &str, problem: Option<&String>) -> Html {
         .with("</p>\n")
 }
 
-fn expiry(choice: Choice<'_>, typed: &str, problems: &Problems) -> Html {
+fn expiry(lives: &Lives, typed: &str, problems: &Problems) -> Html {
     let mut html = Html::ours(
         "<label for=\"expiry\">It ends after</label>\n<select id=\"expiry\" name=\"expiry\">\n",
     );
-    for span in lives(choice.template) {
+    for span in &lives.all {
         let text = span.to_string();
         html = html
             .with("<option value=\"")
             .text(&text)
             .with(if text == typed { "\" selected>" } else { "\">" })
             .text(&in_words(&text))
-            .with("</option>\n");
+            .with(if lives.asked == Some(*span) {
+                ", as the program asks</option>\n"
+            } else {
+                "</option>\n"
+            });
     }
     said(html.with("</select>\n"), EXPIRY, problems.get(EXPIRY))
 }

@@ -2,12 +2,12 @@
 
 use ambit_core::{
     DelegationId,
+    claim::{ClaimProof, Footing},
     delegation::{Delegation, Lineage, Part},
     record::Mandate,
 };
 
 use super::*;
-use crate::story::trace::begun;
 
 const PART: TaskId = TaskId::from_bits(30);
 const GIVEN: DelegationId = DelegationId::from_bits(31);
@@ -108,8 +108,27 @@ fn a_part_is_told_to_its_end_and_so_is_it_by_those_who_gave_and_took_it() {
         parent: TASK,
         mandate: mandate(42, INSTANCE),
     };
+    let unregistered = Body::TaskEnded {
+        task: TAKERS,
+        end: End::Unregistered,
+        by: Actor::Ambit,
+    };
     let cases = [
         (None, ["active"; 3]),
+        // With the task of the run that took it a part ends, however that ended.
+        (
+            Some(ended(TAKERS, End::Completed)),
+            ["active", "cancelled", "completed"],
+        ),
+        (
+            Some(ended(TAKERS, End::Cancelled)),
+            ["active", "cancelled", "cancelled"],
+        ),
+        (Some(unregistered), ["active", "revoked", "unregistered"]),
+        (
+            Some(revoked(Target::Task(TAKERS))),
+            ["active", "revoked", "revoked"],
+        ),
         (
             Some(ended(PART, End::Completed)),
             ["active", "completed", "active"],
@@ -144,16 +163,68 @@ fn a_part_is_told_to_its_end_and_so_is_it_by_those_who_gave_and_took_it() {
             let now = Timestamp::from_millis(2000);
             let whole = trace(&log, &names(), it, now).unwrap();
             let mut concerns = Concerns::of(it);
-            let above = root(&log, it);
-            let needed = |entry: &&Entry| {
-                concerns.take(&entry.record.body)
-                    || begun(entry).is_some_and(|it| Some(it.id) == above)
-            };
-            let sifted: Vec<Entry> = log.iter().filter(needed).cloned().collect();
+            let needed = |entry: &&Entry| concerns.take(&entry.record.body);
+            let found: Vec<Entry> = log.iter().filter(needed).cloned().collect();
+            let starts = Starts::above(&found, it);
+            let above = log.iter().filter(|it| starts.wants(&it.record.body));
+            let sifted: Vec<Entry> = above.cloned().chain(found).collect();
             assert_eq!(trace(&sifted, &names(), it, now).as_ref(), Some(&whole));
             assert!(whole.unknown.is_empty(), "{whole}");
             whole
         });
         assert_eq!(told.each_ref().map(|it| it.state), states, "{told:#?}");
+    }
+}
+
+/// Whoever claimed a task is told by what the record says of them, wherever the story names them.
+#[test]
+fn who_claimed_a_part_is_told_in_words() {
+    let mut bodies = a_part_taken();
+    let workload = Digest::of(b"a process");
+    let took = bodies.iter_mut().find_map(|it| match it {
+        Body::DelegationSpent { mandate, .. } => Some(mandate),
+        _ => None,
+    });
+    took.unwrap().by = Actor::Workload(workload);
+    bodies.push(Body::TaskClaimed {
+        task: PART,
+        proof: ClaimProof::Process,
+        workload,
+        footing: Footing {
+            registration: Some(Digest::of(b"registration")),
+            unix_uid: Some(1000),
+        },
+    });
+    let told = trace(&log(bodies), &names(), PART, Timestamp::from_millis(2000)).unwrap();
+    let words = format!("the process {workload} of local user 1000");
+    for part in [
+        format!("{words} took {GIVEN}"),
+        format!("claimed by {words}"),
+    ] {
+        assert!(told.to_string().contains(&part), "no `{part}` in {told}");
+    }
+}
+
+/// Whoever gave a part hears that it ended with the run that took it, and whoever took it hears what they took along.
+#[test]
+fn a_part_that_its_taker_leaves_is_told_to_whom_gave_it() {
+    let mut bodies = a_part_taken();
+    bodies.push(Body::TaskEnded {
+        task: TAKERS,
+        end: End::Completed,
+        by: Actor::Person(ADA),
+    });
+    let log = log(bodies);
+    let told = |it| trace(&log, &names(), it, Timestamp::from_millis(2000)).unwrap();
+    let with = format!("ended with {TAKERS}, which was completed by ada");
+    let part = format!("{PART} of helper, a part of it, {with}");
+    for (task, part) in [
+        (TASK, part.as_str()),
+        (PART, with.as_str()),
+        (TAKERS, "completed by ada"),
+    ] {
+        let told = told(task);
+        let last = told.lines.last().unwrap();
+        assert!(last.text.starts_with(part), "{task}: {told}");
     }
 }

@@ -19,8 +19,13 @@ async fn apply(desk: &Desk, uids: &[u32], purpose: &str) {
     let digest = Digest::of(format!("{estate:?}").as_bytes());
     let book = compile(Estate { digest, ..estate });
     let (ana, moment) = (desk.world.person("ana"), desk.world.clock.moment());
-    let applied = desk.world.handle.apply(&ana, book, Vec::new(), moment);
-    applied.await.unwrap();
+    let handle = &desk.world.handle;
+    // What a plan says beforehand is what ends.
+    let looks = handle.may_inspect(&ana, desk.world.clock.moment());
+    let inspection = looks.await.unwrap();
+    let foreseen = handle.unregistered(&inspection, book.estate()).unwrap();
+    let applied = handle.apply(&ana, book, Vec::new(), moment).await.unwrap();
+    assert_eq!(foreseen, applied.ended.into_iter().collect());
 }
 
 /// NHI1, improper offboarding: who is registered no more loses what is open, and hears it at once.

@@ -263,7 +263,7 @@ async fn a_request_is_whole_in_time_or_none() {
 
 /// Many processes of one user ask and ask: so many wait, the next are refused, and another user is served.
 #[tokio::test]
-async fn nhi_a_flood_of_attestations_takes_nothing_from_others() {
+async fn asi08_a_flood_of_attestations_takes_nothing_from_others() {
     let desk = Desk::open();
     let (looking, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
     let gate = tokio::sync::watch::Sender::new(false);

@@ -4,10 +4,10 @@ use std::{future::poll_fn, task::Poll};
 
 use super::*;
 
-/// NHI: a task that a process claimed as it died ends with it. Otherwise it would be open to its expiry, with nobody in
+/// NHI1: a task that a process claimed as it died ends with it. Otherwise it would be open to its expiry, with nobody in
 /// it and nobody who could claim it.
 #[tokio::test]
-async fn nhi_a_process_that_ends_while_it_attests_takes_its_task_along() {
+async fn nhi01_a_process_that_ends_while_it_attests_takes_its_task_along() {
     let desk = Desk::open();
     let task = desk.expect().await;
     let clerk = process(CLERK, 7);

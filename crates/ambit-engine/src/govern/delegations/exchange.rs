@@ -234,7 +234,7 @@ fn of_subject(desk: &Desk<'_>, shown: Option<TokenId>, parent: TaskId) -> Subjec
     let entry = shown.and_then(|it| desk.live.state.token(it));
     let live = entry.filter(|it| {
         it.token.kind == TokenKind::Access
-            && desk.live.is_good(it)
+            && desk.live.stands(it).is_ok()
             && it.token.expires_at > desk.at()
     });
     match live {

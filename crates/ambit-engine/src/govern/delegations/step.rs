@@ -20,7 +20,7 @@ use ambit_policy::{
 
 use super::{Delegate, Delegator, standing};
 use crate::{
-    Claim, DelegationEntry, Denied, Moment, Refusal, TaskEntry,
+    Claim, DelegationEntry, Denied, Moment, Presented, Refusal, TaskEntry,
     desk::Desk,
     govern::{Asked, claim::known},
     live::TaskRuntime,
@@ -298,7 +298,7 @@ impl Step {
         let given_up = run
             .caller
             .as_ref()
-            .is_some_and(|it| !desk.live.token_is_worth(it));
+            .is_some_and(|it| desk.live.presented(it, desk.at()) != Presented::AsItsTask);
         let over = given_up || run.expires_at <= desk.at().max(self.asked_at);
         let standing_of = |id: TaskId| {
             if over {

@@ -3,6 +3,8 @@
 use ambit_core::{
     Millis, Timestamp,
     estate::Estate,
+    json::Value,
+    record::{Answer, Body},
     token::{Grant, RestsOn},
 };
 use ambit_engine::{Refreshable, TokenAsk, TokenBy};
@@ -113,6 +115,21 @@ impl Scene {
 
     pub(super) fn token(&self, binding: KeyBinding) -> String {
         self.stand.mint.issue(&self.grant(binding), self.now())
+    }
+
+    /// Returns what the log says of refusals: the action, the reason, and how whoever asked came.
+    pub(super) fn refusals(&self) -> Vec<String> {
+        self.stand.records(0, |it| {
+            let Body::Decided(decided) = it else {
+                return None;
+            };
+            let Answer::Deny { reason } = decided.answer else {
+                return None;
+            };
+            let by = decided.facts.get("binding").and_then(Value::as_str);
+            let by = by.unwrap_or_default();
+            Some(format!("{} {reason} {by}", decided.action))
+        })
     }
 
     pub(super) async fn send(&self, peer: Peer, sent: &Sent<'_>) -> Came {

@@ -103,7 +103,7 @@ fn a_token_of_no_bounds_is_not_issued() {
 }
 
 #[test]
-fn tokens_of_another_kind_or_place_are_refused() {
+fn nhi04_tokens_of_another_kind_or_place_are_refused() {
     let claims = claims();
     let good = signed(&claims);
     let tried = |token: &str, expect| {
@@ -299,7 +299,7 @@ fn a_token_lives_from_its_first_second_to_its_last() {
 }
 
 #[test]
-fn a_bound_token_is_worth_nothing_without_its_key() {
+fn nhi02_a_bound_token_is_worth_nothing_without_its_key() {
     let (certificate, other) = (Digest::of(b"c"), Digest::of(b"o"));
     let proofs = Signer::with_embedded_key(signing_key(7), "dpop+jwt");
     let prove = |token: &str, signer: &Signer| {

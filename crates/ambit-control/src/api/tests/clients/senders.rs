@@ -12,7 +12,7 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 use super::{
     super::{
         doors::{Office, fits, text},
-        oauth::{Agent, Answered, PLACE, form, post},
+        oauth::{Agent, Answered, ISSUER, PLACE, form, post},
     },
     BUILDS, BY_KEY, JWT_BEARER, MAIN, by_token, declare, nothing, open, refused, send, signed,
     signing, start_waiting, workload_token,
@@ -66,6 +66,36 @@ async fn nhi04_a_workload_token_stays_with_the_key_that_showed_it_first() {
     let fresh = workload_token(&office, 31, MAIN);
     let got = by_token(&office, Some(&thief), &fresh, "").await;
     assert_eq!(got.status, StatusCode::OK, "{:?}", got.value);
+}
+
+/// ASI08: whoever makes workload tokens up takes no room among the proofs, whatever key they bring each time.
+#[tokio::test]
+async fn asi08_workload_tokens_of_strangers_leave_no_proofs() {
+    let office = open();
+    let used = || office.doors.shared().oauth().remembered();
+    let forged = workload_token(&office, 32, MAIN);
+    let elsewhere = [
+        ("iss", "https://evil.example"),
+        ("sub", MAIN),
+        ("aud", ISSUER),
+    ];
+    let elsewhere = signed(&office, 32, &elsewhere);
+    let before = used();
+    for seed in 40..60 {
+        let stranger = Agent::new(seed);
+        for token in [forged.as_str(), &elsewhere, "a.b.c"] {
+            for id in ["", "page"] {
+                let got = by_token(&office, Some(&stranger), token, id).await;
+                assert_eq!(got.error(), "invalid_grant", "{:?}", got.value);
+            }
+        }
+    }
+    assert_eq!(used(), before);
+    start_waiting(&office).await;
+    let token = workload_token(&office, 31, MAIN);
+    let got = by_token(&office, Some(&Agent::new(9)), &token, "").await;
+    assert_eq!(got.status, StatusCode::OK, "{:?}", got.value);
+    assert_eq!(used(), before + 1);
 }
 
 /// NHI04: without a key there is nothing to keep it with; such a token is good once.
