@@ -8,6 +8,7 @@ mod checkpoint;
 mod client_document;
 mod connect;
 mod details;
+mod discovery;
 mod estate;
 mod events;
 mod framing;
@@ -20,6 +21,7 @@ mod passkey;
 mod proof;
 mod record;
 mod request;
+mod signed;
 mod site;
 mod spiffe;
 mod tile;
@@ -48,11 +50,18 @@ pub const TARGETS: &[Target] = &[
     connect::TARGET,
     location::TARGET,
     token::TARGET,
-    token::CLAIMS,
+    token::SIGNED[0],
+    token::SIGNED[1],
+    token::SIGNED[2],
+    token::SIGNED[3],
+    token::SIGNED[4],
+    token::SIGNED[5],
+    token::SIGNED[6],
     proof::TARGET,
     passkey::TARGET,
     key_set::TARGET,
     client_document::TARGET,
+    discovery::TARGET,
     bundle_document::TARGET,
     details::TARGET,
 ];

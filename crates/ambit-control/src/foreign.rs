@@ -19,6 +19,7 @@ use ambit_identity::{
     },
 };
 
+pub use self::published::keys_address;
 pub(crate) use self::published::{Freshness, KeySource, PublishedKeys, locked};
 use crate::{api::Control, visible::visible};
 

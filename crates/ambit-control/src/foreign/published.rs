@@ -214,12 +214,19 @@ fn parsed(text: &[u8]) -> Result<VerifyingKeys, String> {
     VerifyingKeys::new(&set, &uses, &Algorithm::ALL).map_err(|error| chain(&error))
 }
 
-/// Returns where the discovery document says that the keys are (OpenID Connect Discovery §4).
 async fn discover(fetch: &Fetch, issuer: &str) -> Result<String, String> {
     let base = issuer.trim_end_matches('/');
-    let bytes = fetch(format!("{base}/.well-known/openid-configuration")).await?;
+    let document = fetch(format!("{base}/.well-known/openid-configuration")).await?;
+    keys_address(issuer, &document)
+}
+
+/// Returns where the discovery document of `issuer` says that its keys are (OpenID Connect Discovery §4).
+///
+/// # Errors
+/// In words, when it is another issuer's, cannot be read, or names no address that begins with `https://`.
+pub fn keys_address(issuer: &str, document: &[u8]) -> Result<String, String> {
     let document =
-        json::parse_as_written(&bytes, JWK_SET_BYTES_MAX).map_err(|error| chain(&error))?;
+        json::parse_as_written(document, JWK_SET_BYTES_MAX).map_err(|error| chain(&error))?;
     let text = |name| document.get(name).and_then(json::Value::as_str);
     if text("issuer") != Some(issuer) {
         return Err("its discovery document is another issuer's".to_owned());

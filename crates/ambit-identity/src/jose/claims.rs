@@ -25,8 +25,25 @@ pub struct Window {
 }
 
 impl Claims {
-    pub(super) const fn new(members: BTreeMap<String, Value>) -> Self {
-        Self(members)
+    /// Takes the members of a token. Names and audiences that RFC 7519 §4.1 registers have their types, whether this kind of
+    /// token reads them or not: other readers refuse such a token. Dates are judged where they are read.
+    pub(super) fn new(members: BTreeMap<String, Value>) -> Result<Self, JoseError> {
+        let wrong = |name, rule| JoseError::Claim { name, rule };
+        for name in ["iss", "sub", "jti"] {
+            if members.get(name).is_some_and(|it| it.as_str().is_none()) {
+                return Err(wrong(name, "a text"));
+            }
+        }
+        let is_text = |it: &Value| it.as_str().is_some();
+        let are_texts = |it: &Value| it.as_array().is_some_and(|it| it.iter().all(is_text));
+        let name = "aud";
+        if members
+            .get(name)
+            .is_some_and(|it| !is_text(it) && !are_texts(it))
+        {
+            return Err(wrong(name, "a text, or a list of texts"));
+        }
+        Ok(Self(members))
     }
 
     /// Returns a claim of any type.

@@ -2,6 +2,7 @@
 
 mod error;
 mod material;
+mod small_order;
 
 use std::collections::BTreeMap;
 

@@ -97,13 +97,10 @@ impl<'a> Unverified<'a> {
     /// else. Numbers are read as they are written: a date is an integer, and a claim that nobody reads may be any number.
     ///
     /// # Errors
-    /// [`JoseError`] when they are not a JSON object with exactly one reading.
+    /// [`JoseError`] when they are not a JSON object with exactly one reading, or a registered claim is of another type.
     pub fn claimed(&self) -> Result<Claims, JoseError> {
-        Ok(Claims::new(object(
-            "claims",
-            self.claims,
-            json::parse_as_written,
-        )?))
+        let members = object("claims", self.claims, json::parse_as_written)?;
+        Claims::new(members)
     }
 
     /// Verifies the signature and reads the claims.

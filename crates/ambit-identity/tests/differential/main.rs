@@ -1,8 +1,8 @@
 //! Others' libraries judge the same tokens: what one of them refuses for cause, Ambit refuses; what
-//! Ambit accepts, all accept.
+//! Ambit accepts, all accept; what all accept and Ambit refuses has a reason.
 //!
-//! `jsonwebtoken` runs here; `jose` (npm) and `joserfc` (PyPI) run where `cargo xtask tools`
-//! installed them, with the feature `judges`.
+//! Every kind of token ([`profiles`]) is tried with every algorithm that it may be signed with. `jsonwebtoken` runs here;
+//! `jose` (npm) and `joserfc` (PyPI) run where `cargo xtask tools` installed them, with the feature `judges`.
 
 #![expect(
     clippy::unwrap_used,
@@ -11,7 +11,15 @@
     reason = "a test that finds something else than it expects must stop"
 )]
 
+mod claims;
 mod corpus;
+mod headers;
 #[cfg(feature = "judges")]
 mod judges;
+mod keys;
+mod profiles;
 mod rust;
+mod shapes;
+#[cfg(feature = "judges")]
+mod stricter;
+mod verdicts;

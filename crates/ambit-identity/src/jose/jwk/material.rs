@@ -14,7 +14,7 @@ use x509_parser::{
     x509::SubjectPublicKeyInfo,
 };
 
-use super::{JwkError, text};
+use super::{JwkError, small_order::is_of_small_order, text};
 use crate::{
     jose::{Algorithm, algorithm::Implementation, base64url},
     x509,
@@ -115,6 +115,9 @@ impl PublicKey {
     fn ed25519(point: Vec<u8>) -> Result<Self, JwkError> {
         if point.len() != ED25519_BYTES {
             return Err(JwkError::Member { name: "x" });
+        }
+        if is_of_small_order(&point) {
+            return Err(JwkError::Unusable);
         }
         Self::Ed25519 { point }.checked(Algorithm::EdDsa)
     }
