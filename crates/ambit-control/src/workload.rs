@@ -7,6 +7,7 @@
 //! Wire: `SpiffeWorkloadAPI` over a Unix socket (SPIFFE Workload API §3, Workload Endpoint §3 to §7). The
 //! incubating WIT-SVID profile is answered `Unimplemented`.
 
+mod answer;
 mod api;
 mod descriptor;
 mod given;
@@ -15,6 +16,7 @@ mod jwt;
 mod mend;
 mod messages;
 mod request;
+mod serving;
 mod streams;
 mod turns;
 
@@ -35,8 +37,6 @@ use tokio::{
     net::UnixStream,
     time::{Sleep, sleep},
 };
-use tokio_stream::Stream;
-use tonic::transport::{Server, server::Connected};
 
 pub(crate) use self::instances::Workloads;
 use self::mend::Mend;
@@ -44,9 +44,9 @@ pub use self::{
     instances::{REFUSALS_PER_USER_MAX, SVID_TTL},
     jwt::{AUDIENCE_BYTES_MAX, JWT_SVID_TTL},
     messages::REQUEST_BYTES_MAX,
+    serving::serve,
     turns::{CALLS_LOOKED_AT_PER_USER_MAX, LOOKS_PER_USER_MAX},
 };
-use crate::api::Doors;
 
 /// How many calls one connection may have open.
 pub const STREAMS_PER_CONNECTION_MAX: u32 = 64;
@@ -56,10 +56,6 @@ pub const HEADER_BYTES_MAX: u32 = 8 * 1024;
 pub const CALL_WINDOW_BYTES: u32 = 64 * 1024;
 /// How many bytes of all calls of one connection may be under way that were not read yet.
 pub const CONNECTION_WINDOW_BYTES: u32 = 128 * 1024;
-/// How often an idle connection is asked whether it is still there, so that half-open ones end.
-const KEEPALIVE_EVERY: Duration = Duration::from_secs(60);
-/// How long it may take to answer that.
-const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(20);
 /// How long a client may take to send the whole message of a request.
 pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -67,20 +63,6 @@ pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 pub const PREFACE_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a client may take to make room for what is said to it. What is not read is not kept for longer.
 pub const READ_TIMEOUT: Duration = Duration::from_secs(20);
-
-/// How long clients are waited for.
-#[derive(Clone, Copy, Debug)]
-struct Pace {
-    keepalive_every: Duration,
-    keepalive_timeout: Duration,
-    request_within: Duration,
-}
-
-const PACE: Pace = Pace {
-    keepalive_every: KEEPALIVE_EVERY,
-    keepalive_timeout: KEEPALIVE_TIMEOUT,
-    request_within: REQUEST_TIMEOUT,
-};
 
 /// Names a process among all of this machine: which run of the kernel it belongs to, its number, and when it began (in
 /// the kernel's ticks), since numbers are used again.
@@ -128,7 +110,7 @@ pub struct Peer {
 #[derive(Debug)]
 pub struct Connection<P> {
     stream: UnixStream,
-    peer: Peer,
+    peer: Arc<Peer>,
     mend: Mend,
     /// When the client must have begun; none once it has.
     begins_within: Option<Pin<Box<Sleep>>>,
@@ -144,19 +126,19 @@ impl<P> Connection<P> {
     /// client has [`PREFACE_TIMEOUT`] to begin.
     ///
     /// Called within a tokio runtime.
-    pub fn new(stream: UnixStream, peer: Peer, place: P) -> Self {
+    pub fn new(stream: UnixStream, peer: impl Into<Arc<Peer>>, place: P) -> Self {
         Self::within((PREFACE_TIMEOUT, READ_TIMEOUT), stream, peer, place)
     }
 
     fn within(
         (preface, patience): (Duration, Duration),
         stream: UnixStream,
-        peer: Peer,
+        peer: impl Into<Arc<Peer>>,
         place: P,
     ) -> Self {
         Self {
             stream,
-            peer,
+            peer: peer.into(),
             mend: Mend::new(),
             begins_within: Some(Box::pin(sleep(preface))),
             reads_within: None,
@@ -177,59 +159,6 @@ impl<P> Connection<P> {
             let late = "the client does not read what is said to it";
             io::Error::new(io::ErrorKind::TimedOut, late)
         })
-    }
-}
-
-/// Serves the Workload API on `connections` until they end.
-///
-/// # Errors
-/// What the transport says; a connection that breaks is not an error.
-pub async fn serve<S, P>(doors: &Doors, connections: S) -> Result<(), tonic::transport::Error>
-where
-    S: Stream<Item = io::Result<Connection<P>>> + Send + 'static,
-    P: Send + Unpin + 'static,
-{
-    serve_at(PACE, doors, connections).await
-}
-
-async fn serve_at<S, P>(
-    pace: Pace,
-    doors: &Doors,
-    connections: S,
-) -> Result<(), tonic::transport::Error>
-where
-    S: Stream<Item = io::Result<Connection<P>>> + Send + 'static,
-    P: Send + Unpin + 'static,
-{
-    let files = descriptor::files();
-    let reflection =
-        |files| tonic_reflection::server::Builder::configure().register_file_descriptor_set(files);
-    let mut router = Server::builder()
-        .max_concurrent_streams(STREAMS_PER_CONNECTION_MAX)
-        .http2_max_header_list_size(HEADER_BYTES_MAX)
-        .initial_stream_window_size(CALL_WINDOW_BYTES)
-        .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
-        .http2_keepalive_interval(Some(pace.keepalive_every))
-        .http2_keepalive_timeout(Some(pace.keepalive_timeout))
-        .add_service(api::WorkloadApi::new(doors.clone(), pace.request_within));
-    // Both versions of the protocol: tools of today speak the one or the other.
-    match (
-        reflection(files.clone()).build_v1(),
-        reflection(files).build_v1alpha(),
-    ) {
-        (Ok(v1), Ok(v1alpha)) => router = router.add_service(v1).add_service(v1alpha),
-        (Err(error), _) | (_, Err(error)) => {
-            tracing::error!(%error, "the Workload API is served without reflection");
-        }
-    }
-    router.serve_with_incoming(connections).await
-}
-
-impl<P> Connected for Connection<P> {
-    type ConnectInfo = Peer;
-
-    fn connect_info(&self) -> Peer {
-        self.peer.clone()
     }
 }
 

@@ -356,15 +356,17 @@ impl Handle {
         runtime.map(|it| it.task.clone()).ok_or(EngineError::NoTask)
     }
 
-    /// Resolves when the task has ended, however.
-    pub async fn task_ended(&self, task: TaskId) {
-        let ended = self.shared.read().ok().and_then(|live| {
+    /// Resolves when the task has ended, however. What is returned holds no handle, and is small.
+    pub fn task_ended(&self, task: TaskId) -> impl Future<Output = ()> + Send + use<> {
+        let mut ended = self.shared.read().ok().and_then(|live| {
             live.runtime
                 .get(&task)
                 .map(|runtime| runtime.ended.subscribe())
         });
-        if let Some(mut ended) = ended {
-            let _ = ended.wait_for(|ended| *ended).await;
+        async move {
+            if let Some(ended) = &mut ended {
+                let _ = ended.wait_for(|ended| *ended).await;
+            }
         }
     }
 

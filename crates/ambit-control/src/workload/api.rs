@@ -3,8 +3,8 @@
 use std::{
     convert::Infallible,
     future::Future,
-    marker::PhantomData,
     pin::Pin,
+    sync::{Arc, Mutex, PoisonError},
     task::{Context, Poll},
     time::Duration,
 };
@@ -13,7 +13,6 @@ use prost::Message;
 use tonic::{
     Request, Response, Status,
     body::Body,
-    codec::{BufferSettings, Codec},
     server::{Grpc, NamedService},
 };
 use tonic_prost::ProstCodec;
@@ -21,6 +20,7 @@ use tower::{Service, service_fn};
 
 use super::{
     Peer,
+    answer::{AnswerBody, Messages},
     descriptor::SERVICE,
     messages::{
         JwtBundlesRequest, JwtSvidRequest, JwtSvidResponse, REQUEST_BYTES_MAX,
@@ -41,7 +41,9 @@ pub(super) struct WorkloadApi {
     request_within: Duration,
 }
 
-type Answering = Pin<Box<dyn Future<Output = Result<http::Response<Body>, Infallible>> + Send>>;
+/// An answer under way. On the heap, so that a stream does not keep the room that it took to begin.
+pub(super) type Answering =
+    Pin<Box<dyn Future<Output = Result<http::Response<Body>, Infallible>> + Send>>;
 
 impl WorkloadApi {
     /// Returns the service; a request must be whole within `request_within`.
@@ -77,33 +79,22 @@ async fn answer(doors: Doors, request: http::Request<Body>) -> http::Response<Bo
     let call = request.uri().path().rsplit('/').next().unwrap_or_default();
     match call {
         "FetchX509SVID" => {
-            let fetch = service_fn(move |it: Request<X509SvidRequest>| {
-                let doors = doors.clone();
-                async move { Ok(Response::new(streams::x509_svids(doors, peer(&it)?).await?)) }
-            });
-            grpc().server_streaming(fetch, request).await
+            streaming(request, |peer, _: X509SvidRequest| {
+                streams::x509_svids(doors.clone(), peer)
+            })
+            .await
         }
         "FetchX509Bundles" => {
-            let fetch = service_fn(move |it: Request<X509BundlesRequest>| {
-                let doors = doors.clone();
-                async move {
-                    Ok(Response::new(
-                        streams::x509_bundles(doors, peer(&it)?).await?,
-                    ))
-                }
-            });
-            grpc().server_streaming(fetch, request).await
+            streaming(request, |peer, _: X509BundlesRequest| {
+                streams::x509_bundles(doors.clone(), peer)
+            })
+            .await
         }
         "FetchJWTBundles" => {
-            let fetch = service_fn(move |it: Request<JwtBundlesRequest>| {
-                let doors = doors.clone();
-                async move {
-                    Ok(Response::new(
-                        streams::jwt_bundles(doors, peer(&it)?).await?,
-                    ))
-                }
-            });
-            grpc().server_streaming(fetch, request).await
+            streaming(request, |peer, _: JwtBundlesRequest| {
+                streams::jwt_bundles(doors.clone(), peer)
+            })
+            .await
         }
         "FetchJWTSVID" => {
             let fetch = service_fn(move |it: Request<JwtSvidRequest>| {
@@ -134,6 +125,35 @@ async fn answer(doors: Doors, request: http::Request<Body>) -> http::Response<Bo
     }
 }
 
+/// Answers with the stream that `open` begins. The library reads the request and says what is wrong with it; the stream goes
+/// in the place of the message that it would send.
+async fn streaming<Takes, Gives, Opening>(
+    request: http::Request<Body>,
+    open: impl Fn(Arc<Peer>, Takes) -> Opening,
+) -> http::Response<Body>
+where
+    Takes: Message + Default + Send + 'static,
+    Gives: Message + 'static,
+    Opening: Future<Output = Result<Messages<Gives>, Status>> + Send,
+{
+    let (opened, open) = (Mutex::new(None), &open);
+    let place = &opened;
+    let fetch = service_fn(move |it: Request<Takes>| async move {
+        let stream = open(peer(&it)?, it.into_inner()).await?;
+        *place.lock().unwrap_or_else(PoisonError::into_inner) = Some(stream);
+        Ok::<_, Status>(Response::new(()))
+    });
+    let mut answer = grpc::<Takes, ()>().unary(fetch, request).await;
+    // The library keeps no table of headers that are said to be in none (RFC 7541 §7.1).
+    for value in answer.headers_mut().values_mut() {
+        value.set_sensitive(true);
+    }
+    match opened.into_inner().unwrap_or_else(PoisonError::into_inner) {
+        Some(stream) => answer.map(|_| Body::new(AnswerBody::of(stream))),
+        None => answer,
+    }
+}
+
 /// Answers with a status once the request has come. Where an answer overtakes its request, some clients see a reset and
 /// no status.
 async fn refused(request: http::Request<Body>, status: Status) -> http::Response<Body> {
@@ -142,54 +162,22 @@ async fn refused(request: http::Request<Body>, status: Status) -> http::Response
     status.into_http()
 }
 
-fn grpc<Takes, Gives>() -> Grpc<Sparing<Takes, Gives>>
+fn grpc<Takes, Gives>() -> Grpc<ProstCodec<Gives, Takes>>
 where
     Takes: Message + Default + Send + 'static,
     Gives: Message + Send + 'static,
 {
-    Grpc::new(Sparing(PhantomData)).max_decoding_message_size(REQUEST_BYTES_MAX)
+    Grpc::new(ProstCodec::default()).max_decoding_message_size(REQUEST_BYTES_MAX)
 }
-
-/// Reads and writes messages with buffers that begin small. The library's own begin at 8 KiB, and a stream that says
-/// nothing for hours keeps its buffer: of ten thousand streams that is most of what they weigh.
-struct Sparing<Takes, Gives>(PhantomData<fn(Takes) -> Gives>);
-
-impl<Takes, Gives> Codec for Sparing<Takes, Gives>
-where
-    Takes: Message + Default + Send + 'static,
-    Gives: Message + Send + 'static,
-{
-    type Encode = Gives;
-    type Decode = Takes;
-    type Encoder = <ProstCodec<Gives, Takes> as Codec>::Encoder;
-    type Decoder = <ProstCodec<Gives, Takes> as Codec>::Decoder;
-
-    fn encoder(&mut self) -> Self::Encoder {
-        ProstCodec::<Gives, Takes>::raw_encoder(buffers())
-    }
-
-    fn decoder(&mut self) -> Self::Decoder {
-        ProstCodec::<Gives, Takes>::raw_decoder(buffers())
-    }
-}
-
-fn buffers() -> BufferSettings {
-    BufferSettings::new(BUFFER_BYTES, YIELD_BYTES)
-}
-
-/// How large a buffer is at first: an X509-SVID with its key and bundle takes some 1.5 KB.
-const BUFFER_BYTES: usize = 2048;
-/// How many bytes wait at most before they are sent, as the library has it.
-const YIELD_BYTES: usize = 32 * 1024;
 
 /// Returns the process that calls, after the header that every call must carry.
-fn peer<T>(request: &Request<T>) -> Result<Peer, Status> {
+fn peer<T>(request: &Request<T>) -> Result<Arc<Peer>, Status> {
     let header = request.metadata().get(SECURITY_HEADER);
     if header.is_none_or(|it| it.as_bytes() != b"true") {
         return Err(Status::invalid_argument(
             "the metadata `workload.spiffe.io: true` is missing; use a client of the SPIFFE Workload API",
         ));
     }
-    let peer = request.extensions().get::<Peer>().cloned();
+    let peer = request.extensions().get::<Arc<Peer>>().cloned();
     peer.ok_or_else(|| Status::unavailable("the kernel did not say who is calling; connect again"))
 }

@@ -4,11 +4,11 @@ use std::{future::Future, pin::Pin, sync::Arc, time::Duration};
 
 use ambit_identity::IssuingKeys;
 use futures_util::stream::unfold;
-use tokio_stream::Stream;
 use tonic::Status;
 
 use super::{
     Peer,
+    answer::Messages,
     given::{Given, Watching, name, roots},
     instances::{Bound, Held, attest, instance},
     messages::{
@@ -22,7 +22,7 @@ use crate::api::Doors;
 /// An X509-SVID stream: what it waits for, and what it said.
 struct Svids {
     doors: Doors,
-    peer: Peer,
+    peer: Arc<Peer>,
     watching: Watching,
     ended: Pin<Box<dyn Future<Output = ()> + Send>>,
     held: Arc<Held>,
@@ -33,7 +33,7 @@ struct Svids {
 
 /// What a stream does next.
 enum Next {
-    Say(X509SvidResponse),
+    Say(Box<X509SvidResponse>),
     Wait,
     Stop,
 }
@@ -41,30 +41,30 @@ enum Next {
 /// `FetchX509SVID`.
 pub(super) async fn x509_svids(
     doors: Doors,
-    peer: Peer,
-) -> Result<impl Stream<Item = Result<X509SvidResponse, Status>> + Send + 'static, Status> {
+    peer: Arc<Peer>,
+) -> Result<Messages<X509SvidResponse>, Status> {
     // Subscribed first: what changes from here on is seen.
     let mut watching = Watching::new(doors.control())?;
     let (bound, held) = instance(&doors, &peer, Asks::Anew).await?;
-    let (handle, task) = (doors.control().handle.clone(), bound.task.id);
+    let ended = doors.control().handle.task_ended(bound.task.id);
     let keys = doors.control().keys_in_force();
     let given = watching.attested(&bound.task.agent);
-    let state = Svids {
-        next: Next::Say(svids(&keys, &bound, &held, given)),
-        ended: Box::pin(async move { handle.task_ended(task).await }),
+    let state = Box::new(Svids {
+        next: Next::Say(Box::new(svids(&keys, &bound, &held, given))),
+        ended: Box::pin(ended),
         sequence: keys.bundle().sequence(),
         watching,
         held,
         doors,
         peer,
-    };
-    Ok(unfold(state, Svids::step))
+    });
+    Ok(Box::pin(unfold(state, Svids::step)))
 }
 
 impl Svids {
-    async fn step(mut self) -> Option<(Result<X509SvidResponse, Status>, Self)> {
+    async fn step(mut self: Box<Self>) -> Option<(Result<X509SvidResponse, Status>, Box<Self>)> {
         match std::mem::replace(&mut self.next, Next::Wait) {
-            Next::Say(response) => return Some((Ok(response), self)),
+            Next::Say(response) => return Some((Ok(*response), self)),
             Next::Stop => return None,
             Next::Wait => (),
         }
@@ -110,8 +110,8 @@ impl Svids {
 /// `FetchX509Bundles`.
 pub(super) async fn x509_bundles(
     doors: Doors,
-    peer: Peer,
-) -> Result<impl Stream<Item = Result<X509BundlesResponse, Status>> + Send + 'static, Status> {
+    peer: Arc<Peer>,
+) -> Result<Messages<X509BundlesResponse>, Status> {
     bundles(doors, peer, |keys, given| {
         let mut bundles = given.roots();
         let own = keys.bundle();
@@ -127,8 +127,8 @@ pub(super) async fn x509_bundles(
 /// `FetchJWTBundles`.
 pub(super) async fn jwt_bundles(
     doors: Doors,
-    peer: Peer,
-) -> Result<impl Stream<Item = Result<JwtBundlesResponse, Status>> + Send + 'static, Status> {
+    peer: Arc<Peer>,
+) -> Result<Messages<JwtBundlesResponse>, Status> {
     bundles(doors, peer, |keys, given| {
         let mut bundles = given.jwt_keys();
         let own = keys.bundle();
@@ -141,7 +141,7 @@ pub(super) async fn jwt_bundles(
 /// A stream of bundles: what it waits for, and what it said.
 struct Bundles<T> {
     doors: Doors,
-    peer: Peer,
+    peer: Arc<Peer>,
     watching: Watching,
     say: fn(&IssuingKeys, &Given) -> T,
     /// The own bundle's sequence, once something was said; none once there is nothing more to say.
@@ -158,24 +158,24 @@ enum Said {
 /// foreign trust domains are for whom the estate names them.
 async fn bundles<T: Send + 'static>(
     doors: Doors,
-    peer: Peer,
+    peer: Arc<Peer>,
     say: fn(&IssuingKeys, &Given) -> T,
-) -> Result<impl Stream<Item = Result<T, Status>> + Send + 'static, Status> {
+) -> Result<Messages<T>, Status> {
     let mut watching = Watching::new(doors.control())?;
     let attested = attest(&doors, &peer, Asks::Anew).await?;
     watching.attested(attested.agent());
-    let state = Bundles {
+    let state = Box::new(Bundles {
         doors,
         peer,
         watching,
         say,
         said: Said::Nothing,
-    };
-    Ok(unfold(state, Bundles::step))
+    });
+    Ok(Box::pin(unfold(state, Bundles::step)))
 }
 
 impl<T> Bundles<T> {
-    async fn step(mut self) -> Option<(Result<T, Status>, Self)> {
+    async fn step(mut self: Box<Self>) -> Option<(Result<T, Status>, Box<Self>)> {
         let mut said = match self.said {
             Said::Nothing => {
                 let keys = self.doors.control().keys_in_force();

@@ -11,7 +11,7 @@ use rustls_pki_types::CertificateDer;
 use tonic::{Code, Status, body::Body};
 use tower::ServiceExt;
 
-use super::{messages::*, *};
+use super::{messages::*, serving::PACE, *};
 use crate::{
     api::{Control, Published},
     heard::Heard,
@@ -111,7 +111,7 @@ impl Desk {
             .headers_mut()
             .insert("workload.spiffe.io", "true".parse().unwrap());
         if let Some(made) = made {
-            request.extensions_mut().insert(made.peer.clone());
+            request.extensions_mut().insert(Arc::new(made.peer.clone()));
         }
         self.send(request).await
     }
@@ -271,7 +271,9 @@ async fn a_call_without_the_header_or_the_process_is_refused() {
                     .headers_mut()
                     .insert("workload.spiffe.io", header.parse().unwrap());
             }
-            request.extensions_mut().insert(clerk.peer.clone());
+            request
+                .extensions_mut()
+                .insert(Arc::new(clerk.peer.clone()));
             desk.send(request)
                 .await
                 .refused(Code::InvalidArgument, "workload.spiffe.io")

@@ -15,6 +15,7 @@
 
 mod append;
 mod cached;
+mod caller;
 mod cut;
 mod decision;
 mod engine;

@@ -5,30 +5,19 @@
 
 use std::{
     fs,
-    sync::Arc,
     time::{Duration, Instant},
 };
 
-use ambit_core::json::{self, Value};
-use ambit_identity::{Svid, SvidKey, TlsClock, tls};
-use base64::{Engine, prelude::BASE64_STANDARD};
-use bytes::Bytes;
-use http::{Request, header};
-use http_body_util::{BodyExt, Full};
-use hyper::client::conn::http1::SendRequest;
-use spiffe::X509Svid;
-use tokio::{task::JoinHandle, time::timeout};
-use tokio_rustls::TlsConnector;
+use tokio::time::timeout;
 
 use crate::{
     Failure,
     append::fresh,
-    http::{connect, speak},
+    caller,
     machine::{Sync, resident},
     options::Options,
-    serve::{Server, member},
+    serve::Server,
     spread::{Spread, short, verdict},
-    whole,
 };
 
 /// Prints the figures of the Workload API.
@@ -77,122 +66,77 @@ async fn issue(server: &Server, options: &Options, sync: &Sync) -> Result<(), Fa
     Ok(())
 }
 
-/// From the call of `revoke` to the end of the last of many streams, and to the first refusal at the gateway.
+/// When one revocation was seen, in ms after its command began.
+#[derive(Clone, Debug, Default)]
+struct Seen {
+    streams: Vec<f64>,
+    certificate: f64,
+    token: f64,
+}
+
+/// From the call of `revoke` to the end of the last of many streams, and to the first refusals at the gateway.
 async fn revoke(server: &Server, options: &Options, sync: &Sync) -> Result<(), Failure> {
-    let (mut each, mut last, mut gateway) = (Vec::new(), Vec::new(), Vec::new());
-    for _ in 0..options.revocations {
-        let task = server.start_task()?;
-        let mut streams = server
-            .streams(REVOKED_STREAMS, STREAMS_PER_CONNECTION)
-            .await?;
-        let caller = caller(server).await?;
-        let begun = Instant::now();
-        let mut asked = server.revoking(&task)?;
-        let mut ends = Vec::new();
-        if !asked.wait()?.success() {
-            return Err("a task could not be revoked".into());
-        }
-        while let Some(ended) = within("a stream", streams.join_next()).await? {
-            ends.push(after(ended??, begun));
-        }
-        gateway.push(after(within("the gateway", caller).await???, begun));
-        let ends = Spread::new(ends);
-        each.push(ends.at(0.99));
-        last.push(ends.max());
+    let mut seen = Vec::new();
+    for _ in 0..options.revocations * 2 {
+        seen.push(revoke_once(server).await?);
     }
     let bar = 2.0 * sync.middle.median() / 1e3 + 50.0;
     println!(
         "`ambit revoke` begins → it is seen, {} times (with the start of the command, and {REVOKED_STREAMS} streams read on the \
          same cores); bar p99 2 F + 50 ms = {} ms",
-        options.revocations,
+        seen.len(),
         short(bar)
     );
-    for (what, times) in [
-        ("99 of 100 streams have read their end", each),
-        ("the last stream has", last),
-        ("the gateway refuses the instance as such", gateway),
-    ] {
-        let times = Spread::new(times);
+    let streams = |at: f64| move |it: &Seen| Spread::new(it.streams.clone()).at(at);
+    let rows: [(&str, Box<dyn Fn(&Seen) -> f64>); 4] = [
+        (
+            "99 of 100 streams have read their end",
+            Box::new(streams(0.99)),
+        ),
+        ("the last stream has", Box::new(streams(1.0))),
+        (
+            "the gateway refuses the instance with its certificate",
+            Box::new(|it| it.certificate),
+        ),
+        (
+            "the gateway refuses who has a token and its DPoP key",
+            Box::new(|it| it.token),
+        ),
+    ];
+    for (what, of) in rows {
+        let times = Spread::new(seen.iter().map(of).collect());
         let late = times.at(0.99);
         println!(
-            "  {what}: p50 {} ms, p99 {} ms: {}",
+            "  {what}: p50 {} ms, p99 {} ms, greatest {} ms: {}",
             short(times.median()),
             short(late),
+            short(times.max()),
             verdict(late <= bar)
         );
     }
     Ok(())
 }
 
-/// Calls the gateway as the instance, again and again; resolves to when it was refused because its task is over.
-async fn caller(server: &Server) -> Result<JoinHandle<Result<Instant, Failure>>, Failure> {
-    let status = server.ambit(&["status"])?;
-    let gateway = member(&status, "gateway")?;
-    let port: u16 = gateway.rsplit(':').next().unwrap_or_default().parse()?;
+async fn revoke_once(server: &Server) -> Result<Seen, Failure> {
+    let task = server.start_task()?;
+    let mut streams = server
+        .streams(REVOKED_STREAMS, STREAMS_PER_CONNECTION)
+        .await?;
     let shown = server.client().await?.fetch_x509_svid().await?;
-    let (svid, key) = own(&shown)?;
-    let clock = whole::clock();
-    let bundle = Arc::clone(server.keys()?.bundle());
-    let config = tls::runner_config(&svid, &key, bundle, TlsClock::new(move || clock().now))?;
-    let stream = connect(port).await?;
-    let connector = TlsConnector::from(Arc::new(config));
-    let mut sender = speak(connector.connect(tls::server_name(), stream).await?).await?;
-    let live = refusal(&mut sender).await?;
-    Ok(tokio::spawn(async move {
-        // A connection that is closed tells it, too.
-        while refusal(&mut sender).await.is_ok_and(|it| it == live) {
-            tokio::time::sleep(BETWEEN_CALLS).await;
-        }
-        Ok(Instant::now())
-    }))
-}
-
-/// Calls a tool that no task has, and returns why it is refused: while the task lives, because of the tool.
-async fn refusal(sender: &mut SendRequest<Full<Bytes>>) -> Result<String, Failure> {
-    let params = Value::object([("name", "nothing".into()), ("arguments", Value::object([]))]);
-    let body = Value::object([
-        ("jsonrpc", "2.0".into()),
-        ("id", Value::Integer(1)),
-        ("method", "tools/call".into()),
-        ("params", params),
-    ]);
-    let request = Request::post("/s/nowhere/mcp")
-        .header(header::HOST, "localhost")
-        .header(header::CONTENT_TYPE, "application/json")
-        .header(header::ACCEPT, "application/json, text/event-stream")
-        .header("mcp-protocol-version", "2025-11-25")
-        .body(Full::new(Bytes::from(body.to_canonical())))?;
-    sender.ready().await?;
-    let response = sender.send_request(request).await?;
-    let body = response.into_body().collect().await?.to_bytes();
-    let answer = json::parse(&body)?;
-    let refusal = answer
-        .get("result")
-        .and_then(|it| it.get("structuredContent"));
-    member(refusal.unwrap_or(&answer), "code")
-}
-
-/// Returns what the client was given, in our own types.
-fn own(shown: &X509Svid) -> Result<(Svid, SvidKey), Failure> {
-    let pem = |label: &str, der: &[u8]| {
-        let text = BASE64_STANDARD.encode(der);
-        let lines: Vec<_> = text
-            .as_bytes()
-            .chunks(64)
-            .map(String::from_utf8_lossy)
-            .collect();
-        format!(
-            "-----BEGIN {label}-----\n{}\n-----END {label}-----\n",
-            lines.join("\n")
-        )
-    };
-    let chain: String = shown
-        .cert_chain()
-        .iter()
-        .map(|it| pem("CERTIFICATE", it.as_bytes()))
-        .collect();
-    let key = pem("PRIVATE KEY", shown.private_key().as_bytes());
-    Ok((Svid::from_pem(&chain)?, SvidKey::from_pem(&key)?))
+    let certified = caller::with_certificate(server, &shown).await?;
+    let bearing = caller::with_token(server, &shown).await?;
+    let begun = Instant::now();
+    let mut asked = server.revoking(&task)?;
+    if !asked.wait()?.success() {
+        return Err("a task could not be revoked".into());
+    }
+    let mut seen = Seen::default();
+    while let Some(ended) = within("a stream", streams.join_next()).await? {
+        seen.streams.push(after(ended??, begun));
+    }
+    seen.certificate = after(within("a certificate", certified).await???, begun);
+    seen.token = after(within("a token", bearing).await???, begun);
+    Ok(seen)
 }
 
 /// Waits for what must end.
@@ -240,5 +184,3 @@ const IDLE_STREAMS: usize = 10_000;
 const STREAMS_PER_CONNECTION: usize = 64;
 /// How long streams idle before the memory is read.
 const IDLE: Duration = Duration::from_millis(1500);
-/// How long the instance waits between calls of the gateway.
-const BETWEEN_CALLS: Duration = Duration::from_millis(1);

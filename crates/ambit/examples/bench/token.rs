@@ -170,14 +170,14 @@ async fn issue(server: &Server, round: usize) -> Result<Round, Failure> {
     // Opened last: who says nothing for long is let go.
     let mut desks = Vec::new();
     for requests in prepared {
-        let sender = secured(server, &keys).await?;
+        let sender = secured(&server.public, &keys).await?;
         desks.push(Desk { sender, requests });
     }
     run(desks, server.id()).await
 }
 
 /// Returns the nonce that the server gives now, by asking for a token without one.
-async fn nonce(server: &Server, keys: &IssuingKeys) -> Result<String, Failure> {
+pub(crate) async fn nonce(server: &Server, keys: &IssuingKeys) -> Result<String, Failure> {
     let maker = ProofMaker::new(&SvidKey::generate([3; 32])?)?;
     let url = format!("{}/oauth/token", server.public);
     let proof = maker.prove(&MadeRequest {
@@ -194,7 +194,10 @@ async fn nonce(server: &Server, keys: &IssuingKeys) -> Result<String, Failure> {
         &proof,
         "none",
     )?;
-    let answer = secured(server, keys).await?.send_request(asked).await?;
+    let answer = secured(&server.public, keys)
+        .await?
+        .send_request(asked)
+        .await?;
     let nonce = answer
         .headers()
         .get("dpop-nonce")
@@ -203,14 +206,17 @@ async fn nonce(server: &Server, keys: &IssuingKeys) -> Result<String, Failure> {
 }
 
 /// Returns how clients name the gateway.
-fn gateway(server: &Server) -> Result<String, Failure> {
+pub(crate) fn gateway(server: &Server) -> Result<String, Failure> {
     let gateway = member(&server.ambit(&["status"])?, "gateway")?;
     let port = gateway.rsplit(':').next().unwrap_or_default();
     Ok(format!("https://localhost:{port}"))
 }
 
-/// Opens a connection to the public port.
-async fn secured(server: &Server, keys: &IssuingKeys) -> Result<SendRequest<Full<Bytes>>, Failure> {
+/// Opens a connection to the port that `url` names, as a client that has no certificate.
+pub(crate) async fn secured(
+    url: &str,
+    keys: &IssuingKeys,
+) -> Result<SendRequest<Full<Bytes>>, Failure> {
     let mut roots = RootCertStore::empty();
     for root in CertificateDer::pem_slice_iter(keys.bundle().to_pem().as_bytes()) {
         roots.add(root?)?;
@@ -220,19 +226,14 @@ async fn secured(server: &Server, keys: &IssuingKeys) -> Result<SendRequest<Full
         .with_safe_default_protocol_versions()?
         .with_root_certificates(roots)
         .with_no_client_auth();
-    let port = server
-        .public
-        .rsplit(':')
-        .next()
-        .unwrap_or_default()
-        .parse()?;
+    let port = url.rsplit(':').next().unwrap_or_default().parse()?;
     let connector = TlsConnector::from(Arc::new(config));
     let name = ServerName::try_from("localhost")?;
     speak(connector.connect(name, connect(port).await?).await?).await
 }
 
 /// Returns a request for a token.
-fn request(
+pub(crate) fn request(
     (host, path, kind): (&str, &str, &str),
     assertion: &str,
     proof: &str,
@@ -398,4 +399,4 @@ const TOKENS_EACH: usize = 60;
 /// How many each connection asks the peer for, which is slower.
 const THEIR_TOKENS_EACH: usize = 15;
 /// How long an assertion lives.
-const ASSERTION_TTL: Millis = Millis::from_seconds(240);
+pub(crate) const ASSERTION_TTL: Millis = Millis::from_seconds(240);

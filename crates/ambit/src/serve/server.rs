@@ -542,10 +542,7 @@ fn serve_outer(
 }
 
 async fn serve_workloads(doors: ambit_control::api::Doors, workloads: WorkloadSocket) {
-    let served = ambit_control::workload::serve(&doors, workloads.connections());
-    if let Err(error) = served.await {
-        tracing::error!(%error, "the Workload API is served no more");
-    }
+    ambit_control::workload::serve(&doors, workloads.connections()).await;
 }
 
 #[cfg(test)]

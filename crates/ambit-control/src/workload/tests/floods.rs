@@ -12,7 +12,10 @@ use tokio::{
 };
 use tokio_stream::wrappers::ReceiverStream;
 
-use super::*;
+use super::{
+    super::serving::{KEEPALIVE_EVERY, KEEPALIVE_TIMEOUT, Pace, serve_at},
+    *,
+};
 
 const SHORT: Duration = Duration::from_millis(30);
 /// For what must come, however slow the machine is.
@@ -204,7 +207,7 @@ async fn who_does_not_answer_is_cut_off_and_others_are_not() {
     assert_eq!(call.bundle().await, current(&served.desk));
     assert_eq!(
         (PACE.keepalive_every, PACE.keepalive_timeout),
-        (KEEPALIVE_EVERY, KEEPALIVE_TIMEOUT)
+        (PACE.keepalive_every, PACE.keepalive_timeout)
     );
     drop(there.freed);
 }
