@@ -99,7 +99,7 @@ use crate::{
 
 /// The most proofs and assertions that are remembered in each [`Circle`], so that each is good once.
 pub const USED_PROOFS_MAX: usize = 200_000;
-/// The most of them that one key or client has.
+/// The most of them that one client has, or one key of whoever proved nothing else.
 pub const USED_PROOFS_PER_OWNER_MAX: usize = 20_000;
 /// How many answers of the same person to the same question are waited for before one is refused: clicks on one button.
 pub const CLICKS_MAX: usize = 16;
@@ -140,8 +140,10 @@ pub enum ClientProof {
 /// Those whose proofs share room: a flood of strangers keeps no client and no person out.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Circle {
-    /// Clients that proved who they are.
+    /// Clients that the estate declares and runs of agents, which proved who they are.
     Clients,
+    /// Clients that describe themselves and proved to be who they describe: anybody can.
+    Described,
     /// Whoever says who they are, or is to be known by what they show: public clients, command lines, workload tokens.
     Strangers,
     /// People, by their logins and passkeys.
@@ -151,6 +153,7 @@ pub(crate) enum Circle {
 /// What was used up, for each circle.
 struct Used {
     clients: Mutex<ReplayCache>,
+    described: Mutex<ReplayCache>,
     strangers: Mutex<ReplayCache>,
     people: Mutex<ReplayCache>,
 }
@@ -234,6 +237,7 @@ impl Used {
         };
         Self {
             clients: Mutex::new(ReplayCache::new(room)),
+            described: Mutex::new(ReplayCache::new(room)),
             strangers: Mutex::new(ReplayCache::new(room)),
             people: Mutex::new(ReplayCache::new(room)),
         }
@@ -242,6 +246,7 @@ impl Used {
     const fn of(&self, circle: Circle) -> &Mutex<ReplayCache> {
         match circle {
             Circle::Clients => &self.clients,
+            Circle::Described => &self.described,
             Circle::Strangers => &self.strangers,
             Circle::People => &self.people,
         }
@@ -295,7 +300,12 @@ impl OAuth {
 
     /// Returns how many proofs are remembered.
     pub(crate) fn remembered(&self) -> usize {
-        let circles = [Circle::Clients, Circle::Strangers, Circle::People];
+        let circles = [
+            Circle::Clients,
+            Circle::Described,
+            Circle::Strangers,
+            Circle::People,
+        ];
         let all = circles.map(|it| locked(self.used.of(it)).len());
         all.iter().sum()
     }

@@ -17,7 +17,7 @@ use ambit_identity::{
 use axum::http::{HeaderMap, header};
 
 use super::{
-    Circle, ClientProof, KnownClient, OAuthError, Server,
+    Circle, ClientAgents, ClientProof, KnownClient, OAuthError, Server,
     claimed::refused_token,
     form::Form,
     sent::{Assertion, Good},
@@ -104,20 +104,28 @@ impl Client {
     }
 
     /// Says with whose proofs its own are remembered.
-    pub(super) const fn circle(&self) -> Circle {
+    pub(super) fn circle(&self) -> Circle {
         match self {
-            Self::Instance(_)
-            | Self::Workload(_)
-            | Self::Foreign(..)
-            | Self::Holder { .. }
-            | Self::Known {
+            Self::Known {
                 shown: Shown::Key(_),
+                client,
                 ..
-            } => Circle::Clients,
+            } => client.circle(),
+            Self::Instance(_) | Self::Workload(_) | Self::Foreign(..) | Self::Holder { .. } => {
+                Circle::Clients
+            }
             Self::Known {
                 shown: Shown::Name, ..
             }
             | Self::Unnamed => Circle::Strangers,
+        }
+    }
+
+    /// Says whose share its proofs take room of; nobody's but their keys' where it proved nothing else.
+    pub(super) fn prover(&self) -> Option<String> {
+        match self.circle() {
+            Circle::Clients | Circle::Described => self.id(),
+            Circle::Strangers | Circle::People => None,
         }
     }
 
@@ -126,6 +134,16 @@ impl Client {
         match self {
             Self::Foreign(_, assertion) | Self::Holder { assertion, .. } => Some(assertion),
             Self::Instance(_) | Self::Workload(_) | Self::Known { .. } | Self::Unnamed => None,
+        }
+    }
+}
+
+impl KnownClient {
+    /// Says with whose proofs its own are remembered, when it proved that it is this client.
+    const fn circle(&self) -> Circle {
+        match &self.agents {
+            ClientAgents::Only(_) => Circle::Clients,
+            ClientAgents::Any => Circle::Described,
         }
     }
 }
@@ -195,7 +213,7 @@ impl Server<'_> {
                     let until = proved.expires_at().plus(CLOCK_LEEWAY);
                     let times = (proved.issued_at(), until);
                     let owner = svid.spiffe_id().to_string();
-                    let others = (Maker::Another, wall);
+                    let others = (Circle::Clients, Maker::Another, wall);
                     self.use_once(&owner, token_id, times, others).await?;
                     Good::Once
                 }
@@ -212,8 +230,8 @@ impl Server<'_> {
         let owner = proved.spiffe_id().to_string();
         let until = proved.expires_at().plus(CLOCK_LEEWAY);
         let times = (proved.issued_at(), until);
-        self.use_once(&owner, token_id, times, (Maker::Ambit, now))
-            .await?;
+        let own = (Circle::Clients, Maker::Ambit, now);
+        self.use_once(&owner, token_id, times, own).await?;
         Ok(Client::Workload(proved))
     }
 
@@ -233,7 +251,7 @@ impl Server<'_> {
         }
         let proved = proved.map_err(|error| refused(&error))?;
         let times = (proved.issued_at(), proved.remember_until());
-        let others = (Maker::Another, wall);
+        let others = (client.circle(), Maker::Another, wall);
         self.use_once(&id, proved.token_id(), times, others).await?;
         Ok(Client::Known {
             id,
@@ -305,7 +323,7 @@ impl Server<'_> {
         issuer: &str,
         token_id: &str,
         (issued_at, until): (Option<Timestamp>, Timestamp),
-        (maker, now): (Maker, Timestamp),
+        (circle, maker, now): (Circle, Maker, Timestamp),
     ) -> Result<(), OAuthError> {
         let ahead = match self.oauth.start.made(issued_at, (maker, now)) {
             Made::SinceStart(ahead) => ahead,
@@ -322,9 +340,7 @@ impl Server<'_> {
         };
         let owner = ReplayOwner::Assertion { issuer };
         let wall = self.control.wall();
-        let admitted = self
-            .oauth
-            .admit(Circle::Clients, (owner, token_id), until, wall);
+        let admitted = self.oauth.admit(circle, (owner, token_id), until, wall);
         match admitted {
             Ok(()) => {}
             Err(error @ (ReplayError::Full | ReplayError::OwnerFull)) => {

@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use ambit_core::{Timestamp, json::Value};
+use ambit_core::{Timestamp, json::Value, origin::Origin};
 use ambit_identity::dpop::Proof;
 use axum::{
     extract::{Request, State},
@@ -19,7 +19,7 @@ use super::{
     form::Form,
     locked,
 };
-use crate::{api::Shared, origin::Origin};
+use crate::api::Shared;
 
 /// The name of Ambit's own command line as a client.
 pub const COMMAND_LINE: &str = "ambit-cli";
@@ -51,7 +51,7 @@ async fn begun(shared: &Shared, request: Request) -> Result<Response, OAuthError
     check_client(&form)?;
     // Not used up: whoever sends it again gets a code that is of no use without the key.
     let key = server.shown(proof.as_ref(), moment.now)?.thumbprint();
-    let origin = Origin::of_request(&head.extensions);
+    let origin = head.extensions.get().copied().unwrap_or(Origin::unknown());
     let device = form.get("device").unwrap_or("a command line");
     let begun = locked(&server.oauth.devices).begin((key, origin), device, &moment);
     let begun = begun.map_err(|error| OAuthError::unavailable(error.to_string()))?;
@@ -92,7 +92,7 @@ impl Server<'_> {
         // Only who has a code takes room among the proofs.
         let waits = locked(&self.oauth.devices).find(code, proof.thumbprint());
         waits.map_err(|why| not_yet(why).with_nonce(nonce.clone()))?;
-        let key = self.proved_key((Circle::Strangers, proof), now)?;
+        let key = self.proved_key((Circle::Strangers, proof), None, now)?;
         let grant = locked(&self.oauth.devices).poll(code, key, now);
         let grant = grant.map_err(|why| not_yet(why).with_nonce(nonce.clone()))?;
         let lives = grant.login().expires_at.since(now).as_millis() / 1000;

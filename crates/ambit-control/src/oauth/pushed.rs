@@ -9,6 +9,7 @@ use ambit_core::{
     AgentName, Digest, Millis, TemplateName, Timestamp,
     json::{self, Value},
     limits::{PARAMETER_BYTES_MAX, PARAMETERS_MAX, PART_BYTES_MAX},
+    origin::{Origin, Share},
 };
 use ambit_identity::{dpop::Proof, jose::base64url};
 use axum::{
@@ -26,10 +27,7 @@ use super::{
     metadata::PUSH,
     redirect::{Fits, Redirect},
 };
-use crate::{
-    api::Shared,
-    origin::{Origin, Share},
-};
+use crate::api::Shared;
 
 /// How long a pushed request waits for its person's browser.
 pub const PUSHED_TTL: Millis = Millis::from_seconds(90);
@@ -227,7 +225,7 @@ async fn pushed(shared: &Shared, request: Request) -> Result<(Value, String), OA
     let client = server
         .client(&head.headers, &form, None, moment.now)
         .await?;
-    let circle = client.circle();
+    let (circle, prover) = (client.circle(), client.prover());
     let Client::Known { id, client, .. } = client else {
         return Err(OAuthError::new(
             "unauthorized_client",
@@ -240,14 +238,14 @@ async fn pushed(shared: &Shared, request: Request) -> Result<(Value, String), OA
     if form.get("client_id").is_some_and(|it| it != id) {
         return Err(OAuthError::request("client_id is another client"));
     }
-    let origin = Origin::of_request(&head.extensions);
+    let origin = head.extensions.get().copied().unwrap_or(Origin::unknown());
     let back = read_back(&form, &client)?;
     let mut request = read(server, &form, (&id, &client), back)?;
     if let Some(proof) = &proof {
         let key = bound(server, proof, request.key, moment.now)?;
         // Only who has room here takes room among the proofs.
         locked(&server.oauth.pushed).check_room(&request, origin, moment.now)?;
-        server.proved_key((circle, proof), moment.now)?;
+        server.proved_key((circle, proof), prover.as_deref(), moment.now)?;
         request.key = Some(key);
     }
     let name = format!("{URN}{}", base64url::encode(moment.chance));
