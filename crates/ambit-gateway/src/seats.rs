@@ -31,7 +31,7 @@ pub struct Seat<H: Clone + Eq + Hash> {
 #[derive(Clone, Debug, Default)]
 pub struct Notice(Arc<Notify>);
 
-/// A request is answered at a seat, until this is dropped: the idle get up before.
+/// A request is answered at a seat, until this is dropped: whoever was idle before gets up first.
 #[derive(Debug)]
 pub struct InUse<'a, H: Clone + Eq + Hash>(&'a Seat<H>);
 
@@ -46,8 +46,7 @@ struct Taken<H> {
 #[derive(Debug)]
 struct Sitting<H> {
     holder: H,
-    /// How many requests are answered there.
-    answering: usize,
+    /// When a request began or ended there last. Whoever has sent half of one is idle, and whoever has just come is not.
     since: u64,
     notice: Notice,
 }
@@ -94,7 +93,6 @@ impl<H: Clone + Eq + Hash> Seats<H> {
         let number = taken.next_turn();
         let sitting = Sitting {
             holder,
-            answering: 0,
             since: number,
             notice: notice.clone(),
         };
@@ -134,7 +132,7 @@ impl<H: Clone + Eq + Hash> Taken<H> {
 
     fn free_one(&mut self, of: impl Fn(&H) -> bool) {
         let theirs = self.seats.iter().filter(|(_, it)| of(&it.holder));
-        let idlest = theirs.min_by_key(|(_, it)| (it.answering > 0, it.since));
+        let idlest = theirs.min_by_key(|(_, it)| it.since);
         if let Some(number) = idlest.map(|(number, _)| *number)
             && let Some(notice) = self.remove(number)
         {
@@ -157,15 +155,15 @@ impl<H: Clone + Eq + Hash> Taken<H> {
 impl<H: Clone + Eq + Hash> Seat<H> {
     /// Says that a request is answered here as long as the value lives.
     pub fn answering(&self) -> InUse<'_, H> {
-        self.change(|it, _| it.answering += 1);
+        self.touch();
         InUse(self)
     }
 
-    fn change(&self, change: impl FnOnce(&mut Sitting<H>, u64)) {
+    fn touch(&self) {
         let mut taken = self.seats.locked();
         let turn = taken.next_turn();
         if let Some(sitting) = taken.seats.get_mut(&self.number) {
-            change(sitting, turn);
+            sitting.since = turn;
         }
     }
 }
@@ -198,10 +196,7 @@ impl<H: Clone + Eq + Hash> Drop for Seat<H> {
 
 impl<H: Clone + Eq + Hash> Drop for InUse<'_, H> {
     fn drop(&mut self) {
-        self.0.change(|it, turn| {
-            it.answering = it.answering.saturating_sub(1);
-            it.since = turn;
-        });
+        self.0.touch();
     }
 }
 
