@@ -6,7 +6,6 @@
 //! - [`credentials`]: which credentials it wants and nobody has sealed.
 //! - [`foreign`]: workload tokens of other issuers.
 //! - [`inspect`]: what a running server's registry files could be.
-//! - [`origin`]: where a stranger comes from.
 //! - [`people`]: who is in front of a browser.
 //! - [`oauth`]: the authorization server.
 //! - [`plan`]: what its next version changes, in words.
@@ -27,7 +26,6 @@ pub mod foreign;
 mod heard;
 pub mod inspect;
 pub mod oauth;
-pub mod origin;
 pub mod people;
 pub mod plan;
 pub mod story;

@@ -48,7 +48,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard},
 };
 
-use ambit_core::{AgentName, Millis, Timestamp};
+use ambit_core::{AgentName, Millis, Timestamp, origin::Origin};
 use ambit_identity::{
     dpop::NonceKey,
     replay::{ReplayCache, ReplayError, ReplayOwner, ReplayRoom},
@@ -100,9 +100,14 @@ use crate::{
     people::SignIns,
 };
 
+/// Returns the origin that a door wrote upon a request. Requests upon which none did share one origin.
+fn origin_of(extensions: &http::Extensions) -> Origin {
+    extensions.get().copied().unwrap_or(Origin::unknown())
+}
+
 /// The most proofs and assertions that are remembered in each [`Circle`], so that each is good once.
 pub const USED_PROOFS_MAX: usize = 200_000;
-/// The most of them that one key or client has.
+/// The most of them that one client has, or one key of whoever proved nothing else.
 pub const USED_PROOFS_PER_OWNER_MAX: usize = 20_000;
 /// How many answers of the same person to the same question are waited for before one is refused: clicks on one button.
 pub const CLICKS_MAX: usize = 16;
@@ -143,8 +148,10 @@ pub enum ClientProof {
 /// Those whose proofs share room: a flood of strangers keeps no client and no person out.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Circle {
-    /// Clients that proved who they are.
+    /// Clients that the estate declares and runs of agents, which proved who they are.
     Clients,
+    /// Clients that describe themselves and proved to be who they describe: anybody can.
+    Described,
     /// Whoever says who they are, or is to be known by what they show: public clients, command lines, workload tokens.
     Strangers,
     /// People, by their logins and passkeys.
@@ -154,6 +161,7 @@ pub(crate) enum Circle {
 /// What was used up, for each circle.
 struct Used {
     clients: Mutex<ReplayCache>,
+    described: Mutex<ReplayCache>,
     strangers: Mutex<ReplayCache>,
     people: Mutex<ReplayCache>,
 }
@@ -237,6 +245,7 @@ impl Used {
         };
         Self {
             clients: Mutex::new(ReplayCache::new(room)),
+            described: Mutex::new(ReplayCache::new(room)),
             strangers: Mutex::new(ReplayCache::new(room)),
             people: Mutex::new(ReplayCache::new(room)),
         }
@@ -245,6 +254,7 @@ impl Used {
     const fn of(&self, circle: Circle) -> &Mutex<ReplayCache> {
         match circle {
             Circle::Clients => &self.clients,
+            Circle::Described => &self.described,
             Circle::Strangers => &self.strangers,
             Circle::People => &self.people,
         }
@@ -298,7 +308,12 @@ impl OAuth {
 
     /// Returns how many proofs are remembered.
     pub(crate) fn remembered(&self) -> usize {
-        let circles = [Circle::Clients, Circle::Strangers, Circle::People];
+        let circles = [
+            Circle::Clients,
+            Circle::Described,
+            Circle::Strangers,
+            Circle::People,
+        ];
         let all = circles.map(|it| locked(self.used.of(it)).len());
         all.iter().sum()
     }

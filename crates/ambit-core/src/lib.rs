@@ -16,6 +16,7 @@ pub mod json;
 pub mod label;
 pub mod limits;
 pub mod name;
+pub mod origin;
 pub mod proof;
 pub mod reason;
 pub mod record;

@@ -19,6 +19,7 @@ use crate::{
     doors::Doors,
     limits::UPSTREAM_CONNECT_TIMEOUT,
     mcp::refusal::Refusal,
+    seating::Chair,
     visitor::Unproved,
 };
 
@@ -91,8 +92,18 @@ pub(crate) async fn answer<B>(
         }
     };
     let upgrade = hyper::upgrade::on(&mut request);
-    let doors = Arc::clone(doors);
-    tokio::spawn(tunnel(doors, (passage, unproved), began, upgrade, upstream));
+    let (doors, chair) = (
+        Arc::clone(doors),
+        request.extensions_mut().remove::<Arc<Chair>>(),
+    );
+    let until: Unproved = Box::pin(async move {
+        // A tunnel has its connection's seat.
+        tokio::select! {
+            () = unproved => {}
+            () = leaves(chair) => {}
+        }
+    });
+    tokio::spawn(tunnel(doors, (passage, until), began, upgrade, upstream));
     body::empty(StatusCode::OK)
 }
 
@@ -149,6 +160,13 @@ async fn tunnel(
         }
     };
     record(&doors, passage, began, status, counted).await;
+}
+
+async fn leaves(chair: Option<Arc<Chair>>) {
+    match chair {
+        Some(chair) => chair.answers(chair.leaves()).await,
+        None => std::future::pending().await,
+    }
 }
 
 /// Copies until the end and closes the other half; the count is right even when it is cut.

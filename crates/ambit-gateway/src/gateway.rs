@@ -27,7 +27,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::{TcpListener, TcpStream},
-    sync::{OwnedSemaphorePermit, Semaphore},
+    sync::Semaphore,
     time::timeout,
 };
 use tokio_rustls::TlsAcceptor;
@@ -40,8 +40,7 @@ use crate::{
     edge::{self, Hosts},
     framing::Watched,
     limits::{
-        CONNECTIONS_MAX, HANDSHAKE_TIMEOUT, REQUEST_HEAD_TIMEOUT, STDIO_PROCESSES_MAX,
-        UPSTREAM_ANSWER_TIMEOUT,
+        HANDSHAKE_TIMEOUT, REQUEST_HEAD_TIMEOUT, STDIO_PROCESSES_MAX, UPSTREAM_ANSWER_TIMEOUT,
     },
     mcp::{
         acts::Door,
@@ -49,15 +48,17 @@ use crate::{
         downstream::{self, Visit},
         refusal::Links,
     },
+    punctual::Punctual,
     reception::Peer,
     sandbox::SandboxPolicy,
+    seating::{Chair, Room, Seating},
     tokens::{TokenConfig, Tokens},
     upstream::Means,
     visitor::{Trusting, Unproved},
 };
 
 /// Answers what is not MCP on a connection of an identified instance: the routes under `/v1`.
-pub type Fallback = Arc<dyn Fn(Request<Incoming>, InstanceCaller) -> Answering + Send + Sync>;
+pub type Fallback = Arc<dyn Fn(Request<Punctual>, InstanceCaller) -> Answering + Send + Sync>;
 /// An answer under way.
 pub type Answering = Pin<Box<dyn Future<Output = Response<Body>> + Send>>;
 
@@ -67,6 +68,8 @@ pub struct GatewayConfig {
     pub hosts: Hosts,
     /// How stdio servers are confined.
     pub sandbox: SandboxPolicy,
+    /// How many connections there may be at once.
+    pub room: Room,
     /// The most stdio server processes at once.
     pub stdio_processes_max: usize,
     /// How long an upstream may take to answer one request.
@@ -99,7 +102,7 @@ pub struct Gateway {
     pub(crate) tokens: Option<Arc<Tokens>>,
     pub(crate) trusting: Option<Trusting>,
     pub(crate) strangers_refused: Arc<AtomicU64>,
-    seats: Arc<Semaphore>,
+    seating: Seating,
 }
 
 /// What the gateway shows in TLS handshakes, and whom it lets through them, as of now.
@@ -129,6 +132,7 @@ impl GatewayConfig {
         Self {
             hosts: Hosts::new([]),
             sandbox,
+            room: Room::default(),
             stdio_processes_max: STDIO_PROCESSES_MAX,
             upstream_answer_timeout: UPSTREAM_ANSWER_TIMEOUT,
             upstream_tls: None,
@@ -160,7 +164,7 @@ impl Gateway {
             tokens: config.tokens.map(|it| Arc::new(Tokens::new(it))),
             trusting: config.trusting,
             strangers_refused: config.strangers_refused,
-            seats: Arc::new(Semaphore::new(CONNECTIONS_MAX)),
+            seating: Seating::new(config.room),
         }
     }
 
@@ -230,15 +234,28 @@ impl Gateway {
     where
         T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
+        let here = SocketAddr::from((std::net::Ipv4Addr::LOCALHOST, 0));
+        self.serve_seated(io, peer, &self.seating.take(here)).await;
+    }
+
+    async fn serve_seated<T>(&self, io: T, peer: Peer, chair: &Arc<Chair>)
+    where
+        T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        // A foreign workload is nobody here until it claims a task.
+        if let Some(caller) = peer.last_known() {
+            chair.belongs_to(caller.spiffe_id());
+        }
         let ambiguous = Arc::new(AtomicBool::new(false));
         let io = Watched::new(io, Arc::clone(&ambiguous));
-        let service = service_fn(|request: Request<Incoming>| {
-            let (gateway, peer) = (self.clone(), peer.clone());
+        let service = service_fn(|mut request: Request<Incoming>| {
+            let (gateway, peer, chair) = (self.clone(), peer.clone(), Arc::clone(chair));
+            request.extensions_mut().insert(Arc::clone(&chair));
             let framing = edge::check_framing(&ambiguous);
             async move {
                 let is_last = request.headers().contains_key(header::TRANSFER_ENCODING);
                 let mut response = match framing {
-                    Ok(()) => gateway.receive(request, &peer).await,
+                    Ok(()) => chair.answers(gateway.receive(request, &peer)).await,
                     Err(refusal) => gateway.turn_away(&peer, *refusal).await,
                 };
                 // The end of such a body is not watched: nothing may follow it.
@@ -253,8 +270,11 @@ impl Gateway {
             .timer(TokioTimer::new())
             .header_read_timeout(REQUEST_HEAD_TIMEOUT)
             .serve_connection(TokioIo::new(io), service)
-            .with_upgrades()
-            .await;
+            .with_upgrades();
+        let served = tokio::select! {
+            served = served => served,
+            () = chair.leaves() => return,
+        };
         if let Err(error) = served {
             tracing::debug!(%error, "a connection ended");
             // The library has answered already what can't be read as HTTP.
@@ -277,17 +297,13 @@ impl Gateway {
     ) {
         tokio::pin!(stop);
         loop {
-            // At the cap, connections wait in the kernel's queue.
-            let Ok(seat) = Arc::clone(&self.seats).acquire_owned().await else {
-                return;
-            };
             let accepted = tokio::select! {
                 () = &mut stop => return,
                 accepted = listener.accept() => accepted,
             };
             match accepted {
                 Ok((stream, peer)) => match face() {
-                    Some(face) => self.welcome(stream, peer, face, seat),
+                    Some(face) => self.welcome(stream, peer, face),
                     None => {
                         tracing::warn!(%peer, "there is nothing to show; a connection was closed")
                     }
@@ -301,17 +317,20 @@ impl Gateway {
         }
     }
 
-    fn welcome(&self, stream: TcpStream, peer: SocketAddr, face: Face, seat: OwnedSemaphorePermit) {
-        let gateway = self.clone();
+    fn welcome(&self, stream: TcpStream, peer: SocketAddr, face: Face) {
+        let (gateway, chair) = (self.clone(), self.seating.take(peer));
         tokio::spawn(async move {
-            match gateway.identify(stream, &face).await {
-                Ok((stream, peer)) => gateway.serve_connection(stream, peer).await,
+            let identified = tokio::select! {
+                identified = gateway.identify(stream, &face) => identified,
+                () = chair.leaves() => return,
+            };
+            match identified {
+                Ok((stream, peer)) => gateway.serve_seated(stream, peer, &chair).await,
                 Err(error) => {
                     gateway.doors.handle.metrics().connections_refused.add(1);
                     tracing::info!(%peer, error = %crate::causes(&error), "a connection was refused");
                 }
             }
-            drop(seat);
         });
     }
 

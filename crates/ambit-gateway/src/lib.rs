@@ -18,9 +18,12 @@ mod last_shown;
 pub mod limits;
 mod mcp;
 mod open_files;
+mod punctual;
 pub mod reading;
 mod reception;
 mod sandbox;
+mod seating;
+mod seats;
 mod tokens;
 mod upstream;
 mod visitor;
@@ -37,8 +40,11 @@ pub use crate::{
     inspect::{InspectError, inspect},
     mcp::{era::Era, methods, refusal::Links, spans::CALL_SPANS},
     open_files::hand_nothing_over,
+    punctual::{NotArrived, Punctual},
     reception::Peer,
     sandbox::SandboxPolicy,
+    seating::Room,
+    seats::{InUse, Notice, Seat, Seats},
     tokens::{TokenConfig, Verifiers},
     visitor::{Trusting, Visitor},
 };

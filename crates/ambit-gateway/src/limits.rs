@@ -1,7 +1,7 @@
 //! Every named maximum of the doors.
 //!
-//! Counts and lengths have a test at them and one beyond, but for `CONNECTIONS_MAX` and `STDIO_REQUESTS_WAITING_MAX`: beyond
-//! these, who comes waits and nothing is refused. Spans of time are not tested at their length: tests do not wait for seconds.
+//! Counts and lengths have a test at them and one beyond, but for `STDIO_REQUESTS_WAITING_MAX`: beyond
+//! it, who comes waits and nothing is refused. Spans of time are not tested at their length: tests do not wait for seconds.
 
 use std::time::Duration;
 
@@ -15,8 +15,18 @@ pub const REQUEST_HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 pub const REQUEST_BODY_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a caller may take to finish the TLS handshake.
 pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
-/// The most connections that are open at once.
-pub const CONNECTIONS_MAX: usize = 4096;
+/// The most connections of those who have proved who they are; for one more, the one that is idle longest of the instance
+/// that has most ends.
+pub const CONNECTIONS_MAX: usize = 3072;
+/// The most of them that one instance has; for one more, its own that is idle longest ends.
+pub const CONNECTIONS_PER_INSTANCE_MAX: usize = 512;
+/// The most connections of those who have not yet proved who they are; for one more, the one that is idle longest of where
+/// most come from ends.
+pub const STRANGERS_MAX: usize = 1024;
+/// The most of them that come from one address elsewhere; for one more, its own that is idle longest ends.
+pub const STRANGERS_PER_ORIGIN_MAX: usize = 128;
+/// How long a connection lasts over which nobody proves who they are.
+pub const STRANGER_CONNECTION_TTL_MAX: Duration = Duration::from_secs(120);
 /// The longest identifier of a JSON-RPC request, in bytes.
 pub const REQUEST_ID_BYTES_MAX: usize = 256;
 /// The longest name of an MCP method, in bytes.
@@ -38,8 +48,9 @@ pub const NOTIFICATIONS_WAITING_MAX: usize = 64;
 pub const VERIFIED_TOKENS_MAX: usize = 4096;
 /// The most DPoP proofs that are remembered, so that none is taken twice; beyond, none is taken until some have expired.
 pub const PROOFS_REMEMBERED_MAX: usize = 400_000;
-/// The most DPoP proofs of one key that are remembered; beyond, none of that key is taken until some have expired.
-pub const PROOFS_REMEMBERED_PER_KEY_MAX: usize = 100_000;
+/// The most DPoP proofs of one task that are remembered, whichever keys its tokens are bound to; beyond, none of that task is
+/// taken until some have expired.
+pub const PROOFS_REMEMBERED_PER_TASK_MAX: usize = 50_000;
 
 /// The longest answer of an upstream, in bytes.
 pub const UPSTREAM_ANSWER_BYTES_MAX: usize = JSON_BYTES_MAX;

@@ -13,7 +13,10 @@ use crate::{
     doors::MALFORMED,
     edge,
     gateway::{Fallback, Gateway, no_route, refuse_token, turn_away},
+    limits::REQUEST_BODY_TIMEOUT,
     mcp::acts::Door,
+    punctual::Punctual,
+    seating::Chair,
     tokens::{DPOP_NONCE, Place, Tokens, Unidentified, described, uses_proofs},
     visitor::{Visitor, foreign_client},
 };
@@ -32,7 +35,7 @@ pub enum Peer {
 
 impl Peer {
     /// Returns the instance of ours that it was last found to be, for what is written of refusals.
-    fn last_known(&self) -> Option<InstanceCaller> {
+    pub(crate) fn last_known(&self) -> Option<InstanceCaller> {
         match self {
             Self::Instance(caller) => Some(caller.clone()),
             Self::Visitor(visitor) => visitor.own(),
@@ -63,6 +66,7 @@ impl Gateway {
             // It is not written down as anybody's: nobody is proved.
             Err(refusal) => return self.turn_away(&Peer::Stranger, refusal).await,
         };
+        seated(request.extensions(), &caller);
         if request.method() == Method::CONNECT {
             let unproved = self.unproved(visitor);
             return self.tunnel(request, &caller, Some(unproved)).await;
@@ -150,7 +154,7 @@ impl Gateway {
                 Some(_) if shown && is_of_the_task(path) => {
                     self.turn_away(peer, takes_no_tokens()).await
                 }
-                Some(caller) => fallback(request, caller.clone()).await,
+                Some(caller) => fallback(punctual(request), caller.clone()).await,
                 None if is_of_the_task(path) => self.turn_away(peer, wants_svid()).await,
                 None => self.turn_away(peer, no_client()).await,
             };
@@ -163,7 +167,7 @@ impl Gateway {
             Ok(caller) => caller,
             Err(refusal) => return refusal,
         };
-        let mut response = fallback(Request::from_parts(head, body), caller).await;
+        let mut response = fallback(punctual(Request::from_parts(head, body)), caller).await;
         self.add_nonce(tokens, proved, &mut response);
         response
     }
@@ -198,6 +202,9 @@ impl Gateway {
         if caller.binding() == KeyBinding::Bearer && bearer == BearerTokens::Refused {
             let why = (Reason::BindingTooWeak, tokens.too_weak(door));
             return Err(refuse_token(&self.doors, &caller, why).await);
+        }
+        if matches!(peer, Peer::Stranger) {
+            seated(&head.extensions, &caller);
         }
         // That the task has ended is told as the answer to the act; that the token was given up, as OAuth clients hear it.
         let presented = self.doors.handle.presented(&caller, now);
@@ -251,6 +258,18 @@ impl Gateway {
             "a request identified nobody"
         );
     }
+}
+
+/// Moves the connection of a request among those of who proved to be at its other end.
+fn seated(extensions: &http::Extensions, caller: &InstanceCaller) {
+    if let Some(chair) = extensions.get::<Arc<Chair>>() {
+        chair.belongs_to(caller.spiffe_id());
+    }
+}
+
+/// Gives the body so much time, so that no request is under way for ever.
+fn punctual(request: Request<Incoming>) -> Request<Punctual> {
+    request.map(|body| Punctual::new(body, REQUEST_BODY_TIMEOUT))
 }
 
 fn wants_svid() -> Response<Body> {

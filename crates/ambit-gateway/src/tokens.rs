@@ -27,7 +27,7 @@ use http::{HeaderMap, HeaderName, header, request::Parts};
 pub(crate) use self::challenge::{DPOP_NONCE, described};
 use self::verified::Verified;
 use crate::{
-    limits::{PROOFS_REMEMBERED_MAX, PROOFS_REMEMBERED_PER_KEY_MAX},
+    limits::{PROOFS_REMEMBERED_MAX, PROOFS_REMEMBERED_PER_TASK_MAX},
     mcp::acts::Door,
 };
 
@@ -97,7 +97,7 @@ impl Tokens {
             nonces: NonceKey::new(&config.nonce_chance),
             proofs: Mutex::new(ReplayCache::new(ReplayRoom {
                 entries_max: PROOFS_REMEMBERED_MAX,
-                per_owner_max: PROOFS_REMEMBERED_PER_KEY_MAX,
+                per_owner_max: PROOFS_REMEMBERED_PER_TASK_MAX,
             })),
             verified: Mutex::new(Verified::new()),
             config,
@@ -178,7 +178,7 @@ impl Tokens {
         };
         let caller = identify_token(&token, beside, trust_domain).map_err(|it| refused(&it))?;
         // Last: only who has a good token takes room here.
-        self.spend(&proof, moment.wall)?;
+        self.spend(&proof, &caller.spiffe_id().to_string(), moment.wall)?;
         Ok(caller)
     }
 
@@ -205,9 +205,16 @@ impl Tokens {
         Ok(token)
     }
 
-    fn spend(&self, proof: &dpop::Proof, wall: Timestamp) -> Result<(), Unidentified> {
-        let thumbprint = proof.thumbprint();
-        let owner = ReplayOwner::Proof { thumbprint };
+    fn spend(
+        &self,
+        proof: &dpop::Proof,
+        prover: &str,
+        wall: Timestamp,
+    ) -> Result<(), Unidentified> {
+        let owner = ReplayOwner::ProofOf {
+            thumbprint: proof.thumbprint(),
+            prover,
+        };
         let mut proofs = self.proofs.lock().unwrap_or_else(PoisonError::into_inner);
         match proofs.admit(owner, proof.token_id(), proof.remember_until(), wall) {
             Ok(_first_use) => Ok(()),

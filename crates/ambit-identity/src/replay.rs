@@ -11,7 +11,7 @@ pub const REPLAY_ENTRIES_MAX: usize = 1_000_000;
 /// is admitted until something expires.
 #[derive(Clone, Debug)]
 pub struct ReplayCache {
-    /// Whose each identifier is.
+    /// Of whose share each identifier is.
     makers: HashMap<Digest, Digest>,
     order: BTreeSet<(Timestamp, Digest)>,
     shares: HashMap<Digest, usize>,
@@ -36,6 +36,14 @@ pub enum ReplayOwner<'a> {
     Proof {
         /// Its thumbprint.
         thumbprint: Digest,
+    },
+    /// The key of DPoP proofs, of somebody who proved who they are by something else: proofs of all their keys are theirs,
+    /// because they make as many keys as they like.
+    ProofOf {
+        /// Its thumbprint.
+        thumbprint: Digest,
+        /// Who proved that.
+        prover: &'a str,
     },
     /// The maker of assertions.
     Assertion {
@@ -105,8 +113,8 @@ impl ReplayCache {
         if until <= now.max(self.forgotten) {
             return Err(ReplayError::Over);
         }
-        let maker = owner.digest();
-        let entry = Digest::of_parts(&[maker.as_bytes(), token_id.as_bytes()]);
+        let entry = Digest::of_parts(&[owner.maker().as_bytes(), token_id.as_bytes()]);
+        let maker = owner.sharer();
         if self.makers.contains_key(&entry) {
             return Err(ReplayError::Replayed);
         }
@@ -154,10 +162,21 @@ impl ReplayCache {
 }
 
 impl ReplayOwner<'_> {
-    fn digest(self) -> Digest {
+    /// Returns who chose the identifier.
+    fn maker(self) -> Digest {
         match self {
-            Self::Proof { thumbprint } => Digest::of_parts(&[b"p", thumbprint.as_bytes()]),
+            Self::Proof { thumbprint } | Self::ProofOf { thumbprint, .. } => {
+                Digest::of_parts(&[b"p", thumbprint.as_bytes()])
+            }
             Self::Assertion { issuer } => Digest::of_parts(&[b"a", issuer.as_bytes()]),
+        }
+    }
+
+    /// Returns whose share it takes room of.
+    fn sharer(self) -> Digest {
+        match self {
+            Self::ProofOf { prover, .. } => Digest::of_parts(&[b"w", prover.as_bytes()]),
+            Self::Proof { .. } | Self::Assertion { .. } => self.maker(),
         }
     }
 }
@@ -230,6 +249,24 @@ mod tests {
         assert_eq!(admit(&mut cache, "a", "4", 200, 100), "share");
         assert_eq!(admit(&mut cache, "b", "3", 300, 200), "first");
         assert_eq!((cache.len(), cache.shares.len()), (1, 1));
+    }
+
+    #[test]
+    fn who_proved_who_they_are_has_one_share_for_all_of_their_keys() {
+        let mut cache = ReplayCache::new(room(9, 2));
+        let mut of = |prover, key: &str| {
+            let thumbprint = Digest::of(key.as_bytes());
+            let owner = ReplayOwner::ProofOf { thumbprint, prover };
+            cache
+                .admit(owner, "1", at(100), at(0))
+                .map(|FirstUse(())| ())
+        };
+        assert_eq!(of("a", "one"), Ok(()));
+        // A proof is good once, whoever shows it.
+        assert_eq!(of("b", "one"), Err(ReplayError::Replayed));
+        assert_eq!(of("a", "two"), Ok(()));
+        assert_eq!(of("a", "three"), Err(ReplayError::OwnerFull));
+        assert_eq!(of("b", "three"), Ok(()));
     }
 
     /// Who has a right clock waits for what was used before the step to be over, and no longer.

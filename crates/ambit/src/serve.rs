@@ -1,6 +1,7 @@
 //! `ambit dev` and `ambit serve`: the engine, its doors, and their end.
 
 mod body;
+mod descriptors;
 mod doors;
 pub(crate) mod engine;
 mod federate;

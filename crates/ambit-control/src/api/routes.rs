@@ -18,8 +18,9 @@ use crate::{
 };
 
 use super::{
-    Shared, authority, delegations, device, idempotency::once, join, logins::by_login, operations,
-    pages, passkeys, people, presence, problem::Problem, published, tasks,
+    BODY_BYTES_MAX, ESTATE_BODY_BYTES_MAX, Shared, authority, delegations, device,
+    idempotency::once, join, logins::by_login, operations, pages, passkeys, people, presence,
+    problem::Problem, published, tasks,
 };
 
 /// One route.
@@ -522,6 +523,14 @@ impl Route {
         self.method == "POST" || self.door == Door::Instance
     }
 
+    /// Returns how much of a body is read before its request is carried: at least as much as whatever reads it takes.
+    fn body_bytes_max(&self) -> usize {
+        match self.door {
+            Door::People => ESTATE_BODY_BYTES_MAX,
+            Door::Instance | Door::Public | Door::Operations => BODY_BYTES_MAX,
+        }
+    }
+
     /// Says whether it honours an `Idempotency-Key`: every act of a person does. What is opened is not kept in memory for a
     /// second answer, and opening it again does no harm.
     pub(super) fn takes_a_key(&self) -> bool {
@@ -555,11 +564,13 @@ fn router_of(
         if it.takes_a_key() {
             methods = methods.layer(from_fn_with_state(Arc::clone(&shared), once));
         }
+        if it.may_begin_something() {
+            let carrying = (carrying.clone(), it.body_bytes_max());
+            methods = methods.layer(from_fn_with_state(carrying, carried));
+        }
+        // Outside: of somebody without a login nothing is read.
         if door == Door::Public && it.door == Door::People {
             methods = methods.layer(from_fn_with_state(Arc::clone(&shared), by_login));
-        }
-        if it.may_begin_something() {
-            methods = methods.layer(from_fn_with_state(carrying.clone(), carried));
         }
         router.route(it.path, methods)
     });

@@ -17,7 +17,7 @@ use super::{
     OAuthError, Server, consent,
     document::{Asker, Described, check_address},
     form::Form,
-    locked,
+    locked, origin_of,
     pushed::{self, AuthorizeRequest, Back, Prompt},
 };
 use crate::{
@@ -26,7 +26,6 @@ use crate::{
         people::{SignedIn, refused, see_other, signed_in},
     },
     foreign::Freshness,
-    origin::Origin,
     people::{
         SignInError,
         page::{Html, page},
@@ -53,7 +52,7 @@ pub(crate) async fn authorize(
     RawQuery(query): RawQuery,
 ) -> Response {
     let query = query.unwrap_or_default();
-    let origin = Origin::of_request(&extensions);
+    let origin = origin_of(&extensions);
     match begin(&shared, (&headers, origin), &query).await {
         Ok(response) => response,
         Err(why) => told(&shared, why),

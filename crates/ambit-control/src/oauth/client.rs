@@ -17,17 +17,15 @@ use ambit_identity::{
 use axum::http::{header, request::Parts};
 
 use super::{
-    Circle, ClientProof, KnownClient, OAuthError, Server,
+    Circle, ClientAgents, ClientProof, KnownClient, OAuthError, Server,
     claimed::refused_token,
     document::{Asker, NotKnown},
     form::Form,
+    origin_of,
     sent::{Assertion, Good},
     start::{Made, Maker},
 };
-use crate::{
-    foreign::{AssertionBy, Freshness, Identified},
-    origin::Origin,
-};
+use crate::foreign::{AssertionBy, Freshness, Identified};
 
 /// A client that proved itself, or a public one that says who it is.
 pub(super) enum Client {
@@ -108,20 +106,28 @@ impl Client {
     }
 
     /// Says with whose proofs its own are remembered.
-    pub(super) const fn circle(&self) -> Circle {
+    pub(super) fn circle(&self) -> Circle {
         match self {
-            Self::Instance(_)
-            | Self::Workload(_)
-            | Self::Foreign(..)
-            | Self::Holder { .. }
-            | Self::Known {
+            Self::Known {
                 shown: Shown::Key(_),
+                client,
                 ..
-            } => Circle::Clients,
+            } => client.circle(),
+            Self::Instance(_) | Self::Workload(_) | Self::Foreign(..) | Self::Holder { .. } => {
+                Circle::Clients
+            }
             Self::Known {
                 shown: Shown::Name, ..
             }
             | Self::Unnamed => Circle::Strangers,
+        }
+    }
+
+    /// Says whose share its proofs take room of; nobody's but their keys' where it proved nothing else.
+    pub(super) fn prover(&self) -> Option<String> {
+        match self.circle() {
+            Circle::Clients | Circle::Described => self.id(),
+            Circle::Strangers | Circle::People => None,
         }
     }
 
@@ -130,6 +136,16 @@ impl Client {
         match self {
             Self::Foreign(_, assertion) | Self::Holder { assertion, .. } => Some(assertion),
             Self::Instance(_) | Self::Workload(_) | Self::Known { .. } | Self::Unnamed => None,
+        }
+    }
+}
+
+impl KnownClient {
+    /// Says with whose proofs its own are remembered, when it proved that it is this client.
+    const fn circle(&self) -> Circle {
+        match &self.agents {
+            ClientAgents::Only(_) => Circle::Clients,
+            ClientAgents::Any => Circle::Described,
         }
     }
 }
@@ -143,7 +159,7 @@ impl Server<'_> {
         by_certificate: Option<&InstanceCaller>,
         now: Timestamp,
     ) -> Result<Client, OAuthError> {
-        let asker = Asker::Stranger(Origin::of_request(&head.extensions));
+        let asker = Asker::Stranger(origin_of(&head.extensions));
         let no_secrets = OAuthError::client(
             "clients have no secrets here; prove yourself with a client_assertion or an X509-SVID",
         );
@@ -202,7 +218,7 @@ impl Server<'_> {
                     let until = proved.expires_at().plus(CLOCK_LEEWAY);
                     let times = (proved.issued_at(), until);
                     let owner = svid.spiffe_id().to_string();
-                    let others = (Maker::Another, wall);
+                    let others = (Circle::Clients, Maker::Another, wall);
                     self.use_once(&owner, token_id, times, others).await?;
                     Good::Once
                 }
@@ -219,8 +235,8 @@ impl Server<'_> {
         let owner = proved.spiffe_id().to_string();
         let until = proved.expires_at().plus(CLOCK_LEEWAY);
         let times = (proved.issued_at(), until);
-        self.use_once(&owner, token_id, times, (Maker::Ambit, now))
-            .await?;
+        let own = (Circle::Clients, Maker::Ambit, now);
+        self.use_once(&owner, token_id, times, own).await?;
         Ok(Client::Workload(proved))
     }
 
@@ -244,7 +260,7 @@ impl Server<'_> {
         }
         let proved = proved.map_err(|error| refused(&error))?;
         let times = (proved.issued_at(), proved.remember_until());
-        let others = (Maker::Another, wall);
+        let others = (client.circle(), Maker::Another, wall);
         self.use_once(&id, proved.token_id(), times, others).await?;
         Ok(Client::Known {
             id,
@@ -319,7 +335,7 @@ impl Server<'_> {
         issuer: &str,
         token_id: &str,
         (issued_at, until): (Option<Timestamp>, Timestamp),
-        (maker, now): (Maker, Timestamp),
+        (circle, maker, now): (Circle, Maker, Timestamp),
     ) -> Result<(), OAuthError> {
         let ahead = match self.oauth.start.made(issued_at, (maker, now)) {
             Made::SinceStart(ahead) => ahead,
@@ -336,9 +352,7 @@ impl Server<'_> {
         };
         let owner = ReplayOwner::Assertion { issuer };
         let wall = self.control.wall();
-        let admitted = self
-            .oauth
-            .admit(Circle::Clients, (owner, token_id), until, wall);
+        let admitted = self.oauth.admit(circle, (owner, token_id), until, wall);
         match admitted {
             Ok(()) => {}
             Err(error @ (ReplayError::Full | ReplayError::OwnerFull)) => {

@@ -17,9 +17,9 @@ use super::{
     device_codes::{DEVICE_CODE_TTL, DEVICE_POLL_EVERY, NotYet},
     error::{json, put_nonce},
     form::Form,
-    locked,
+    locked, origin_of,
 };
-use crate::{api::Shared, origin::Origin};
+use crate::api::Shared;
 
 /// The name of Ambit's own command line as a client.
 pub const COMMAND_LINE: &str = "ambit-cli";
@@ -51,7 +51,7 @@ async fn begun(shared: &Shared, request: Request) -> Result<Response, OAuthError
     check_client(&form)?;
     // Not used up: whoever sends it again gets a code that is of no use without the key.
     let key = server.shown(proof.as_ref(), moment.now)?.thumbprint();
-    let origin = Origin::of_request(&head.extensions);
+    let origin = origin_of(&head.extensions);
     let device = form.get("device").unwrap_or("a command line");
     let begun = locked(&server.oauth.devices).begin((key, origin), device, &moment);
     let begun = begun.map_err(|error| OAuthError::unavailable(error.to_string()))?;
@@ -92,7 +92,7 @@ impl Server<'_> {
         // Only who has a code takes room among the proofs.
         let waits = locked(&self.oauth.devices).find(code, proof.thumbprint());
         waits.map_err(|why| not_yet(why).with_nonce(nonce.clone()))?;
-        let key = self.proved_key((Circle::Strangers, proof), now)?;
+        let key = self.proved_key((Circle::Strangers, proof), None, now)?;
         let grant = locked(&self.oauth.devices).poll(code, key, now);
         let grant = grant.map_err(|why| not_yet(why).with_nonce(nonce.clone()))?;
         let lives = grant.login().expires_at.since(now).as_millis() / 1000;

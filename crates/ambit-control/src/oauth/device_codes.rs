@@ -2,15 +2,15 @@
 
 use std::collections::BTreeMap;
 
-use ambit_core::{Digest, Millis, Timestamp};
+use ambit_core::{
+    Digest, Millis, Timestamp,
+    origin::{Origin, Share},
+};
 use ambit_engine::{LoginGrant, Moment};
 use ambit_identity::jose::base64url;
 use tokio::sync::watch;
 
-use crate::{
-    origin::{Origin, Share},
-    visible::visible,
-};
+use crate::visible::visible;
 
 /// How long a person may take to say yes.
 pub const DEVICE_CODE_TTL: Millis = Millis::from_seconds(600);

@@ -13,7 +13,7 @@ use std::{
     sync::{Arc, Mutex},
 };
 
-use ambit_core::{Millis, Timestamp, limits::CLIENT_BYTES_MAX};
+use ambit_core::{Millis, Timestamp, limits::CLIENT_BYTES_MAX, origin::Origin};
 use ambit_identity::{
     jose::{JWK_SET_BYTES_MAX, JwkSet},
     token::assertion::ClientKeys,
@@ -32,7 +32,7 @@ pub use self::{
     },
 };
 use super::{ClientAgents, ClientProof, KnownClient, declared::client_keys, locked};
-use crate::{check::chain, foreign::Freshness, origin::Origin};
+use crate::{check::chain, foreign::Freshness};
 
 /// The longest document of a client, in bytes.
 pub const CLIENT_DOCUMENT_BYTES_MAX: usize = 5 * 1024;

@@ -65,18 +65,23 @@ impl Server<'_> {
                 None => self.loose(client, form, now),
             };
         };
-        let thumbprint = self.proved_key(proof, now)?;
+        let thumbprint = self.proved_key(proof, client.prover().as_deref(), now)?;
         Ok(KeyBinding::Dpop { thumbprint })
     }
 
-    /// Uses the proof up and returns the thumbprint of its key.
+    /// Uses the proof up and returns the thumbprint of its key. It takes room of `prover`'s share, when somebody proved who
+    /// they are by something else, and of its key's otherwise.
     pub(super) fn proved_key(
         &self,
         (circle, proof): (Circle, &Proof),
+        prover: Option<&str>,
         now: Timestamp,
     ) -> Result<Digest, OAuthError> {
         let thumbprint = proof.thumbprint();
-        let owner = ReplayOwner::Proof { thumbprint };
+        let owner = match prover {
+            Some(prover) => ReplayOwner::ProofOf { thumbprint, prover },
+            None => ReplayOwner::Proof { thumbprint },
+        };
         let until = proof.remember_until();
         let wall = self.control.wall();
         let admitted = self

@@ -2,7 +2,11 @@
 
 use std::{collections::HashMap, sync::Arc};
 
-use ambit_core::{Digest, Millis, Timestamp, json::Value};
+use ambit_core::{
+    Digest, Millis, Timestamp,
+    json::Value,
+    origin::{Origin, Share},
+};
 use ambit_identity::{dpop::Proof, jose::base64url};
 use axum::{
     extract::{Request, State},
@@ -16,14 +20,12 @@ use super::{
     error::{json, put_nonce},
     form::Form,
     locked,
+    origin_of,
     metadata::PUSH,
     redirect::{Fits, Redirect},
     wanted::{Wanted, wanted},
 };
-use crate::{
-    api::Shared,
-    origin::{Origin, Share},
-};
+use crate::api::Shared;
 
 /// How long a pushed request waits for its person's browser.
 pub const PUSHED_TTL: Millis = Millis::from_seconds(90);
@@ -248,7 +250,7 @@ async fn pushed(shared: &Shared, request: Request) -> Result<(Value, String), OA
     let url = format!("{}{PUSH}", server.issuer);
     let proof = server.proof(&head.headers, &url, moment.now)?;
     let client = server.client(&head, &form, None, moment.now).await?;
-    let circle = client.circle();
+    let (circle, prover) = (client.circle(), client.prover());
     let Client::Known { id, client, .. } = client else {
         return Err(OAuthError::new(
             "unauthorized_client",
@@ -258,7 +260,7 @@ async fn pushed(shared: &Shared, request: Request) -> Result<(Value, String), OA
     if form.get("request_uri").is_some() {
         return Err(OAuthError::request("a pushed request names no request_uri"));
     }
-    let origin = Origin::of_request(&head.extensions);
+    let origin = origin_of(&head.extensions);
     let back = read_back(&form, &client)?;
     let mut request = read(server, &form, (&id, &client), back)?;
     let weight = request.weight();
@@ -266,7 +268,7 @@ async fn pushed(shared: &Shared, request: Request) -> Result<(Value, String), OA
         let key = bound(server, proof, request.key, moment.now)?;
         // Only who has room here takes room among the proofs.
         locked(&server.oauth.pushed).check_room(weight, origin, moment.now)?;
-        server.proved_key((circle, proof), moment.now)?;
+        server.proved_key((circle, proof), prover.as_deref(), moment.now)?;
         request.key = Some(key);
     }
     let name = format!("{URN}{}", base64url::encode(moment.chance));

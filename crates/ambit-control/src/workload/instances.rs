@@ -20,7 +20,7 @@ use super::{
 };
 use crate::{
     api::{Control, Doors},
-    carried::Carrying,
+    carried::{Asker, Carrying},
 };
 
 /// The most refusals that one local user hears in a second; then nothing is looked at for that user until the next.
@@ -185,7 +185,9 @@ pub(super) async fn instance(
         doors.workloads().carrying.clone(),
         (doors.clone(), peer.clone()),
     );
-    let claimed = carrying.to_its_end(async move { claim(&theirs.0, &theirs.1, &attested).await });
+    let asker = Asker::User(peer.credentials.uid);
+    let work = async move { claim(&theirs.0, &theirs.1, &attested).await };
+    let claimed = carrying.to_its_end(asker, work);
     let broke_off = |_| Status::unavailable("the call broke off; try again");
     let bound = claimed.await.map_err(broke_off)??;
     match bound.current(doors.control()).await {

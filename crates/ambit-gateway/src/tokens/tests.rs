@@ -10,6 +10,7 @@ use super::*;
 
 const NOW: Timestamp = Timestamp::from_millis(1_800_000_000_000);
 const URL: &str = "https://gate.example/mcp";
+const ONE: &str = "spiffe://example.org/agent/clerk/1";
 
 fn proof(id: &str) -> dpop::Proof {
     let key = SvidKey::generate([3; 32]).unwrap();
@@ -49,34 +50,36 @@ fn proofs_are_remembered_up_to_a_maximum() {
     let until = NOW.plus(Millis::from_seconds(60));
     for count in 1..PROOFS_REMEMBERED_MAX {
         let mut proofs = tokens.proofs.lock().unwrap();
-        let issuer = (count / PROOFS_REMEMBERED_PER_KEY_MAX).to_string();
+        let issuer = (count / PROOFS_REMEMBERED_PER_TASK_MAX).to_string();
         let other = ReplayOwner::Assertion { issuer: &issuer };
         let _first = proofs.admit(other, &count.to_string(), until, NOW).unwrap();
     }
     let (last, beyond) = (proof("last"), proof("beyond"));
-    assert_eq!(tokens.spend(&last, NOW), Ok(()));
-    assert_eq!(tokens.spend(&beyond, NOW), Err(Unidentified::Busy));
-    let again = tokens.spend(&last, NOW);
+    assert_eq!(tokens.spend(&last, ONE, NOW), Ok(()));
+    assert_eq!(tokens.spend(&beyond, ONE, NOW), Err(Unidentified::Busy));
+    let again = tokens.spend(&last, ONE, NOW);
     assert!(matches!(again, Err(Unidentified::Proof(_))), "{again:?}");
-    assert_eq!(tokens.spend(&beyond, until), Ok(()));
+    assert_eq!(tokens.spend(&beyond, ONE, until), Ok(()));
 }
 
-/// Whoever has one good token can't keep the others out: its key has a share.
+/// Whoever has good tokens can't keep the others out: a task has one share, whichever keys its tokens are bound to.
 #[test]
-fn asi08_one_key_s_proofs_take_no_room_of_others() {
+fn asi08_one_task_s_proofs_take_no_room_of_others() {
     let tokens = tokens();
     let until = NOW.plus(Millis::from_seconds(60));
     let (last, beyond) = (proof("last"), proof("beyond"));
-    let busy = ReplayOwner::Proof {
-        thumbprint: last.thumbprint(),
-    };
-    for count in 1..PROOFS_REMEMBERED_PER_KEY_MAX {
+    for count in 1..PROOFS_REMEMBERED_PER_TASK_MAX {
+        let busy = ReplayOwner::ProofOf {
+            thumbprint: ambit_core::Digest::of(&count.to_le_bytes()),
+            prover: ONE,
+        };
         let mut proofs = tokens.proofs.lock().unwrap();
-        let _first = proofs.admit(busy, &count.to_string(), until, NOW).unwrap();
+        let _first = proofs.admit(busy, "1", until, NOW).unwrap();
     }
-    assert_eq!(tokens.spend(&last, NOW), Ok(()));
-    assert_eq!(tokens.spend(&beyond, NOW), Err(Unidentified::Busy));
-    let other = ReplayOwner::Assertion { issuer: "other" };
-    let mut proofs = tokens.proofs.lock().unwrap();
-    assert!(proofs.admit(other, "1", until, NOW).is_ok());
+    assert_eq!(tokens.spend(&last, ONE, NOW), Ok(()));
+    assert_eq!(tokens.spend(&beyond, ONE, NOW), Err(Unidentified::Busy));
+    assert_eq!(
+        tokens.spend(&beyond, "spiffe://example.org/agent/clerk/2", NOW),
+        Ok(())
+    );
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use ambit_core::{Millis, TrustDomain};
-use ambit_gateway::{Face, Fallback, Gateway, GatewayConfig, SandboxPolicy, Trusting};
+use ambit_gateway::{Face, Fallback, Gateway, GatewayConfig, Room, SandboxPolicy, Trusting};
 use ambit_identity::{Authority, Clients, Issuance, SvidKey, TlsClock, WebIssuance, tls};
 use ambit_testkit::{World, office};
 use http_body_util::BodyExt;
@@ -247,4 +247,62 @@ async fn who_knows_hosts_is_shown_a_host_and_needs_a_token() {
             .is_err()
     );
     assert_eq!(mint.strangers.load(std::sync::atomic::Ordering::Relaxed), 1);
+}
+
+/// Opens a connection without a certificate, asks for something public over it, and keeps it.
+async fn stays(
+    config: ClientConfig,
+    address: std::net::SocketAddr,
+) -> tokio_rustls::client::TlsStream<TcpStream> {
+    let stream = TcpStream::connect(address).await.unwrap();
+    let name = "localhost".try_into().unwrap();
+    let connector = TlsConnector::from(Arc::new(config));
+    let mut stream = connector.connect(name, stream).await.unwrap();
+    let head = b"GET /.well-known/oauth-protected-resource/mcp HTTP/1.1\r\nHost: localhost\r\n\r\n";
+    stream.write_all(head).await.unwrap();
+    let mut answer = [0; 12];
+    stream.read_exact(&mut answer).await.unwrap();
+    assert_eq!(&answer, b"HTTP/1.1 200");
+    stream
+}
+
+#[tokio::test]
+async fn asi08_strangers_keep_no_instance_from_the_gateway() {
+    let mut home = Party::new(1);
+    let (runner, other) = (home.runner(), home.runner());
+    let mint = Mint::new(1);
+    let mut config = GatewayConfig::new(SandboxPolicy::Refused);
+    assert_eq!(config.room, Room::default());
+    config.room = Room {
+        strangers: 4,
+        proved: 1,
+    };
+    config.tokens = Some(mint.config());
+    config.trusting = Some(home.trusting());
+    let (handle, clock) = (home.world.handle.clone(), home.world.clock.to_clock());
+    let gateway = Gateway::new(config, handle, clock, Arc::new(|_| None));
+    let sequencer = home.world.take_sequencer();
+    std::thread::spawn(move || sequencer.run());
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let face = home.face_for("localhost");
+    tokio::spawn(async move {
+        let face = Arc::new(move || Some(face.clone()));
+        gateway
+            .serve_tls(listener, face, std::future::pending())
+            .await;
+    });
+    let mut strangers = Vec::new();
+    for _ in 0..4 {
+        strangers.push(stays(home.web_client(), address).await);
+    }
+    for config in [runner, other] {
+        let answer = ask(config, address, "/mcp").await.unwrap();
+        assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    }
+    // Those who were idle longest have made room, and one more stranger is served as well.
+    let mut rest = Vec::new();
+    let _ended = strangers[0].read_to_end(&mut rest).await;
+    let again = stays(home.web_client(), address).await;
+    drop(again);
 }

@@ -152,7 +152,13 @@ fn after(instant: Instant, begun: Instant) -> f64 {
 /// What streams that say nothing weigh.
 async fn idle(server: &Server, per_connection: usize) -> Result<(), Failure> {
     let descriptors = rustix::process::getrlimit(rustix::process::Resource::Nofile);
-    let most = descriptors.current.unwrap_or(u64::MAX).saturating_sub(1000) / 2;
+    // The server keeps files for its other doors, and seats for other users.
+    let most = descriptors
+        .current
+        .unwrap_or(u64::MAX)
+        .saturating_sub(10_000)
+        / 8
+        * 3;
     let connections = IDLE_STREAMS
         .div_ceil(per_connection)
         .min(usize::try_from(most)?);

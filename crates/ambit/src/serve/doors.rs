@@ -19,7 +19,7 @@ use ambit_control::federation::FederatedInForce;
 use ambit_control::people::{Provider, ProviderConfig, SignIns};
 use ambit_engine::Archive;
 use ambit_gateway::{
-    Answering, Fallback, Gateway, GatewayConfig, Hosts, InspectError, Links, SandboxPolicy,
+    Answering, Fallback, Gateway, GatewayConfig, Hosts, InspectError, Links, Room, SandboxPolicy,
     Secrets, TokenConfig, Trusting, Verifiers, inspect,
 };
 use ambit_identity::{Trusted, passkey::RelyingParty};
@@ -113,7 +113,7 @@ pub(crate) struct Here<'a> {
 /// Joins the doors of a running engine. `public` is what strangers get, and where.
 pub(crate) fn join(
     running: &Running,
-    (sandbox, stdio_processes_max): (SandboxPolicy, usize),
+    (sandbox, stdio_processes_max, room): (SandboxPolicy, usize, Room),
     here: Here<'_>,
     (state, clock): (&StateDirectory, &Clock),
     (public, outbound): (Option<PublicSide<'_>>, Outbound),
@@ -153,6 +153,7 @@ pub(crate) fn join(
     config.hosts = Hosts::new(named.into_iter().chain(addresses));
     config.strangers_refused = strangers_refused;
     config.stopwatch = Some(stopwatch());
+    config.room = room;
     config.stdio_processes_max = stdio_processes_max;
     // Tokens come from the public port: without it nobody has any.
     let by_token = gateway_url.zip(public.map(|(url, ..)| url));

@@ -1,13 +1,15 @@
 //! The listeners for people and for health: who connects is asked of the kernel.
 
 use std::{
-    fs, io,
+    fs,
+    hash::Hash,
+    io,
     os::unix::fs::{FileTypeExt, PermissionsExt, chown},
     path::{Path, PathBuf},
-    sync::Arc,
     time::Duration,
 };
 
+use ambit_gateway::{Notice, Punctual, Seat, Seats};
 use ambit_identity::PeerCredentials;
 use axum::Router;
 use hyper::{Request, body::Incoming, service::Service};
@@ -19,13 +21,17 @@ use rustix::{fs::Mode, process::umask};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::{TcpListener, UnixListener, UnixStream},
-    sync::Semaphore,
 };
 
-/// How many connections each listener serves at once; further ones wait.
-const CONNECTIONS_MAX: usize = 128;
+/// How many connections each listener serves at once; for one more, the one that is idle longest of the local user who has
+/// most ends.
+pub(super) const CONNECTIONS_MAX: usize = 128;
+/// How many connections one local user has at the control socket; for one more, the user's own that is idle longest ends.
+const CONNECTIONS_PER_USER_MAX: usize = 96;
 /// How long a request's head may take to arrive.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a request's body may take to arrive.
+const BODY_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long to wait after an accept failed, as when there are no descriptors left.
 pub(super) const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
@@ -67,11 +73,8 @@ impl ControlSocket {
 
     /// Serves `router` until dropped. Each request carries the peer's [`PeerCredentials`].
     pub(crate) async fn serve(self, router: Router) {
-        let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+        let seats = Seats::new(CONNECTIONS_MAX, u32::clone);
         loop {
-            let Ok(place) = Arc::clone(&places).acquire_owned().await else {
-                return;
-            };
             let Ok((stream, _)) = self.listener.accept().await else {
                 tokio::time::sleep(ACCEPT_PAUSE).await;
                 continue;
@@ -80,11 +83,14 @@ impl ControlSocket {
             let Ok(peer) = credentials(&stream) else {
                 continue;
             };
-            let router = router.clone();
-            tokio::spawn(async move {
-                connection(stream, router, Some(peer)).await;
-                drop(place);
-            });
+            let notice = Notice::default();
+            let seat = seats.take(peer.uid, CONNECTIONS_PER_USER_MAX, &notice);
+            tokio::spawn(connection(
+                stream,
+                router.clone(),
+                (seat, notice),
+                Some(peer),
+            ));
         }
     }
 }
@@ -98,39 +104,49 @@ impl Drop for ControlSocket {
 
 /// Serves `router` on `listener` until dropped.
 pub(crate) async fn health(listener: TcpListener, router: Router) {
-    let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    // All come from this machine.
+    let seats = Seats::new(CONNECTIONS_MAX, <()>::clone);
     loop {
-        let Ok(place) = Arc::clone(&places).acquire_owned().await else {
-            return;
-        };
         let Ok((stream, _)) = listener.accept().await else {
             tokio::time::sleep(ACCEPT_PAUSE).await;
             continue;
         };
-        let router = router.clone();
-        tokio::spawn(async move {
-            connection(stream, router, None).await;
-            drop(place);
-        });
+        let notice = Notice::default();
+        let seat = seats.take((), CONNECTIONS_MAX, &notice);
+        tokio::spawn(connection(stream, router.clone(), (seat, notice), None));
     }
 }
 
-async fn connection<S>(stream: S, router: Router, peer: Option<PeerCredentials>)
-where
+async fn connection<S, H>(
+    stream: S,
+    router: Router,
+    (seat, notice): (Seat<H>, Notice),
+    peer: Option<PeerCredentials>,
+) where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    H: Clone + Eq + Hash,
 {
-    let service = TowerToHyperService::new(router);
-    let service = hyper::service::service_fn(move |mut request: Request<Incoming>| {
+    let (service, seat) = (TowerToHyperService::new(router), &seat);
+    let service = hyper::service::service_fn(move |request: Request<Incoming>| {
+        let mut request = request.map(|body| Punctual::new(body, BODY_TIMEOUT));
         if let Some(peer) = peer {
             request.extensions_mut().insert(peer);
         }
-        service.call(request)
+        let (answering, in_use) = (service.call(request), seat.answering());
+        async move {
+            let response = answering.await;
+            drop(in_use);
+            response
+        }
     });
     let served = hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_TIMEOUT)
-        .serve_connection(TokioIo::new(stream), service)
-        .await;
+        .serve_connection(TokioIo::new(stream), service);
+    let served = tokio::select! {
+        served = served => served,
+        () = notice.heard() => return,
+    };
     if let Err(error) = served {
         tracing::debug!(%error, "a connection broke");
     }
@@ -174,6 +190,37 @@ mod tests {
         serving.abort();
         assert!(serving.await.is_err());
         assert!(!path.exists());
+    }
+
+    /// An agent that runs as its person keeps its own revocation away by no number of requests that it begins.
+    #[tokio::test]
+    async fn asi10_half_sent_requests_keep_nobody_from_the_control_socket() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("control.sock");
+        let socket = ControlSocket::bind(&path, None).unwrap();
+        let read = |body: axum::body::Bytes| async move { body.len().to_string() };
+        let router = Router::new().route("/", axum::routing::post(read));
+        tokio::spawn(socket.serve(router));
+        let begin = async |rest: &str| {
+            let mut stream = UnixStream::connect(&path).await.unwrap();
+            let head = "POST / HTTP/1.1\r\nhost: a\r\nconnection: close\r\ncontent-length: 3\r\n";
+            let request = format!("{head}\r\n{rest}");
+            stream.write_all(request.as_bytes()).await.unwrap();
+            stream
+        };
+        let mut half_sent = Vec::new();
+        for _ in 0..=CONNECTIONS_MAX {
+            half_sent.push(begin("a").await);
+            let mut answer = String::new();
+            let mut whole = begin("abc").await;
+            whole.read_to_string(&mut answer).await.unwrap();
+            assert!(answer.ends_with("\r\n\r\n3"), "{answer}");
+        }
+        // The first of them was let go; nobody waits for the rest of it.
+        let mut answer = Vec::new();
+        let _ended = half_sent[0].read_to_end(&mut answer).await;
+        assert!(answer.is_empty());
+        assert!(half_sent.len() > CONNECTIONS_PER_USER_MAX);
     }
 
     #[tokio::test]

@@ -6,8 +6,6 @@
 
 mod face;
 mod owner;
-mod places;
-mod punctual;
 
 use std::{
     io,
@@ -16,7 +14,8 @@ use std::{
     time::Duration,
 };
 
-use ambit_control::origin::Origin;
+use ambit_core::origin::Origin;
+use ambit_gateway::{Notice, Punctual, Seat, Seats};
 use axum::Router;
 use http::{HeaderValue, Request, Response, header};
 use hyper::{body::Incoming, service::Service};
@@ -27,7 +26,6 @@ use hyper_util::{
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::{TcpListener, TcpStream},
-    sync::Semaphore,
     task::{JoinSet, spawn_blocking},
     time::timeout,
 };
@@ -35,11 +33,7 @@ use tokio_rustls::TlsAcceptor;
 
 use self::face::Faces;
 pub(crate) use self::face::{FILES_READ_EVERY, FaceError, read_identity};
-use self::{
-    owner::{NoOwner, owner},
-    places::Places,
-    punctual::Punctual,
-};
+use self::owner::{NoOwner, owner};
 use super::{
     engine::Running,
     listen::ACCEPT_PAUSE,
@@ -50,8 +44,10 @@ use crate::{
     config::{Guests, PublicConfig, PublicUrl},
 };
 
-/// How many strangers are connected at once; further ones wait.
-const STRANGERS_MAX: usize = 1024;
+/// How many strangers are connected at once; for one more, the one that is idle longest of where most come from ends.
+pub(super) const STRANGERS_MAX: usize = 1024;
+/// How many strangers of one address elsewhere are connected at once; for one more, its own that is idle longest ends.
+const STRANGERS_PER_ORIGIN_MAX: usize = 128;
 /// How many requests one connection may carry; then it is closed and another one may be made.
 const REQUESTS_PER_CONNECTION_MAX: usize = 256;
 /// The longest head of a stranger's request, in bytes.
@@ -125,8 +121,8 @@ impl PublicPort {
     }
 
     /// Serves `router` until dropped.
-    pub(crate) async fn serve(self, router: Router) {
-        let serving = Serving::new(self.faces, router, self.guests);
+    pub(crate) async fn serve(self, router: Router, seats: usize) {
+        let serving = Serving::new(self.faces, router, self.guests, seats);
         let mut all = JoinSet::new();
         for listener in self.listeners {
             all.spawn(accept(listener, serving.clone()));
@@ -153,8 +149,8 @@ impl BundlePort {
     }
 
     /// Serves `router` until dropped.
-    pub(crate) async fn serve(self, router: Router) {
-        let serving = Serving::new(Some(self.faces), router, Guests::Anybody);
+    pub(crate) async fn serve(self, router: Router, seats: usize) {
+        let serving = Serving::new(Some(self.faces), router, Guests::Anybody, seats);
         accept(self.listener, serving).await;
     }
 }
@@ -165,19 +161,17 @@ struct Serving {
     faces: Option<Arc<Faces>>,
     router: Router,
     guests: Guests,
-    places: Arc<Semaphore>,
-    shares: Places,
+    seats: Seats<Origin>,
     patience: Patience,
 }
 
 impl Serving {
-    fn new(faces: Option<Arc<Faces>>, router: Router, guests: Guests) -> Self {
+    fn new(faces: Option<Arc<Faces>>, router: Router, guests: Guests, seats: usize) -> Self {
         Self {
             faces,
             router,
             guests,
-            places: Arc::new(Semaphore::new(STRANGERS_MAX)),
-            shares: Places::default(),
+            seats: Seats::new(seats, Origin::crowd),
             patience: Patience {
                 handshake: HANDSHAKE_TIMEOUT,
                 head: PUBLIC_HEAD_TIMEOUT,
@@ -187,17 +181,19 @@ impl Serving {
         }
     }
 
-    async fn greet(self, stream: TcpStream, peer: SocketAddr) {
+    async fn greet(self, stream: TcpStream, peer: SocketAddr, seat: &Seat<Origin>) {
         if let Err(error) = welcome(self.guests, &stream, peer).await {
             let error = &error as &dyn std::error::Error;
             return tracing::debug!(%peer, error, "somebody else came to a port of one user");
         }
         let Some(faces) = self.faces else {
-            return connection(stream, peer, self.router, self.patience).await;
+            return connection(stream, (peer, seat), self.router, self.patience).await;
         };
         let acceptor = TlsAcceptor::from(faces.now());
         match timeout(self.patience.handshake, acceptor.accept(stream)).await {
-            Ok(Ok(stream)) => connection(stream, peer, self.router, self.patience).await,
+            Ok(Ok(stream)) => {
+                connection(stream, (peer, seat), self.router, self.patience).await;
+            }
             Ok(Err(error)) => tracing::debug!(%peer, %error, "a stranger's TLS handshake failed"),
             Err(_) => tracing::debug!(%peer, "a stranger's TLS handshake took too long"),
         }
@@ -240,25 +236,20 @@ async fn both_loopbacks(wanted: SocketAddr) -> Result<(SocketAddr, Vec<TcpListen
 
 async fn accept(listener: TcpListener, serving: Serving) {
     loop {
-        let Ok(place) = Arc::clone(&serving.places).acquire_owned().await else {
-            return;
-        };
         let Ok((stream, peer)) = listener.accept().await else {
             tokio::time::sleep(ACCEPT_PAUSE).await;
             continue;
         };
-        let share = match serving.shares.take(Origin::of(peer)) {
-            Ok(share) => share,
-            Err(error) => {
-                tracing::debug!(%peer, %error, "a stranger is let go");
-                continue;
-            }
-        };
+        let (origin, notice) = (Origin::of(peer), Notice::default());
+        let share = origin.places(serving.seats.most(), STRANGERS_PER_ORIGIN_MAX);
+        let seat = serving.seats.take(origin, share, &notice);
         let (lasting, serving) = (serving.patience.connection, serving.clone());
         tokio::spawn(async move {
-            // Its end is the connection's, whatever was under way.
-            let _ = timeout(lasting, serving.greet(stream, peer)).await;
-            drop((place, share));
+            tokio::select! {
+                // Its end is the connection's, whatever was under way.
+                _ = timeout(lasting, serving.greet(stream, peer, &seat)) => {}
+                () = notice.heard() => tracing::debug!(%peer, "an idle stranger is let go"),
+            }
         });
     }
 }
@@ -278,8 +269,12 @@ async fn welcome(guests: Guests, stream: &TcpStream, peer: SocketAddr) -> Result
     }
 }
 
-async fn connection<S>(stream: S, peer: SocketAddr, router: Router, patience: Patience)
-where
+async fn connection<S>(
+    stream: S,
+    (peer, seat): (SocketAddr, &Seat<Origin>),
+    router: Router,
+    patience: Patience,
+) where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let service = TowerToHyperService::new(router);
@@ -288,9 +283,10 @@ where
         let before = count.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         let mut request = request.map(|body| Punctual::new(body, patience.body));
         request.extensions_mut().insert(Origin::of(peer));
-        let answering = service.call(request);
+        let (answering, in_use) = (service.call(request), seat.answering());
         async move {
             let mut response = answering.await?;
+            drop(in_use);
             dress(&mut response);
             if before + 1 >= REQUESTS_PER_CONNECTION_MAX {
                 let close = HeaderValue::from_static("close");

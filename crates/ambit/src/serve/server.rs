@@ -15,14 +15,17 @@ use ambit_control::{
     check::Checked,
     credentials::unsealed,
     estate::EstateFiles,
+    workload::Connection,
 };
 use ambit_engine::{Handle, Refusal};
 use ambit_gateway::Gateway;
 use ambit_identity::{IdentityError, PeerCredentials, identify_person};
 use nix::unistd::{Gid, Group};
 use tokio::{net::TcpListener, sync::oneshot, task::JoinSet, time::timeout};
+use tokio_stream::wrappers::ReceiverStream;
 
 use super::{
+    descriptors::{Seating, TooFewFiles},
     doors::{self, Here, Outbound, OuterFace},
     engine::{self, EngineStartError, Running, tick},
     federate::federate,
@@ -30,7 +33,7 @@ use super::{
     public::{BundlePort, FaceError, PublicPort},
     recover,
     rotate::rotate,
-    workload::{WorkloadSocket, unreached},
+    workload::{Place, WorkloadSocket, unreached},
 };
 use crate::{
     clock::Clock,
@@ -104,6 +107,9 @@ pub(crate) enum ServeError {
     /// The state directory can't be used.
     #[error(transparent)]
     State(#[from] ConfigError),
+    /// Too few files may be open.
+    #[error(transparent)]
+    Files(#[from] TooFewFiles),
     /// A recovery was interrupted.
     #[error("a recovery of this state was begun and not finished; run `ambit recover` again")]
     Recovering,
@@ -250,6 +256,7 @@ impl Ports<'_> {
 impl Server {
     /// Opens the engine and the doors.
     pub(crate) async fn start(plan: Plan, clock: &Clock) -> Result<Self, ServeError> {
+        let seating = seats(&plan.doors)?;
         plan.state.prepare()?;
         if recover::is_under_way(&plan.state) {
             return Err(ServeError::Recovering);
@@ -265,7 +272,7 @@ impl Server {
         let path = plan.search_path.as_ref();
         let protected = protected(&sockets.places);
         let sandbox = doors::sandbox(&plan.doors, path, plan.estate_directory, protected).await;
-        let sandbox = (sandbox, plan.doors.stdio_processes_max);
+        let sandbox = (sandbox, plan.doors.stdio_processes_max, seating.gateway);
         let wanted = (
             plan.public.as_ref(),
             plan.doors.bundle,
@@ -292,10 +299,11 @@ impl Server {
         let bundle = ports.bundle_address()?;
         let mut tasks = JoinSet::new();
         let open = (ports.bundle, ports.public.map(|(port, _)| port));
-        serve_ports(&mut tasks, open, &doors.people);
+        serve_ports(&mut tasks, open, (&doors.people, seating.public));
         warn_of_unreached(&mut tasks, &running.handle, &sockets.workload);
         let handle = keep_going(&mut tasks, running, &doors.people);
-        tasks.spawn(serve_workloads(doors.people.clone(), sockets.workloads));
+        let workloads = sockets.workloads.connections(seating.workload);
+        tasks.spawn(serve_workloads(doors.people.clone(), workloads));
         tasks.spawn(health(health_door, operations_router(&doors.people)));
         tasks.spawn(sockets.people.serve(people_router(&doors.people)));
         let agents = doors.gateway;
@@ -363,6 +371,15 @@ impl Server {
         // Every record is durable already: a late end costs nothing but the wait.
         let _ = timeout(STOP_TIMEOUT, self.ended).await;
     }
+}
+
+/// Lets this process have as many open files as it may, and warns when they are too few for all seats of its doors.
+fn seats(doors: &DoorsConfig) -> Result<Seating, TooFewFiles> {
+    let seating = Seating::of_this_process(doors.stdio_processes_max)?;
+    if let Some(warning) = seating.warning() {
+        complain(&format!("ambit: warning: {warning}"));
+    }
+    Ok(seating)
 }
 
 /// Puts the estate in force that the server begins with, when there is one, and warns of what the one in force lacks.
@@ -520,13 +537,13 @@ fn keep_going(
 fn serve_ports(
     tasks: &mut JoinSet<()>,
     (bundle, public): (Option<BundlePort>, Option<PublicPort>),
-    doors: &ambit_control::api::Doors,
+    (doors, seats): (&ambit_control::api::Doors, usize),
 ) {
     if let Some(port) = bundle {
-        tasks.spawn(port.serve(bundle_router(doors)));
+        tasks.spawn(port.serve(bundle_router(doors), seats));
     }
     if let Some(port) = public {
-        tasks.spawn(port.serve(public_router(doors)));
+        tasks.spawn(port.serve(public_router(doors), seats));
     }
 }
 
@@ -541,8 +558,11 @@ fn serve_outer(
     tasks.spawn(async move { agents.serve_tls(listener, faces, pending()).await });
 }
 
-async fn serve_workloads(doors: ambit_control::api::Doors, workloads: WorkloadSocket) {
-    ambit_control::workload::serve(&doors, workloads.connections()).await;
+async fn serve_workloads(
+    doors: ambit_control::api::Doors,
+    workloads: ReceiverStream<io::Result<Connection<Place>>>,
+) {
+    ambit_control::workload::serve(&doors, workloads).await;
 }
 
 #[cfg(test)]

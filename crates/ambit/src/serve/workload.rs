@@ -28,7 +28,7 @@ pub(crate) use self::unreached::unreached;
 use super::listen::credentials;
 
 /// How many connections are open at once; further ones wait.
-const CONNECTIONS_MAX: usize = 16_384;
+pub(super) const CONNECTIONS_MAX: usize = 16_384;
 /// How many of them one local user may have; further ones are closed.
 const CONNECTIONS_PER_USER_MAX: u32 = 12_288;
 /// How long to wait after an accept failed, as when there are no descriptors left.
@@ -50,10 +50,17 @@ struct Most {
     per_user: u32,
 }
 
-const MOST: Most = Most {
-    of_all: CONNECTIONS_MAX,
-    per_user: CONNECTIONS_PER_USER_MAX,
-};
+impl Most {
+    /// Shares `of_all` out: nobody has more than three of four, so that there are some for others.
+    fn of(of_all: usize) -> Self {
+        let of_all = of_all.min(CONNECTIONS_MAX);
+        let per_user = u32::try_from(of_all / 4 * 3).unwrap_or(u32::MAX);
+        Self {
+            of_all,
+            per_user: per_user.clamp(1, CONNECTIONS_PER_USER_MAX),
+        }
+    }
+}
 
 /// How many connections each local user has.
 type Users = Arc<Mutex<HashMap<u32, u32>>>;
@@ -88,9 +95,9 @@ impl WorkloadSocket {
         Ok(socket)
     }
 
-    /// Accepts connections until dropped.
-    pub(crate) fn connections(self) -> ReceiverStream<io::Result<Connection<Place>>> {
-        self.connections_up_to(MOST)
+    /// Accepts connections, so many at once, until dropped.
+    pub(crate) fn connections(self, most: usize) -> ReceiverStream<io::Result<Connection<Place>>> {
+        self.connections_up_to(Most::of(most))
     }
 
     fn connections_up_to(self, most: Most) -> ReceiverStream<io::Result<Connection<Place>>> {
@@ -251,7 +258,10 @@ mod tests {
         held.pop();
         let _ours = UnixStream::connect(&path).await.unwrap();
         connections.next().await.unwrap().unwrap();
-        assert_eq!((MOST.of_all, MOST.per_user), (16_384, 12_288));
+        for (most, of_all, per_user) in [(usize::MAX, 16_384, 12_288), (8, 8, 6), (1, 1, 1)] {
+            let it = Most::of(most);
+            assert_eq!((it.of_all, it.per_user), (of_all, per_user));
+        }
     }
 
     #[tokio::test]

@@ -7,6 +7,7 @@
 
 mod containment;
 mod cores;
+mod crowds;
 mod delegation;
 mod federation;
 mod given;

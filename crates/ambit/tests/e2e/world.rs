@@ -24,6 +24,8 @@ pub(crate) struct World {
     pub(crate) health: SocketAddr,
     server: Child,
     user: Option<u32>,
+    /// How many files it may have open, when that is limited.
+    files: Option<u32>,
     /// How the server is started, such as `dev DIR`.
     arguments: Vec<String>,
 }
@@ -90,8 +92,9 @@ impl World {
         user: Option<u32>,
         arguments: Vec<String>,
     ) -> Self {
-        let (server, health) = serve(directory.path(), user, &arguments).unwrap();
+        let (server, health) = serve(directory.path(), (user, None), &arguments).unwrap();
         Self {
+            files: None,
             arguments,
             directory,
             upstream,
@@ -114,9 +117,17 @@ impl World {
         self.server.wait().unwrap();
     }
 
+    /// Starts the server again, which may have so many files open.
+    pub(crate) fn start_again_with_files(&mut self, files: u32) -> Result<(), String> {
+        self.stop();
+        self.files = Some(files);
+        self.start_again()
+    }
+
     /// Starts the server again, or returns what it said instead.
     pub(crate) fn start_again(&mut self) -> Result<(), String> {
-        (self.server, self.health) = serve(self.directory.path(), self.user, &self.arguments)?;
+        let limits = (self.user, self.files);
+        (self.server, self.health) = serve(self.directory.path(), limits, &self.arguments)?;
         Ok(())
     }
 
@@ -200,10 +211,19 @@ impl World {
 /// Starts the server in `root` and waits until all of its doors are open.
 fn serve(
     root: &Path,
-    user: Option<u32>,
+    (user, files): (Option<u32>, Option<u32>),
     arguments: &[String],
 ) -> Result<(Child, SocketAddr), String> {
-    let mut command = as_user(user, Path::new(env!("CARGO_BIN_EXE_ambit")));
+    let program = Path::new(env!("CARGO_BIN_EXE_ambit"));
+    let mut command = match files {
+        None => as_user(user, program),
+        Some(files) => {
+            let mut command = as_user(user, Path::new("sh"));
+            command.args(["-c", "ulimit -n \"$0\" && exec \"$@\""]);
+            command.arg(files.to_string()).arg(program);
+            command
+        }
+    };
     command
         .arg("--state")
         .arg(root.join("state"))

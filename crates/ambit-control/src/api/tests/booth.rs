@@ -19,7 +19,7 @@ use super::{
     oauth::{Agent, Answered, form, post},
     people::{Page, SignInDesk, US},
 };
-use crate::{foreign::Fetch, oauth::FetchedDocument, origin::Origin};
+use crate::{foreign::Fetch, oauth::FetchedDocument};
 
 /// A client, by its document.
 pub(super) const CLIENT: &str = "https://app.example/client.json";

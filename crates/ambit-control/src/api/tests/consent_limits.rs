@@ -4,6 +4,7 @@ use ambit_core::{
     Digest, Millis,
     json::Value as Json,
     limits::{PARAMETER_BYTES_MAX, PARAMETERS_MAX},
+    origin::Origin,
     task::End,
 };
 use axum::http::StatusCode;
@@ -16,7 +17,6 @@ use crate::oauth::{
     CODE_TTL, CODES_MAX, CONSENT_TTL, CONSENTS_MAX, CONSENTS_PER_SESSION_MAX, PUSHED_BYTES_MAX,
     PUSHED_MAX, PUSHED_OPENED_TTL, PUSHED_PER_ORIGIN_MAX, PUSHED_TTL,
 };
-use crate::origin::Origin;
 
 #[tokio::test]
 async fn a_pushed_request_waits_for_its_person_once() {

@@ -4,6 +4,7 @@ use ambit_core::{
     Digest, Millis, json,
     json::Value as Json,
     limits::{LOGIN_TTL, LOGINS_PER_PERSON_MAX},
+    origin::Origin,
     proof::ProofFact,
     record::Body as Fact,
 };
@@ -25,10 +26,7 @@ use super::{
     doors::{BEN, start_body, text, well_formed},
     people::{SignInDesk, US},
 };
-use crate::{
-    oauth::{COMMAND_LINE, DEVICE_CODE_TTL, DEVICE_CODES_MAX, DEVICE_CODES_PER_ORIGIN_MAX},
-    origin::Origin,
-};
+use crate::oauth::{COMMAND_LINE, DEVICE_CODE_TTL, DEVICE_CODES_MAX, DEVICE_CODES_PER_ORIGIN_MAX};
 
 /// A command line with a key of its own.
 pub(super) struct CommandLine<'a> {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use ambit_core::estate::IssuerKeys;
+use ambit_core::{estate::IssuerKeys, origin::Origin};
 use axum::http::{StatusCode, header};
 use futures_util::FutureExt;
 
@@ -22,7 +22,6 @@ use crate::{
     oauth::{
         CLIENT_ASKED_EVERY, CLIENT_DOCUMENT_TTL, CLIENT_DOCUMENTS_PER_ASKER_MAX, CLIENT_FETCHES_MAX,
     },
-    origin::Origin,
 };
 
 /// An address at which nothing is, or nothing that strangers shall see.

@@ -2,14 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use ambit_core::{Millis, Timestamp};
+use ambit_core::{Millis, Timestamp, origin::Share};
 use tokio::sync::watch;
 
 use super::{Asker, Fetched, KnownClient, NotKnown, host};
-use crate::{
-    foreign::{Freshness, ISSUER_ASKED_EVERY},
-    origin::Share,
-};
+use crate::foreign::{Freshness, ISSUER_ASKED_EVERY};
 
 /// The most documents that are remembered.
 pub const CLIENT_DOCUMENTS_MAX: usize = 1024;

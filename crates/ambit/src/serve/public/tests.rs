@@ -25,7 +25,11 @@ fn router() -> Router {
 fn open(patience: Patience) -> DuplexStream {
     let (ours, theirs) = duplex(1024 * 1024);
     let peer = SocketAddr::from(([192, 0, 2, 1], 1));
-    tokio::spawn(connection(theirs, peer, router(), patience));
+    tokio::spawn(async move {
+        let seats = Seats::new(1, Origin::crowd);
+        let seat = seats.take(Origin::of(peer), 1, &Notice::default());
+        connection(theirs, (peer, &seat), router(), patience).await;
+    });
     ours
 }
 
@@ -127,22 +131,22 @@ async fn a_body_that_does_not_arrive_is_not_waited_for() {
     assert!(whole.contains("3 bytes"), "{whole}");
 }
 
-/// A port on the loopback with so many places, and the places.
-async fn port(patience: Patience) -> (SocketAddr, Arc<Semaphore>) {
+/// A port on the loopback, and its seats.
+async fn port(patience: Patience) -> (SocketAddr, Seats<Origin>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let serving = Serving {
         patience,
-        ..Serving::new(None, router(), Guests::Anybody)
+        ..Serving::new(None, router(), Guests::Anybody, STRANGERS_MAX)
     };
-    let places = Arc::clone(&serving.places);
+    let seats = serving.seats.clone();
     tokio::spawn(accept(listener, serving));
-    (address, places)
+    (address, seats)
 }
 
 #[tokio::test]
-async fn so_many_strangers_are_served_at_once() {
-    let (address, places) = port(PATIENT).await;
+async fn asi08_who_sits_still_keeps_nobody_from_the_public_port() {
+    let (address, seats) = port(PATIENT).await;
     let greet = async || {
         let mut stream = TcpStream::connect(address).await.unwrap();
         stream
@@ -162,15 +166,22 @@ async fn so_many_strangers_are_served_at_once() {
         answered(&mut stream).await;
         inside.push(stream);
     }
-    assert_eq!(places.available_permits(), 0);
-    let mut outside = greet().await;
-    drop(inside.pop());
-    answered(&mut outside).await;
+    assert_eq!(seats.taken(), STRANGERS_MAX);
+    let mut beyond = greet().await;
+    answered(&mut beyond).await;
+    assert_eq!(seats.taken(), STRANGERS_MAX);
+    // Whoever was idle longest was let go.
+    let mut rest = Vec::new();
+    inside[0].read_to_end(&mut rest).await.unwrap();
+    inside[1]
+        .write_all(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n")
+        .await
+        .unwrap();
 }
 
 #[tokio::test]
 async fn a_connection_ends_in_time_whatever_is_under_way() {
-    let (address, places) = port(Patience {
+    let (address, seats) = port(Patience {
         connection: SHORT,
         ..PATIENT
     })
@@ -178,9 +189,9 @@ async fn a_connection_ends_in_time_whatever_is_under_way() {
     let mut stream = TcpStream::connect(address).await.unwrap();
     let mut nothing = Vec::new();
     assert_eq!(stream.read_to_end(&mut nothing).await.unwrap(), 0);
-    // The place is free again. One is kept for whoever connects next.
-    let others = STRANGERS_MAX as u32 - 1;
-    let _all = places.acquire_many(others).await.unwrap();
+    while seats.taken() > 0 {
+        tokio::task::yield_now().await;
+    }
 }
 
 #[tokio::test]
@@ -209,7 +220,7 @@ async fn a_port_of_one_user_serves_that_user() {
     let address = listener.local_addr().unwrap();
     tokio::spawn(accept(
         listener,
-        Serving::new(None, router(), Guests::ThisUser),
+        Serving::new(None, router(), Guests::ThisUser, STRANGERS_MAX),
     ));
     let mut stream = TcpStream::connect(address).await.unwrap();
     stream.write_all(request("").as_bytes()).await.unwrap();

@@ -1,7 +1,6 @@
-//! Bodies that must have arrived in time.
+//! Bodies that must have arrived in time, at every door.
 
 use std::{
-    io,
     pin::Pin,
     task::{Context, Poll},
     time::Duration,
@@ -14,14 +13,25 @@ use tokio::time::{Sleep, sleep};
 /// A body of a request, which breaks off when it has not arrived whole in time: whoever sends a byte now and then holds no
 /// place.
 #[derive(Debug)]
-pub(super) struct Punctual {
+pub struct Punctual {
     body: Incoming,
     end: Pin<Box<Sleep>>,
 }
 
+/// A body did not arrive.
+#[derive(Debug, thiserror::Error)]
+pub enum NotArrived {
+    /// Not in time.
+    #[error("the body did not arrive in time")]
+    Late,
+    /// It broke off.
+    #[error("the body broke off")]
+    BrokeOff(#[from] hyper::Error),
+}
+
 impl Punctual {
     /// Gives `body` so long from now on.
-    pub(super) fn new(body: Incoming, patience: Duration) -> Self {
+    pub fn new(body: Incoming, patience: Duration) -> Self {
         Self {
             body,
             end: Box::pin(sleep(patience)),
@@ -31,19 +41,18 @@ impl Punctual {
 
 impl Body for Punctual {
     type Data = Bytes;
-    type Error = axum::Error;
+    type Error = NotArrived;
 
     fn poll_frame(
         self: Pin<&mut Self>,
         context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+    ) -> Poll<Option<Result<Frame<Bytes>, NotArrived>>> {
         let this = self.get_mut();
         if this.end.as_mut().poll(context).is_ready() {
-            let late = io::Error::new(io::ErrorKind::TimedOut, "the body did not arrive in time");
-            return Poll::Ready(Some(Err(axum::Error::new(late))));
+            return Poll::Ready(Some(Err(NotArrived::Late)));
         }
         let frame = Pin::new(&mut this.body).poll_frame(context);
-        frame.map(|it| it.map(|it| it.map_err(axum::Error::new)))
+        frame.map(|it| it.map(|it| it.map_err(NotArrived::from)))
     }
 
     fn is_end_stream(&self) -> bool {

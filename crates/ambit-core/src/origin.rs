@@ -31,9 +31,26 @@ impl Origin {
         }
     }
 
-    /// Returns the origin that a door wrote upon a request. Requests upon which none did share one origin.
-    pub fn of_request(extensions: &http::Extensions) -> Self {
-        extensions.get().copied().unwrap_or(Self::Network(0))
+    /// Returns the origin of whoever nobody knows anything of: all of them share one.
+    pub const fn unknown() -> Self {
+        Self::Network(0)
+    }
+
+    /// Returns what is as good as one, where it is asked who has most: networks of one site (RFC 6177: 48 bits) are.
+    pub const fn crowd(&self) -> Self {
+        match *self {
+            Self::Network(high) => Self::Network(high & !0xffff),
+            Self::Here => Self::Here,
+            Self::Address(address) => Self::Address(address),
+        }
+    }
+
+    /// Returns how many of `all` places it may have, where others may have `share`.
+    pub fn places(self, all: usize, share: usize) -> usize {
+        match self {
+            Self::Here => all,
+            Self::Address(_) | Self::Network(_) => share.min(all),
+        }
     }
 
     /// Says whether one more is too many, when `taken` of the places that it shares are taken by it.
@@ -78,6 +95,17 @@ mod tests {
         for (one, other, same) in cases {
             assert_eq!(of(one) == of(other), same, "{one} {other}");
         }
+    }
+
+    #[test]
+    fn networks_of_one_site_are_one_crowd() {
+        let crowd = |address| of(address).crowd();
+        assert_eq!(crowd("2001:db8:0:1::1"), crowd("2001:db8:0:ffff::1"));
+        assert_ne!(crowd("2001:db8:0:1::1"), crowd("2001:db8:1:1::1"));
+        assert_ne!(crowd("192.0.2.1"), crowd("192.0.2.2"));
+        assert_eq!(of("192.0.2.1").places(8, 2), 2);
+        assert_eq!(of("192.0.2.1").places(1, 2), 1);
+        assert_eq!(of("::1").places(8, 2), 8);
     }
 
     #[test]
