@@ -16,7 +16,7 @@ pub struct OAuthError {
     description: String,
     nonce: Option<String>,
     tried: Option<Scheme>,
-    retry_after_seconds: Option<u64>,
+    retry_after_seconds: Option<u16>,
 }
 
 /// The scheme of `Authorization` that a client tried: its answer names the same (RFC 6749 section 5.2), though none is
@@ -269,7 +269,7 @@ fn plain(text: &str) -> String {
 }
 
 /// When to come again where there was no room: as long as a fetch takes at most.
-const BUSY_SECONDS: u64 = 10;
+const BUSY_SECONDS: u16 = 10;
 /// The longest description, in characters.
 const DESCRIPTION_MAX: usize = 600;
 const DPOP_NONCE: HeaderName = HeaderName::from_static("dpop-nonce");

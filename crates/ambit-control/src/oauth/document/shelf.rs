@@ -137,7 +137,10 @@ impl Shelf {
         errand: Errand,
         found: Result<Fetched, NotKnown>,
     ) {
-        let now = errand.since;
+        let Errand {
+            since: now,
+            found: waiting,
+        } = errand;
         if let Some(entry) = self.0.get_mut(client_id) {
             entry.came = match &found {
                 Ok((client, ttl)) => {
@@ -153,7 +156,7 @@ impl Shelf {
             };
         }
         // Everybody may have left.
-        let _ = errand.found.send(Some(found.map(|(client, _)| client)));
+        let _ = waiting.send(Some(found.map(|(client, _)| client)));
     }
 
     /// Remembers that a person let this client act.

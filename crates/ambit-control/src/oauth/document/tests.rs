@@ -140,7 +140,7 @@ impl Hosts {
     }
 }
 
-fn person(name: impl ToString) -> Asker {
+fn person(name: &(impl ToString + ?Sized)) -> Asker {
     Asker::Person(name.to_string())
 }
 
@@ -156,7 +156,7 @@ fn id(host: usize, document: usize) -> String {
 async fn so_many_documents_are_remembered() {
     let hosts = Hosts::open("");
     let find = async |number: usize, now: Timestamp| {
-        let asker = person(number);
+        let asker = person(&number);
         hosts
             .find(&id(number, 1), &asker, Freshness::Usual, now)
             .await
@@ -301,7 +301,7 @@ async fn asi08_fetches_are_shared_out() {
     // People have places of their own, and so have the clients that they let in.
     let most = CLIENT_DOCUMENTS_PER_ASKER_MAX;
     for number in 0..CLIENT_FETCHES_MAX {
-        let asker = person(number / most);
+        let asker = person(&(number / most));
         assert_eq!(hosts.ask(&id(number, 3), &asker).await, None, "{number}");
         if number == most - 1 {
             assert_eq!(hosts.ask(&id(200, 1), &asker).await, busy);
