@@ -91,7 +91,10 @@ pub use self::{
     },
     error::OAuthError,
     form::{FORM_BYTES_MAX, FORM_FIELDS_MAX},
-    pushed::{PUSHED_BYTES_MAX, PUSHED_MAX, PUSHED_OPENED_TTL, PUSHED_PER_ORIGIN_MAX, PUSHED_TTL},
+    pushed::{
+        PUSHED_BYTES_MAX, PUSHED_MAX, PUSHED_OPENED_TTL, PUSHED_PER_ORIGIN_MAX, PUSHED_TTL,
+        STATE_BYTES_MAX,
+    },
     redirect::REDIRECT_BYTES_MAX,
 };
 use crate::{
@@ -316,5 +319,34 @@ impl OAuth {
         ];
         let all = circles.map(|it| locked(self.used.of(it)).len());
         all.iter().sum()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn so_many_proofs_are_remembered_of_one_and_of_all() {
+        let now = Timestamp::from_millis(1_795_305_600_000);
+        let used = Used::new();
+        let mut used = locked(used.of(Circle::Clients));
+        let mut admit = |owner: usize, number: usize| {
+            let owner = owner.to_string();
+            let owner = ReplayOwner::Assertion { issuer: &owner };
+            used.admit(owner, &number.to_string(), now.plus(Millis::new(1)), now)
+        };
+        let owners = USED_PROOFS_MAX / USED_PROOFS_PER_OWNER_MAX;
+        for owner in 0..owners {
+            for number in 0..USED_PROOFS_PER_OWNER_MAX {
+                assert!(admit(owner, number).is_ok(), "{owner} {number}");
+            }
+            if owner == 0 {
+                let more = admit(owner, USED_PROOFS_PER_OWNER_MAX);
+                assert_eq!(more.err(), Some(ReplayError::OwnerFull));
+            }
+        }
+        assert_eq!(admit(owners, 0).err(), Some(ReplayError::Full));
+        assert_eq!(admit(0, 0).err(), Some(ReplayError::Replayed));
     }
 }

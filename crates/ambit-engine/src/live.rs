@@ -450,8 +450,30 @@ impl Live {
             self.runtime.remove(&task);
             self.former.extend(instance.map(|it| (it, task)));
         }
-        while self.former.len() > FORMER_INSTANCES_MAX {
-            self.former.pop_front();
-        }
+        forget_oldest(&mut self.former);
+    }
+}
+
+/// Forgets the runs that ended first, when there are too many.
+fn forget_oldest(former: &mut VecDeque<(InstanceId, TaskId)>) {
+    let beyond = former.len().saturating_sub(FORMER_INSTANCES_MAX);
+    drop(former.drain(..beyond));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn so_many_runs_that_ended_are_remembered() {
+        let run = |it: u128| (InstanceId::from_bits(it), TaskId::from_bits(it));
+        let most = FORMER_INSTANCES_MAX as u128;
+        let mut former: VecDeque<_> = (0..most).map(run).collect();
+        forget_oldest(&mut former);
+        assert_eq!(former.len(), FORMER_INSTANCES_MAX);
+        former.push_back(run(most));
+        forget_oldest(&mut former);
+        assert_eq!(former.len(), FORMER_INSTANCES_MAX);
+        assert_eq!(former.front(), Some(&run(1)), "the oldest went");
     }
 }

@@ -453,3 +453,27 @@ pub(super) fn not_done(title: &'static str, error: &SignInError) -> Response {
     }
     page(status, title, &body)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_form_is_so_long_and_has_so_many_fields() {
+        let mut headers = HeaderMap::new();
+        let kind = HeaderValue::from_static("application/x-www-form-urlencoded");
+        headers.insert(header::CONTENT_TYPE, kind);
+        let form = |bytes: usize| Body::from(format!("f={}", "x".repeat(bytes - 2)));
+        let most = Fields::read(&headers, form(PERSON_FORM_BYTES_MAX)).await;
+        assert!(most.is_ok(), "{:?}", most.err());
+        let more = Fields::read(&headers, form(PERSON_FORM_BYTES_MAX + 1)).await;
+        assert!(matches!(more, Err(SignInError::Request(it)) if it.contains("too long")));
+        let fields = |count: usize| {
+            let all: Vec<String> = (0..count).map(|it| format!("f{it}=x")).collect();
+            Fields::parse(all.join("&").as_bytes())
+        };
+        assert!(fields(FIELDS_MAX).is_ok());
+        let more = fields(FIELDS_MAX + 1);
+        assert!(matches!(more, Err(SignInError::Request(it)) if it.contains("too many")));
+    }
+}

@@ -247,3 +247,27 @@ const RISKS: [(&str, Risk); 4] = [
     (Risk::High.as_str(), Risk::High),
     (Risk::Critical.as_str(), Risk::Critical),
 ];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::estate::files::EstateFiles;
+
+    #[test]
+    fn an_agent_has_so_many_workloads() {
+        let demo = concat!(env!("CARGO_MANIFEST_DIR"), "/../../estates/demo");
+        let agent = "agents/support-bot.toml";
+        for (count, fits) in [(WORKLOADS_MAX, true), (WORKLOADS_MAX + 1, false)] {
+            let files = EstateFiles::collect(std::path::Path::new(demo)).unwrap();
+            let own: String = (0..count)
+                .map(|uid| format!("[[workload]]\nuid = {}\n", 5000 + uid))
+                .collect();
+            let text = format!("{}\n{own}", files.text(agent).unwrap());
+            assert_eq!(
+                files.with_file(agent, &text).load().is_ok(),
+                fits,
+                "{count}"
+            );
+        }
+    }
+}

@@ -192,6 +192,27 @@ mod tests {
     }
 
     #[test]
+    fn an_agent_has_so_many_tokens_and_an_estate_so_many_issuers() {
+        let tokens = |count: usize| {
+            let one = |it: usize| {
+                format!("[[token]]\nissuer = \"builds\"\nclaims = {{ sub = \"{it}\" }}\n")
+            };
+            (0..count).map(one).collect::<String>()
+        };
+        check(ISSUER, &tokens(TOKENS_MAX), "");
+        check(ISSUER, &tokens(TOKENS_MAX + 1), "at most 64 `[[token]]`");
+        let demo = concat!(env!("CARGO_MANIFEST_DIR"), "/../../estates/demo");
+        for (count, fits) in [(ISSUERS_MAX, true), (ISSUERS_MAX + 1, false)] {
+            let mut files = EstateFiles::collect(std::path::Path::new(demo)).unwrap();
+            for number in 0..count {
+                let text = ISSUER.replace("token.", &format!("token{number}."));
+                files = files.with_file(&format!("issuers/i{number}.toml"), &text);
+            }
+            assert_eq!(files.load().is_ok(), fits, "{count}");
+        }
+    }
+
+    #[test]
     fn issuers_and_registrations_are_read_whole_or_refused() {
         let token = |claims: &str| format!("[[token]]\nissuer = \"builds\"\nclaims = {claims}\n");
         let sub = token(r#"{ sub = "repo:example/books:ref:*" }"#);

@@ -309,6 +309,24 @@ fn a_restart_keeps_the_bundle_and_its_sequence() {
 }
 
 #[test]
+fn what_was_kept_is_so_long() {
+    let keys = partner(20);
+    let mut desk = Desk::open(web());
+    desk.publish(document(&keys, 5, 300));
+    desk.refresh();
+    let name: FederationName = "partner".parse().unwrap();
+    let text = desk.kept.lock().unwrap()[&name].clone();
+    for (bytes, believed) in [(KEPT_BYTES_MAX, Some(5)), (KEPT_BYTES_MAX + 1, None)] {
+        let long = format!("{text}{}", " ".repeat(bytes - text.len()));
+        let kept = Shared::new(StdMutex::new(BTreeMap::from([(name.clone(), long)])));
+        let mut again = Desk::open_with(web(), kept);
+        again.is_down();
+        again.refresh();
+        assert_eq!(again.believed(), believed, "{bytes}");
+    }
+}
+
+#[test]
 fn what_can_not_be_kept_is_not_believed() {
     let keys = partner(20);
     let mut desk = Desk::open(web());

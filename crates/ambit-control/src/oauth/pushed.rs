@@ -38,7 +38,7 @@ pub const PUSHED_PER_ORIGIN_MAX: usize = 256;
 /// The most bytes of text that all of them hold.
 pub const PUSHED_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// The longest `state`, in bytes.
-const STATE_BYTES_MAX: usize = 2048;
+pub const STATE_BYTES_MAX: usize = 2048;
 
 /// A request for a person's consent, its client known and its address one that the client declared.
 #[derive(Clone, Debug)]

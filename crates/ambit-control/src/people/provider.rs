@@ -486,3 +486,40 @@ impl fmt::Debug for Provider {
 }
 
 const ERROR_CHARACTERS_SHOWN: usize = 64;
+
+#[cfg(test)]
+mod tests {
+    use std::task::{Context, Poll, Waker};
+
+    use ambit_identity::sign_in::FlowKey;
+    use ambit_testkit::TestClock;
+
+    use super::*;
+
+    #[test]
+    fn so_many_codes_are_redeemed_at_once() {
+        let provider = Provider::new(ProviderConfig {
+            issuer: "https://id.example.org".to_owned(),
+            client_id: "ambit".to_owned(),
+            public_url: "https://ambit.example.org".to_owned(),
+            key: None,
+            // It takes its time.
+            fetch: Arc::new(|_| Box::pin(std::future::pending())),
+        });
+        let moment = TestClock::new(1).moment();
+        let flow = FlowKey::new(&[5; 32]).begin([6; 32], "/", moment.now);
+        let flow = flow.unwrap();
+        let redeem = || Box::pin(provider.redeem("code", &flow, &moment));
+        let mut context = Context::from_waker(Waker::noop());
+        let mut redeemed: Vec<_> = (0..REDEMPTIONS_MAX).map(|_| redeem()).collect();
+        for one in &mut redeemed {
+            assert!(one.as_mut().poll(&mut context).is_pending());
+        }
+        let Poll::Ready(Err(refused)) = redeem().as_mut().poll(&mut context) else {
+            panic!("there is no place");
+        };
+        assert!(refused.to_string().contains("many people"), "{refused}");
+        drop(redeemed.pop());
+        assert!(redeem().as_mut().poll(&mut context).is_pending());
+    }
+}

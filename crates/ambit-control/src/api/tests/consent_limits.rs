@@ -15,7 +15,7 @@ use super::{
 };
 use crate::oauth::{
     CODE_TTL, CODES_MAX, CONSENT_TTL, CONSENTS_MAX, CONSENTS_PER_SESSION_MAX, PUSHED_BYTES_MAX,
-    PUSHED_MAX, PUSHED_OPENED_TTL, PUSHED_PER_ORIGIN_MAX, PUSHED_TTL,
+    PUSHED_MAX, PUSHED_OPENED_TTL, PUSHED_PER_ORIGIN_MAX, PUSHED_TTL, STATE_BYTES_MAX,
 };
 
 #[tokio::test]
@@ -54,6 +54,20 @@ async fn a_pushed_request_waits_for_its_person_once() {
     let nested = [("request_uri", "urn:x")];
     let refused = booth.push_from(Origin::Here, &nested).await;
     assert_eq!(refused.error(), "invalid_request");
+}
+
+#[tokio::test]
+async fn the_state_of_a_client_is_so_long() {
+    let booth = Booth::open().await;
+    for (bytes, status) in [
+        (STATE_BYTES_MAX, StatusCode::CREATED),
+        (STATE_BYTES_MAX + 1, StatusCode::BAD_REQUEST),
+    ] {
+        let state = "s".repeat(bytes);
+        let router = public_router(&booth.desk.doors);
+        let got = post(router, "/oauth/par", request(&[("state", &state)]), &[]).await;
+        assert_eq!(got.status, status, "{bytes}: {:?}", got.value);
+    }
 }
 
 #[tokio::test]

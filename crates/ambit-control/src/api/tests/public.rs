@@ -14,8 +14,8 @@ use tower::ServiceExt;
 
 use super::{
     super::{
-        Asks, Control, Door, Doors, PUBLISHED_READS_MAX, Parts, Published, PublishedLog,
-        public_router, routes,
+        Asks, Control, Door, Doors, JOIN_BYTES_MAX, PUBLISHED_READS_MAX, Parts, Published,
+        PublishedLog, public_router, routes,
     },
     doors::{ANA, Office, start_body, text},
 };
@@ -245,6 +245,22 @@ async fn join(doors: &Doors, token: &str, csr: &str) -> (StatusCode, String) {
     let status = response.status();
     let body = response.into_body().collect().await.unwrap().to_bytes();
     (status, String::from_utf8(body.to_vec()).unwrap())
+}
+
+#[tokio::test]
+async fn a_request_to_join_is_so_long() {
+    let office = Office::open();
+    let ask = r#"{"token":"t","csr":"c"}"#;
+    for (bytes, is_read) in [(JOIN_BYTES_MAX, true), (JOIN_BYTES_MAX + 1, false)] {
+        let body = format!("{ask}{}", " ".repeat(bytes - ask.len()));
+        let request = Request::post("/v1/join").header(header::CONTENT_TYPE, "application/json");
+        let response = public_router(&office.doors)
+            .oneshot(request.body(Body::from(body)).unwrap())
+            .await
+            .unwrap();
+        let is_too_long = response.status() == StatusCode::PAYLOAD_TOO_LARGE;
+        assert_eq!(!is_too_long, is_read, "{bytes}: {}", response.status());
+    }
 }
 
 /// Starts a task that waits for whoever shows `token`.

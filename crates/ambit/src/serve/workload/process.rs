@@ -299,6 +299,22 @@ mod tests {
     }
 
     #[test]
+    fn so_many_digests_are_remembered() {
+        let directory = tempfile::tempdir().unwrap();
+        let looks = Looks::default();
+        let look = |number: usize| {
+            let path = directory.path().join(number.to_string());
+            fs::write(&path, number.to_string()).unwrap();
+            let digest = looks.digest(&File::open(&path).unwrap()).unwrap();
+            assert_eq!(digest, Some(Digest::of(number.to_string().as_bytes())));
+        };
+        (0..DIGESTS_KEPT_MAX).for_each(look);
+        assert_eq!(looks.known().len(), DIGESTS_KEPT_MAX);
+        look(DIGESTS_KEPT_MAX);
+        assert_eq!(looks.known().len(), 1, "it begins anew");
+    }
+
+    #[test]
     fn a_file_that_is_not_at_its_path_has_none() {
         let directory = tempfile::tempdir().unwrap();
         let (path, other) = (directory.path().join("a"), directory.path().join("b"));
