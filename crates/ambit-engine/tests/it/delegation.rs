@@ -6,6 +6,7 @@ use ambit_core::{
     DelegationId, Millis, Reason, SpiffeId, TaskId,
     act::Target,
     delegation::Delegation,
+    estate::Estate,
     json::{self, Value},
     limits::{
         CHILDREN_PER_TASK_MAX, DELEGATION_DEPTH_MAX, DELEGATIONS_PER_TASK_MAX, LABELS_MAX,
@@ -200,6 +201,11 @@ pub(crate) fn office() -> World {
 
 /// Says that the log folds to the stored rows and that every decision in it is derived again alike.
 pub(crate) fn rebuilt_alike(world: &World, depth_max: u8) {
+    rebuilt_alike_in(world, delegating_office(depth_max, &[]));
+}
+
+/// Says the same of a world with this estate.
+pub(crate) fn rebuilt_alike_in(world: &World, estate: Estate) {
     let rebuilt = rebuild(world.archive.as_ref()).expect("a log that folds");
     for table in TABLES {
         let stored = world.archive.rows(table).unwrap().into_iter().collect();
@@ -207,7 +213,7 @@ pub(crate) fn rebuilt_alike(world: &World, depth_max: u8) {
     }
     let digest = State::load(world.archive.as_ref()).unwrap().digest();
     assert_eq!(digest, rebuilt.digest);
-    let book = PolicyBook::compile(Arc::new(delegating_office(depth_max, &[])));
+    let book = PolicyBook::compile(Arc::new(estate));
     let book = Arc::new(book.expect("an estate"));
     let compile: CompileEstate = Arc::new(move |_| Ok(book.clone()));
     let report = replay_all(world.archive.as_ref(), &compile).expect("a log that is read");
