@@ -90,6 +90,14 @@ fn body(body: &Body) -> (&'static str, Members<'_>) {
     }
 }
 
+/// Returns where an SVID is good, when it says so.
+fn audiences(svid: &SvidKind) -> Option<Value> {
+    match svid {
+        SvidKind::X509 => None,
+        SvidKind::Jwt { audiences } => Some(texts(audiences)),
+    }
+}
+
 /// The kinds that tasks and their acts leave.
 fn tasks(body: &Body) -> (&'static str, Members<'_>) {
     match body {
@@ -111,16 +119,10 @@ fn tasks(body: &Body) -> (&'static str, Members<'_>) {
             svid,
             expires_at,
         } => {
-            let audiences = match svid {
-                SvidKind::X509 => None,
-                SvidKind::Jwt { audiences } => Some(texts(audiences)),
-            };
-            let members = members()
-                .text("instance", instance)
-                .text("task", task)
-                .text("certificate", certificate)
-                .maybe("audiences", audiences)
-                .add("expires_at", time(*expires_at));
+            let members = members().text("instance", instance).text("task", task);
+            let members = members.text("certificate", certificate);
+            let members = members.maybe("audiences", audiences(svid));
+            let members = members.add("expires_at", time(*expires_at));
             (kind::INSTANCE_CERTIFIED, members)
         }
         Body::TaskEnded { task, end, by } => {
