@@ -7,6 +7,7 @@
 
 use std::sync::Arc;
 
+use ambit_core::origin::Origin;
 use axum::{
     extract::{RawQuery, State},
     http::{Extensions, HeaderMap},

@@ -20,8 +20,8 @@ use super::{
     error::{json, put_nonce},
     form::Form,
     locked,
-    origin_of,
     metadata::PUSH,
+    origin_of,
     redirect::{Fits, Redirect},
     wanted::{Wanted, wanted},
 };

@@ -13,7 +13,7 @@ use tower::ServiceExt;
 
 use super::{messages::*, serving::PACE, *};
 use crate::{
-    api::{Control, Published},
+    api::{Control, Doors, Published},
     heard::Heard,
     people::SignIns,
 };

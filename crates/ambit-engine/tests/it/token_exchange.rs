@@ -260,10 +260,7 @@ fn asi03_a_narrowed_token_gives_nothing_away_and_takes_nothing_back() {
     )
     .unwrap();
     withdraw(&mut scene.world, &whole, delegation).unwrap();
-    assert_eq!(
-        code(scene.exchange(delegation)),
-        Reason::DelegationWithdrawn
-    );
+    assert_eq!(code(scene.exchange(delegation)), Reason::DelegationUsed);
 }
 
 /// ASI03: the actor is whoever proves itself; another one, with the right papers, is refused.

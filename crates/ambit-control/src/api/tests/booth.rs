@@ -5,9 +5,7 @@ use std::{
     sync::{Arc, Mutex},
 };
 
-use ambit_core::{
-    Digest, estate::Estate, origin::Origin, record::Body as Fact, task::End,
-};
+use ambit_core::{Digest, estate::Estate, origin::Origin, record::Body as Fact, task::End};
 use ambit_identity::jose::base64url;
 use axum::{
     Extension,

@@ -64,8 +64,7 @@ async fn the_state_of_a_client_is_so_long() {
         (STATE_BYTES_MAX + 1, StatusCode::BAD_REQUEST),
     ] {
         let state = "s".repeat(bytes);
-        let router = public_router(&booth.desk.doors);
-        let got = post(router, "/oauth/par", request(&[("state", &state)]), &[]).await;
+        let got = booth.push_from(Origin::Here, &[("state", &state)]).await;
         assert_eq!(got.status, status, "{bytes}: {:?}", got.value);
     }
 }

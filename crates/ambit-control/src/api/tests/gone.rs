@@ -245,7 +245,7 @@ async fn nhi01_a_client_that_was_removed_meanwhile_is_given_no_task() {
         let mut estate = whole.clone();
         // A digest of its own for each.
         estate.digest = ambit_core::Digest::of(change.as_bytes());
-        apply(&booth, whole.clone()).await;
+        booth.desk.office.apply(whole.clone()).await;
         let back = [
             ("client_id", "notes"),
             ("redirect_uri", "https://notes.example/cb"),

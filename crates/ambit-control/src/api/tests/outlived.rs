@@ -3,7 +3,6 @@
 
 use ambit_core::{Digest, Millis, task::End};
 use ambit_identity::jose::Signer;
-use ambit_policy::PolicyBook;
 use axum::http::StatusCode;
 use std::sync::Arc;
 

@@ -18,7 +18,6 @@ use ambit_identity::{
     jose::{KeyUse, Signer, SigningKey, base64url},
     sign_in::FLOW_TTL_MAX,
 };
-use ambit_policy::PolicyBook;
 use axum::{
     body::Body,
     http::{HeaderMap, Request, StatusCode, header},

@@ -207,7 +207,7 @@ async fn who_does_not_answer_is_cut_off_and_others_are_not() {
     assert_eq!(call.bundle().await, current(&served.desk));
     assert_eq!(
         (PACE.keepalive_every, PACE.keepalive_timeout),
-        (PACE.keepalive_every, PACE.keepalive_timeout)
+        (KEEPALIVE_EVERY, KEEPALIVE_TIMEOUT)
     );
     drop(there.freed);
 }
