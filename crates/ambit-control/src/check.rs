@@ -404,7 +404,7 @@ mod tests {
         );
         with(
             "@id(\"x\") forbid (principal, action == Ambit::Action::\"start_tasks\", resource);",
-            "policies/people/duties.cedar:1:40: unrecognized action `Ambit::Action::\"start_tasks\"`; did you mean",
+            "policies/people/duties.cedar:1:39: unrecognized action `Ambit::Action::\"start_tasks\"`; did you mean",
         );
         with(
             "\n\n@id(\"x\") forbid (principal, action == Ambit::Action::\"apply_estate\", resource);",

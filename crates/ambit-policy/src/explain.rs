@@ -82,10 +82,7 @@ fn of_act(reason: Reason, facts: &Facts) -> Option<String> {
         Reason::TaskEnded | Reason::TaskExpired => {
             format!("the task is {}; start a new one", facts.words.get("task"))
         }
-        Reason::TemplateWithdrawn => format!(
-            "the estate in force does not let agent `{agent}` run template `{template}`; add it to \
-             the agent's `templates` and apply"
-        ),
+        Reason::TemplateWithdrawn => withdrawn(agent, template),
         Reason::WrongEnvironment => {
             format!("agent `{agent}` and `{resource}` differ in `environment`")
         }
@@ -146,6 +143,13 @@ fn of_act(reason: Reason, facts: &Facts) -> Option<String> {
         | Reason::TokenExpired => return None,
     };
     Some(advice)
+}
+
+fn withdrawn(agent: impl std::fmt::Display, template: impl std::fmt::Display) -> String {
+    format!(
+        "the estate in force does not let agent `{agent}` run template `{template}`; add it to the agent's \
+         `templates` and apply"
+    )
 }
 
 fn starter(template: impl std::fmt::Display) -> String {

@@ -370,9 +370,9 @@ fn a_directory_with_stray_or_bad_files_is_refused() {
     agents/link.toml:1:1: this is no plain file; put the text itself here
     agents/note.txt:1:1: nothing reads this; write `agents/NAME.toml`
     agents/people:1:1: nothing reads this; write `agents/NAME.toml`
+    policies.cedar:1:1: nothing reads this; an estate has `estate.toml` and the folders agents, clients, issuers, servers, templates, policies, tests, trust; write one of `agents`, `clients`, `issuers`, `servers`, `templates`, `policies`, `tests`, `trust`
     policies/people/more:1:1: nothing reads this; write `policies/NAME.cedar` or `policies/people/NAME.cedar`
     policies/people/note.txt:1:1: nothing reads this; write `policies/NAME.cedar` or `policies/people/NAME.cedar`
-    policies.cedar:1:1: nothing reads this; an estate has `estate.toml` and the folders agents, clients, issuers, servers, templates, policies, tests, trust; write one of `agents`, `clients`, `issuers`, `servers`, `templates`, `policies`, `tests`, `trust`
     policy:1:1: nothing reads this; an estate has `estate.toml` and the folders agents, clients, issuers, servers, templates, policies, tests, trust; did you mean `policies`?
     tests/long.toml:1:1: the file has more than 1048576 bytes; split it
     ");

@@ -127,6 +127,7 @@ fn the_socket_is_told_as_a_uri() {
 #[test]
 fn who_is_registered_and_reaches_no_socket_is_warned_of() {
     let world = World::start_configured("people.example", "", |root| {
+        prepare(root);
         let agent = root.join("estate/agents/reader.toml");
         let text = fs::read_to_string(&agent).unwrap();
         fs::write(
