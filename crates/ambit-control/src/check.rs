@@ -432,7 +432,7 @@ mod tests {
         assert!(told[0].starts_with(expected), "{told:?}");
         let apart = "@id(\"apart\") forbid (principal, action == Ambit::Action::\"decide_approval\", resource) \
                      when { context.roles.contains(\"administrator\") };";
-        assert_eq!(warned(apart), [String::new(); 0]);
+        assert_eq!(warned(apart), Vec::<String>::new());
         let other = apart.replace("administrator", "nobody");
         assert_eq!(warned(&other), told);
     }

@@ -92,19 +92,20 @@ pub(crate) async fn answer<B>(
         }
     };
     let upgrade = hyper::upgrade::on(&mut request);
-    let (doors, chair) = (
-        Arc::clone(doors),
-        request.extensions_mut().remove::<Arc<Chair>>(),
-    );
-    let until: Unproved = Box::pin(async move {
-        // A tunnel has its connection's seat.
+    let until = until_it_ends(unproved, request.extensions_mut().remove());
+    let doors = Arc::clone(doors);
+    tokio::spawn(tunnel(doors, (passage, until), began, upgrade, upstream));
+    body::empty(StatusCode::OK)
+}
+
+/// Waits for what ends a tunnel from this side. It has its connection's seat.
+fn until_it_ends(unproved: Unproved, chair: Option<Arc<Chair>>) -> Unproved {
+    Box::pin(async move {
         tokio::select! {
             () = unproved => {}
             () = leaves(chair) => {}
         }
-    });
-    tokio::spawn(tunnel(doors, (passage, until), began, upgrade, upstream));
-    body::empty(StatusCode::OK)
+    })
 }
 
 /// Whether a tunnel could be opened within its permit.

@@ -205,7 +205,7 @@ mod tests {
             let groups: Vec<_> = (0..count).map(|it| format!("\"g{it}\"")).collect();
             problems(&groups.join(", "))
         };
-        assert_eq!(of(GROUPS_OF_PERSON_MAX), [String::new(); 0]);
+        assert_eq!(of(GROUPS_OF_PERSON_MAX), Vec::<String>::new());
         let told = ["estate.toml:3:10: a person is in at most 32 groups"];
         assert_eq!(of(GROUPS_OF_PERSON_MAX + 1), told);
         let told = problems("\"Night\"");

@@ -135,18 +135,12 @@ pub(super) fn body(body: &Body, names: &Names) -> String {
             expires_at,
             ..
         } => {
-            let what = match svid {
-                SvidKind::X509 => "its certificate".to_owned(),
-                SvidKind::Jwt { audiences } => {
-                    format!("a JWT-SVID for {}", audiences.join(" and "))
-                }
-            };
-            format!("{instance} got {what}, until {expires_at}")
+            format!(
+                "{instance} got {}, until {expires_at}",
+                certificate_or_token(svid)
+            )
         }
-        Body::TaskWaits { join_token, .. } => match join_token {
-            Some(_) => "waits for whoever shows its join token".to_owned(),
-            None => "waits for whoever proves to be a run of its agent".to_owned(),
-        },
+        Body::TaskWaits { join_token, .. } => waits(join_token.as_ref()).to_owned(),
         Body::TaskClaimed { .. } => {
             let by = claimant(body).map(|it| it.1).unwrap_or_default();
             format!("claimed by {by}")
@@ -186,18 +180,37 @@ pub(super) fn body(body: &Body, names: &Names) -> String {
             client,
             ..
         } => revoked(*token, *reach, *end, client),
-        Body::RefusalsCoalesced {
-            actor,
-            reason,
-            count,
-            first_at,
-            last_at,
-            ..
-        } => {
-            let whose = names.actor(*actor);
-            format!("denied {whose} {count} more times from {first_at} to {last_at}: {reason}")
-        }
+        Body::RefusalsCoalesced { actor, .. } => coalesced(body, &names.actor(*actor)),
         Body::StateDigest { digest } => format!("the folded state is {digest}"),
+    }
+}
+
+const fn waits(join_token: Option<&Digest>) -> &'static str {
+    match join_token {
+        Some(_) => "waits for whoever shows its join token",
+        None => "waits for whoever proves to be a run of its agent",
+    }
+}
+
+fn coalesced(body: &Body, whose: &str) -> String {
+    let Body::RefusalsCoalesced {
+        reason,
+        count,
+        first_at,
+        last_at,
+        ..
+    } = body
+    else {
+        return String::new();
+    };
+    format!("denied {whose} {count} more times from {first_at} to {last_at}: {reason}")
+}
+
+/// What an instance got by which it proves who it is.
+fn certificate_or_token(svid: &SvidKind) -> String {
+    match svid {
+        SvidKind::X509 => "its certificate".to_owned(),
+        SvidKind::Jwt { audiences } => format!("a JWT-SVID for {}", audiences.join(" and ")),
     }
 }
 

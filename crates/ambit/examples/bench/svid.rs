@@ -74,6 +74,9 @@ struct Seen {
     token: f64,
 }
 
+/// What is told of one revocation, in milliseconds.
+type Milliseconds = Box<dyn Fn(&Seen) -> f64>;
+
 /// From the call of `revoke` to the end of the last of many streams, and to the first refusals at the gateway.
 async fn revoke(server: &Server, options: &Options, sync: &Sync) -> Result<(), Failure> {
     let mut seen = Vec::new();
@@ -88,7 +91,7 @@ async fn revoke(server: &Server, options: &Options, sync: &Sync) -> Result<(), F
         short(bar)
     );
     let streams = |at: f64| move |it: &Seen| Spread::new(it.streams.clone()).at(at);
-    let rows: [(&str, Box<dyn Fn(&Seen) -> f64>); 4] = [
+    let rows: [(&str, Milliseconds); 4] = [
         (
             "99 of 100 streams have read their end",
             Box::new(streams(0.99)),

@@ -28,9 +28,11 @@ async fn allow(booth: &Booth, page: &Page, expiry: &str) -> Page {
 
 fn started(booth: &Booth) -> Vec<Task> {
     let records = booth.desk.office.world.records();
-    let started = records.into_iter().filter_map(|it| match it.body {
-        Fact::TaskStarted { task, .. } => Some(*task),
-        _ => None,
+    let started = records.into_iter().filter_map(|it| {
+        let Fact::TaskStarted { task, .. } = it.body else {
+            return None;
+        };
+        Some(*task)
     });
     started.collect()
 }

@@ -158,22 +158,27 @@ fn a_part_is_told_to_its_end_and_so_is_it_by_those_who_gave_and_took_it() {
     for (last, states) in cases {
         let mut bodies = a_part_taken();
         bodies.extend(last);
-        let log = log(bodies);
-        let told = [TASK, PART, TAKERS].map(|it| {
-            let now = Timestamp::from_millis(2000);
-            let whole = trace(&log, &names(), it, now).unwrap();
-            let mut concerns = Concerns::of(it);
-            let needed = |entry: &&Entry| concerns.take(&entry.record.body);
-            let found: Vec<Entry> = log.iter().filter(needed).cloned().collect();
-            let starts = Starts::above(&found, it);
-            let above = log.iter().filter(|it| starts.wants(&it.record.body));
-            let sifted: Vec<Entry> = above.cloned().chain(found).collect();
-            assert_eq!(trace(&sifted, &names(), it, now).as_ref(), Some(&whole));
-            assert!(whole.unknown.is_empty(), "{whole}");
-            whole
-        });
-        assert_eq!(told.each_ref().map(|it| it.state), states, "{told:#?}");
+        check(&log(bodies), states);
     }
+}
+
+/// Holds what is told of the three tasks against `states`, from the whole log and from what concerns each of them.
+#[track_caller]
+fn check(log: &[Entry], states: [&str; 3]) {
+    let told = [TASK, PART, TAKERS].map(|it| {
+        let now = Timestamp::from_millis(2000);
+        let whole = trace(log, &names(), it, now).unwrap();
+        let mut concerns = Concerns::of(it);
+        let needed = |entry: &&Entry| concerns.take(&entry.record.body);
+        let found: Vec<Entry> = log.iter().filter(needed).cloned().collect();
+        let starts = Starts::above(&found, it);
+        let above = log.iter().filter(|it| starts.wants(&it.record.body));
+        let sifted: Vec<Entry> = above.cloned().chain(found).collect();
+        assert_eq!(trace(&sifted, &names(), it, now).as_ref(), Some(&whole));
+        assert!(whole.unknown.is_empty(), "{whole}");
+        whole
+    });
+    assert_eq!(told.each_ref().map(|it| it.state), states, "{told:#?}");
 }
 
 /// Whoever claimed a task is told by what the record says of them, wherever the story names them.
@@ -181,9 +186,11 @@ fn a_part_is_told_to_its_end_and_so_is_it_by_those_who_gave_and_took_it() {
 fn who_claimed_a_part_is_told_in_words() {
     let mut bodies = a_part_taken();
     let workload = Digest::of(b"a process");
-    let took = bodies.iter_mut().find_map(|it| match it {
-        Body::DelegationSpent { mandate, .. } => Some(mandate),
-        _ => None,
+    let took = bodies.iter_mut().find_map(|it| {
+        let Body::DelegationSpent { mandate, .. } = it else {
+            return None;
+        };
+        Some(mandate)
     });
     took.unwrap().by = Actor::Workload(workload);
     bodies.push(Body::TaskClaimed {

@@ -33,19 +33,7 @@ async fn a_jwt_svid_is_for_its_audience_and_its_instance() {
     let found = answer.next::<ValidateJwtSvidResponse>().await.unwrap();
     assert_eq!(found.spiffe_id, name);
     assert!(found.claims.unwrap().fields.contains_key("exp"));
-    // On record as what it is, with where it is good.
-    let audiences = desk
-        .world
-        .records()
-        .into_iter()
-        .find_map(|it| match it.body {
-            Fact::InstanceCertified {
-                svid: SvidKind::Jwt { audiences },
-                ..
-            } => Some(audiences),
-            _ => None,
-        });
-    assert_eq!(audiences.unwrap(), ["reports"]);
+    on_record_for(&desk, &["reports"]);
     for (audience, token) in [
         ("other", svid.svid.as_str()),
         ("reports", "a.b.c"),
@@ -82,6 +70,23 @@ async fn a_jwt_svid_is_for_its_audience_and_its_instance() {
         .call(Some(&clerk), "FetchJWTSVID", ask(&["reports"], ""))
         .await;
     answer.refused(Code::PermissionDenied, "").await;
+}
+
+/// A JWT-SVID is on record as what it is, with where it is good.
+#[track_caller]
+fn on_record_for(desk: &Desk, wanted: &[&str]) {
+    let mut records = desk.world.records().into_iter();
+    let audiences = records.find_map(|it| {
+        let Fact::InstanceCertified {
+            svid: SvidKind::Jwt { audiences },
+            ..
+        } = it.body
+        else {
+            return None;
+        };
+        Some(audiences)
+    });
+    assert_eq!(audiences.unwrap(), wanted);
 }
 
 #[tokio::test]
