@@ -1,5 +1,6 @@
 //! The one list of routes: the routers, the OpenAPI document and the tests are made from it.
 
+mod door;
 mod local;
 
 use std::sync::Arc;
@@ -17,6 +18,7 @@ use crate::{
     people::SignIns,
 };
 
+pub use self::door::{Asks, Door};
 use super::{
     BODY_BYTES_MAX, ESTATE_BODY_BYTES_MAX, Shared, authority, delegations, device,
     idempotency::once, join, logins::by_login, operations, pages, passkeys, people, presence,
@@ -42,36 +44,6 @@ pub struct Route {
     /// The schema of its answer, or its media type when it is not JSON.
     pub answer: &'static str,
     handler: fn() -> MethodRouter<Arc<Shared>>,
-}
-
-/// Behind which door a route is.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Door {
-    /// People: on the local socket, and on the public port with a login.
-    People,
-    /// Runs of agents, over mutual TLS.
-    Instance,
-    /// Those who operate Ambit, on loopback.
-    Operations,
-    /// Anybody, on the public port.
-    Public,
-}
-
-/// Which decision a route asks for.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Asks {
-    /// One on a person's act, by the word of [`ambit_core::act::Governance::action`].
-    Person(&'static str),
-    /// That the instance's own task is live: it can only end itself.
-    OwnTask,
-    /// That a task waits for the token that is shown: it is spent.
-    WaitingTask,
-    /// That the client proves itself and, for a token, that a live task stands behind it.
-    Client,
-    /// None: it tells only what its door's onlookers may know.
-    Nothing,
-    /// None: people prove who they are, and are told nothing but that.
-    WhoItIs,
 }
 
 /// Returns every route.

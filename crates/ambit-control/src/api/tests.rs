@@ -12,6 +12,7 @@ mod delegations;
 mod doors;
 mod ended;
 mod federation;
+mod given_up;
 mod gone;
 mod laws;
 mod logins;
