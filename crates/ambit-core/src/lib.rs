@@ -18,6 +18,7 @@ pub mod limits;
 pub mod name;
 pub mod origin;
 pub mod proof;
+pub mod quotable;
 pub mod reason;
 pub mod record;
 pub mod route;

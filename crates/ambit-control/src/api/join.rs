@@ -58,6 +58,7 @@ pub(super) async fn join(
         Claim::New(task) => (task, Novelty::New),
         // The same workload may ask again: it has another key, or its certificate ends.
         Claim::Known(task) => (task, Novelty::Known),
+        Claim::NothingWaits if sent.is_some() => return Err(nothing_waits()),
         Claim::OtherAgent | Claim::NothingWaits => return Err(refused()),
     };
     let now = (control.clock)().now;
@@ -140,6 +141,14 @@ fn sender<'a>(
 /// Says what is wrong with a workload token: of that whoever has it may hear everything.
 fn no_run(what: &'static str, why: String) -> Problem {
     Problem::new(StatusCode::FORBIDDEN, "join_refused", what).because(why)
+}
+
+/// The token was good: whoever has it may hear what is missing.
+fn nothing_waits() -> Problem {
+    no_run(
+        "no task waits for a run of this agent",
+        "start one with `ambit task start TEMPLATE --for AGENT --attested`".to_owned(),
+    )
 }
 
 fn refused() -> Problem {

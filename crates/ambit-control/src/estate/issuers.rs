@@ -113,7 +113,10 @@ fn registration(field: &Field<'_>, known: &BTreeSet<&str>) -> Option<TokenRegist
     let mut section = field.section("a token")?;
     let issuer = section.required("issuer", r#"issuer = "NAME""#);
     let issuer = issuer.and_then(|it| it.one_of("issuer", known.iter().copied()));
-    let claims = section.required("claims", r#"claims = { sub = "repo:example/books:ref:*" }"#);
+    let claims = section.required(
+        "claims",
+        r#"claims = { sub = "repo:example/books:ref:refs/heads/*" }"#,
+    );
     section.finish();
     let claims = claims?;
     let mut rules = Vec::new();
@@ -215,7 +218,7 @@ mod tests {
     #[test]
     fn issuers_and_registrations_are_read_whole_or_refused() {
         let token = |claims: &str| format!("[[token]]\nissuer = \"builds\"\nclaims = {claims}\n");
-        let sub = token(r#"{ sub = "repo:example/books:ref:*" }"#);
+        let sub = token(r#"{ sub = "repo:example/books:ref:refs/heads/*" }"#);
         check(ISSUER, &sub, "");
         check(
             ISSUER,

@@ -40,7 +40,7 @@ impl Desk {
     fn open(keys: IssuerKeys) -> Self {
         let mut estate = office(&[]);
         let name: IssuerName = "builds".parse().unwrap();
-        let pattern = Pattern::new("repo:example/books:ref:*").unwrap();
+        let pattern = Pattern::new("repo:example/books:ref:refs/heads/*").unwrap();
         let rule = ClaimRule::new(vec!["sub".to_owned()], Wanted::Pattern(pattern)).unwrap();
         let clerk = estate.agents.values_mut().next().unwrap();
         clerk.tokens = vec![TokenRegistration {
@@ -226,7 +226,7 @@ fn set(seeds: &[u8]) -> String {
     Value::object([("keys", keys.collect())]).to_canonical()
 }
 
-const MAIN: &str = "repo:example/books:ref:main";
+const MAIN: &str = "repo:example/books:ref:refs/heads/main";
 
 #[test]
 fn a_token_of_a_trusted_issuer_claims_the_task_of_its_agent() {
@@ -236,8 +236,8 @@ fn a_token_of_a_trusted_issuer_claims_the_task_of_its_agent() {
     let agent = "clerk".parse().unwrap();
     assert_eq!(*claimant.proved(), Proved::Agent(agent, ClaimProof::Token));
     desk.refused(
-        &desk.token(1, ISSUER, "repo:example/other:ref:main"),
-        "sub `repo:example/other:ref:main`; ask who runs Ambit",
+        &desk.token(1, ISSUER, "repo:example/other:ref:refs/heads/main"),
+        "sub `repo:example/other:ref:refs/heads/main`; ask who runs Ambit",
     );
     desk.refused(
         &desk.token(1, "https://other.example", MAIN),

@@ -1,6 +1,6 @@
 //! Errors in the words of the OAuth standards.
 
-use ambit_core::json::Value;
+use ambit_core::{json::Value, quotable::quotable};
 use ambit_engine::{EngineError, TokenRefusal};
 use axum::{
     http::{HeaderName, HeaderValue, StatusCode, header},
@@ -151,7 +151,7 @@ impl OAuthError {
 
     /// Returns the same in the characters that an answer to a client may have (RFC 6749 §4.1.2.1).
     pub(super) fn plain_description(&self) -> String {
-        plain(&self.description)
+        quotable(&self.description, DESCRIPTION_CHARACTERS_MAX)
     }
 
     /// Returns the status of a page that says so. A page asks for no password.
@@ -220,7 +220,7 @@ impl IntoResponse for OAuthError {
     fn into_response(self) -> Response {
         let body = Value::object([
             ("error", self.code.into()),
-            ("error_description", plain(&self.description).into()),
+            ("error_description", self.plain_description().into()),
         ]);
         let mut response = (self.status, json(&body)).into_response();
         put_nonce(&mut response, self.nonce.as_deref());
@@ -251,25 +251,8 @@ pub(super) fn put_nonce(response: &mut Response, nonce: Option<&str>) {
     }
 }
 
-/// Returns the text in the characters that a description may have (RFC 6749 section 5.2).
-fn plain(text: &str) -> String {
-    let mut plain = String::new();
-    for character in text.chars().take(DESCRIPTION_MAX) {
-        match character {
-            '"' | '\\' => plain.push('\''),
-            ' '..='~' => plain.push(character),
-            '\u{a7}' => plain.push_str("section "),
-            '\u{b1}' => plain.push_str("+-"),
-            '\u{2212}' | '\u{2013}' | '\u{2014}' => plain.push('-'),
-            '\u{2026}' => plain.push_str("..."),
-            _ => plain.push('?'),
-        }
-    }
-    plain
-}
-
 /// When to come again where there was no room: as long as a fetch takes at most.
 const BUSY_SECONDS: u16 = 10;
 /// The longest description, in characters.
-const DESCRIPTION_MAX: usize = 600;
+const DESCRIPTION_CHARACTERS_MAX: usize = 600;
 const DPOP_NONCE: HeaderName = HeaderName::from_static("dpop-nonce");

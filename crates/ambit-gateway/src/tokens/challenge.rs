@@ -1,7 +1,7 @@
 //! What the gateway says of itself to clients without a token (RFC 9728), and to those whose token it refuses
 //! (RFC 6750 §3, RFC 9449 §7.1 and §9).
 
-use ambit_core::{Reason, Timestamp, json::Value};
+use ambit_core::{Reason, Timestamp, json::Value, quotable::quotable};
 use ambit_identity::{KeyBinding, dpop::ALGORITHMS};
 use http::{HeaderName, HeaderValue, Response, StatusCode, header};
 
@@ -143,7 +143,10 @@ impl Tokens {
             self.config.url
         );
         let error = error.map_or_else(String::new, |(code, why)| {
-            format!(", error=\"{code}\", error_description=\"{}\"", plain(why))
+            format!(
+                ", error=\"{code}\", error_description=\"{}\"",
+                quotable(why, DESCRIPTION_CHARACTERS_MAX)
+            )
         });
         let algorithms: Vec<&str> = ALGORITHMS.iter().map(|it| it.as_str()).collect();
         let (bearer, dpop) = if of_bearer {
@@ -165,19 +168,6 @@ impl Tokens {
     }
 }
 
-/// Returns a description as a quoted text may hold it (RFC 6750 §3): printable ASCII without `"` and `\`.
-fn plain(text: &str) -> String {
-    let plain = |it: char| match it {
-        '"' | '\\' => '\'',
-        ' '..='~' => it,
-        _ => '?',
-    };
-    text.chars()
-        .take(DESCRIPTION_CHARACTERS_MAX)
-        .map(plain)
-        .collect()
-}
-
 /// The header of nonces (RFC 9449 §8.1).
 pub(crate) static DPOP_NONCE: HeaderName = HeaderName::from_static("dpop-nonce");
 const INVALID_REQUEST: &str = "invalid_request";
@@ -189,13 +179,6 @@ const INSUFFICIENT: &str = "insufficient_scope";
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_description_fits_into_quotes() {
-        assert_eq!(plain("a \"b\" \\ §1\r\n"), "a 'b' ' ?1??");
-        assert_eq!(plain(&"x".repeat(300)).len(), DESCRIPTION_CHARACTERS_MAX);
-        assert_eq!(plain(&"x".repeat(256)).len(), DESCRIPTION_CHARACTERS_MAX);
-    }
 
     #[test]
     fn each_route_describes_itself_and_the_root_is_mcp() {

@@ -39,8 +39,7 @@ impl Desk {
         fs::write(people, format!("{estate}{text}")).unwrap();
         let agent = world.path(&format!("estate/agents/{JUDGE}.toml"));
         let text = fs::read_to_string(&agent).unwrap();
-        let token =
-            "[[token]]\nissuer = \"builds\"\nclaims = { sub = \"repo:example/notes:ref:*\" }\n";
+        let token = "[[token]]\nissuer = \"builds\"\nclaims = { sub = \"repo:example/notes:ref:refs/heads/*\" }\n";
         fs::write(agent, format!("{text}\n{token}")).unwrap();
         let issuer = format!(
             "issuer = \"{BUILDS}\"\naudience = \"{AUDIENCE}\"\njwks = '{}'\n",
@@ -164,7 +163,7 @@ fn oauth4webapi_gets_a_token_for_one_of_its_own_issuer() {
     let workload = Value::object([
         ("issuer", BUILDS.into()),
         ("audience", AUDIENCE.into()),
-        ("subject", "repo:example/notes:ref:main".into()),
+        ("subject", "repo:example/notes:ref:refs/heads/main".into()),
         ("kid", key().public().key_id().unwrap().into()),
         ("jose", jose.to_str().unwrap().into()),
     ]);

@@ -35,7 +35,7 @@ use crate::{foreign::Fetch, oauth::BEARER_TTL};
 pub(super) const JWT_BEARER: &str = "urn:ietf:params:oauth:grant-type:jwt-bearer";
 pub(super) const BY_KEY: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
 pub(super) const BUILDS: &str = "https://token.example.com";
-pub(super) const MAIN: &str = "repo:example/books:ref:main";
+pub(super) const MAIN: &str = "repo:example/books:ref:refs/heads/main";
 pub(super) const KEYS_AT: &str = "https://desk.example.com/jwks";
 
 pub(super) fn signing(seed: u8) -> SigningKey {
@@ -77,7 +77,7 @@ pub(super) fn declare(estate: &mut Estate) {
     ];
     estate.clients = clients.map(|it| (it.name.clone(), it)).into();
     let name: IssuerName = "builds".parse().unwrap();
-    let pattern = Pattern::new("repo:example/books:ref:*").unwrap();
+    let pattern = Pattern::new("repo:example/books:ref:refs/heads/*").unwrap();
     let rule = ClaimRule::new(vec!["sub".to_owned()], Wanted::Pattern(pattern)).unwrap();
     estate.agents.values_mut().next().unwrap().tokens = vec![TokenRegistration {
         issuer: name.clone(),
@@ -383,8 +383,12 @@ async fn nhi04_a_workload_token_of_nobody_claims_nothing() {
         let got = by_token(&office, Some(&agent), token, "").await;
         refused(&got, "invalid_grant", part);
     };
-    let other = workload_token(&office, 31, "repo:example/other:ref:main");
-    check(&other, "sub `repo:example/other:ref:main`; ask who runs").await;
+    let other = workload_token(&office, 31, "repo:example/other:ref:refs/heads/main");
+    check(
+        &other,
+        "sub `repo:example/other:ref:refs/heads/main`; ask who runs",
+    )
+    .await;
     check(
         &workload_token(&office, 32, MAIN),
         "the workload token is refused",

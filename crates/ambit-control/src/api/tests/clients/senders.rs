@@ -42,6 +42,17 @@ async fn nhi04_a_workload_token_stays_with_the_key_that_showed_it_first() {
     // Nothing was given yet: nobody is held to it.
     let early = by_token(&office, Some(&thief), &token, "").await;
     refused(&early, "invalid_grant", "ambit task start");
+    let (status, problem) = join(&office, &token).await;
+    assert_eq!(status, StatusCode::FORBIDDEN, "{problem:?}");
+    let told = [text(&problem, "title"), text(&problem, "detail")];
+    assert_eq!(
+        told,
+        [
+            "no task waits for a run of this agent",
+            "start one with `ambit task start TEMPLATE --for AGENT --attested`",
+        ],
+        "the token is good"
+    );
     start_waiting(&office).await;
     let first = by_token(&office, Some(&own), &token, "").await;
     assert_eq!(first.status, StatusCode::OK, "{:?}", first.value);
@@ -169,7 +180,7 @@ async fn a_workload_asks_about_its_own_tokens_and_gives_them_up() {
     };
     assert!(active(&workload, &token).await);
     // Another workload of the same agent, and a client that is not asked about.
-    let other = workload_token(&office, 31, "repo:example/books:ref:next");
+    let other = workload_token(&office, 31, "repo:example/books:ref:refs/heads/next");
     let got = about(&office, "/oauth/introspect", &other, &token).await;
     refused(&got, "invalid_client", "serves no live task");
     start_waiting(&office).await;
