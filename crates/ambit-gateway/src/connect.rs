@@ -165,7 +165,7 @@ async fn tunnel(
 
 async fn leaves(chair: Option<Arc<Chair>>) {
     match chair {
-        Some(chair) => chair.answers(chair.leaves()).await,
+        Some(chair) => chair.holds(chair.leaves()).await,
         None => std::future::pending().await,
     }
 }

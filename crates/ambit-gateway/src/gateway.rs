@@ -255,7 +255,10 @@ impl Gateway {
             async move {
                 let is_last = request.headers().contains_key(header::TRANSFER_ENCODING);
                 let mut response = match framing {
-                    Ok(()) => chair.answers(gateway.receive(request, &peer)).await,
+                    Ok(()) => {
+                        let answer = gateway.receive(request, &peer);
+                        chair.goes_out(chair.answers(answer).await)
+                    }
                     Err(refusal) => gateway.turn_away(&peer, *refusal).await,
                 };
                 // The end of such a body is not watched: nothing may follow it.

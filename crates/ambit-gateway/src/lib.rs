@@ -44,7 +44,7 @@ pub use crate::{
     reception::Peer,
     sandbox::SandboxPolicy,
     seating::Room,
-    seats::{InUse, Notice, Seat, Seats},
+    seats::{Held, InUse, Notice, Seat, Seats},
     tokens::{TokenConfig, Verifiers},
     visitor::{Trusting, Visitor},
 };

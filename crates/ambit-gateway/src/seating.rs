@@ -8,14 +8,18 @@ use std::{
 };
 
 use ambit_core::{SpiffeId, origin::Origin};
+use http::Response;
+use http_body_util::BodyExt;
+use hyper::body::Body as _;
 use tokio::time::sleep;
 
 use crate::{
+    body::Body,
     limits::{
         CONNECTIONS_MAX, CONNECTIONS_PER_INSTANCE_MAX, STRANGER_CONNECTION_TTL_MAX, STRANGERS_MAX,
         STRANGERS_PER_ORIGIN_MAX,
     },
-    seats::{Notice, Seat, Seats},
+    seats::{Held, Notice, Seat, Seats},
 };
 
 /// How many connections there may be at once.
@@ -116,6 +120,37 @@ impl Chair {
         };
         let _answering = seat.as_ref().map(|it| it.answering());
         work.await
+    }
+
+    /// Keeps the seat until `work` is done, as long as others sit idle.
+    pub(crate) async fn holds<T>(&self, work: impl Future<Output = T>) -> T {
+        let _held = self.hold();
+        work.await
+    }
+
+    /// Lets an answer that is a stream keep the seat until its end, as long as others sit idle.
+    pub(crate) fn goes_out(&self, response: Response<Body>) -> Response<Body> {
+        let held = match response.body().size_hint().exact() {
+            Some(_) => None,
+            None => self.hold(),
+        };
+        let Some(held) = held else {
+            return response;
+        };
+        response.map(|body| {
+            let seated = body.map_frame(move |frame| {
+                let _seat = &held;
+                frame
+            });
+            seated.boxed()
+        })
+    }
+
+    fn hold(&self) -> Option<Held<SpiffeId>> {
+        match &*self.seat() {
+            Seated::Proved(_, seat) => Some(seat.hold()),
+            Seated::Stranger { .. } | Seated::Moving => None,
+        }
     }
 
     fn seat(&self) -> MutexGuard<'_, Seated> {

@@ -1,7 +1,8 @@
 //! Seats at a door: so many in all, and of these so many for one holder.
 //!
 //! Whoever comes gets a seat. When there is none left, whoever sits idle longest of those that have most gets up: sitting
-//! still keeps nobody else out, however many seats somebody takes.
+//! still keeps nobody else out, however many seats somebody takes. Whoever is answered at length, as by a stream, is not
+//! idle, and gets up when nobody else is left.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -35,6 +36,10 @@ pub struct Notice(Arc<Notify>);
 #[derive(Debug)]
 pub struct InUse<'a, H: Clone + Eq + Hash>(&'a Seat<H>);
 
+/// Something goes out at a seat for as long as this lives: those who are idle get up before.
+#[derive(Debug)]
+pub struct Held<H: Clone + Eq + Hash>(Arc<Seat<H>>);
+
 #[derive(Debug)]
 struct Taken<H> {
     seats: BTreeMap<u64, Sitting<H>>,
@@ -48,6 +53,8 @@ struct Sitting<H> {
     holder: H,
     /// When a request began or ended there last. Whoever has sent half of one is idle, and whoever has just come is not.
     since: u64,
+    /// How much goes out there at length.
+    held: u32,
     notice: Notice,
 }
 
@@ -86,14 +93,14 @@ impl<H: Clone + Eq + Hash> Seats<H> {
         if has >= share.max(1) {
             taken.free_one(|it| *it == holder);
         } else if taken.seats.len() >= self.most {
-            let busiest = taken.busiest(&holder, self.crowd);
-            taken.free_one(|it| busiest.as_ref() == Some(&(self.crowd)(it)));
+            taken.free_any(&holder, self.crowd);
         }
         *taken.of_each.entry(holder.clone()).or_insert(0) += 1;
         let number = taken.next_turn();
         let sitting = Sitting {
             holder,
             since: number,
+            held: 0,
             notice: notice.clone(),
         };
         taken.seats.insert(number, sitting);
@@ -115,8 +122,8 @@ impl<H: Clone + Eq + Hash> Taken<H> {
         self.turn
     }
 
-    /// Returns the crowd that has most seats, with the one that `holder` is to have.
-    fn busiest(&self, holder: &H, crowd: fn(&H) -> H) -> Option<H> {
+    /// Frees the seat of whoever is idle longest of those that have most, with the one that `holder` is to have.
+    fn free_any(&mut self, holder: &H, crowd: fn(&H) -> H) {
         let mut counted: HashMap<H, usize> = HashMap::new();
         for (holder, count) in &self.of_each {
             *counted.entry(crowd(holder)).or_insert(0) += count;
@@ -124,18 +131,22 @@ impl<H: Clone + Eq + Hash> Taken<H> {
         if let Some(own) = counted.get_mut(&crowd(holder)) {
             *own += 1;
         }
-        counted
-            .into_iter()
-            .max_by_key(|(_, count)| *count)
-            .map(|it| it.0)
+        let most = counted.values().max().copied().unwrap_or(0);
+        let has_less = |it: &H| counted.get(&crowd(it)).is_none_or(|it| *it < most);
+        let seats = self.seats.iter();
+        let idlest = seats.min_by_key(|(_, it)| (it.held > 0, has_less(&it.holder), it.since));
+        self.tell(idlest.map(|(number, _)| *number));
     }
 
     fn free_one(&mut self, of: impl Fn(&H) -> bool) {
         let theirs = self.seats.iter().filter(|(_, it)| of(&it.holder));
-        let idlest = theirs.min_by_key(|(_, it)| it.since);
-        if let Some(number) = idlest.map(|(number, _)| *number)
-            && let Some(notice) = self.remove(number)
-        {
+        let idlest = theirs.min_by_key(|(_, it)| (it.held > 0, it.since));
+        self.tell(idlest.map(|(number, _)| *number));
+    }
+
+    /// Tells whoever sits there to get up.
+    fn tell(&mut self, number: Option<u64>) {
+        if let Some(notice) = number.and_then(|it| self.remove(it)) {
             notice.0.notify_one();
         }
     }
@@ -159,11 +170,22 @@ impl<H: Clone + Eq + Hash> Seat<H> {
         InUse(self)
     }
 
+    /// Says that something goes out here as long as the value lives.
+    pub fn hold(self: &Arc<Self>) -> Held<H> {
+        self.change(|it| it.held += 1);
+        Held(Arc::clone(self))
+    }
+
     fn touch(&self) {
+        self.change(|_| {});
+    }
+
+    fn change(&self, change: impl FnOnce(&mut Sitting<H>)) {
         let mut taken = self.seats.locked();
         let turn = taken.next_turn();
         if let Some(sitting) = taken.seats.get_mut(&self.number) {
             sitting.since = turn;
+            change(sitting);
         }
     }
 }
@@ -200,6 +222,12 @@ impl<H: Clone + Eq + Hash> Drop for InUse<'_, H> {
     }
 }
 
+impl<H: Clone + Eq + Hash> Drop for Held<H> {
+    fn drop(&mut self) {
+        self.0.change(|it| it.held = it.held.saturating_sub(1));
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::{future::Future, pin::pin, task::Context};
@@ -211,11 +239,11 @@ mod tests {
         Seats::new(most, |it| it / 10 * 10)
     }
 
-    struct Guest(Seat<u32>, Notice);
+    struct Guest(Arc<Seat<u32>>, Notice);
 
     fn sit(seats: &Seats<u32>, holder: u32, share: usize) -> Guest {
         let notice = Notice::default();
-        Guest(seats.take(holder, share, &notice), notice)
+        Guest(Arc::new(seats.take(holder, share, &notice)), notice)
     }
 
     impl Guest {
@@ -240,6 +268,32 @@ mod tests {
         guests.push(sit(&seats, 1, 2));
         assert_eq!(told(&guests), [1]);
         assert_eq!(seats.taken(), 3);
+    }
+
+    /// ASI08: a crowd of newcomers ends no stream while anybody is idle, in however many seats.
+    #[test]
+    fn asi08_who_is_answered_at_length_gets_up_last() {
+        let seats = seats(3);
+        let mut guests: Vec<_> = [1, 1, 21].map(|it| sit(&seats, it, 2)).into();
+        let stream = guests[0].0.hold();
+        // Though it is the oldest, of the holder that has most.
+        guests.push(sit(&seats, 31, 2));
+        assert_eq!(told(&guests), [1]);
+        // Nor do those go who have as many, and more than one.
+        let other = guests[2].0.hold();
+        guests.push(sit(&seats, 41, 2));
+        assert_eq!(told(&guests), [3]);
+        // Once it is over it is idle from then on.
+        drop(other);
+        guests.push(sit(&seats, 51, 2));
+        assert_eq!(told(&guests), [4]);
+        guests.push(sit(&seats, 61, 2));
+        assert_eq!(told(&guests), [2]);
+        // Where all go out, the oldest ends: whoever comes gets a seat.
+        let last = [5, 6].map(|it: usize| guests[it].0.hold());
+        guests.push(sit(&seats, 71, 2));
+        assert_eq!(told(&guests), [0]);
+        drop((stream, last));
     }
 
     #[test]
