@@ -226,7 +226,7 @@ async fn asi08_who_finds_no_room_for_a_fetch_comes_again() {
 
 /// NHI: a client that a person let act keeps its tokens while strangers take their places.
 #[tokio::test]
-async fn nhi_strangers_keep_no_client_from_its_tokens() {
+async fn asi08_strangers_keep_no_client_from_its_tokens() {
     let booth = Booth::open().await;
     let agent = Agent::new(9);
     let code = booth.code(&request(&[])).await;
