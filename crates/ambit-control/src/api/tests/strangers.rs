@@ -224,7 +224,7 @@ async fn asi08_who_finds_no_room_for_a_fetch_comes_again() {
     assert_eq!(pushed.error(), "invalid_client", "there is room again");
 }
 
-/// NHI: a client that a person let act keeps its tokens while strangers take their places.
+/// ASI08: a client that a person let act keeps its tokens while strangers take their places.
 #[tokio::test]
 async fn asi08_strangers_keep_no_client_from_its_tokens() {
     let booth = Booth::open().await;
