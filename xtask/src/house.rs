@@ -1,5 +1,6 @@
 //! `cargo xtask house`: the floor plan and the rules of the house, as a test.
 
+mod attacks;
 mod graph;
 mod imports;
 mod plan;
@@ -64,6 +65,7 @@ pub(crate) fn run(options: &[String]) -> Result<(), Failure> {
 fn check(tree: &Tree) -> Vec<Finding> {
     let mut findings = imports::check(tree);
     findings.extend(text::check(tree));
+    findings.extend(attacks::check(tree));
     findings.sort();
     findings
 }

@@ -281,3 +281,33 @@ fn promises_name_tests_that_are_there() {
         &[],
     );
 }
+
+#[test]
+fn attacks_are_named_by_ids_that_are_there() {
+    let at = |text: &str, expected: &[&str]| check("crates/ambit/src/a.rs", text, expected);
+    for name in [
+        "asi01_a", "asi10_a", "nhi01_a", "nhi10_a", "assist", "nhide",
+    ] {
+        at(&format!("fn {name}() {{}}"), &[]);
+    }
+    for name in [
+        "asi_a", "nhi_a", "asi00_a", "asi11_a", "nhi3_a", "nhi003_a", "asi0a_a", "asi03",
+    ] {
+        let wanted = format!("a.rs:2: `{name}`: begin it with the id");
+        at(&format!("#[test]\nasync fn {name}() {{}}"), &[&wanted]);
+    }
+    let with = |comment: &str, name: &str, expected: &[&str]| {
+        let text = format!("    {comment}\n    /// more\n    #[test]\n    fn {name}() {{}}");
+        at(&text, expected);
+    };
+    with("/// ASI03: it holds.", "asi03_it_holds", &[]);
+    with("/// ASI03, NHI02: it holds.", "nhi02_it_holds", &[]);
+    with("/// It holds (ASI03).", "it_holds", &[]);
+    with(
+        "/// ASI03: it holds.",
+        "it_holds",
+        &["begin it with the id"],
+    );
+    with("/// NHI3: it holds.", "nhi03_it_holds", &["another id"]);
+    with("/// ASI03: it holds.", "asi04_it_holds", &["another id"]);
+}

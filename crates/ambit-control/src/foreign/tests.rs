@@ -292,7 +292,7 @@ fn the_log_names_the_nearest_registration_and_nobody_else_hears_it() {
     }
 }
 
-/// NHI1, improper offboarding: a workload of an issuer that is registered no more loses its task with the apply.
+/// NHI01, improper offboarding: a workload of an issuer that is registered no more loses its task with the apply.
 #[test]
 fn nhi01_a_token_that_is_registered_no_more_loses_its_task() {
     type Change = fn(&mut Estate);

@@ -343,7 +343,7 @@ fn asi10_a_recorded_permit_does_not_outlive_a_revocation() {
     }
 }
 
-/// ASI03, NHI1: a yes given before its person was revoked is void: the task asks anew, and `why` says so. The yes of
+/// ASI03, NHI01: a yes given before its person was revoked is void: the task asks anew, and `why` says so. The yes of
 /// another person stays.
 #[test]
 fn asi03_a_yes_does_not_outlive_the_person_who_gave_it() {
@@ -375,7 +375,7 @@ fn asi03_a_yes_does_not_outlive_the_person_who_gave_it() {
     assert_eq!(ask(&mut world, &caller, "refund", refund(500)), "allow");
 }
 
-/// ASI03, NHI1: who is reinstated has not said yes again.
+/// ASI03, NHI01: who is reinstated has not said yes again.
 #[test]
 fn asi03_a_void_yes_stays_void_after_a_reinstatement() {
     let mut world = World::new(two_administrators(), 3);
@@ -462,7 +462,7 @@ fn asi10_a_silent_door_does_not_hold_up_a_revocation() {
     assert_eq!(report.crossed, [silent.decision()]);
 }
 
-/// NHI1: offboarding: a revoked agent gets no new task, and a person without the role revokes nothing.
+/// NHI01: offboarding: a revoked agent gets no new task, and a person without the role revokes nothing.
 #[test]
 fn nhi01_improper_offboarding_is_not_possible() {
     let (mut world, started, _) = world();

@@ -90,7 +90,9 @@ fn moves() -> impl Strategy<Value = Move> {
         3 => (0..6_usize, 0..8_usize).prop_map(|(which, what)| Move::Revoke { which, what }),
         1 => (0..6_usize).prop_map(|which| Move::Complete { which }),
         1 => (1..1800_u64).prop_map(|seconds| Move::Wait { seconds }),
-        10 => (0..3_usize, 0..3_usize, select(vec![ALL, READ]), any::<bool>())
+        // Long enough for tasks to end by themselves.
+        1 => (1800..7200_u64).prop_map(|seconds| Move::Wait { seconds }),
+        16 => (0..3_usize, 0..3_usize, select(vec![ALL, READ]), any::<bool>())
             .prop_map(|(from, to, what, by_token)| Move::Hand { from, to, what, by_token }),
         3 => (0..6_usize).prop_map(|by| Move::Token { by }),
         3 => (0..8_usize, 0..6_usize, 0..6_usize)
@@ -454,7 +456,11 @@ impl Lines {
         } = above.lineage
         {
             prop_assert!(depth_left < left);
-            self.saw("grandchild");
+            self.saw(if depth == 2 {
+                "grandchild"
+            } else {
+                "great-grandchild"
+            });
         }
         if let Actor::Instance(run) = by {
             let own = self.tasks.values().find(|it| it.instance == run).cloned();
@@ -500,11 +506,13 @@ fn each_game(law: impl Fn(&mut Play, &mut Lines) -> Result<(), TestCaseError>) {
     for (what, least) in [
         // Each game begins with one child.
         ("child", games + games / 4),
-        ("grandchild", 1),
+        ("grandchild", games / 8),
+        ("great-grandchild", games / 16),
         ("taken by a run", games / 8),
         ("token", games / 8),
         ("withdrawn", 1),
         ("completed", 1),
+        ("expired", 1),
         ("revoked task", 1),
         ("revoked instance", 1),
         ("revoked agent", 1),

@@ -55,7 +55,7 @@ fn refused(found: Result<Passkey, NoPasskey>, part: &str) {
     assert!(error.contains(part), "{error}");
 }
 
-/// NHI7: a link is found after it was used, or after its time.
+/// NHI07: a link is found after it was used, or after its time.
 #[test]
 fn nhi07_a_link_is_good_once_and_not_for_long() {
     let mut world = World::new(office(&[]), 1);

@@ -68,7 +68,7 @@ fn claimed(world: &mut World, name: &str) -> (std::sync::Arc<Task>, InstanceCall
 
 type Change = fn(&mut Estate);
 
-/// NHI1, improper offboarding: what the estate does not register any more acts no more, from the apply on.
+/// NHI01, improper offboarding: what the estate does not register any more acts no more, from the apply on.
 #[test]
 fn nhi01_a_claim_ends_with_the_registration_that_it_stands_on() {
     let rows: [(&str, Change, bool); 8] = [
@@ -178,7 +178,7 @@ fn the_end_is_one_with_the_apply_and_names_who_applied_it() {
     assert_eq!(kept.digest(), rebuilt.digest);
 }
 
-/// NHI1: what was seen before the apply is no registration after it.
+/// NHI01: what was seen before the apply is no registration after it.
 #[test]
 fn nhi01_a_stale_proof_claims_nothing() {
     let mut world = World::new(manned(), 6);
@@ -200,7 +200,7 @@ fn a_registration_counts_after_a_restart_as_before() {
     assert_eq!(ends_of(&world), [(task.id, "unregistered")]);
 }
 
-/// NHI1: what a run took over ends with the run's registration, and so does everything below it.
+/// NHI01: what a run took over ends with the run's registration, and so does everything below it.
 #[test]
 fn nhi01_a_part_ends_with_the_registration_of_its_delegate() {
     let mut world = World::new(manned(), 6);

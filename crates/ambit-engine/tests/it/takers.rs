@@ -82,7 +82,7 @@ impl Scene {
     }
 }
 
-/// ASI10, NHI1: however the run ends that took parts, they end, with what is below them; who gave them goes on.
+/// ASI10, NHI01: however the run ends that took parts, they end, with what is below them; who gave them goes on.
 #[test]
 fn asi10_what_a_run_took_ends_with_the_run() {
     type EndIt = fn(&mut Scene);

@@ -304,7 +304,7 @@ fn nhi02_a_subject_token_that_is_over_gives_nothing() {
     rebuilt_alike(&scene.world, 2);
 }
 
-/// NHI4: what is delegated is bound to the delegate's key.
+/// NHI04: what is delegated is bound to the delegate's key.
 #[test]
 fn nhi04_no_bearer_token_comes_of_an_exchange() {
     let mut scene = Scene::new(2);

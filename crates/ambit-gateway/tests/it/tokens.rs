@@ -271,7 +271,7 @@ async fn asi03_proofs_go_on_after_a_clock_was_ahead_for_a_moment() {
         .check(401, "use_dpop_nonce");
 }
 
-/// NHI2, stolen credentials: a bound token is good only with its key.
+/// NHI02, stolen credentials: a bound token is good only with its key.
 #[tokio::test]
 async fn nhi02_a_stolen_token_is_worth_nothing_without_its_key() {
     let scene = Scene::new(|_| {}).await;

@@ -266,7 +266,7 @@ fn rekeyed(scene: &Scene) -> Arc<FederatedBundles> {
     believing(other.bundle(), Some(now))
 }
 
-/// NHI7, a root that was taken back: requests on a connection that is open already.
+/// NHI07, a root that was taken back: requests on a connection that is open already.
 #[tokio::test]
 async fn nhi07_a_root_that_left_the_bundle_proves_no_further_request() {
     let scene = Scene::open(1).await;
@@ -281,7 +281,7 @@ async fn nhi07_a_root_that_left_the_bundle_proves_no_further_request() {
     }
 }
 
-/// NHI7: the stream of changes ends when nobody vouches for its reader.
+/// NHI07: the stream of changes ends when nobody vouches for its reader.
 #[tokio::test]
 async fn nhi07_a_stream_ends_with_the_root_of_its_reader() {
     for way in [rekeyed, |_: &Scene| Arc::default()] {
@@ -293,7 +293,7 @@ async fn nhi07_a_stream_ends_with_the_root_of_its_reader() {
     }
 }
 
-/// NHI7: a tunnel carries nothing for whom nobody vouches.
+/// NHI07: a tunnel carries nothing for whom nobody vouches.
 #[tokio::test]
 async fn nhi07_a_tunnel_ends_with_the_root_of_who_opened_it() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -318,7 +318,7 @@ async fn nhi07_a_tunnel_ends_with_the_root_of_who_opened_it() {
     assert_eq!(outcome.await.unwrap(), ["unknown"]);
 }
 
-/// NHI7: the same of our own roots, as when a key was stolen and others took the place of all.
+/// NHI07: the same of our own roots, as when a key was stolen and others took the place of all.
 #[tokio::test]
 async fn nhi07_what_a_replaced_key_signed_acts_no_more_on_an_open_connection() {
     let scene = Scene::open(1).await;

@@ -135,7 +135,7 @@ fn a_registration_is_for_this_page_by_a_verified_user() {
 
 /// NHI04, ASI03: answers made elsewhere, for elsewhere, or before.
 #[test]
-fn an_assertion_is_for_this_sign_in_by_a_verified_user() {
+fn nhi04_an_assertion_is_for_this_sign_in_by_a_verified_user() {
     let passkey = passkey();
     let own = user_handle(passkey.person);
     let check = |change: &dyn Fn(&mut Authenticator), wanted: Result<u32, PasskeyError>| {

@@ -80,6 +80,17 @@ impl Kind {
         Self::Proof,
     ];
 
+    /// All but proofs, which say neither when they end nor for whom they are.
+    pub(crate) const BUT_PROOF: &[Self] = &[
+        Self::Access,
+        Self::OwnSvid,
+        Self::ForeignSvid,
+        Self::SvidAssertion,
+        Self::Assertion,
+        Self::WorkloadToken,
+        Self::IdToken,
+    ];
+
     /// Returns every algorithm that this kind may be signed with: our own SVIDs are signed with one.
     pub(crate) const fn algorithms(self) -> &'static [Algorithm] {
         match self {

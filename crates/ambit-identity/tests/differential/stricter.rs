@@ -20,15 +20,6 @@ const UNTYPED: &[Kind] = &[
     WorkloadToken,
     IdToken,
 ];
-const BUT_PROOF: &[Kind] = &[
-    Access,
-    OwnSvid,
-    ForeignSvid,
-    SvidAssertion,
-    Assertion,
-    WorkloadToken,
-    IdToken,
-];
 const IDENTIFIED: &[Kind] = &[
     Access,
     OwnSvid,
@@ -55,7 +46,7 @@ pub(crate) const STRICTER: &[Row] = &[
     },
     Row {
         why: "a date lies between 1970 and the year 9999",
-        kinds: BUT_PROOF,
+        kinds: Kind::BUT_PROOF,
         names: &["iat = -1"],
     },
     Row {
@@ -65,7 +56,7 @@ pub(crate) const STRICTER: &[Row] = &[
     },
     Row {
         why: "each kind of token has a longest life",
-        kinds: BUT_PROOF,
+        kinds: Kind::BUT_PROOF,
         names: &["exp = FAR"],
     },
     Row {
@@ -135,7 +126,7 @@ pub(crate) const STRICTER: &[Row] = &[
     },
     Row {
         why: "a name that is empty names nobody",
-        kinds: BUT_PROOF,
+        kinds: Kind::BUT_PROOF,
         names: &["aud = [\"AUD\",\"\"]"],
     },
     Row {
@@ -161,7 +152,7 @@ pub(crate) const STRICTER: &[Row] = &[
     },
     Row {
         why: "a key or a content that the header brings is the sender's choice",
-        kinds: BUT_PROOF,
+        kinds: Kind::BUT_PROOF,
         names: &["header jwk"],
     },
     Row {

@@ -19,6 +19,7 @@ mod caller;
 mod cut;
 mod decision;
 mod engine;
+mod es256;
 mod http;
 mod ladder;
 mod load;

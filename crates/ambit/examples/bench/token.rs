@@ -31,7 +31,7 @@ use tokio_rustls::TlsConnector;
 use crate::{
     Failure, append,
     append::fresh,
-    cached,
+    cached, es256,
     http::{connect, speak},
     machine::{Sync, processor_time},
     options::Options,
@@ -68,7 +68,8 @@ pub(crate) fn report(options: &Options, _: &Sync) -> Result<(), Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
-    let (mut ours, mut theirs, mut appends) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut ours, mut theirs) = (Vec::new(), Vec::new());
+    let (mut appends, mut floors) = (Vec::new(), Vec::new());
     // The first round warms both sides up and is not counted.
     for round in 0..=options.rounds {
         let seen = runtime.block_on(issue(&server, round))?;
@@ -80,9 +81,11 @@ pub(crate) fn report(options: &Options, _: &Sync) -> Result<(), Failure> {
             ours.push(seen);
             theirs.extend(other);
             appends.push(append::once(options, IN_FLIGHT)?);
+            floors.push(es256::of_one_token()?);
         }
     }
     tell(&ours, &theirs, &appends);
+    tell_promises(&ours, &theirs, &floors)?;
     drop((server, peer));
     fs::remove_dir_all(&directory)?;
     cached::report(options)
@@ -123,6 +126,31 @@ fn tell(ours: &[Round], theirs: &[Round], appends: &[f64]) {
         Spread::new(appends.to_vec()),
         verdict(ratio.median() >= 0.5)
     );
+}
+
+/// Holds what can be promised (decision 16) against what ES256 costs by itself.
+fn tell_promises(ours: &[Round], theirs: &[Round], floors: &[f64]) -> Result<(), Failure> {
+    println!(
+        "ES256 alone, two verifications and one signature on one core: {} µs",
+        Spread::new(floors.to_vec())
+    );
+    let rest = ours.iter().zip(floors).map(|(it, floor)| it.cost - floor);
+    let rest: Vec<_> = rest.collect();
+    if !theirs.is_empty() {
+        let whole: Vec<_> = theirs.iter().map(|it| it.cost).collect();
+        let ratio = Spread::ratios(&rest, &whole);
+        let is_met = verdict(ratio.median() <= REST_MAX);
+        println!("all but ES256, ours to the peer's whole: {ratio}; promised {REST_MAX}: {is_met}");
+    }
+    let cores = std::thread::available_parallelism()?.get() as f64;
+    let rates: Vec<_> = ours.iter().map(|it| it.rate).collect();
+    let greatest: Vec<_> = floors.iter().map(|it| cores * 1e6 / it).collect();
+    let ratio = Spread::ratios(&rates, &greatest);
+    println!(
+        "tokens/s to those that {cores} cores can do the ES256 of: {ratio}; promised {RATE_MIN}: {}",
+        verdict(ratio.median() >= RATE_MIN)
+    );
+    Ok(())
 }
 
 /// Has so many tokens issued by `ambit serve` to so many instances.
@@ -392,6 +420,10 @@ impl Drop for Peer {
     }
 }
 
+/// The most that a token may cost beside ES256, in parts of what one costs the peer in all.
+const REST_MAX: f64 = 0.2;
+/// The fewest tokens, in parts of those for which all cores together can do the ES256 and nothing else.
+const RATE_MIN: f64 = 0.4;
 /// How many requests are under way at once, each on a connection of its own.
 const IN_FLIGHT: usize = 64;
 /// How many tokens each instance asks for: a task has at most 64 live ones.

@@ -241,7 +241,7 @@ fn what_was_fetched_outlives_a_restart_and_its_endpoint() {
     ours.call_until(&partner, "the note itself");
 }
 
-/// NHI4spoofed trust: whoever answers at the address, it is another trust domain's server.
+/// NHI04, spoofed trust: whoever answers at the address, it is another trust domain's server.
 #[test]
 fn nhi04_an_endpoint_with_another_spiffe_id_gives_no_bundle() {
     let partner = Partner::start();

@@ -67,7 +67,7 @@ fn a_command_can_not_reach_its_own_rules() {
 
 /// ASI05: whoever reads the keys could be anybody, also when the server is named by its socket alone.
 #[test]
-fn a_command_can_not_reach_the_state_of_a_server_that_is_elsewhere() {
+fn asi05_a_command_can_not_reach_the_state_of_a_server_that_is_elsewhere() {
     let world = World::start_shared(None, |root| {
         let (path, own) = (root.join("estate/estate.toml"), rustix::process::getuid());
         let text = fs::read_to_string(&path).unwrap();

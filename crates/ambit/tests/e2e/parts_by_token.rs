@@ -368,7 +368,7 @@ fn a_part_that_was_taken_by_token_is_used_as_it_is_bound() {
     says(&team.call(Some("b"), By::Certificate, None), 200, NOTE);
 }
 
-/// ASI10, NHI1: who was revoked acts no further in the parts that it took, and gets no tokens of them.
+/// ASI10, NHI01: who was revoked acts no further in the parts that it took, and gets no tokens of them.
 #[test]
 fn asi10_a_revoked_run_acts_no_further_in_the_parts_that_it_took() {
     let team = Team::start();

@@ -240,7 +240,7 @@ async fn a_declared_client_is_a_run_of_its_agent() {
     assert_eq!(claims, [ClaimProof::Client]);
 }
 
-/// NHI4: an assertion is for the issuer alone, of the client's own key, and good once.
+/// NHI04: an assertion is for the issuer alone, of the client's own key, and good once.
 #[tokio::test]
 async fn nhi04_a_client_proves_itself_or_gets_nothing() {
     let office = open();
@@ -373,7 +373,7 @@ async fn a_workload_token_claims_a_task() {
     );
 }
 
-/// NHI4: what is no run of an agent claims nothing, and hears what was seen of it and no registration.
+/// NHI04: what is no run of an agent claims nothing, and hears what was seen of it and no registration.
 #[tokio::test]
 async fn nhi04_a_workload_token_of_nobody_claims_nothing() {
     let office = open();

@@ -106,7 +106,7 @@ async fn asi03_a_pushed_request_is_bound_to_the_key_that_pushed_it() {
     assert_eq!(send(&good).await.error(), "invalid_dpop_proof", "replayed");
 }
 
-/// NHI2: a code is good once; shown again, what it gave is worth nothing any more (RFC 6749 §4.1.2).
+/// NHI02: a code is good once; shown again, what it gave is worth nothing any more (RFC 6749 §4.1.2).
 #[tokio::test]
 async fn nhi02_a_code_shown_again_ends_what_it_gave() {
     let booth = Booth::open().await;
@@ -127,7 +127,7 @@ async fn nhi02_a_code_shown_again_ends_what_it_gave() {
     assert!(ends(&booth).contains(&TokenEnd::CodeReplayed));
 }
 
-/// NHI2: a refresh token is good once; shown again, its whole family ends (RFC 9700 §4.14.2).
+/// NHI02: a refresh token is good once; shown again, its whole family ends (RFC 9700 §4.14.2).
 #[tokio::test]
 async fn nhi02_a_refresh_token_shown_again_ends_its_family() {
     let booth = Booth::open().await;
@@ -277,7 +277,7 @@ async fn asi03_only_what_was_offered_can_be_picked() {
     assert_eq!(booth.tasks().0, 0);
 }
 
-/// NHI4: a client can't take another one's address, and its own words are no more than words.
+/// NHI04: a client can't take another one's address, and its own words are no more than words.
 #[tokio::test]
 async fn nhi04_a_client_is_who_its_document_says() {
     let booth = Booth::open().await;
@@ -344,7 +344,7 @@ async fn nhi04_a_client_is_who_its_document_says() {
     check(r#"{"client_id":"ID"}"#, "redirect_uris").await;
 }
 
-/// NHI1: a document that changed is believed again only as long as its host said, and a failure for a minute.
+/// NHI01: a document that changed is believed again only as long as its host said, and a failure for a minute.
 #[tokio::test]
 async fn nhi01_a_document_is_asked_for_again() {
     let booth = Booth::open().await;
@@ -392,7 +392,7 @@ async fn nhi01_a_document_is_asked_for_again() {
     check("max-age=60, no-cache", 0).await;
 }
 
-/// NHI3: the addresses from which documents are not fetched, whatever a stranger writes.
+/// NHI03: the addresses from which documents are not fetched, whatever a stranger writes.
 #[tokio::test]
 async fn nhi03_a_name_leads_to_no_strange_address() {
     let booth = Booth::open().await;

@@ -143,7 +143,7 @@ async fn asi03_a_second_yes_to_a_command_line_is_the_first_one() {
     assert_eq!(records.iter().filter(opened).count(), 1);
 }
 
-/// NHI1: whoever spends a join token and leaves takes the task along.
+/// NHI01: whoever spends a join token and leaves takes the task along.
 #[tokio::test]
 async fn nhi01_a_join_token_whose_asker_left_leaves_no_open_task() {
     let office = Office::open();
@@ -223,7 +223,7 @@ async fn asi03_who_redeems_a_code_and_leaves_takes_the_task_along() {
     until(&booth.desk.office, cancelled).await;
 }
 
-/// NHI1: a client that the estate no longer knows is given nothing by an answer to what it asked before.
+/// NHI01: a client that the estate no longer knows is given nothing by an answer to what it asked before.
 #[tokio::test]
 async fn nhi01_a_client_that_was_removed_meanwhile_is_given_no_task() {
     let booth = Booth::open_with(|estate| {

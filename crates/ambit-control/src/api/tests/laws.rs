@@ -54,9 +54,9 @@ async fn who_proves_nothing_gets_nothing() {
     assert_eq!(office.world.records().len(), before);
 }
 
-/// NHI1: the identity of a run is worth nothing after its task, at every route for instances.
+/// NHI01: the identity of a run is worth nothing after its task, at every route for instances.
 #[tokio::test]
-async fn an_instance_of_an_ended_task_gets_nothing() {
+async fn nhi01_an_instance_of_an_ended_task_gets_nothing() {
     let office = Office::open();
     let started = office.start().await;
     let caller = office.caller(&started);

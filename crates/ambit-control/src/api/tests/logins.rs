@@ -285,7 +285,7 @@ async fn a_login_ends_when_anybody_says_so() {
 
 /// NHI02, ASI03: the file of a login is copied, or a request of it is seen.
 #[tokio::test]
-async fn a_stolen_login_is_of_no_use_without_its_key() {
+async fn nhi02_a_stolen_login_is_of_no_use_without_its_key() {
     let desk = SignInDesk::open();
     let line = CommandLine::new(&desk, 21);
     let thief = CommandLine::new(&desk, 22);
@@ -374,7 +374,7 @@ async fn only_who_began_gets_the_login() {
 
 /// ASI09: a page of somebody else has a signed-in person's browser say yes.
 #[tokio::test]
-async fn only_the_persons_own_yes_counts() {
+async fn asi09_only_the_persons_own_yes_counts() {
     let desk = SignInDesk::open();
     let line = CommandLine::new(&desk, 21);
     let (device, code) = line.begin().await;

@@ -368,7 +368,7 @@ async fn the_name_of_a_client_has_its_maximum() {
     check(CLIENT_BYTES_MAX + 1, "too long").await;
 }
 
-/// NHI4: proofs and assertions are good once, and for the request that they were made for.
+/// NHI04: proofs and assertions are good once, and for the request that they were made for.
 #[tokio::test]
 async fn nhi04_replayed_proofs_and_assertions_get_nothing() {
     let office = Office::open();

@@ -28,7 +28,7 @@ async fn apply(desk: &Desk, uids: &[u32], purpose: &str) {
     assert_eq!(foreseen, applied.ended.into_iter().collect());
 }
 
-/// NHI1, improper offboarding: who is registered no more loses what is open, and hears it at once.
+/// NHI01, improper offboarding: who is registered no more loses what is open, and hears it at once.
 #[tokio::test]
 async fn nhi01_open_streams_end_with_the_registration() {
     let desk = Desk::open();

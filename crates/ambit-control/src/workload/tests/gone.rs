@@ -4,7 +4,7 @@ use std::{future::poll_fn, task::Poll};
 
 use super::*;
 
-/// NHI1: a task that a process claimed as it died ends with it. Otherwise it would be open to its expiry, with nobody in
+/// NHI01: a task that a process claimed as it died ends with it. Otherwise it would be open to its expiry, with nobody in
 /// it and nobody who could claim it.
 #[tokio::test]
 async fn nhi01_a_process_that_ends_while_it_attests_takes_its_task_along() {

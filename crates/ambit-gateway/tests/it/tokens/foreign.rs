@@ -8,7 +8,7 @@ use ambit_identity::{Authority, FederatedBundles};
 use super::*;
 use crate::vouched::{Trust, WORKLOAD, believe_partner, believing, trusting};
 
-/// NHI7: the root that proved a client leaves its bundle while a token of the client lives.
+/// NHI07: the root that proved a client leaves its bundle while a token of the client lives.
 #[tokio::test]
 async fn nhi07_a_token_is_worth_no_more_than_the_word_by_which_its_client_got_it() {
     let now = ambit_testkit::TestClock::new(1).now();

@@ -27,7 +27,7 @@ async fn a_token_that_was_given_up_is_refused() {
     certificate.check(200, "\"result\"");
 }
 
-/// NHI1, NHI7: the log says of a token that was refused why it was, and how strongly it was bound.
+/// NHI01, NHI07: the log says of a token that was refused why it was, and how strongly it was bound.
 #[tokio::test]
 async fn nhi01_a_refused_token_is_on_the_record_as_what_it_was() {
     let scene = Scene::new(|_| {}).await;
@@ -68,7 +68,7 @@ async fn nhi01_a_refused_token_is_on_the_record_as_what_it_was() {
     );
 }
 
-/// NHI4, forged credentials: whoever holds the signing key still has no token that the log does not know.
+/// NHI04, forged credentials: whoever holds the signing key still has no token that the log does not know.
 #[tokio::test]
 async fn nhi04_a_token_that_was_never_issued_is_worth_nothing() {
     let scene = Scene::new(|_| {}).await;

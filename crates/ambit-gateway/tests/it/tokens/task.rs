@@ -84,7 +84,7 @@ async fn asi03_a_token_that_is_shown_is_never_overlooked() {
 
 /// ASI03: the endpoints of the authorization server read what is shown themselves, as the certificate's run.
 #[tokio::test]
-async fn the_authorization_server_hears_the_certificate() {
+async fn asi03_the_authorization_server_hears_the_certificate() {
     let scene = Scene::new(|_| {}).await;
     let good = token(&scene, scene.stand.caller.binding());
     let path = "/oauth/mtls/introspect";
