@@ -4,7 +4,7 @@ use std::{error::Error, path::Path, sync::Arc};
 
 use ambit_core::{
     Digest, Timestamp,
-    estate::{Admits, Agent, Estate, Person, Workload},
+    estate::{Admits, Agent, BearerTokens, Estate, LeastBinding, Person, Template, Workload},
 };
 use ambit_policy::{Alone, PolicyBook, PolicyProblem, Prospect, Separation, Tried, TryOut};
 
@@ -123,10 +123,14 @@ impl Checked {
         })
     }
 
-    /// Returns warnings: registrations by which any local user is an agent, and people who are alone in what several should do.
+    /// Returns warnings: registrations by which any local user is an agent, templates for tokens that the estate does not take,
+    /// and people who are alone in what several should do.
     pub fn warnings(&self) -> Vec<String> {
         let agents = self.estate().agents.values();
         let mut all: Vec<_> = agents.flat_map(admits_everybody).collect();
+        let templates = self.estate().templates.values();
+        let bearer = self.estate().bearer_tokens;
+        all.extend(templates.filter_map(|it| takes_nothing(it, bearer)));
         let Separation { alone, unseen } = self.book.separation();
         all.extend(alone.iter().map(is_alone));
         if unseen > 0 {
@@ -177,6 +181,20 @@ fn admits_everybody(agent: &Agent) -> Vec<String> {
         )
     };
     everybody.map(warning).collect()
+}
+
+/// Warns of a template that lets bearer tokens do something in an estate that takes none.
+fn takes_nothing(template: &Template, taken: BearerTokens) -> Option<String> {
+    match (taken, template.binding) {
+        (BearerTokens::Taken, _) | (_, LeastBinding::Mtls | LeastBinding::Dpop) => None,
+        (BearerTokens::Refused, LeastBinding::BearerToRead | LeastBinding::BearerToAct) => {
+            Some(format!(
+                "templates/{}.toml: `binding = \"bearer\"` lets nobody in, since the estate takes no bearer tokens; write \
+                 `bearer = true` under `[tokens]` of estate.toml, or another binding",
+                template.name
+            ))
+        }
+    }
 }
 
 fn is_alone(Alone { person, template }: &Alone) -> String {
@@ -390,6 +408,7 @@ mod tests {
         );
     }
 
+    const ANSWER: &str = "templates/answer-ticket.toml";
     const DUTIES: &str = "policies/people/duties.cedar";
 
     /// A policy on people that does not fit, or would lock everybody out, is told where it stands.
@@ -435,6 +454,40 @@ mod tests {
         assert_eq!(warned(apart), Vec::<String>::new());
         let other = apart.replace("administrator", "nobody");
         assert_eq!(warned(&other), told);
+    }
+
+    /// A template for tokens that the estate does not take is no mistake that stops anything, and is told.
+    #[test]
+    fn a_binding_that_lets_nobody_in_is_told() {
+        let template = demo().text(ANSWER).unwrap().to_owned();
+        let root = demo().text("estate.toml").unwrap().to_owned();
+        let warned = |tokens: &str, binding: &str| {
+            let text = format!("binding = \"{binding}\"\n{template}");
+            let files = demo().with_file(ANSWER, &text);
+            let files = files.with_file("estate.toml", &format!("{root}\n{tokens}"));
+            let told = check_files(&files).unwrap().warnings();
+            told.into_iter()
+                .filter(|it| it.contains("bearer"))
+                .collect::<Vec<_>>()
+        };
+        let taken = "[tokens]\nbearer = true\n";
+        for (tokens, binding) in [
+            (taken, "bearer"),
+            (taken, "dpop"),
+            ("", "dpop"),
+            ("", "mtls"),
+        ] {
+            assert_eq!(
+                warned(tokens, binding),
+                Vec::<String>::new(),
+                "{tokens} {binding}"
+            );
+        }
+        for tokens in ["", "[tokens]\nbearer = false\n"] {
+            let told = warned(tokens, "bearer");
+            let expected = "templates/answer-ticket.toml: `binding = \"bearer\"` lets nobody in, ";
+            assert!(told.len() == 1 && told[0].starts_with(expected), "{told:?}");
+        }
     }
 
     /// Of two administrators, one whom a policy keeps from applying does not govern, however well known.

@@ -78,6 +78,16 @@ pub(crate) enum ForeignTokenError {
     Engine(#[from] EngineError),
 }
 
+impl ForeignTokenError {
+    /// Returns whom the token should have named as its audience, when it named another one. That is for the log alone.
+    pub(crate) fn audience_expected(&self) -> Option<&str> {
+        match self {
+            Self::Token(JoseError::Audience { expected, .. }) => Some(expected),
+            Self::Token(_) | Self::Unknown(_) | Self::Keys | Self::Engine(_) => None,
+        }
+    }
+}
+
 impl ForeignKeys {
     /// Verifies `token` and returns the agent's run that its holder is. The one way from a workload token to a task.
     ///

@@ -48,7 +48,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard},
 };
 
-use ambit_core::{AgentName, Millis, Timestamp, origin::Origin};
+use ambit_core::{AgentName, Millis, Timestamp, limits::ACCESS_TOKEN_TTL, origin::Origin};
 use ambit_identity::{
     dpop::NonceKey,
     replay::{ReplayCache, ReplayError, ReplayOwner, ReplayRoom},
@@ -116,6 +116,8 @@ pub const USED_PROOFS_PER_OWNER_MAX: usize = 20_000;
 pub const CLICKS_MAX: usize = 16;
 /// How long a bearer token lives at most: whoever finds it can use it.
 pub const BEARER_TTL: Millis = Millis::from_seconds(120);
+// Whoever needs a key for theirs may use it longer.
+const _: () = assert!(BEARER_TTL.as_millis() < ACCESS_TOKEN_TTL.as_millis());
 
 /// A client that is known to the authorization server.
 #[derive(Clone, Debug)]

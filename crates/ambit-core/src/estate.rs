@@ -176,12 +176,24 @@ impl Estate {
     }
 
     /// Says whether the person is the owner of any agent, template or server.
-    pub fn has_owner(&self, alias: &str) -> bool {
+    pub fn owned_by(&self, alias: &str) -> Owned {
         let agents = self.agents.values().map(|it| &it.owner);
         let templates = self.templates.values().map(|it| &it.owner);
         let servers = self.servers.values().map(|it| &it.owner);
-        agents.chain(templates).chain(servers).any(|it| it == alias)
+        match agents.chain(templates).chain(servers).any(|it| it == alias) {
+            true => Owned::Something,
+            false => Owned::Nothing,
+        }
     }
+}
+
+/// Whether somebody owns anything of an estate.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Owned {
+    /// An agent, a template or a server at least.
+    Something,
+    /// Nothing.
+    Nothing,
 }
 
 impl Risk {

@@ -103,6 +103,8 @@ pub enum Reason {
     TokenWithdrawn,
     /// The access token's time is over, and its task's is not.
     TokenExpired,
+    /// The access token carries a part of its task alone, and this takes the whole.
+    TokenNarrowed,
 }
 
 /// What would help, as a class that a program can act on.
@@ -126,7 +128,7 @@ pub enum Remedy {
 
 impl Reason {
     /// Every reason, in the order of declaration.
-    pub const ALL: [Self; 49] = [
+    pub const ALL: [Self; 50] = [
         Self::TaskUnknown,
         Self::TaskEnded,
         Self::TaskExpired,
@@ -176,6 +178,7 @@ impl Reason {
         Self::TokenGivenUp,
         Self::TokenWithdrawn,
         Self::TokenExpired,
+        Self::TokenNarrowed,
     ];
 
     /// Returns the stable code, such as `tool_not_granted`.
@@ -266,7 +269,8 @@ impl Reason {
             | Self::PermitStale
             | Self::Overloaded
             | Self::TokenGivenUp
-            | Self::TokenExpired => self.remedy().for_person(),
+            | Self::TokenExpired
+            | Self::TokenNarrowed => self.remedy().for_person(),
             Self::TokenWithdrawn => {
                 "have the client prove itself anew by what the estate says of it now; `ambit plan` shows that"
             }
@@ -456,6 +460,11 @@ impl Reason {
                 "the estate does not give this access token any more",
             ),
             Self::TokenExpired => ("token_expired", NewToken, "this access token has expired"),
+            Self::TokenNarrowed => (
+                "token_narrowed",
+                NewToken,
+                "this access token carries a part of its task alone",
+            ),
         }
     }
 }

@@ -12,6 +12,15 @@ pub enum EngineError {
     /// Too many proposals wait for the log.
     #[error("too many acts wait for the log; try again in a moment")]
     Busy,
+    /// The task asks for tokens and identities faster than it may.
+    #[error(
+        "the task asks for tokens and identities faster than it may; use those that it has, and ask again in \
+         {wait_seconds} s"
+    )]
+    TooFast {
+        /// After how long there is one more, in seconds.
+        wait_seconds: u64,
+    },
     /// The log took no more records. Nothing acts until a person has looked.
     #[error("the log stopped taking records, so nothing acts: {0}; see `ambit status`")]
     Stopped(Arc<str>),

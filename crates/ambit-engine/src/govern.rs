@@ -286,13 +286,12 @@ pub(crate) const fn reason_key(decision: DecisionId) -> TaskId {
 impl TouchedTask {
     /// Returns whose the task is, its template as of its start, and what it is of.
     pub(crate) fn new(live: &Live, task: TaskId) -> Option<Self> {
-        let task = &live.state.task(task)?.task;
-        let book = live.books.get(&task.estate);
-        let template = book.and_then(|it| it.estate().templates.get(&task.template));
+        let touched = live.touched(task)?;
+        let (agent, template) = touched.of?;
         Some(Self {
-            subject: task.subject,
-            template: template.cloned(),
-            of: (task.agent.clone(), task.template.clone()),
+            subject: touched.subject?,
+            template: touched.template.cloned(),
+            of: (agent.clone(), template.clone()),
         })
     }
 

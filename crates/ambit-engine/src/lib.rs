@@ -48,6 +48,7 @@ pub use crate::{
         Metrics,
     },
     moment::{Clock, Moment},
+    quota::{ISSUED_BURST_MAX, ISSUED_EVERY},
     rebuild::{RebuildError, Rebuilt, ReplayReport, rebuild, replay_all},
     sequencer::{CompileEstate, STATE_DIGEST_EVERY_RECORDS, Sequencer, Setup, SetupError, Step},
     state::{

@@ -19,11 +19,11 @@ use ambit_core::{
 };
 use ambit_identity::{Ground, Grounds};
 use ambit_policy::{
-    ApprovalState, Epochs, PolicyBook, Prospect, Standing, SubjectStanding, TaskScope,
+    ApprovalState, Epochs, PolicyBook, Prospect, Standing, SubjectStanding, TaskScope, Touched,
 };
 use tokio::sync::watch;
 
-use crate::{ApprovalStanding, EngineError, Metrics, State, govern::TouchedTask};
+use crate::{ApprovalStanding, EngineError, Metrics, State};
 
 /// How many sealed bytes of its refused acts are kept for one task and its children, so that people can see what was asked. Of the rest
 /// the log holds commitment and length. Counted since the start of Ambit.
@@ -332,16 +332,27 @@ impl Live {
         let (Some(book), Some(alias)) = asked else {
             return Standing::Revoked;
         };
-        let Some(touched) = TouchedTask::new(self, task) else {
+        let Some(touched) = self.touched(task) else {
             return Standing::Revoked;
         };
         let act = Governance::DecideApproval {
             approval: ApprovalId::from_bits(0),
         };
-        match book.prospect((person, alias), act, touched.whole()) {
+        match book.prospect((person, alias), act, touched) {
             Prospect::Open => Standing::Live,
             Prospect::Stopped { .. } => Standing::Revoked,
         }
+    }
+
+    /// Returns what a person touches who does something to the task: whose it is, its template as of its start, what it is of.
+    pub(crate) fn touched(&self, task: TaskId) -> Option<Touched<'_>> {
+        let task = &self.state.task(task)?.task;
+        let book = self.books.get(&task.estate);
+        Some(Touched {
+            subject: Some(task.subject),
+            template: book.and_then(|it| it.estate().templates.get(&task.template)),
+            of: Some((&task.agent, &task.template)),
+        })
     }
 
     /// Returns the epochs that a decision under `task` at `server` depends upon.

@@ -1,13 +1,20 @@
-//! Quotas of refusals: a caller that is refused in a flood is written down by count, not by line.
+//! Quotas: a caller that is refused in a flood is written down by count, not by line; and what a task is given on demand,
+//! each with a record, comes at a measured pace.
 
 use std::collections::HashMap;
 
-use ambit_core::{Reason, TaskId, Timestamp, record::Actor};
+use ambit_core::{InstanceId, Millis, Reason, TaskId, Timestamp, record::Actor};
+
+use crate::EngineError;
 
 /// How many refusals of one caller are written one by one before they are counted together.
 pub(crate) const REFUSALS_BURST_MAX: u32 = 50;
-/// How many more are written one by one per second.
-pub(crate) const REFUSALS_PER_SECOND: u64 = 10;
+/// After how long one more is written by itself.
+pub(crate) const REFUSAL_EVERY: Millis = Millis::new(100);
+/// How many tokens and JWT-SVIDs a task gets one right after another.
+pub const ISSUED_BURST_MAX: u32 = 128;
+/// After how long a task gets one more.
+pub const ISSUED_EVERY: Millis = Millis::from_seconds(2);
 /// How many callers' counts are kept; beyond it the fullest are kept as they are and new ones are written.
 const CALLERS_MAX: usize = 10_000;
 
@@ -31,23 +38,43 @@ pub(crate) struct Coalesced {
     pub(crate) last_at: Timestamp,
 }
 
-/// The quotas of all callers.
+/// The quotas of all callers and tasks.
 #[derive(Debug)]
 pub(crate) struct Quotas {
     callers: HashMap<Actor, Bucket>,
+    /// What tasks were given. There are as many as tasks that were live within a tick, at most.
+    tasks: HashMap<TaskId, Bucket>,
     counted: HashMap<(Actor, Reason), Coalesced>,
 }
 
 #[derive(Debug)]
 struct Bucket {
+    pace: Pace,
     left: u32,
     filled_at: Timestamp,
 }
+
+/// How much comes at once, and how soon more.
+#[derive(Clone, Copy, Debug)]
+struct Pace {
+    burst: u32,
+    every: Millis,
+}
+
+const REFUSALS: Pace = Pace {
+    burst: REFUSALS_BURST_MAX,
+    every: REFUSAL_EVERY,
+};
+const ISSUED: Pace = Pace {
+    burst: ISSUED_BURST_MAX,
+    every: ISSUED_EVERY,
+};
 
 impl Quotas {
     pub(crate) fn new() -> Self {
         Self {
             callers: HashMap::new(),
+            tasks: HashMap::new(),
             counted: HashMap::new(),
         }
     }
@@ -61,20 +88,36 @@ impl Quotas {
         now: Timestamp,
     ) -> Writing {
         if self.callers.len() >= CALLERS_MAX {
-            self.callers
-                .retain(|_, bucket| bucket.left < REFUSALS_BURST_MAX);
+            self.callers.retain(|_, bucket| bucket.is_in_use());
         }
-        let bucket = self.callers.entry(actor).or_insert(Bucket {
-            left: REFUSALS_BURST_MAX,
-            filled_at: now,
-        });
-        bucket.fill(now);
-        if bucket.left > 0 {
-            bucket.left -= 1;
+        let bucket = self.callers.entry(actor);
+        let bucket = bucket.or_insert_with(|| Bucket::full(REFUSALS, now));
+        if bucket.take(now) == Taken::One {
             return Writing::Alone;
         }
         self.repeated(actor, task, reason, now);
         Writing::Counted
+    }
+
+    /// Counts one more token or identity that a task is given, with a record of its own.
+    ///
+    /// # Errors
+    /// [`EngineError::TooFast`] when it asks faster than it may: that is written by count.
+    pub(crate) fn issue(
+        &mut self,
+        (task, instance): (TaskId, InstanceId),
+        now: Timestamp,
+    ) -> Result<(), EngineError> {
+        let bucket = self.tasks.entry(task);
+        let bucket = bucket.or_insert_with(|| Bucket::full(ISSUED, now));
+        let Taken::Nothing { wait } = bucket.take(now) else {
+            return Ok(());
+        };
+        let actor = Actor::Instance(instance);
+        self.repeated(actor, Some(task), Reason::Overloaded, now);
+        Err(EngineError::TooFast {
+            wait_seconds: wait.as_millis().div_ceil(1000),
+        })
     }
 
     /// Counts what was answered before and is answered alike, so that it needs no record of its own.
@@ -102,7 +145,11 @@ impl Quotas {
     pub(crate) fn take(&mut self, now: Timestamp, count_max: usize) -> Vec<Coalesced> {
         self.callers.retain(|_, bucket| {
             bucket.fill(now);
-            bucket.left < REFUSALS_BURST_MAX
+            bucket.is_in_use()
+        });
+        self.tasks.retain(|_, bucket| {
+            bucket.fill(now);
+            bucket.is_in_use()
         });
         let mut counted: Vec<_> = self.counted.values().cloned().collect();
         counted.sort_by_key(|it| (it.first_at, it.actor, it.reason));
@@ -114,13 +161,50 @@ impl Quotas {
     }
 }
 
+/// What came of taking one out of a bucket.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Taken {
+    One,
+    /// There is none until so much later.
+    Nothing {
+        wait: Millis,
+    },
+}
+
 impl Bucket {
+    const fn full(pace: Pace, now: Timestamp) -> Self {
+        Self {
+            pace,
+            left: pace.burst,
+            filled_at: now,
+        }
+    }
+
+    fn take(&mut self, now: Timestamp) -> Taken {
+        self.fill(now);
+        let Some(left) = self.left.checked_sub(1) else {
+            let gone = now.since(self.filled_at).as_millis();
+            let wait = self.pace.every.as_millis().saturating_sub(gone);
+            return Taken::Nothing {
+                wait: Millis::new(wait),
+            };
+        };
+        self.left = left;
+        Taken::One
+    }
+
+    /// Says whether it remembers anything.
+    const fn is_in_use(&self) -> bool {
+        self.left < self.pace.burst
+    }
+
     fn fill(&mut self, now: Timestamp) {
-        let earned = now.since(self.filled_at).as_millis() * REFUSALS_PER_SECOND / 1000;
+        let every = self.pace.every.as_millis().max(1);
+        let earned = now.since(self.filled_at).as_millis() / every;
         if earned > 0 {
-            let earned = u32::try_from(earned).unwrap_or(u32::MAX);
-            self.left = self.left.saturating_add(earned).min(REFUSALS_BURST_MAX);
-            self.filled_at = now;
+            let more = u32::try_from(earned).unwrap_or(u32::MAX);
+            self.left = self.left.saturating_add(more).min(self.pace.burst);
+            self.filled_at = self.filled_at.plus(Millis::new(earned * every));
         }
     }
 }
@@ -155,6 +239,40 @@ mod tests {
             "a token came back"
         );
         assert_eq!(refuse(&mut quotas, flooding, later), Writing::Counted);
+    }
+
+    /// ASI08: a task gets so many at once, one more each while, and no other task waits for it.
+    #[test]
+    fn asi08_what_a_task_is_given_comes_at_a_measured_pace() {
+        let mut quotas = Quotas::new();
+        let of = |number| (TaskId::from_bits(number), InstanceId::from_bits(number));
+        let start = Timestamp::from_millis(1000);
+        for _ in 0..ISSUED_BURST_MAX {
+            quotas.issue(of(1), start).unwrap();
+        }
+        let told = |answer: Result<(), EngineError>| match answer {
+            Err(EngineError::TooFast { wait_seconds }) => wait_seconds,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(told(quotas.issue(of(1), start)), 2);
+        let almost = start.plus(Millis::new(ISSUED_EVERY.as_millis() - 1));
+        assert_eq!(told(quotas.issue(of(1), almost)), 1);
+        quotas.issue(of(2), almost).unwrap();
+        let counted = quotas.take(almost, 64);
+        let [counted] = counted.as_slice() else {
+            panic!("{counted:?}");
+        };
+        assert_eq!((counted.task, counted.count), (Some(of(1).0), 2));
+        assert_eq!(counted.reason, Reason::Overloaded);
+        // What a tick forgets is what is full again.
+        let later = start.plus(ISSUED_EVERY);
+        quotas.issue(of(1), later).unwrap();
+        assert_eq!(told(quotas.issue(of(1), later)), 2);
+        let full = later.plus(Millis::new(
+            ISSUED_EVERY.as_millis() * u64::from(ISSUED_BURST_MAX),
+        ));
+        assert_eq!(quotas.take(full, 64).len(), 1);
+        assert!(quotas.tasks.is_empty());
     }
 
     #[test]

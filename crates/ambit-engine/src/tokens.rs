@@ -227,7 +227,7 @@ impl Handle {
     /// Issues an access token under the live task of whoever asks, and a refresh token where that is wanted.
     ///
     /// # Errors
-    /// [`TokenRefusal`] when no live task stands behind, or when it has too many tokens.
+    /// [`TokenRefusal`] when no live task stands behind, when it has too many tokens, or asks for them too fast.
     pub async fn issue_token(
         &self,
         by: TokenBy<'_>,
@@ -236,9 +236,9 @@ impl Handle {
     ) -> Result<TokenGrant, TokenRefusal> {
         self.shared.running()?;
         let found = self.task_behind(&by)?;
-        let (mut chance, custody) = (Chance::new(moment.chance), self.shared.custody.clone());
+        let (mut chance, shared) = (Chance::new(moment.chance), self.shared.clone());
         let issued = self.turn(move |desk| {
-            let result = issue::first(desk, found, ask, (&mut chance, custody.as_ref()));
+            let result = issue::first(desk, found, ask, (&mut chance, &shared));
             Box::new(move |committed| committed.map_err(TokenRefusal::Failed).and(result))
         });
         issued.await?
@@ -254,9 +254,9 @@ impl Handle {
         moment: Moment,
     ) -> Result<TokenGrant, TokenRefusal> {
         self.shared.running()?;
-        let (mut chance, custody) = (Chance::new(moment.chance), self.shared.custody.clone());
+        let (mut chance, shared) = (Chance::new(moment.chance), self.shared.clone());
         let issued = self.turn(move |desk| {
-            let result = issue::next(desk, &ask, (&mut chance, custody.as_ref()));
+            let result = issue::next(desk, &ask, (&mut chance, &shared));
             Box::new(move |committed| committed.map_err(TokenRefusal::Failed).and(result))
         });
         issued.await?

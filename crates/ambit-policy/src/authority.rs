@@ -17,7 +17,7 @@ use crate::facts::labels_to_value;
 pub const AUTHORIZATION_DETAIL_TYPE: &str = "ambit_task";
 
 /// The members of the object that bounds a task as a whole.
-pub const BOUNDS_OF_TASK: [&str; 13] = [
+pub(crate) const BOUNDS_OF_TASK: [&str; 13] = [
     "type",
     "template",
     "version",
@@ -34,7 +34,7 @@ pub const BOUNDS_OF_TASK: [&str; 13] = [
 ];
 
 /// The members of the objects that bound what a task may do at one server.
-pub const BOUNDS_OF_SERVER: [&str; 8] = [
+pub(crate) const BOUNDS_OF_SERVER: [&str; 8] = [
     "type",
     "server",
     "mode",

@@ -27,8 +27,16 @@ pub struct PolicyBook {
     pub(crate) schemas: ArgumentSchemas,
     pub(crate) shared: SharedEntities,
     pub(crate) labels_in_tenant_policies: Sensitivity,
-    /// Whether a tenant policy has a person asked.
-    pub(crate) tenant_asks: bool,
+    pub(crate) tenant_asks: TenantAsks,
+}
+
+/// Whether a tenant policy has a person asked.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum TenantAsks {
+    /// One does.
+    Somebody,
+    /// None does.
+    Nobody,
 }
 
 /// Whether tenant policies may answer otherwise when a task has gathered more labels.
@@ -95,7 +103,10 @@ impl PolicyBook {
             } else {
                 Sensitivity::Blind
             };
-        let tenant_asks = tenant.iter().any(|(_, it)| it.lift == Lift::Approval);
+        let tenant_asks = match tenant.iter().any(|(_, it)| it.lift == Lift::Approval) {
+            true => TenantAsks::Somebody,
+            false => TenantAsks::Nobody,
+        };
         let shared = SharedEntities::build(&estate, &schema, &vocabulary)
             .map_err(|it| PolicyProblem::inside(&it))?;
         Ok(Self {

@@ -14,9 +14,10 @@ use ambit_core::{
     json::Value,
     record::{Actor, Mandate},
     task::{Contained, Task, TaskState, Usage},
+    token::KeyBinding,
 };
 
-use self::words::{caller_word, task_word};
+use self::words::{caller_word, proof_word, task_word, token_word};
 use crate::{
     Denial, PolicyBook, Standing, SubjectStanding, TaskScope, WeakBinding,
     decision::{Seen, denial},
@@ -68,6 +69,8 @@ pub struct DelegationAsk<'a> {
     pub room: DelegationRoom,
     /// How the child will run; none when no child starts.
     pub contained: Option<Contained>,
+    /// What ties the child's first token to a key; none when no token comes of the step.
+    pub bound: Option<KeyBinding>,
 }
 
 /// Who takes a step.
@@ -87,6 +90,8 @@ pub enum Acting<'a> {
         standing: Standing,
         /// How it proved who it is, such as `mtls`.
         binding: &'static str,
+        /// What the access token is worth by which it came.
+        token: CallerToken,
     },
     /// A workload that proved to be a run of an agent and serves no task: a part of one is what it begins with.
     Workload {
@@ -108,6 +113,17 @@ pub enum Acting<'a> {
         /// How little the person's proof is worth right now.
         weak_binding: WeakBinding,
     },
+}
+
+/// What the access token is worth by which an instance takes a step.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub enum CallerToken {
+    /// As much as its task; or the instance came without one.
+    Whole,
+    /// A part of its task alone.
+    Narrowed,
+    /// Nothing, though its task lives, and why: [`Reason::TokenGivenUp`], or what else the estate or time took.
+    Nothing(Reason),
 }
 
 /// Where a delegation stands.
@@ -134,6 +150,8 @@ pub enum SubjectToken {
     OfAnother,
     /// A live one of the task that delegated, which carries less than the task.
     Narrowed,
+    /// A live one of the task that delegated, which is bound to no key: whoever found it could show it.
+    Unbound,
     /// It is worth nothing: unknown, over, revoked, or its task has ended.
     Over,
 }
@@ -198,7 +216,7 @@ pub(crate) struct DelegationFacts {
     exceeds: Vec<String>,
 }
 
-const WORDS: [&str; 19] = [
+const WORDS: [&str; 21] = [
     "caller",
     "standing",
     "relation",
@@ -218,11 +236,16 @@ const WORDS: [&str; 19] = [
     "containment",
     "binding",
     SUBJECT_TOKEN,
+    PROOF,
+    TOKEN,
 ];
 
 const NONE: &str = "none";
-/// The word that is left out where no token was shown.
 const SUBJECT_TOKEN: &str = "subject_token";
+const PROOF: &str = "proof";
+const TOKEN: &str = "token";
+/// Words that are left out when they say what was always so before there was the word.
+const UNWRITTEN: [(&str, &str); 3] = [(SUBJECT_TOKEN, NONE), (PROOF, "enough"), (TOKEN, "whole")];
 
 /// Decides one step of a delegation.
 ///
@@ -284,6 +307,8 @@ impl DelegationFacts {
             "caller" | "standing" | "relation" | "caller_task" | "identity" | "binding" => {
                 caller_word(ask, name)
             }
+            PROOF => proof_word(ask),
+            TOKEN => token_word(ask),
             "parent" => task_word(ask.state.standing(ask.parent.expires_at, ask.at)),
             "subject" => ask.subject.as_str(),
             "template" => match ask.scope.template {
@@ -378,11 +403,22 @@ impl DelegationFacts {
                 "narrowed" => {
                     "the subject token carries less than its task; show one of the whole".to_owned()
                 }
+                "unbound" => "the subject token is bound to no key; show one that is".to_owned(),
                 "over" => "the subject token is worth nothing any more".to_owned(),
                 _ => format!("it is for agent `{to}`"),
             }
         } else if reason == Reason::ContainmentRequired {
             "the child must run contained; start it with `ambit run`".to_owned()
+        } else if reason == Reason::BindingTooWeak && !self.is_by_person() {
+            format!(
+                "the caller came by `{}`, or would have the child's token bound more weakly than the template asks; see \
+                 `binding` of the template",
+                self.word("binding")
+            )
+        } else if reason == Reason::TokenNarrowed {
+            "a token that carries a part of its task gives nothing of it away and takes nothing back; use one that was \
+             asked for without authorization_details"
+                .to_owned()
         } else {
             return None;
         };
@@ -396,7 +432,7 @@ impl DelegationFacts {
 
     pub(crate) fn to_value(&self) -> Value {
         let words = self.words.iter();
-        let words = words.filter(|(name, word)| *name != SUBJECT_TOKEN || word != NONE);
+        let words = words.filter(|it| unwritten(it.0) != Some(it.1.as_str()));
         let words = words.map(|(name, word)| (*name, Value::from(word.as_str())));
         let by = match self.by {
             Actor::Instance(id) => id.to_string(),
@@ -446,8 +482,8 @@ impl DelegationFacts {
             words: WORDS
                 .into_iter()
                 .map(|name| match words.get(name) {
-                    None if name == SUBJECT_TOKEN => Some((name, NONE.to_owned())),
-                    word => Some((name, text(word?)?)),
+                    None => Some((name, unwritten(name)?.to_owned())),
+                    Some(word) => Some((name, text(word)?)),
                 })
                 .collect::<Option<_>>()?,
             exceeds: match value.get("exceeds") {
@@ -466,6 +502,7 @@ impl SubjectToken {
             Self::OfParent => "of_parent",
             Self::OfAnother => "of_another",
             Self::Narrowed => "narrowed",
+            Self::Unbound => "unbound",
             Self::Over => "over",
         }
     }
@@ -513,6 +550,12 @@ fn delegation_word(ask: &DelegationAsk<'_>) -> &'static str {
         DelegationStanding::Spent => "spent",
         DelegationStanding::Withdrawn => "withdrawn",
     }
+}
+
+/// Returns what a word says that is left out; none for one that never is.
+fn unwritten(name: &str) -> Option<&'static str> {
+    let found = UNWRITTEN.into_iter().find(|(own, _)| *own == name);
+    found.map(|(_, word)| word)
 }
 
 /// A child is at least as contained as its parent runs and its template asks.

@@ -140,7 +140,8 @@ fn of_act(reason: Reason, facts: &Facts) -> Option<String> {
         | Reason::Overloaded
         | Reason::TokenGivenUp
         | Reason::TokenWithdrawn
-        | Reason::TokenExpired => return None,
+        | Reason::TokenExpired
+        | Reason::TokenNarrowed => return None,
     };
     Some(advice)
 }

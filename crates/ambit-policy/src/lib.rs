@@ -35,18 +35,18 @@ mod separation;
 mod tenant;
 mod try_out;
 mod vocabulary;
+mod wanted;
 
 pub use crate::{
     authority::{
-        AUTHORIZATION_DETAIL_TYPE, BOUNDS_OF_SERVER, BOUNDS_OF_TASK, authorization_details,
-        authorization_details_in_first_form,
+        AUTHORIZATION_DETAIL_TYPE, authorization_details, authorization_details_in_first_form,
     },
     bare::Bare,
     book::PolicyBook,
     constraints::{path_is_under, url_is_under},
     decision::{Decision, Denial, Hold, Permit, charge, decide, refuse},
     delegation::{
-        Acting, DelegationAsk, DelegationDecision, DelegationPermit, DelegationRoom,
+        Acting, CallerToken, DelegationAsk, DelegationDecision, DelegationPermit, DelegationRoom,
         DelegationStanding, SubjectToken, decide_delegation,
     },
     explain::explain,
@@ -63,6 +63,7 @@ pub use crate::{
     separation::{Alone, PAIRS_LOOKED_AT_MAX, Separation},
     tenant::{POLICY_NAME_BYTES_MAX, TENANT_POLICIES_MAX},
     try_out::{Tried, TriedOut, TryOut, TryOutProblem},
+    wanted::{WantedBounds, WantedProblem},
 };
 #[cfg(test)]
 mod tests;

@@ -309,7 +309,7 @@ fn of_tool(
     }
 }
 
-type Members = BTreeMap<String, Value>;
+pub(crate) type Members = BTreeMap<String, Value>;
 
 fn known(members: &Members, names: &[&str]) -> Result<(), PartProblem> {
     let unknown = members.keys().find(|it| !names.contains(&it.as_str()));
@@ -318,13 +318,16 @@ fn known(members: &Members, names: &[&str]) -> Result<(), PartProblem> {
     })
 }
 
-fn name<T: std::str::FromStr>(members: &Members, key: &'static str) -> Result<T, PartProblem> {
+pub(crate) fn name<T: std::str::FromStr>(
+    members: &Members,
+    key: &'static str,
+) -> Result<T, PartProblem> {
     let text = members.get(key).and_then(Value::as_str);
     text.and_then(|it| it.parse().ok())
         .ok_or(PartProblem::Invalid(key))
 }
 
-fn count(members: &Members, key: &'static str) -> Result<Option<u32>, PartProblem> {
+pub(crate) fn count(members: &Members, key: &'static str) -> Result<Option<u32>, PartProblem> {
     let Some(value) = members.get(key) else {
         return Ok(None);
     };
@@ -332,12 +335,14 @@ fn count(members: &Members, key: &'static str) -> Result<Option<u32>, PartProble
     count.map(Some).ok_or(PartProblem::Invalid(key))
 }
 
-fn labels(value: &Value) -> Option<Labels> {
+pub(crate) fn labels(value: &Value) -> Option<Labels> {
     let read = value.as_array()?.iter().map(|it| it.as_str()?.parse().ok());
     Labels::new(read.collect::<Option<Vec<_>>>()?).ok()
 }
 
-fn constraints(value: &Value) -> Result<BTreeMap<ArgumentPath, Constraint>, PartProblem> {
+pub(crate) fn constraints(
+    value: &Value,
+) -> Result<BTreeMap<ArgumentPath, Constraint>, PartProblem> {
     let members = value
         .as_object()
         .ok_or(PartProblem::Invalid("constraints"))?;

@@ -9,7 +9,9 @@ use ambit_core::{
     estate::{Agent, Approver, Bound, Estate, PersonRole, Template},
 };
 
-use crate::{PolicyBook, PolicyProblem, Prospect, Touched, tenant::problem_at_policy};
+use crate::{
+    PolicyBook, PolicyProblem, Prospect, Touched, book::TenantAsks, tenant::problem_at_policy,
+};
 
 /// How many pairs of a person and a template are looked at.
 pub const PAIRS_LOOKED_AT_MAX: usize = 4096;
@@ -92,7 +94,7 @@ impl PolicyBook {
     /// Says whether anybody's own yes counts for acts of this template that wait for one.
     fn asks(&self, template: &Template) -> bool {
         let held = template.tools.values().any(|it| it.approval == Bound::Held);
-        let by_policy = !template.tools.is_empty() && self.tenant_asks;
+        let by_policy = !template.tools.is_empty() && self.tenant_asks == TenantAsks::Somebody;
         template.approver == Approver::Anyone && (held || by_policy)
     }
 

@@ -23,8 +23,9 @@ use ambit_engine::{
     Answer, Archive, Handle, Sequencer, Setup, StartTask, Started, Step, TokenGrant,
 };
 use ambit_identity::{
-    Authority, Carrier, InstanceCaller, Issuance, PeerCredentials, PersonCaller, SvidKey,
-    identify_instance, identify_person, identify_signed_in,
+    Authority, Beside, Carrier, InstanceCaller, Issuance, PeerCredentials, PersonCaller, SvidKey,
+    dpop::{MadeRequest, ProofMaker, ProvedRequest},
+    identify_instance, identify_person, identify_signed_in, identify_token,
     jose::{Algorithm, JwkSet, KeyUse, Signer, SigningKey, VerifyingKeys},
     mission::{Anchor, AnchorKind},
     sign_in::FlowKey,
@@ -190,6 +191,39 @@ impl<D: Durable> World<D> {
         access_token(granted, self.clock.now()).expect("a token of this issuer")
     }
 
+    /// Identifies the instance that comes by the access token of `granted` with a DPoP proof by `key`.
+    pub fn by_dpop(&self, granted: &TokenGrant, key: &SvidKey) -> InstanceCaller {
+        let now = self.clock.now();
+        let (text, token) = signed(granted, now).expect("a token of this issuer");
+        let maker = ProofMaker::new(key).expect("a key");
+        let url = "https://127.0.0.1:1/v1/task";
+        let made = maker.prove(&MadeRequest {
+            method: "POST",
+            url,
+            access_token: Some(&text),
+            nonce: None,
+            token_id: &granted.access().id.to_string(),
+            now,
+        });
+        let proof = ambit_identity::dpop::verify(
+            &made.expect("signed"),
+            &ProvedRequest {
+                method: "POST",
+                url,
+                access_token: Some(&text),
+                nonces: None,
+                now,
+                wall: now,
+            },
+        );
+        let beside = Beside {
+            connection: None,
+            proof: Some(&proof.expect("made for it")),
+        };
+        let domain = granted.task().spiffe_id.trust_domain();
+        identify_token(&token, beside, domain).expect("bound to the key")
+    }
+
     /// Polls `future` and lets the sequencer work until it is done.
     pub fn run<F: Future>(&mut self, future: F) -> F::Output {
         let mut future = pin!(future);
@@ -265,6 +299,10 @@ impl<D: Durable> World<D> {
 /// Returns the access token that the authorization server signs for `granted`, verified, with a key that all tests have.
 /// None when it would be over.
 pub(crate) fn access_token(granted: &TokenGrant, now: Timestamp) -> Option<AccessToken> {
+    signed(granted, now).map(|(_, token)| token)
+}
+
+fn signed(granted: &TokenGrant, now: Timestamp) -> Option<(String, AccessToken)> {
     let issuer = "https://ambit.example.org";
     let key = SvidKey::generate([5; 32]).expect("a key");
     let key = SigningKey::from_svid_key(&key, KeyUse::Signature).expect("a key");
@@ -287,7 +325,9 @@ pub(crate) fn access_token(granted: &TokenGrant, now: Timestamp) -> Option<Acces
     };
     let text = AccessIssuer::new(issuer.to_owned(), Arc::new(key)).issue(&says, now);
     let verifier = AccessVerifier::new(issuer.to_owned(), keys.expect("keys"));
-    verifier.verify(&text.ok()?, &issued.audience, now).ok()
+    let text = text.ok()?;
+    let token = verifier.verify(&text, &issued.audience, now).ok()?;
+    Some((text, token))
 }
 
 /// Makes the policies of `estate`.

@@ -103,11 +103,9 @@ pub(super) async fn apply(
 ) -> Result<Answer, Problem> {
     let control = &shared.control;
     let checked = checked(asked).await?;
-    let mut old = None;
     let caller = match control.handle.book() {
         Ok(book) => {
             let caller = peer.identify(book.estate())?;
-            old = Some(book.clone());
             let goes = peer.identify(checked.estate()).is_err();
             if book.would_apply(caller.alias()) == Prospect::Open {
                 if goes {
@@ -134,23 +132,32 @@ pub(super) async fn apply(
         .before
         .map_or(Value::Null, |it| it.to_string().into());
     let ended = applied.ended.iter().map(|it| Value::from(it.to_string()));
-    // The estate is in force, whatever the caller may see of it.
-    let (missing, stopped) = seen_now(control, &peer, old)
-        .await
-        .unwrap_or_else(|_| (Vec::new(), Vec::new()));
-    Ok(Answer(Value::object([
+    let mut members = vec![
         ("estate", applied.estate.to_string().into()),
         ("before", before),
         ("cases", (cases as u64).into()),
         ("ended", ended.collect()),
-        ("stopped_count", (stopped.len() as u64).into()),
-        ("stopped", plan::first(stopped.into_iter())),
-        ("unsealed", listed(&missing)),
-    ])))
+    ];
+    // The estate is in force, whatever the caller may see of it.
+    match seen_now(control, &peer, applied.replaced).await {
+        Ok((missing, stopped)) => members.extend([
+            ("stopped_count", (stopped.len() as u64).into()),
+            ("stopped", plan::first(stopped.into_iter())),
+            ("unsealed", listed(&missing)),
+        ]),
+        Err(problem) => tracing::info!(
+            code = problem.code(),
+            "what the estate stops was not looked at for whoever applied it"
+        ),
+    }
+    Ok(Answer(Value::object(members)))
 }
 
 /// Returns the servers of the estate in force whose credentials are not sealed, and the live tasks in which something
-/// could be done under the `old` one and nothing can now, when the caller may look under that one.
+/// could be done under the `old` one and nothing can now.
+///
+/// # Errors
+/// The caller may not look under the estate in force; nobody looked then.
 async fn seen_now(
     control: &Control,
     peer: &Peer,

@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use ambit_core::limits::SVID_TTL_MAX;
 use ambit_engine::Claim;
-use ambit_identity::{Claimant, JOIN_TOKEN_PREFIX, JoinToken, ProvedKey, senders::SenderError};
+use ambit_identity::{
+    Claimant, JOIN_TOKEN_PREFIX, JoinToken, ProvedKey, jose::JoseError, senders::SenderError,
+};
 use axum::{Extension, extract::State, http::StatusCode};
 use serde::Deserialize;
 
@@ -85,9 +87,16 @@ async fn foreign(shared: &Shared, token: &str) -> Result<Identified, Problem> {
     identified.map_err(|error| {
         tracing::warn!(
             error = crate::check::chain(&error),
+            audience_expected = error.audience_expected(),
             "a workload token was refused"
         );
         match error {
+            ForeignTokenError::Token(cause @ JoseError::Audience { .. }) => no_run(
+                "the workload token is refused",
+                format!(
+                    "{cause}; get one for the `audience` of its issuer's file in issuers/ of the estate: who runs Ambit knows it"
+                ),
+            ),
             ForeignTokenError::Token(cause) => no_run(
                 "the workload token is refused",
                 format!(

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use ambit_core::{
     Timestamp,
-    estate::{Person, PersonRole},
+    estate::{Owned, Person, PersonRole},
     json::Value,
     proof::Login,
 };
@@ -350,11 +350,11 @@ fn account_page(shared: &Shared, session: &Session, caller: &PersonCaller) -> Re
     for role in &roles {
         body = body.with("<dd>").with(may(*role)).with("</dd>\n");
     }
-    let owns = book.estate().has_owner(caller.alias());
-    if owns {
+    let owned = book.estate().owned_by(caller.alias());
+    if owned == Owned::Something {
         body = body.with("<dd>look after what you own: end its tasks, and revoke it</dd>\n");
     }
-    if roles.is_empty() && !owns {
+    if roles.is_empty() && owned == Owned::Nothing {
         body = body.with("<dd>do nothing yet; ask an administrator for a role</dd>\n");
     }
     body = body

@@ -161,6 +161,7 @@ impl From<EngineError> for Problem {
     fn from(error: EngineError) -> Self {
         let (status, code) = match &error {
             EngineError::Busy => (StatusCode::SERVICE_UNAVAILABLE, "overloaded"),
+            EngineError::TooFast { .. } => (StatusCode::TOO_MANY_REQUESTS, "overloaded"),
             EngineError::NoSpace => (StatusCode::INSUFFICIENT_STORAGE, "no_space"),
             EngineError::Stopped(_) => (StatusCode::SERVICE_UNAVAILABLE, "log_stopped"),
             EngineError::NoEstate => (StatusCode::CONFLICT, "no_estate"),

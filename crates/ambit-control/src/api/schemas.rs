@@ -395,9 +395,10 @@ const SCHEMAS: &[Schema] = &[
             Member("before", TextOrNull, Always),
             Member("cases", Count, Always),
             Member("ended", Texts, Always),
-            Member("stopped_count", Count, Always),
-            Member("stopped", Texts, Always),
-            Member("unsealed", ListOf("Unsealed"), Always),
+            // Left out where whoever applied it may not look under it.
+            Member("stopped_count", Count, Maybe),
+            Member("stopped", Texts, Maybe),
+            Member("unsealed", ListOf("Unsealed"), Maybe),
         ],
     },
     Schema {

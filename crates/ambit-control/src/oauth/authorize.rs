@@ -99,6 +99,8 @@ async fn ask(server: Server<'_>, form: &Form, person: &SignedIn) -> Result<Respo
     if let Some(name) = form.get("request_uri") {
         locked(&server.oauth.pushed).take(name)?;
     }
+    let held = consent::check_bounds(server, person, &request);
+    held.map_err(|error| NoPage::to_client(back.clone(), error))?;
     let moment = (server.control.clock)();
     let opened = locked(&server.oauth.consents).open(request, &person.session, &moment);
     let name = opened.map_err(|error| NoPage::to_client(back, error))?;

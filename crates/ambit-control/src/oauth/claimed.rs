@@ -176,7 +176,11 @@ pub(super) fn refused_token(
     error: ForeignTokenError,
     as_what: impl FnOnce(String) -> OAuthError,
 ) -> OAuthError {
-    tracing::warn!(error = chain(&error), "a workload token was refused");
+    tracing::warn!(
+        error = chain(&error),
+        audience_expected = error.audience_expected(),
+        "a workload token was refused"
+    );
     match error {
         ForeignTokenError::Token(_) | ForeignTokenError::Unknown(_) => as_what(chain(&error)),
         ForeignTokenError::Keys => OAuthError::unavailable(error.to_string()),

@@ -34,6 +34,7 @@ use super::{
     locked,
     pushed::AuthorizeRequest,
     redirect::Fits,
+    wanted::refused,
 };
 use crate::{
     api::{
@@ -108,6 +109,7 @@ async fn answered(
         }
         "allow" => {
             asked.look_again().await?;
+            asked.check_bounds()?;
             asked.allowed(shared, &typed).await
         }
         _ => Err(NoAnswer::Unreadable("the form names no answer")),
@@ -177,8 +179,7 @@ fn asked<'a>(
     let now = (server.control.clock)().now;
     let request = locked(&server.oauth.consents).find(name, &person.session, now)?;
     let book = server.control.handle.book().map_err(SignInError::from)?;
-    let gateway = server.control.gateway_url.as_deref().unwrap_or_default();
-    let route = GatewayRoute::of_url(&request.audience, gateway).ok_or(NoAnswer::NotWaiting)?;
+    let route = route(server, &request).ok_or(NoAnswer::NotWaiting)?;
     Ok(Asked {
         server,
         person,
@@ -187,6 +188,33 @@ fn asked<'a>(
         request,
         route,
     })
+}
+
+/// Refuses a request that names other bounds of its task than the template in force has, where it is one that the person may
+/// start for the client.
+pub(super) fn check_bounds(
+    server: Server<'_>,
+    person: &SignedIn,
+    request: &AuthorizeRequest,
+) -> Result<(), super::OAuthError> {
+    let (Some(wanted), Some(route)) = (&request.wanted, route(server, request)) else {
+        return Ok(());
+    };
+    let book = server.control.handle.book()?;
+    let of = (&request.agents, &route);
+    let choices = choices(book.estate(), person.caller.alias(), of);
+    match choices.template(&wanted.template) {
+        None => Ok(()),
+        Some(template) => {
+            let held = wanted.bounds.check(template, book.estate());
+            held.map_err(refused)
+        }
+    }
+}
+
+fn route(server: Server<'_>, request: &AuthorizeRequest) -> Option<GatewayRoute> {
+    let gateway = server.control.gateway_url.as_deref().unwrap_or_default();
+    GatewayRoute::of_url(&request.audience, gateway)
 }
 
 impl Asked<'_> {
@@ -207,6 +235,17 @@ impl Asked<'_> {
         }
         self.request.agents = client.agents;
         Ok(())
+    }
+
+    /// Sends the client back when the template became another one since it was asked for.
+    fn check_bounds(&self) -> Result<(), NoAnswer> {
+        let held = check_bounds(self.server, &self.person, &self.request);
+        let Err(error) = held else {
+            return Ok(());
+        };
+        let (request, taken) = self.take()?;
+        locked(&self.server.oauth.consents).heard(&taken);
+        Err(NoPage::to_client(request.back, error).into())
     }
 
     fn choices(&self) -> Choices<'_> {

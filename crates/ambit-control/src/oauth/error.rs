@@ -105,6 +105,15 @@ impl OAuthError {
         }
     }
 
+    /// It was asked too often (RFC 6585 section 4): RFC 6749 has no code for that, and the one of RFC 8628 says it.
+    fn too_fast(wait_seconds: u64, description: String) -> Self {
+        Self {
+            status: StatusCode::TOO_MANY_REQUESTS,
+            retry_after_seconds: Some(u16::try_from(wait_seconds).unwrap_or(u16::MAX)),
+            ..Self::new("slow_down", description)
+        }
+    }
+
     /// What is asked for is not offered here at all.
     pub(super) fn absent(description: impl Into<String>) -> Self {
         Self {
@@ -193,6 +202,9 @@ impl From<EngineError> for OAuthError {
     fn from(error: EngineError) -> Self {
         match error {
             EngineError::NoTask => Self::grant(error.to_string()),
+            EngineError::TooFast { wait_seconds } => {
+                Self::too_fast(wait_seconds, error.to_string())
+            }
             EngineError::Busy | EngineError::NoSpace | EngineError::NoEstate => {
                 Self::unavailable(error.to_string())
             }

@@ -1,8 +1,8 @@
 //! The task that a client has in mind, as one `ambit_task` of its authorization details (RFC 9396).
 //!
 //! A client writes it short: a template, and what it knows beside that. Or it sends back what a token of such a task
-//! carries, as this server said it: then what bounds the task is read over, for the template in force bounds it, and the
-//! person sees by what.
+//! carries, as this server said it. What is no bound of any task is refused at once; what is another one than the template
+//! in force has, before the person is asked: who is not signed in learns no bounds of templates.
 
 use std::collections::BTreeMap;
 
@@ -11,7 +11,7 @@ use ambit_core::{
     json::{self, Value},
     limits::{PARAMETER_BYTES_MAX, PARAMETERS_MAX, PART_BYTES_MAX},
 };
-use ambit_policy::{AUTHORIZATION_DETAIL_TYPE, BOUNDS_OF_SERVER, BOUNDS_OF_TASK};
+use ambit_policy::{WantedBounds, WantedProblem};
 
 use super::OAuthError;
 
@@ -26,6 +26,8 @@ pub(super) struct Wanted {
     pub(super) parameters: BTreeMap<String, Value>,
     /// How long it shall live, when it says; the template may give less.
     pub(super) ttl: Option<Millis>,
+    /// The bounds that it names; the template must have the same.
+    pub(super) bounds: WantedBounds,
 }
 
 impl Wanted {
@@ -33,7 +35,7 @@ impl Wanted {
     pub(super) fn weight(&self) -> usize {
         let all = self.parameters.iter();
         let all = all.map(|(name, value)| name.len() + value.as_str().map_or(8, str::len));
-        all.sum()
+        all.sum::<usize>() + self.bounds.weight()
     }
 }
 
@@ -43,39 +45,28 @@ pub(super) fn wanted(text: &str) -> Result<Wanted, OAuthError> {
     let value = json::parse_bounded(text.as_bytes(), PART_BYTES_MAX);
     let value = value.map_err(|error| wrong(format!("authorization_details: {error}")))?;
     let details = value.as_array().unwrap_or_default();
-    let mut tasks = Vec::new();
-    for detail in details {
-        let members = members(detail).map_err(wrong)?;
-        if !members.contains_key("server") {
-            tasks.push(members);
-        }
+    let at_server = |it: &&Value| it.get("server").is_some();
+    let (servers, tasks): (Vec<&Value>, Vec<&Value>) = details.iter().partition(at_server);
+    let besides = ["agent", "parameters"];
+    let mut found = Vec::new();
+    for task in tasks {
+        let members = task.as_object().ok_or(WantedProblem::NotDetail);
+        let members = members.map_err(refused)?;
+        let bounds = WantedBounds::read((members, besides.as_slice()), &servers);
+        found.push((members, bounds.map_err(refused)?));
     }
-    let [members] = tasks.as_slice() else {
-        return Err(wrong("name one task".to_owned()));
-    };
-    read(members).map_err(wrong)
+    match (found.pop(), found.pop()) {
+        (Some((members, bounds)), None) => read(members, bounds).map_err(wrong),
+        (Some(_) | None, _) => Err(wrong("name one task".to_owned())),
+    }
 }
 
-/// Returns the members of one detail, each of them known.
-fn members(detail: &Value) -> Result<&BTreeMap<String, Value>, String> {
-    let members = detail.as_object().ok_or("a detail is an object")?;
-    let of_server = members.contains_key("server");
-    let is_known = |name: &str| match of_server {
-        true => BOUNDS_OF_SERVER.contains(&name),
-        false => BOUNDS_OF_TASK.contains(&name) || ["agent", "parameters"].contains(&name),
-    };
-    if let Some(name) = members.keys().find(|it| !is_known(it)) {
-        let name = crate::visible::visible(name);
-        return Err(format!("a wanted task has no member `{name}`"));
-    }
-    let kind = members.get("type").and_then(Value::as_str);
-    if kind != Some(AUTHORIZATION_DETAIL_TYPE) {
-        return Err(format!("the type must be {AUTHORIZATION_DETAIL_TYPE}"));
-    }
-    Ok(members)
+/// Says why bounds that a client names are refused (RFC 9396 section 5).
+pub(super) fn refused(problem: WantedProblem) -> OAuthError {
+    OAuthError::new("invalid_authorization_details", problem.to_string())
 }
 
-fn read(members: &BTreeMap<String, Value>) -> Result<Wanted, String> {
+fn read(members: &BTreeMap<String, Value>, bounds: WantedBounds) -> Result<Wanted, String> {
     let word = |name: &str| members.get(name).and_then(Value::as_str);
     let template = word("template").and_then(|it| it.parse().ok());
     let template = template.ok_or("`template` names a template")?;
@@ -105,6 +96,7 @@ fn read(members: &BTreeMap<String, Value>) -> Result<Wanted, String> {
         agent,
         parameters,
         ttl,
+        bounds,
     })
 }
 

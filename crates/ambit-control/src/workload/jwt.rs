@@ -71,6 +71,9 @@ pub(super) async fn issue(
         if matches!(error, EngineError::NoTask) {
             return super::streams::over();
         }
+        if matches!(error, EngineError::TooFast { .. }) {
+            return Status::unavailable(error.to_string());
+        }
         super::instances::not_ready(&error)
     })?;
     let svid = JwtSvid {

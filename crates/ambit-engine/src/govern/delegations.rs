@@ -110,6 +110,7 @@ impl Handle {
                 subject_token: SubjectToken::None,
                 since: None,
                 contained: None,
+                bound: None,
             };
             let permit = step.permit(desk, (DelegationStep::Delegate, &runtime), what)?;
             let at = desk.at();

@@ -23,6 +23,8 @@ pub struct Applied {
     pub estate: Digest,
     /// The version before, when there was one.
     pub before: Option<Digest>,
+    /// What was in force until then, compiled; none when nothing was, or it could not be compiled.
+    pub replaced: Option<Arc<PolicyBook>>,
     /// The tasks that ended, since it does not register any more what their instances claimed them by.
     pub ended: Vec<TaskId>,
 }
@@ -52,11 +54,12 @@ impl Handle {
             };
             let (round, crossed) = self.govern_crossing(caller, moment, take).await?;
             ended.extend(round.ended);
-            if let Some((estate, before)) = round.applied {
+            if let Some((estate, before, replaced)) = round.applied {
                 self.shared.flights.landed(&crossed).await;
                 return Ok(Applied {
                     estate,
                     before,
+                    replaced,
                     ended,
                 });
             }
@@ -69,8 +72,8 @@ impl Handle {
 
 /// What one turn of an apply did.
 struct Round {
-    /// The version that came into force, and the one before; none when there are more tasks to end first.
-    applied: Option<(Digest, Option<Digest>)>,
+    /// The version that came into force, and the one before, by name and compiled; none when there are more tasks to end first.
+    applied: Option<(Digest, Option<Digest>, Option<Arc<PolicyBook>>)>,
     ended: Vec<TaskId>,
 }
 
@@ -82,12 +85,13 @@ fn put_in_force(
     files: &[u8],
 ) -> Result<Round, Refusal> {
     let estate = book.estate().digest;
-    let judge = desk.live.book.clone().unwrap_or_else(|| book.clone());
+    let replaced = desk.live.book.clone();
+    let judge = replaced.clone().unwrap_or_else(|| book.clone());
     let act = Governance::ApplyEstate { estate };
     let permit = asked.permit_under(desk, &judge, act, Touched::NOTHING)?;
     let before = desk.live.state.estate();
     if before == Some(estate) {
-        let applied = Some((estate, before));
+        let applied = Some((estate, before, replaced));
         let ended = Vec::new();
         return Ok(Round { applied, ended });
     }
@@ -111,7 +115,7 @@ fn put_in_force(
     desk.live.put_in_force(book);
     let ended = end_unregistered(desk, gone, by)?;
     Ok(Round {
-        applied: Some((estate, before)),
+        applied: Some((estate, before, replaced)),
         ended,
     })
 }

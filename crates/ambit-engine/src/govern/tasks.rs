@@ -119,6 +119,9 @@ impl Handle {
     }
 
     /// Writes down an SVID of this kind and digest before it leaves.
+    ///
+    /// # Errors
+    /// [`EngineError::NoTask`] when the task has ended, [`EngineError::TooFast`] when it asks for JWT-SVIDs faster than it may.
     pub async fn certified(
         &self,
         task: &Task,
@@ -126,11 +129,19 @@ impl Handle {
         expires_at: Timestamp,
     ) -> Result<(), EngineError> {
         let (task, instance) = (task.id, task.instance);
+        let shared = self.shared.clone();
         self.turn(move |desk| {
             let at = desk.at();
             let acting = |it: &TaskEntry| it.state.standing(it.task.expires_at, at);
             let standing = desk.live.state.task(task).map(acting);
-            let alive = standing == Some(TaskState::Active);
+            let asked = match (standing, &svid) {
+                (Some(TaskState::Active), SvidKind::X509) => Ok(()),
+                // These are not kept for the next who asks.
+                (Some(TaskState::Active), SvidKind::Jwt { .. }) => {
+                    shared.quotas().issue((task, instance), at)
+                }
+                (Some(TaskState::Ended(_)) | None, _) => Err(EngineError::NoTask),
+            };
             let body = Body::InstanceCertified {
                 instance,
                 task,
@@ -138,11 +149,7 @@ impl Handle {
                 svid,
                 expires_at,
             };
-            let written = if alive {
-                desk.write(body).map(|_| ())
-            } else {
-                Err(EngineError::NoTask)
-            };
+            let written = asked.and_then(|()| desk.write(body).map(|_| ()));
             Box::new(move |committed| committed.and(written))
         })
         .await?

@@ -19,14 +19,14 @@ use super::{
     ClientShown, RefreshAsk, Refreshable, TokenAsk, TokenGrant, TokenRefusal,
     refresh::{self, Origin, Shown},
 };
-use crate::{Custody, TokenUse, desk::Desk, moment::Chance};
+use crate::{Custody, TokenUse, desk::Desk, moment::Chance, sequencer::Shared};
 
 /// Issues the first tokens of a grant.
 pub(crate) fn first(
     desk: &mut Desk<'_>,
     task: TaskId,
     ask: TokenAsk,
-    (chance, custody): (&mut Chance, &dyn Custody),
+    (chance, shared): (&mut Chance, &Shared),
 ) -> Result<TokenGrant, TokenRefusal> {
     let whole = desk.acting(task)?;
     desk.live.lets(task)?;
@@ -35,6 +35,7 @@ pub(crate) fn first(
     let part = ask.details.map(|it| part(desk, task, &it)).transpose()?;
     room(desk, task, ask.refreshable)?;
     let at = desk.at();
+    shared.quotas().issue((task, whole.instance), at)?;
     let id = chance.id(at);
     let access = IssuedToken {
         id,
@@ -54,18 +55,18 @@ pub(crate) fn first(
         Refreshable::No => None,
         Refreshable::Yes => Some(refresh_beside(&access, at, whole.expires_at, chance)),
     };
-    write(desk, custody, access, refresh)
+    write(desk, shared.custody.as_ref(), access, refresh)
 }
 
 /// Spends a refresh token.
 pub(super) fn next(
     desk: &mut Desk<'_>,
     ask: &RefreshAsk,
-    (chance, custody): (&mut Chance, &dyn Custody),
+    (chance, shared): (&mut Chance, &Shared),
 ) -> Result<TokenGrant, TokenRefusal> {
     let shown = Shown::read(&ask.text).ok_or(TokenRefusal::Unknown)?;
     let Some(entry) = desk.live.state.token(shown.token) else {
-        let of_family = older(desk, custody, &shown)?;
+        let of_family = older(desk, shared.custody.as_ref(), &shown)?;
         return Err(reused(desk, &ask.client, of_family)?);
     };
     // Who does not know the secret learns nothing and ends nothing.
@@ -108,6 +109,7 @@ pub(super) fn next(
     desk.live.gives(&whole, &ask.client, &rests_on)?;
     takes(desk, &whole, ask.binding)?;
     room(desk, before.task, Refreshable::No)?;
+    shared.quotas().issue((before.task, whole.instance), at)?;
     let access = IssuedToken {
         id: chance.id(at),
         kind: TokenKind::Access,
@@ -119,7 +121,7 @@ pub(super) fn next(
         ..before
     };
     let refresh = refresh_beside(&access, at, whole.expires_at, chance);
-    write(desk, custody, access, Some(refresh))
+    write(desk, shared.custody.as_ref(), access, Some(refresh))
 }
 
 /// Says whether the next token may be bound as `ask` proves: to the same key, or, for a client that authenticated, to the

@@ -434,3 +434,23 @@ fn asi03_a_policy_on_an_agent_binds_its_children() {
         Answer::Allowed(_)
     ));
 }
+
+/// ASI03: a policy on the delegate's own agent binds the part that it takes and what is given on of it, and nobody above.
+#[test]
+fn asi03_a_policy_on_the_delegate_binds_its_part() {
+    let policy = r#"@id("helpers-do-not-close")
+        forbid (principal, action == Ambit::Action::"write_tool", resource)
+        when { principal.agent == Ambit::Agent::"helper" };"#;
+    let mut world = World::new(delegating_office(2, &[("policies/a.cedar", policy)]), 5);
+    let (root, a) = world.start();
+    let (middle, b) = child(&mut world, (root.task.id, &a), ("helper", ALL, 1));
+    let (_, c) = child(&mut world, (middle.task.id, &b), ("archivist", ALL, 0));
+    let mut says = |caller, tool| ask(&mut world, caller, tool, id("T-1"));
+    for (who, caller) in [("the delegate", &b), ("who takes a part of its part", &c)] {
+        assert_eq!(says(caller, "close_ticket"), "deny policy_forbids", "{who}");
+        let read = says(caller, "get_ticket");
+        assert!(read.starts_with("allow"), "{who}: {read}");
+    }
+    let above = says(&a, "close_ticket");
+    assert!(above.starts_with("allow"), "{above}");
+}

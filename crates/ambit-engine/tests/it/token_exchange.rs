@@ -3,9 +3,10 @@
 use ambit_core::{
     DelegationId, Digest, Millis, Reason, TaskId,
     act::Target,
+    estate::Estate,
     json,
     limits::{ACCESS_TOKEN_TTL, DELEGATION_DEPTH_MAX},
-    record::{Answer, Body},
+    record::{Actor, Answer, Body},
     task::Contained,
     token::{Grant, KeyBinding, Reach, RestsOn},
 };
@@ -14,13 +15,13 @@ use ambit_engine::{
     TokenStanding,
 };
 use ambit_identity::{
-    Beside, InstanceCaller, identify_token,
+    InstanceCaller,
     token::access::{ACTORS_MAX, AccessToken},
 };
 use ambit_testkit::{World, delegating_office};
 
 use crate::{
-    delegation::{ALL, By, CLOSE, READ, child, delegate, office, part, rebuilt_alike, withdraw},
+    delegation::{ALL, By, CLOSE, READ, child, delegate, office, part, rebuilt_alike},
     support::{ask, id},
 };
 
@@ -50,11 +51,21 @@ pub(crate) fn token(world: &mut World, caller: &InstanceCaller) -> Option<Access
     token_of(world, caller, (key(), None))
 }
 
-fn token_of(
+pub(crate) fn token_of(
+    world: &mut World,
+    caller: &InstanceCaller,
+    wanted: (KeyBinding, Option<&str>),
+) -> Option<AccessToken> {
+    let granted = granted(world, caller, wanted);
+    granted.map(|it| world.access_token(&it))
+}
+
+/// Returns what `caller` is granted of its own task, bound as said, and that part of it where one is named.
+pub(crate) fn granted(
     world: &mut World,
     caller: &InstanceCaller,
     (binding, part): (KeyBinding, Option<&str>),
-) -> Option<AccessToken> {
+) -> Option<TokenGrant> {
     let ask = TokenAsk {
         refreshable: Refreshable::No,
         details: part.map(|it| json::parse(it.as_bytes()).unwrap()),
@@ -65,7 +76,7 @@ fn token_of(
         let by = TokenBy::Instance(&caller);
         handle.issue_token(by, ask, moment).await
     });
-    granted.ok().map(|it| world.access_token(&it))
+    granted.ok()
 }
 
 /// Has `by` exchange `subject` and the delegation for a child and its token.
@@ -85,17 +96,21 @@ pub(crate) fn exchange_token(
 }
 
 /// A clerk's task, another task of a helper that can take parts, and what the clerk gives to the helper.
-struct Scene {
-    world: World,
-    root: TaskId,
-    clerk: InstanceCaller,
-    helper: InstanceCaller,
-    subject: AccessToken,
+pub(crate) struct Scene {
+    pub(crate) world: World,
+    pub(crate) root: TaskId,
+    pub(crate) clerk: InstanceCaller,
+    pub(crate) helper: InstanceCaller,
+    pub(crate) subject: AccessToken,
 }
 
 impl Scene {
     fn new(depth_max: u8) -> Self {
-        let mut world = World::new(delegating_office(depth_max, &[]), 5);
+        Self::of(delegating_office(depth_max, &[]))
+    }
+
+    pub(crate) fn of(estate: Estate) -> Self {
+        let mut world = World::new(estate, 5);
         let (root, clerk) = world.start();
         // The helper serves a task already: it is a part of another one.
         let (other, owner) = world.start();
@@ -110,20 +125,23 @@ impl Scene {
         }
     }
 
-    fn given(&mut self, to: &str, depth: u8) -> DelegationId {
+    pub(crate) fn given(&mut self, to: &str, depth: u8) -> DelegationId {
         let by = By::Run(self.clerk.clone());
         let given = delegate(&mut self.world, &by, part(self.root, to, CLOSE, depth));
         given.unwrap().id
     }
 
-    fn exchange(&mut self, delegation: DelegationId) -> Result<TokenGrant, ExchangeRefusal> {
+    pub(crate) fn exchange(
+        &mut self,
+        delegation: DelegationId,
+    ) -> Result<TokenGrant, ExchangeRefusal> {
         let (by, subject) = (self.helper.clone(), self.subject.clone());
         exchange_token(&mut self.world, &by, (delegation, &subject), key())
     }
 }
 
 #[track_caller]
-fn code(refused: Result<TokenGrant, ExchangeRefusal>) -> Reason {
+pub(crate) fn code(refused: Result<TokenGrant, ExchangeRefusal>) -> Reason {
     match refused {
         Err(ExchangeRefusal::Step(Refusal::Denied { denied, .. })) => denied.reason,
         other => panic!("{other:?}"),
@@ -132,7 +150,7 @@ fn code(refused: Result<TokenGrant, ExchangeRefusal>) -> Reason {
 
 /// Says that nothing was spent or issued since the log had `before` records.
 #[track_caller]
-fn nothing_came_out(world: &World, before: usize) {
+pub(crate) fn nothing_came_out(world: &World, before: usize) {
     for record in world.records().iter().skip(before) {
         let came = matches!(
             record.body,
@@ -222,45 +240,6 @@ fn asi03_a_narrowed_subject_token_is_refused() {
     assert_eq!(code(scene.exchange(delegation)), Reason::DelegateMismatch);
     nothing_came_out(&scene.world, before);
     rebuilt_alike(&scene.world, 2);
-}
-
-/// ASI03, NHI05: who has a token of less gives nothing of the task away and takes nothing back, though the part were within
-/// what the token carries: a child would outlive it.
-#[test]
-fn asi03_a_narrowed_token_gives_nothing_away_and_takes_nothing_back() {
-    let mut scene = Scene::new(2);
-    let delegation = scene.given("helper", 0);
-    let clerk = scene.clerk.clone();
-    let by_token = |world: &mut World, part: Option<&str>| {
-        let token = token_of(world, &clerk, (clerk.binding(), part)).unwrap();
-        let beside = Beside {
-            connection: Some(&clerk),
-            proof: None,
-        };
-        let caller = identify_token(&token, beside, clerk.spiffe_id().trust_domain());
-        By::Run(caller.expect("bound to its certificate"))
-    };
-    let less = by_token(&mut scene.world, Some(READ));
-    let before = scene.world.records().len();
-    let refused = [
-        delegate(&mut scene.world, &less, part(scene.root, "helper", READ, 0)).map(|_| ()),
-        withdraw(&mut scene.world, &less, delegation).map(|_| ()),
-    ];
-    for refused in refused {
-        let refused = refused.expect_err("refused").to_string();
-        assert!(refused.contains("carries a part of its task"), "{refused}");
-    }
-    assert_eq!(scene.world.records().len(), before);
-    // One of the whole does both.
-    let whole = by_token(&mut scene.world, None);
-    delegate(
-        &mut scene.world,
-        &whole,
-        part(scene.root, "helper", READ, 0),
-    )
-    .unwrap();
-    withdraw(&mut scene.world, &whole, delegation).unwrap();
-    assert_eq!(code(scene.exchange(delegation)), Reason::DelegationUsed);
 }
 
 /// ASI03: the actor is whoever proves itself; another one, with the right papers, is refused.
@@ -406,4 +385,40 @@ fn the_deepest_chain_fits_into_a_token() {
             _ => None,
         });
     assert!(!matches!(last, Some(Answer::Deny { .. })));
+}
+
+/// ASI10: where no token can be given after the delegation was spent, the child ends in the same turn: nobody could come by it,
+/// and nobody would end it.
+#[test]
+fn asi10_a_child_without_a_token_does_not_live() {
+    let mut scene = Scene::new(2);
+    let delegation = scene.given("helper", 0);
+    let (handle, moment) = (scene.world.handle.clone(), scene.world.clock.moment());
+    let (by, subject) = (scene.helper.clone(), scene.subject.clone());
+    let ask = TokenAsk {
+        details: Some(json::parse(READ.as_bytes()).unwrap()),
+        ..wanted(&by, key())
+    };
+    let refused = scene.world.run(async move {
+        let by = Delegate::Instance(&by);
+        let shown = (delegation, &subject);
+        handle.exchange_token(by, shown, ask, moment).await
+    });
+    let beyond = matches!(
+        refused,
+        Err(ExchangeRefusal::Token(TokenRefusal::Details(_)))
+    );
+    assert!(beyond, "{refused:?}");
+    let records = scene.world.records();
+    let [.., spent, ended] = records.as_slice() else {
+        panic!("two records");
+    };
+    let Body::DelegationSpent { task, .. } = &spent.body else {
+        panic!("{spent:?}");
+    };
+    let ends =
+        matches!(&ended.body, Body::TaskEnded { task: it, by: Actor::Ambit, .. } if *it == task.id);
+    assert!(ends && ended.at == spent.at, "{ended:?}");
+    assert_eq!(code(scene.exchange(delegation)), Reason::DelegationUsed);
+    rebuilt_alike(&scene.world, 2);
 }

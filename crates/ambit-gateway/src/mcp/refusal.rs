@@ -127,7 +127,9 @@ impl Refusal {
                 Remedy::RetryLater,
                 "there is no space to write the decision down, so nothing is done",
             ),
-            EngineError::Busy => ("overloaded", Remedy::RetryLater, "too much is under way"),
+            EngineError::Busy | EngineError::TooFast { .. } => {
+                ("overloaded", Remedy::RetryLater, "too much is under way")
+            }
             EngineError::NoTask => {
                 let reason = Reason::TaskEnded;
                 (reason.code(), reason.remedy(), reason.for_agent())

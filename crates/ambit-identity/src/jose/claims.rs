@@ -135,13 +135,17 @@ impl Claims {
     /// Checks that `expected` is the one audience.
     ///
     /// # Errors
-    /// [`JoseError::Claim`] when there is another one, or one more.
+    /// [`JoseError::Audience`] when there is another one, or one more.
     pub fn check_sole_audience(&self, expected: &str) -> Result<(), JoseError> {
-        if self.audiences()? == [expected] {
+        let seen = self.audiences()?;
+        if seen == [expected] {
             return Ok(());
         }
-        let rule = "exactly the one audience that is addressed here, and no other";
-        Err(JoseError::Claim { name: "aud", rule })
+        let seen = seen.join("`, `");
+        Err(JoseError::Audience {
+            seen: seen.chars().take(AUDIENCES_SHOWN_CHARACTERS_MAX).collect(),
+            expected: expected.to_owned(),
+        })
     }
 
     /// Checks `exp`, which must be there, `nbf` and `iat`, and returns the end.
@@ -197,6 +201,8 @@ fn read_text<'a>(name: &'static str, value: &'a Value, max: usize) -> Result<&'a
     Ok(text)
 }
 
+/// How much of a token's audiences a message shows.
+const AUDIENCES_SHOWN_CHARACTERS_MAX: usize = 256;
 /// How much of a foreign name a message shows.
 const NAME_CHARACTERS_SHOWN: usize = 64;
 /// The latest date of a claim: the last second of the year 9999.

@@ -126,6 +126,16 @@ pub enum JoseError {
         /// What it must be.
         rule: &'static str,
     },
+    /// The token is for somebody else, or for one more.
+    #[error(
+        "claim `aud` must be exactly the one audience that is addressed here, and no other, and is `{seen}`"
+    )]
+    Audience {
+        /// Whom it names, shortened.
+        seen: String,
+        /// Whom it must name. That is for who runs the server: it is not said to whoever shows the token.
+        expected: String,
+    },
     /// A claim that this kind of token does not have.
     #[error("claim `{name}` is not known in this kind of token; leave it out")]
     UnknownClaim {

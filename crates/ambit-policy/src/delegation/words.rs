@@ -1,8 +1,10 @@
 //! What the policies on the steps of delegations see of the caller, in words.
 
-use ambit_core::{AgentName, delegation::DelegationStep, task::TaskState};
+use ambit_core::{
+    AgentName, Reason, delegation::DelegationStep, estate::LeastBinding, task::TaskState,
+};
 
-use super::{Acting, DelegationAsk, NONE};
+use super::{Acting, CallerToken, DelegationAsk, NONE};
 use crate::WeakBinding;
 
 /// Returns the word for `name` among the facts of a step, of which it is the caller that they depend upon.
@@ -84,6 +86,48 @@ fn workload_word(
     }
 }
 
+/// Says whether whoever takes the step proved themselves as the template asks of the agent, and whether the child will.
+/// What is asked of people is said by `binding` and `containment`. A token that is bound to no key is never enough.
+pub(super) fn proof_word(ask: &DelegationAsk<'_>) -> &'static str {
+    let binding = match ask.by {
+        Acting::Person { .. } => return ENOUGH,
+        Acting::Instance { binding, .. } | Acting::Workload { binding, .. } => binding,
+    };
+    let child = ask.bound.map(|it| it.as_str());
+    let by_key = [Some(binding), child].into_iter().flatten();
+    // Who proved itself by what it signed, and has no token yet, is held to the key to which that will be bound.
+    let weakest = by_key.filter_map(least).max().unwrap_or(LeastBinding::Dpop);
+    let least_binding = ask.scope.least_binding().min(LeastBinding::Dpop);
+    if weakest <= least_binding {
+        ENOUGH
+    } else {
+        "too_weak"
+    }
+}
+
+fn least(binding: &str) -> Option<LeastBinding> {
+    match binding {
+        "mtls" => Some(LeastBinding::Mtls),
+        "dpop" => Some(LeastBinding::Dpop),
+        "bearer" => Some(LeastBinding::BearerToRead),
+        _ => None,
+    }
+}
+
+/// Returns the word for what the access token is worth by which the caller came.
+pub(super) const fn token_word(ask: &DelegationAsk<'_>) -> &'static str {
+    let Acting::Instance { token, .. } = ask.by else {
+        return WHOLE;
+    };
+    match token {
+        CallerToken::Whole => WHOLE,
+        CallerToken::Narrowed => "narrowed",
+        CallerToken::Nothing(Reason::TokenExpired) => "expired",
+        CallerToken::Nothing(Reason::TokenWithdrawn) => "withdrawn",
+        CallerToken::Nothing(_) => "given_up",
+    }
+}
+
 /// Returns the word for where a task stands.
 pub(super) const fn task_word(state: TaskState) -> &'static str {
     match state {
@@ -91,3 +135,6 @@ pub(super) const fn task_word(state: TaskState) -> &'static str {
         TaskState::Ended(end) => end.as_str(),
     }
 }
+
+const ENOUGH: &str = "enough";
+const WHOLE: &str = "whole";

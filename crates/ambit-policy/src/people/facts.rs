@@ -3,7 +3,7 @@
 use ambit_core::{
     AgentName, PersonId, TemplateName, Timestamp,
     act::{Governance, Target},
-    estate::{Approver, Containment, Starters, Template},
+    estate::{Approver, Containment, Owned, Starters, Template},
     json::Value,
 };
 
@@ -233,10 +233,9 @@ fn owner(request: &PersonRequest<'_>) -> &'static str {
         },
         // Nothing of its own: whoever owns anything looks after it.
         Governance::Inspect | Governance::OpenLogin => {
-            return if estate.has_owner(request.alias) {
-                "self"
-            } else {
-                NONE
+            return match estate.owned_by(request.alias) {
+                Owned::Something => "self",
+                Owned::Nothing => NONE,
             };
         }
         Governance::StartTask { .. }

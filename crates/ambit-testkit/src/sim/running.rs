@@ -282,7 +282,7 @@ impl Simulation {
     fn trouble(&mut self, error: &EngineError) -> Result<(), Broken> {
         let text = words(error);
         let borne = match error {
-            EngineError::Busy | EngineError::NoTask => true,
+            EngineError::Busy | EngineError::TooFast { .. } | EngineError::NoTask => true,
             EngineError::Log(_) => text.contains("the clock reads"),
             EngineError::Stopped(_)
             | EngineError::NoSpace

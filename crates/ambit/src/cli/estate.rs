@@ -145,6 +145,9 @@ pub(crate) async fn apply(session: &Session, arguments: &EstateArguments) -> Res
             counted(usize::try_from(count).unwrap_or(usize::MAX), "live task")
         ));
     }
+    if count.is_none() {
+        text.push_str("\nnobody looked at which live tasks it stops: under it, whoever applied it may not look");
+    }
     session.output.thing(&answer, &text)?;
     warn(session, &checked);
     warn_of_unsealed(session, &answer);

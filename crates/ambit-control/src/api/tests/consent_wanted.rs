@@ -1,11 +1,14 @@
 //! What a client has in mind when it asks for a person's consent: in which shapes it says so, and for how long.
 
-use ambit_core::{Millis, record::Body as Fact, task::Task};
+use ambit_core::{
+    Millis, estate::ClientKeys, json::Value as Json, record::Body as Fact, task::Task,
+};
 use axum::http::StatusCode;
 
 use super::{
     super::public_router,
-    booth::{Booth, request, yes},
+    booth::{BACK, Booth, CLIENT, answered, request, yes},
+    clients::client,
     oauth::{Agent, post},
     people::Page,
 };
@@ -99,6 +102,39 @@ async fn asi03_what_was_answered_can_be_asked_for_again() {
     assert!(sent.contains_key("code"));
     let whole = details.as_array().unwrap().first().unwrap().to_canonical();
     let twice = format!("[{whole},{whole}]");
+    let set = |member: &str, value: &str| {
+        let at = text.find(&format!("\"{member}\":")).expect("named") + member.len() + 3;
+        let rest = &text[at..];
+        let ends = match rest.chars().next() {
+            Some('[') => rest.find(']').unwrap() + 1,
+            Some('{') => rest.find('}').unwrap() + 1,
+            _ => rest.find([',', '}']).unwrap(),
+        };
+        format!("{}{value}{}", &text[..at], &rest[ends..])
+    };
+    for (member, value) in [
+        ("version", "{}"),
+        ("calls_max", "\"all\""),
+        ("calls_max", "-1"),
+        ("containment", "[]"),
+        ("containment", "\"none\""),
+        ("approver", "\"nobody\""),
+        ("binding", "1"),
+        ("bearer", "true"),
+        ("form", "\"second\""),
+        ("purpose", "null"),
+        ("may_emit", "\"customer\""),
+        ("server", "5"),
+        ("mode", "\"delete\""),
+        ("actions", "\"all\""),
+        ("datatypes", "[\"files\"]"),
+        ("approval", "\"perhaps\""),
+        ("constraints", "{\"id\":{\"near\":1}}"),
+    ] {
+        let refused = push(&set(member, value)).await;
+        let code = refused.error();
+        assert_eq!(code, "invalid_authorization_details", "{member}: {value}");
+    }
     for (wrong, why) in [
         (text.replace("\"version\"", "\"verson\""), "verson"),
         (text.replace("\"actions\"", "\"acts\""), "acts"),
@@ -114,5 +150,102 @@ async fn asi03_what_was_answered_can_be_asked_for_again() {
         assert_eq!(refused.error(), "invalid_authorization_details", "{wrong}");
         let said = format!("{:?}", refused.value);
         assert!(said.contains(why), "no `{why}` in {said}");
+    }
+}
+
+/// ASI03, RFC 9396 section 5: who asks for less than the template has, or for more, hears that there is no such task, and
+/// nobody is asked. Who is not signed in learns nothing of any template by that.
+#[tokio::test]
+async fn asi03_bounds_that_are_not_the_templates_are_refused() {
+    let booth = Booth::open_with(|estate| {
+        let desk = client("desk", ClientKeys::Public, |it| {
+            it.redirect_uris = vec![BACK.to_owned()];
+        });
+        estate.clients.insert(desk.name.clone(), desk);
+    });
+    let (booth, agent) = (booth.await, Agent::new(9));
+    let sent = booth.allow(&booth.ask(&request(&[])).await).await;
+    let got = booth.redeem(&agent, &sent["code"], &[]).await;
+    let details = got.value.get("authorization_details").unwrap();
+    let details = details.as_array().unwrap();
+    let all: Vec<String> = details.iter().map(Json::to_canonical).collect();
+    let (whole, servers) = all.split_first().unwrap();
+    let task = |more: &str| format!(r#"{{"type":"ambit_task","template":"answer"{more}}}"#);
+    let named = servers.iter().find(|it| it.contains("equals")).unwrap();
+    let check = async |wanted: Vec<&str>, refused: Option<&str>| {
+        let text = format!("[{}]", wanted.join(","));
+        let by = |client| request(&[("client_id", client), ("authorization_details", &text)]);
+        let page = booth.authorize(&by("desk"), &booth.ana).await;
+        assert_eq!(page.status, StatusCode::SEE_OTHER, "{text}: {}", page.body);
+        let Some(why) = refused else {
+            let asks = page.location().starts_with("/oauth/consent?request=");
+            assert!(asks, "{text}: {}", page.location());
+            return;
+        };
+        let back = answered(page.location());
+        assert_eq!(back["error"], "invalid_authorization_details", "{text}");
+        let said = &back["error_description"];
+        assert!(said.contains(why), "no `{why}` in {said}");
+        // Nobody is sent unasked to where a stranger describes itself to be.
+        let page = booth.authorize(&by(CLIENT), &booth.ana).await;
+        assert_eq!(
+            page.status,
+            StatusCode::BAD_REQUEST,
+            "{text}: {}",
+            page.body
+        );
+    };
+    let of_servers = Some("servers and tools");
+    let own: Vec<&str> = servers.iter().map(String::as_str).collect();
+    let with = |first: &'static str| [vec![first], own.clone()].concat();
+    let short: &str = task("").leak();
+    for (wanted, refused) in [
+        (vec![short], None),
+        (vec![whole.as_str()], None),
+        (with(short), None),
+        (own.iter().rev().copied().chain([short]).collect(), None),
+        (vec![task(r#","calls_max":1"#).leak()], Some("calls_max")),
+        (
+            vec![task(r#","calls_max":4000000"#).leak()],
+            Some("calls_max"),
+        ),
+        (vec![task(r#","may_emit":[]"#).leak()], Some("may_emit")),
+        (
+            vec![task(r#","containment":"required""#).leak()],
+            Some("containment"),
+        ),
+        (vec![task(r#","binding":"mtls""#).leak()], Some("binding")),
+        (vec![task(r#","version":99"#).leak()], Some("version")),
+        (vec![short, own[0]], of_servers),
+        ([with(short), vec![own[0]]].concat(), of_servers),
+        (
+            vec![
+                short,
+                r#"{"type":"ambit_task","server":"elsewhere","actions":["read"]}"#,
+            ],
+            of_servers,
+        ),
+    ] {
+        check(wanted, refused).await;
+    }
+    // What a parameter fills the person fills again; another kind of bound is another one.
+    let other = named.replace("T-1", "T-2");
+    let wider = named.replace("equals", "bytes_max").replace("\"T-1\"", "9");
+    for (changed, refused) in [(&other, None), (&wider, of_servers)] {
+        let mut wanted = with(short);
+        let place = wanted.iter().position(|it| it == named).unwrap();
+        wanted[place] = changed;
+        check(wanted, refused).await;
+    }
+    // Of a template that there is not, or that ana may not start, nothing is said.
+    let unknown = task(r#","calls_max":1"#).replace("answer", "secret");
+    check(vec![&unknown], None).await;
+    // Who is not signed in signs in first, whatever the template has.
+    for wanted in [task(r#","calls_max":1"#), unknown] {
+        let details = format!("[{wanted}]");
+        let query = request(&[("client_id", "desk"), ("authorization_details", &details)]);
+        let asked = booth.authorize(&query, "").await;
+        let to = asked.location();
+        assert!(to.starts_with("/sign-in?to="), "{to}");
     }
 }

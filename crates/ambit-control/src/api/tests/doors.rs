@@ -6,7 +6,7 @@ use std::{
 };
 
 use ambit_core::{
-    estate::{Estate, OidcSubject},
+    estate::{Estate, OidcSubject, PersonRole},
     json,
     json::Value as Json,
 };
@@ -281,11 +281,16 @@ pub(super) fn well_formed(route: &Route) -> (String, String) {
 }
 
 pub(super) fn estate_body() -> String {
+    estate_of(&[("ana", ANA, &PersonRole::ALL)])
+}
+
+/// Returns a request with the demo's estate and these people.
+pub(super) fn estate_of(people: &[(&str, u32, &[PersonRole])]) -> String {
     let dir = concat!(env!("CARGO_MANIFEST_DIR"), "/../../estates/demo");
-    let files = EstateFiles::collect(std::path::Path::new(dir)).unwrap();
-    let archive = files
-        .with_person("ana", ANA, &ambit_core::estate::PersonRole::ALL)
-        .archive();
-    let archive = String::from_utf8(archive).unwrap();
+    let mut files = EstateFiles::collect(std::path::Path::new(dir)).unwrap();
+    for (alias, unix_uid, roles) in people {
+        files = files.with_person(alias, *unix_uid, roles);
+    }
+    let archive = String::from_utf8(files.archive()).unwrap();
     Json::object([("archive", archive.into())]).to_canonical()
 }

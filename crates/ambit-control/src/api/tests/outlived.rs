@@ -1,7 +1,7 @@
 //! Authority that would outlive its reason: a page that shows what is not so any more, a code in two hands, an assertion
 //! from before a restart, a ban. OWASP NHI and ASI.
 
-use ambit_core::{Digest, Millis, task::End};
+use ambit_core::{Digest, Millis, estate::PersonRole, json::Value as Json, task::End};
 use ambit_identity::jose::Signer;
 use axum::http::StatusCode;
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use super::{
     super::Doors,
     booth::{Booth, CLIENT, hidden, request, yes},
     clients::{assertion, by_key, open, refused, signing, start_waiting},
-    doors::{ANA, Office, estate_body, text},
+    doors::{ANA, BEN, Office, estate_body, estate_of, fits, text},
     oauth::{Agent, ISSUER, SPIFFE, svid},
     passkeys::sets_a_session,
     people::{Page, SignInDesk},
@@ -202,4 +202,25 @@ async fn nhi01_a_plan_names_whose_tasks_stop() {
     let line = told.lines().find(|it| it.contains("nothing can be done"));
     let id = text(&task, "task");
     assert!(line.is_some_and(|it| it.contains(id)), "{told}");
+}
+
+/// NHI01: whoever may not look under the estate that they applied is not told that it stops nothing.
+#[tokio::test]
+async fn nhi01_what_nobody_looked_at_is_not_said() {
+    let administrators: [(&str, u32, &[PersonRole]); 1] = [("ana", ANA, &PersonRole::ALL)];
+    let without_ana = [("ben", BEN, PersonRole::ALL.as_slice()), ("ana", ANA, &[])];
+    for (people, looks) in [(administrators.as_slice(), true), (&without_ana, false)] {
+        let office = Office::open();
+        let task = office.start().await;
+        let body = estate_of(people);
+        let (status, applied) = office.ask(ANA, "POST", "/v1/estate/apply", &body).await;
+        assert_eq!(status, StatusCode::OK, "{applied:?}");
+        fits("AppliedEstate", &applied);
+        let told = ["stopped_count", "stopped", "unsealed"].map(|it| applied.get(it).is_some());
+        assert_eq!(told, [looks; 3], "{applied:?}");
+        if let Some(stopped) = applied.get("stopped").and_then(Json::as_array) {
+            let id = Json::from(text(&task, "task"));
+            assert_eq!(stopped, [id]);
+        }
+    }
 }

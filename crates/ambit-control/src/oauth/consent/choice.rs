@@ -102,6 +102,12 @@ impl<'a> Choices<'a> {
         }
     }
 
+    /// Returns the template of this name, when there is a choice of it.
+    pub(super) fn template(&self, name: &TemplateName) -> Option<&'a Template> {
+        let mut of = self.all.iter().map(|it| it.template);
+        of.find(|it| it.name == *name)
+    }
+
     /// Returns the only choice.
     pub(super) fn only(&self) -> Option<Choice<'a>> {
         match self.all.as_slice() {

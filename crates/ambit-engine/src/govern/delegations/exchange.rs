@@ -8,8 +8,8 @@ use ambit_core::{
     delegation::{DelegationStep, Lineage, Part},
     json,
     limits::SVID_TTL_MAX,
-    record::Body,
-    task::{Contained, Task},
+    record::{Actor, Body},
+    task::{Contained, End, Task},
     token::{Grant, KeyBinding, TokenKind},
 };
 use ambit_identity::token::access::AccessToken;
@@ -21,8 +21,12 @@ use super::{
     unknown,
 };
 use crate::{
-    CustodyError, Handle, Moment, Refusal, TokenAsk, TokenGrant, TokenRefusal, desk::Desk,
-    govern::Started, live::TaskRuntime, sequencer::Shared, tokens,
+    CustodyError, Handle, Moment, Refusal, TokenAsk, TokenGrant, TokenRefusal,
+    desk::Desk,
+    govern::{Started, tasks::finish},
+    live::TaskRuntime,
+    sequencer::Shared,
+    tokens,
 };
 
 /// No token is given for a delegation.
@@ -42,6 +46,8 @@ struct Spending {
     part: Part,
     contained: Option<Contained>,
     subject: Option<Option<TokenId>>,
+    /// What the child's token will be bound to, when one is asked for.
+    bound: Option<KeyBinding>,
 }
 
 impl Handle {
@@ -63,6 +69,7 @@ impl Handle {
             part: self.part_of(delegation)?,
             contained: Some(contained),
             subject: None,
+            bound: None,
         };
         let shared = self.shared.clone();
         self.step(by, moment, move |desk, step| {
@@ -107,6 +114,7 @@ impl Handle {
             part: self.part_of(delegation)?,
             contained: None,
             subject: Some(shown),
+            bound: Some(ask.binding),
         };
         let shared = self.shared.clone();
         let issued = self.step(by, moment, move |desk, step| {
@@ -115,8 +123,13 @@ impl Handle {
                 return Ok(Err(refusal));
             }
             let child = spend(desk, step, &shared, spending)?;
-            let drawing = (&mut step.chance, shared.custody.as_ref());
-            Ok(tokens::first(desk, child.task.id, ask, drawing))
+            let drawing = (&mut step.chance, shared.as_ref());
+            let given = tokens::first(desk, child.task.id, ask, drawing);
+            if given.is_err() {
+                // Nobody could come by it: it ends in the turn in which it began.
+                finish(desk, child.task.id, End::Cancelled, Actor::Ambit)?;
+            }
+            Ok(given)
         });
         Ok(issued.await??)
     }
@@ -168,6 +181,7 @@ fn spend(
         subject_token: spending.subject.map_or(SubjectToken::None, |it| {
             of_subject(desk, it, runtime.task.id)
         }),
+        bound: spending.bound,
         ..What::of(&entry)
     };
     let permit = step.permit(desk, (DelegationStep::Exchange, &runtime), &what)?;
@@ -242,6 +256,7 @@ fn of_subject(desk: &Desk<'_>, shown: Option<TokenId>, parent: TaskId) -> Subjec
         Some(entry) if entry.token.task != parent => SubjectToken::OfAnother,
         // Whoever holds a token of less can't vouch for more.
         Some(entry) if entry.token.part.is_some() => SubjectToken::Narrowed,
+        Some(entry) if entry.token.binding == KeyBinding::Bearer => SubjectToken::Unbound,
         Some(_) => SubjectToken::OfParent,
     }
 }

@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, sync::Arc};
 
 use ambit_core::{
-    AgentName, DecisionId, InstanceId, SpiffeId, TaskId, Timestamp,
+    AgentName, DecisionId, InstanceId, Reason, SpiffeId, TaskId, Timestamp,
     act::Target,
     claim::ClaimProof,
     delegation::{DelegationStep, Part},
@@ -11,10 +11,11 @@ use ambit_core::{
     limits::{CHILDREN_PER_TASK_MAX, DELEGATIONS_PER_TASK_MAX, SUBTREE_TASKS_MAX},
     record::Actor,
     task::{Contained, End, TaskState},
+    token::KeyBinding,
 };
 use ambit_identity::{Claimant, Ground, InstanceCaller, Proved};
 use ambit_policy::{
-    Acting, DelegationAsk, DelegationDecision, DelegationPermit, DelegationRoom,
+    Acting, CallerToken, DelegationAsk, DelegationDecision, DelegationPermit, DelegationRoom,
     DelegationStanding, Denial, Standing, SubjectToken, decide_delegation,
 };
 
@@ -84,6 +85,8 @@ pub(super) struct What {
     /// The leaf that made the delegation, when it is made.
     pub(super) since: Option<u64>,
     pub(super) contained: Option<Contained>,
+    /// What the child's token will be bound to, when one is asked for.
+    pub(super) bound: Option<KeyBinding>,
 }
 
 impl What {
@@ -100,6 +103,7 @@ impl What {
             subject_token: SubjectToken::None,
             since: Some(entry.leaf),
             contained: None,
+            bound: None,
         }
     }
 }
@@ -140,7 +144,7 @@ impl Step {
             By::Instance(_) | By::Workload(_) => None,
             By::Person(asked) => Some(asked.person(desk)?),
         };
-        let carried = self.carried(desk, step)?;
+        let carried = self.carried(desk);
         let scope = parent.scope_of(&book, carried.as_ref())?;
         let (task, at) = (&parent.task, desk.at());
         let state = &desk.live.state;
@@ -194,6 +198,7 @@ impl Step {
             subject_token: what.subject_token,
             room: room(desk, step, (task.id, actor)),
             contained: what.contained,
+            bound: what.bound,
         });
         match decided {
             DelegationDecision::Allow(permit) => Ok(permit),
@@ -206,7 +211,7 @@ impl Step {
         let By::Workload(newcomer) = &self.by else {
             return Ok(());
         };
-        let at = desk.at().max(self.asked_at);
+        let at = self.now(desk);
         if newcomer.expires_at <= at {
             let over = "what proved the delegate is over; make it anew";
             return Err(Refusal::Conflict(over.to_owned()));
@@ -272,34 +277,34 @@ impl Step {
 
     /// Returns what the token carries by which the step is taken, when that is less than its task: no more of another's
     /// part is taken by it.
-    ///
-    /// # Errors
-    /// When the step gives away or takes back: a child would outlive the token, and may be of what it does not carry.
-    fn carried(&self, desk: &Desk<'_>, step: DelegationStep) -> Result<Option<Arc<Part>>, Refusal> {
-        let carried = match &self.by {
+    fn carried(&self, desk: &Desk<'_>) -> Option<Arc<Part>> {
+        match &self.by {
             By::Instance(run) => run.caller.as_ref().and_then(|it| desk.live.carried(it)),
             By::Workload(_) | By::Person(_) => None,
+        }
+    }
+
+    /// Returns what the token is worth by which the run came.
+    fn token(&self, desk: &Desk<'_>, run: &Run) -> CallerToken {
+        let Some(caller) = run.caller.as_ref().filter(|it| it.token().is_some()) else {
+            return CallerToken::Whole;
         };
-        match (step, &carried) {
-            (DelegationStep::Delegate | DelegationStep::Withdraw, Some(_)) => {
-                Err(Refusal::Invalid(
-                    "a token that carries a part of its task gives nothing of it away and takes nothing back; use one \
-                     that was asked for without authorization_details"
-                        .to_owned(),
-                ))
+        match desk.live.presented(caller, desk.at()) {
+            Presented::Nothing(reason) => CallerToken::Nothing(reason),
+            Presented::AsItsTask if run.expires_at <= self.now(desk) => {
+                CallerToken::Nothing(Reason::TokenExpired)
             }
-            (DelegationStep::Exchange, _) | (_, None) => Ok(carried),
+            Presented::AsItsTask => match desk.live.carried(caller) {
+                Some(_) => CallerToken::Narrowed,
+                None => CallerToken::Whole,
+            },
         }
     }
 
     fn instance<'a>(&self, desk: &Desk<'_>, run: &'a Run) -> Acting<'a> {
         let state = &desk.live.state;
         let own = own_task(desk, run);
-        let given_up = run
-            .caller
-            .as_ref()
-            .is_some_and(|it| desk.live.presented(it, desk.at()) != Presented::AsItsTask);
-        let over = given_up || run.expires_at <= desk.at().max(self.asked_at);
+        let over = run.expires_at <= self.now(desk);
         let standing_of = |id: TaskId| {
             if over {
                 return TaskState::Ended(End::Expired);
@@ -325,7 +330,13 @@ impl Step {
                 Standing::Live
             },
             binding: run.binding,
+            token: self.token(desk, run),
         }
+    }
+
+    /// Returns against which instant the proof of whoever takes the step is held: never an earlier one than of the ask.
+    fn now(&self, desk: &Desk<'_>) -> Timestamp {
+        desk.at().max(self.asked_at)
     }
 
     /// Writes a denial down; when its caller is refused in a flood, it is counted instead.

@@ -79,6 +79,31 @@ async fn nhi04_a_workload_token_stays_with_the_key_that_showed_it_first() {
     assert_eq!(got.status, StatusCode::OK, "{:?}", got.value);
 }
 
+/// Whoever has a token for another place hears what it is for, and where stands what it must be for.
+#[tokio::test]
+async fn a_token_for_another_place_says_for_which() {
+    let office = open();
+    start_waiting(&office).await;
+    let elsewhere = [
+        ("iss", BUILDS),
+        ("sub", MAIN),
+        ("aud", "https://else.example"),
+    ];
+    let token = signed(&office, 31, &elsewhere);
+    let (status, problem) = join(&office, &token).await;
+    assert_eq!(status, StatusCode::FORBIDDEN, "{problem:?}");
+    let detail = text(&problem, "detail");
+    for part in [
+        "and is `https://else.example`",
+        "`audience` of its issuer's file",
+    ] {
+        assert!(detail.contains(part), "no `{part}` in {detail}");
+    }
+    assert!(!detail.contains(ISSUER), "{detail}");
+    let got = by_token(&office, Some(&Agent::new(9)), &token, "").await;
+    refused(&got, "invalid_grant", "and is `https://else.example`");
+}
+
 /// ASI08: whoever makes workload tokens up takes no room among the proofs, whatever key they bring each time.
 #[tokio::test]
 async fn asi08_workload_tokens_of_strangers_leave_no_proofs() {
