@@ -143,7 +143,7 @@ fn asi03_a_proof_that_is_too_weak_to_act_is_too_weak_for_a_step() {
     }
 }
 
-/// ASI03: where the template lets tokens act that are bound to no key, none of these gives a part away or takes one.
+/// NHI04: where the template lets tokens act that are bound to no key, none of these gives a part away or takes one.
 #[test]
 fn nhi04_a_token_that_is_bound_to_no_key_takes_no_step() {
     let mut scene = Scene::of(taking(LeastBinding::BearerToAct));
