@@ -97,7 +97,7 @@ async fn the_authorization_server_hears_the_certificate() {
     // Who shows none is answered in the words of the authorization server itself, and is counted.
     let came = scene.send(Peer::Stranger, &shown).await;
     came.check(401, "nobody of the authorization server's");
-    assert_eq!(scene.stand.mint.strangers.load(Ordering::Relaxed), 1);
+    assert_eq!(scene.stand.mint.strangers.load(super::Ordering::Relaxed), 1);
 }
 
 /// A token needs its key here as everywhere, and one without a key is never enough.
