@@ -239,6 +239,12 @@ pub fn instance_router(doors: &Doors) -> Router {
     routes::router(Door::Instance, doors.0.clone())
 }
 
+/// What the endpoints of the authorization server for instances answer to whoever is nobody by their connection: that, in
+/// the words of OAuth. Nothing of a request is read but its head.
+pub fn unknown_router() -> Router {
+    routes::unknown_router()
+}
+
 /// The routes for health checks and metrics. They tell numbers only and belong on loopback.
 pub fn operations_router(doors: &Doors) -> Router {
     routes::router(Door::Operations, doors.0.clone())

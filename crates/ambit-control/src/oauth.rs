@@ -61,6 +61,7 @@ pub(crate) use self::consent::end_if_abandoned;
 pub(crate) use self::redirect::Redirect;
 pub(crate) use self::{
     authorize::authorize,
+    client::unknown_client,
     consent::{decide, show},
     device::{DEVICE_PAGE, device_authorization},
     device_codes::{Before, Claimed, DeviceCodes, Entered, WrongCode},

@@ -55,6 +55,8 @@ use crate::{
 
 /// Answers what is not MCP on a connection of an identified instance: the routes under `/v1`.
 pub type Fallback = Arc<dyn Fn(Request<Punctual>, InstanceCaller) -> Answering + Send + Sync>;
+/// Answers at the endpoints of the authorization server who is nobody by their connection.
+pub type Unknown = Arc<dyn Fn(Request<Punctual>) -> Answering + Send + Sync>;
 /// An answer under way.
 pub type Answering = Pin<Box<dyn Future<Output = Response<Body>> + Send>>;
 
@@ -74,6 +76,8 @@ pub struct GatewayConfig {
     pub upstream_tls: Option<Arc<rustls::ClientConfig>>,
     /// What answers under `/v1`.
     pub fallback: Option<Fallback>,
+    /// What answers under `/oauth` whoever is nobody; without it, nothing is there.
+    pub unknown: Option<Unknown>,
     /// Where people read about refusals.
     pub links: Links,
     /// What it takes to accept access tokens; without it, only who connects with an SVID is served.
@@ -95,6 +99,7 @@ pub struct Gateway {
     pub(crate) doors: Arc<Doors>,
     pub(crate) hosts: Arc<Hosts>,
     pub(crate) fallback: Option<Fallback>,
+    pub(crate) unknown: Option<Unknown>,
     pub(crate) tokens: Option<Arc<Tokens>>,
     pub(crate) trusting: Option<Trusting>,
     pub(crate) strangers_refused: Arc<AtomicU64>,
@@ -133,6 +138,7 @@ impl GatewayConfig {
             upstream_answer_timeout: UPSTREAM_ANSWER_TIMEOUT,
             upstream_tls: None,
             fallback: None,
+            unknown: None,
             links: Links::none(),
             tokens: None,
             trusting: None,
@@ -157,6 +163,7 @@ impl Gateway {
             )),
             hosts: Arc::new(config.hosts),
             fallback: config.fallback,
+            unknown: config.unknown,
             tokens: config.tokens.map(|it| Arc::new(Tokens::new(it))),
             trusting: config.trusting,
             strangers_refused: config.strangers_refused,

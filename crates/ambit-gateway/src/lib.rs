@@ -39,7 +39,7 @@ pub use crate::{
     body::Body,
     edge::Hosts,
     framing::Framing,
-    gateway::{AcceptError, Answering, Face, Fallback, Gateway, GatewayConfig, Stopwatch},
+    gateway::{AcceptError, Answering, Face, Fallback, Gateway, GatewayConfig, Stopwatch, Unknown},
     inspect::{InspectError, inspect},
     kept::Kept,
     mcp::{era::Era, methods, refusal::Links, spans::CALL_SPANS},

@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, atomic::Ordering};
 
-use ambit_core::{Reason, estate::BearerTokens, json::Value};
+use ambit_core::{Reason, estate::BearerTokens};
 use ambit_engine::{Ground, Presented};
 use ambit_identity::{InstanceCaller, KeyBinding};
 use http::{Method, Request, Response, StatusCode, header, request::Parts};
@@ -161,7 +161,13 @@ impl Gateway {
                 }
                 Some(caller) => fallback(punctual(request), caller.clone()).await,
                 None if is_of_the_task(path) => self.turn_away(peer, wants_svid()).await,
-                None => self.turn_away(peer, no_client()).await,
+                None => {
+                    let answer = match &self.unknown {
+                        Some(unknown) => unknown(punctual(request)).await,
+                        None => no_route(),
+                    };
+                    self.turn_away(peer, answer).await
+                }
             };
         };
         let place = tokens.at_the_task(path);
@@ -303,16 +309,6 @@ fn punctual(request: Request<Incoming>) -> Request<Punctual> {
 fn wants_svid() -> Response<Body> {
     let detail = "this is for instances that connect with their X509-SVID; access tokens are for /mcp and /s/NAME/mcp";
     body::problem(StatusCode::FORBIDDEN, "svid_required", detail)
-}
-
-/// Answers at the endpoints of the authorization server, in its words (RFC 6749 section 5.2).
-fn no_client() -> Response<Body> {
-    let what = "nobody is known by this connection; connect with your X509-SVID, or ask at the public port";
-    let refusal = Value::object([
-        ("error", "invalid_client".into()),
-        ("error_description", what.into()),
-    ]);
-    body::json(StatusCode::UNAUTHORIZED, refusal.to_canonical())
 }
 
 fn takes_no_tokens() -> Response<Body> {

@@ -61,6 +61,7 @@ pub(crate) fn start(transport: &Transport, policy: &SandboxPolicy) -> Result<Chi
         command,
         environment,
         mounts,
+        limits,
         ..
     } = transport
     else {
@@ -76,8 +77,13 @@ pub(crate) fn start(transport: &Transport, policy: &SandboxPolicy) -> Result<Chi
         }
         SandboxPolicy::DangerUnsandboxed { estate, protected } => {
             mounts::open(mounts, estate, protected)?;
-            let mut started = Command::new(program);
-            started.args(arguments).current_dir(estate).env_clear();
+            let mut started = Command::new("/bin/sh");
+            started
+                .args(["-c", FEW_FILES, "ambit-stdio"])
+                .arg(limits.open_files.to_string())
+                .arg(program)
+                .args(arguments);
+            started.current_dir(estate).env_clear();
             started.envs(variables(environment));
             started
         }
@@ -242,6 +248,9 @@ const FIRST_TO_GO: &str = "echo 1000 > /proc/self/oom_score_adj; exec \"$@\"";
 const LIMITED: &str = "ulimit -c 0 && ulimit -f 8388608 && ulimit -n \"$1\" && ulimit -d \"$2\" && \
     { if (ulimit -u \"$3\") 2>/dev/null; then ulimit -u \"$3\"; else ulimit -p \"$3\"; fi; } && \
     shift 3 && exec \"$@\"";
+/// Sets how many files a server may open that nothing else confines, then becomes it: what Ambit itself may open is more
+/// than programs of old can do with.
+const FEW_FILES: &str = "ulimit -n \"$1\" && shift && exec \"$@\"";
 /// The number under which bubblewrap finds its arguments; the sources of mounts follow.
 const ARGUMENTS_FD: RawFd = 3;
 /// The numbers of the sources of mounts.

@@ -139,10 +139,8 @@ impl Chair {
             Seated::Proved(_, seat) => Some(Arc::clone(seat)),
             Seated::Stranger { .. } | Seated::Moving => None,
         };
-        match seat {
-            Some(seat) => seat.answers(work).await,
-            None => work.await,
-        }
+        let _answering = seat.as_ref().map(|it| it.answering());
+        work.await
     }
 
     /// Keeps the seat until `work` is done, as long as others sit idle.

@@ -34,7 +34,7 @@ pub struct Notice(Arc<Notify>);
 
 /// A request is answered at a seat, until this is dropped.
 #[derive(Debug)]
-struct InUse<'a, H: Clone + Eq + Hash>(&'a Seat<H>);
+pub(crate) struct InUse<'a, H: Clone + Eq + Hash>(&'a Seat<H>);
 
 /// Something goes out at a seat for as long as this lives: those who are idle get up before.
 #[derive(Debug)]
@@ -165,7 +165,7 @@ impl<H: Clone + Eq + Hash> Taken<H> {
 
 impl<H: Clone + Eq + Hash> Seat<H> {
     /// Says that a request is answered here as long as the value lives.
-    fn answering(&self) -> InUse<'_, H> {
+    pub(crate) fn answering(&self) -> InUse<'_, H> {
         self.touch();
         InUse(self)
     }

@@ -2,6 +2,7 @@
 
 mod door;
 mod local;
+mod unknown;
 
 use std::sync::Arc;
 
@@ -19,6 +20,7 @@ use crate::{
 };
 
 pub use self::door::{Asks, Door};
+pub(super) use self::unknown::unknown_router;
 use super::{
     BODY_BYTES_MAX, ESTATE_BODY_BYTES_MAX, Shared, authority, delegations, device,
     idempotency::once, join, logins::by_login, operations, pages, passkeys, people, presence,

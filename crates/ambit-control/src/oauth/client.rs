@@ -14,7 +14,10 @@ use ambit_identity::{
         assertion::{self, ProvedClient, ProvedWorkload, TYPE_JWT_BEARER, TYPE_JWT_SPIFFE},
     },
 };
-use axum::http::{header, request::Parts};
+use axum::{
+    http::{HeaderMap, header, request::Parts},
+    response::{IntoResponse, Response},
+};
 
 use super::{
     Circle, ClientAgents, ClientProof, KnownClient, OAuthError, Server,
@@ -147,6 +150,17 @@ impl KnownClient {
             ClientAgents::Only(_) => Circle::Clients,
             ClientAgents::Any => Circle::Described,
         }
+    }
+}
+
+/// Answers an instance's endpoint where nobody is known by the connection.
+pub(crate) async fn unknown_client(headers: HeaderMap) -> Response {
+    let unknown = OAuthError::client(
+        "nobody is known by this connection; connect with your X509-SVID, or ask at the public port",
+    );
+    match headers.get(header::AUTHORIZATION) {
+        Some(tried) => unknown.challenged(tried).into_response(),
+        None => unknown.into_response(),
     }
 }
 

@@ -116,6 +116,29 @@ async fn a_server_has_limits_and_no_power_over_the_machine() {
     assert_eq!(seen, expected);
 }
 
+/// Ambit itself may open as many files as it is let; programs that count on few of them get no more than they are given,
+/// confined or not.
+#[tokio::test]
+async fn a_server_may_open_as_many_files_as_it_is_given() {
+    let shown = ["/bin/sh", "-c", "grep 'open files' /proc/self/limits"];
+    let limits = StdioLimits {
+        open_files: 98,
+        ..StdioLimits::USUAL
+    };
+    let transport = with_limits(check(&shown, Vec::new(), StdioNetwork::None), limits);
+    let bare = SandboxPolicy::DangerUnsandboxed {
+        estate: "/".into(),
+        protected: Vec::new(),
+    };
+    for policy in [policy(Path::new("/")), bare] {
+        let child = start(&transport, &policy).unwrap();
+        let said = child.wait_with_output().await.unwrap().stdout;
+        let said = String::from_utf8(said).unwrap();
+        let numbers: Vec<_> = said.split_whitespace().skip(3).take(2).collect();
+        assert_eq!(numbers, ["98", "98"], "{policy:?}");
+    }
+}
+
 /// Whoever starts Ambit may leave files open for it without knowing; a folder among them would lead out of the sandbox.
 #[test]
 fn nothing_that_was_left_open_is_handed_on() {

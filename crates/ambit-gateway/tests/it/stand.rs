@@ -40,6 +40,14 @@ async fn says_who(caller: InstanceCaller) -> Response<Body> {
     Response::new(Full::from(text).boxed())
 }
 
+/// Answers where the authorization server would, whoever is nobody.
+async fn says_nobody() -> Response<Body> {
+    let text = Full::from("nobody of the authorization server's");
+    let mut response = Response::new(text.boxed());
+    *response.status_mut() = http::StatusCode::UNAUTHORIZED;
+    response
+}
+
 /// What came back from a door.
 #[derive(Debug)]
 pub struct Came {
@@ -93,6 +101,7 @@ impl Stand {
         let mint = Mint::new(1);
         config.tokens = Some(mint.config());
         config.fallback = Some(Arc::new(|_, caller| Box::pin(says_who(caller))));
+        config.unknown = Some(Arc::new(|_| Box::pin(says_nobody())));
         config.hosts = Hosts::new(["gate.example".to_owned()]);
         config.strangers_refused = Arc::clone(&mint.strangers);
         configure(&mut config);

@@ -13,14 +13,14 @@ use std::{
 use ambit_broker::{FileCustody, Secret};
 use ambit_control::api::{
     self, Control, KeepKeys, ListTools, NoTools, Parts, Published, PublishedLog, SealCredential,
-    instance_router,
+    instance_router, unknown_router,
 };
 use ambit_control::federation::FederatedInForce;
 use ambit_control::people::{Provider, ProviderConfig, SignIns};
 use ambit_engine::Archive;
 use ambit_gateway::{
     Answering, Fallback, Gateway, GatewayConfig, Hosts, InspectError, Links, Room, SandboxPolicy,
-    Secrets, TokenConfig, Trusting, Verifiers, inspect,
+    Secrets, TokenConfig, Trusting, Unknown, Verifiers, inspect,
 };
 use ambit_identity::{Trusted, passkey::RelyingParty};
 use axum::Router;
@@ -164,6 +164,7 @@ pub(crate) fn join(
     config.upstream_tls = tls;
     config.trusting = Some(trusting(running, &federated));
     config.fallback = Some(fallback(instance_router(&people)));
+    config.unknown = Some(unknown(unknown_router()));
     config.links = public.map_or_else(Links::none, |(url, ..)| Links::below(url.as_str()));
     let gateway = Gateway::new(
         config,
@@ -294,15 +295,21 @@ fn list_tools(
 
 /// Gives the gateway's requests under `/v1` to `router`, with the caller that the gateway proved.
 fn fallback(router: Router) -> Fallback {
-    let service = TowerToHyperService::new(router);
+    let answer = unknown(router);
     Arc::new(move |mut request, caller| {
         request.extensions_mut().insert(caller);
+        answer(request)
+    })
+}
+
+/// Returns what answers by `router`, whoever asks.
+fn unknown(router: Router) -> Unknown {
+    let service = TowerToHyperService::new(router);
+    Arc::new(move |request| {
         let answering = service.call(request);
         let answer: Answering = Box::pin(async move {
-            match answering.await {
-                Ok(response) => response.map(|body| Ending::new(body).boxed()),
-                Err(never) => match never {},
-            }
+            let Ok(response) = answering.await;
+            response.map(|body| Ending::new(body).boxed())
         });
         answer
     })

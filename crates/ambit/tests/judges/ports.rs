@@ -1,12 +1,14 @@
 //! Others' testers at the ports: requests made from the API's own document, and the TLS that is spoken.
 
 use std::{
-    fs, io,
+    fs,
+    io::{self, Read as _},
     net::{Shutdown, SocketAddr, TcpListener, TcpStream},
     os::unix::net::UnixStream,
     path::{Path, PathBuf},
     process::Command,
     thread,
+    time::Duration,
 };
 
 use ambit_core::json::{self, Value};
@@ -14,7 +16,7 @@ use ambit_core::json::{self, Value};
 use super::{
     oauth::Desk,
     provider::Provider,
-    world::{JUDGE, World, judge, succeed, tool, workspace},
+    world::{JUDGE, World, free_address, judge, succeed, tool, workspace},
 };
 
 /// One run of schemathesis.
@@ -159,15 +161,93 @@ pub(crate) fn gateway(world: &World) -> String {
     url.unwrap().to_owned()
 }
 
+/// Every port with TLS: the public one, the gateway's, that of the bundle, and the gateway's second one, whose identity is
+/// somebody else's.
 #[test]
 fn the_ports_speak_tls_as_mozilla_wants_it() {
-    let world = World::start(&[], "");
+    let issuer = issuer();
+    let second = free_address();
+    let world = known_by(&issuer, second);
     for url in [world.public(), &gateway(&world)] {
-        let mut command = Command::new(tool("sslyze"));
-        command.arg("--certinfo_ca_file").arg(world.roots());
-        command.args(["--mozilla_config", "intermediate"]);
-        command.arg(url.strip_prefix("https://").unwrap());
-        let told = succeed(&command.output().unwrap(), &[url]);
+        let told = scanned(&world.roots(), url.strip_prefix("https://").unwrap(), &[]);
         assert!(told.contains("OK - Compliant."), "{told}");
     }
+    let bundle = scanned(&world.roots(), &world.setting("bundle"), &[]);
+    assert_eq!(failings(&bundle), [NAMES_NO_HOST], "{bundle}");
+    // It speaks only with those who show a certificate.
+    let [certificate, key] = ["work/svid/svid.pem", "work/svid/key.pem"].map(|it| issuer.path(it));
+    let [certificate, key] = [&certificate, &key].map(|it| it.to_str().unwrap());
+    let client = ["--cert", certificate, "--key", key];
+    let outer = scanned(&issuer.roots(), &second.to_string(), &client);
+    assert_eq!(failings(&outer), [NAMES_NO_HOST], "{outer}");
 }
+
+/// All that is found wrong where a port is known by its SPIFFE ID: an X509-SVID names no host, and who looks for one finds
+/// no path to it.
+const NAMES_NO_HOST: &str =
+    "* certificate_path_validation: Certificate path validation failed for .";
+
+/// Returns what is not as it should be.
+fn failings(told: &str) -> Vec<&str> {
+    let (_, found) = told.split_once("FAILED - Not compliant.").unwrap();
+    let lines = found.lines().map(str::trim);
+    lines.filter(|it| it.starts_with("* ")).collect()
+}
+
+fn scanned(roots: &Path, address: &str, client: &[&str]) -> String {
+    let mut command = Command::new(tool("sslyze"));
+    command.arg("--certinfo_ca_file").arg(roots).args(client);
+    command.args(["--mozilla_config", "intermediate"]);
+    let output = command.arg(address).output().unwrap();
+    // What it says is compared; that something failed is its status, too.
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// Starts another Ambit, to which whoever runs the program `ambit` is its agent.
+fn issuer() -> World {
+    let world = World::start(&[], "");
+    let template = world.path("estate/templates/judge.toml");
+    let text = fs::read_to_string(&template).unwrap();
+    fs::write(template, text.replace("\"required\"", "\"optional\"")).unwrap();
+    let agent = world.path("estate/agents/judge.toml");
+    let text = fs::read_to_string(&agent).unwrap();
+    let program = Path::new(env!("CARGO_BIN_EXE_ambit"))
+        .canonicalize()
+        .unwrap();
+    let uid = rustix::process::getuid().as_raw();
+    let registered = format!(
+        "\n[[workload]]\nuid = {uid}\npath = \"{}\"\n",
+        program.display()
+    );
+    fs::write(agent, text + &registered).unwrap();
+    world.grant("");
+    let start = ["task", "start", JUDGE, "--for", JUDGE];
+    world.done(&[&start[..], &["--svid", "svid"]].concat());
+    world.done(&[&start[..], &["--attested"]].concat());
+    world
+}
+
+/// Starts a world whose gateway is known at `second` by the identity that `issuer` gives it.
+fn known_by(issuer: &World, second: SocketAddr) -> World {
+    let socket = issuer.path("state/workload.sock");
+    let settings = format!(
+        "[identity]\nworkload_api = \"unix://{}\"\nlisten = \"{second}\"\n",
+        socket.display()
+    );
+    World::start_configured(&settings, &[], "", |world| {
+        let came = (0..TRIES_MAX).any(|_| {
+            world.done(&["status"]);
+            // Where nothing can be shown, whoever connects is let go at once.
+            let mut client = TcpStream::connect(second).unwrap();
+            client.set_read_timeout(Some(WAITED_FOR)).unwrap();
+            let ended = client.read(&mut [0]).map_err(|error| error.kind());
+            ended == Err(io::ErrorKind::WouldBlock)
+        });
+        assert!(came, "{}", world.complaints());
+    })
+}
+
+/// How long a server that waits for a handshake is listened to.
+const WAITED_FOR: Duration = Duration::from_millis(200);
+/// How often something is looked for that happens beside. Each look starts a program.
+const TRIES_MAX: usize = 500;

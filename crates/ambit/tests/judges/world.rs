@@ -196,6 +196,13 @@ impl World {
         &self.doors.health
     }
 
+    /// Returns the value of a text in the server's settings, whose name stands there once.
+    pub(crate) fn setting(&self, name: &str) -> String {
+        let text = fs::read_to_string(self.path("ambit.toml")).unwrap();
+        let (_, rest) = text.split_once(&format!("\n{name} = \"")).unwrap();
+        rest.split_once('"').unwrap().0.to_owned()
+    }
+
     /// Writes the roots of the world's trust domain into a file, and returns its path.
     pub(crate) fn roots(&self) -> PathBuf {
         let keys = fs::read_to_string(self.path("state/keys/authority.pem")).unwrap();
@@ -351,7 +358,7 @@ fn spawn(root: &Path) -> (Child, Doors) {
     let more = fs::read_to_string(root.join("settings.toml")).unwrap();
     let is_configured = more != EMBEDDED && (is_root() || !more.is_empty());
     if is_configured {
-        let public = free_address();
+        let (public, bundle) = (free_address(), free_address());
         let group = if is_root() {
             format!("control_group = {SECOND_USER}\n")
         } else {
@@ -359,7 +366,7 @@ fn spawn(root: &Path) -> (Child, Doors) {
         };
         let settings = format!(
             "trust_domain = \"judges.example\"\nestate = \"{}\"\n\n[doors]\ngateway = \"127.0.0.1:0\"\n\
-             health = \"127.0.0.1:0\"\ncontrol = \"{}\"\n{group}\n\
+             bundle = \"{bundle}\"\nhealth = \"127.0.0.1:0\"\ncontrol = \"{}\"\n{group}\n\
              [public]\nlisten = \"{public}\"\nurl = \"https://localhost:{}\"\n{more}",
             root.join("estate").display(),
             root.join("people/control.sock").display(),

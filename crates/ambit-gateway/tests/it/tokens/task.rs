@@ -94,9 +94,10 @@ async fn asi03_the_authorization_server_hears_the_certificate() {
     };
     let came = scene.send(certified(&scene.stand.caller), &shown).await;
     came.check(200, "by its certificate");
-    // Who shows none is told so in the words of OAuth (RFC 6749 §5.2).
+    // Who shows none is answered in the words of the authorization server itself, and is counted.
     let came = scene.send(Peer::Stranger, &shown).await;
-    came.check(401, r#""error":"invalid_client""#);
+    came.check(401, "nobody of the authorization server's");
+    assert_eq!(scene.stand.mint.strangers.load(super::Ordering::Relaxed), 1);
 }
 
 /// A token needs its key here as everywhere, and one without a key is never enough.
