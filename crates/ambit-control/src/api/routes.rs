@@ -14,15 +14,23 @@ use axum::{
 
 use crate::{
     carried::{Carrying, carried},
-    oauth,
+    oauth::{self, FORM_BYTES_MAX},
     people::SignIns,
 };
 
 pub use self::door::{Asks, Door};
 use super::{
-    BODY_BYTES_MAX, ESTATE_BODY_BYTES_MAX, Shared, authority, delegations, device,
-    idempotency::once, join, logins::by_login, operations, pages, passkeys, people, presence,
-    problem::Problem, published, tasks,
+    BODY_BYTES_MAX, JOIN_BYTES_MAX, Shared, authority,
+    body::EMPTY_BODY_BYTES_MAX,
+    delegations, device,
+    idempotency::once,
+    join,
+    logins::by_login,
+    operations, pages, passkeys,
+    people::{self, PERSON_FORM_BYTES_MAX},
+    presence,
+    problem::Problem,
+    published, tasks,
 };
 
 /// One route.
@@ -41,6 +49,8 @@ pub struct Route {
     pub summary: &'static str,
     /// The schema of its request, when it has a body.
     pub request: Option<&'static str>,
+    /// The longest body of a request, in bytes: of a longer one nothing is done, and nothing is read where its length is said.
+    pub body_bytes_max: usize,
     /// The schema of its answer, or its media type when it is not JSON.
     pub answer: &'static str,
     handler: fn() -> MethodRouter<Arc<Shared>>,
@@ -61,6 +71,7 @@ const OTHERS: &[Route] = &[
         asks: Asks::OwnTask,
         summary: "Goes on with heartbeats; when the connection ends, so does the task.",
         request: None,
+        body_bytes_max: 0,
         answer: "application/x-ndjson",
         handler: || get(presence::presence),
     },
@@ -72,6 +83,7 @@ const OTHERS: &[Route] = &[
         asks: Asks::OwnTask,
         summary: "Ends the instance's own task as completed, or that of the token it shows.",
         request: None,
+        body_bytes_max: EMPTY_BODY_BYTES_MAX,
         answer: "EndedTask",
         handler: || post(tasks::complete),
     },
@@ -83,6 +95,7 @@ const OTHERS: &[Route] = &[
         asks: Asks::OwnTask,
         summary: "Gives a part of the instance's own task to a named agent, once, or of that of the token it shows.",
         request: Some("Delegate"),
+        body_bytes_max: BODY_BYTES_MAX,
         answer: "Delegation",
         handler: || post(delegations::delegate_own),
     },
@@ -94,6 +107,7 @@ const OTHERS: &[Route] = &[
         asks: Asks::OwnTask,
         summary: "Spends a delegation that names the instance's agent for a child task of its own.",
         request: Some("ExchangeDelegation"),
+        body_bytes_max: BODY_BYTES_MAX,
         answer: "StartedTask",
         handler: || post(delegations::exchange_own),
     },
@@ -105,6 +119,7 @@ const OTHERS: &[Route] = &[
         asks: Asks::OwnTask,
         summary: "Takes a delegation of the instance's own task back, or of that of the token it shows.",
         request: None,
+        body_bytes_max: EMPTY_BODY_BYTES_MAX,
         answer: "Withdrawal",
         handler: || post(delegations::withdraw_own),
     },
@@ -116,6 +131,7 @@ const OTHERS: &[Route] = &[
         asks: Asks::Nothing,
         summary: "The process answers.",
         request: None,
+        body_bytes_max: 0,
         answer: "text/plain",
         handler: || get(operations::healthz),
     },
@@ -127,6 +143,7 @@ const OTHERS: &[Route] = &[
         asks: Asks::Nothing,
         summary: "An estate is in force and the log takes records.",
         request: None,
+        body_bytes_max: 0,
         answer: "text/plain",
         handler: || get(operations::readyz),
     },
@@ -138,6 +155,7 @@ const OTHERS: &[Route] = &[
         asks: Asks::Nothing,
         summary: "Numbers in Prometheus text.",
         request: None,
+        body_bytes_max: 0,
         answer: "text/plain",
         handler: || get(operations::metrics),
     },
@@ -149,6 +167,7 @@ const OTHERS: &[Route] = &[
         asks: Asks::Nothing,
         summary: "The log as C2SP tlog-tiles lays it out: `checkpoint`, `tile/L/N[.p/W]`. A log that a recovery opened is below its number, such as `2/checkpoint`.",
         request: None,
+        body_bytes_max: 0,
         answer: "application/octet-stream",
         handler: || get(published::log),
     },
@@ -160,6 +179,7 @@ const OTHERS: &[Route] = &[
         asks: Asks::Nothing,
         summary: "The trust bundle, as other trust domains fetch it (SPIFFE Federation, `https_web`).",
         request: None,
+        body_bytes_max: 0,
         answer: "application/json",
         handler: || get(authority::bundle),
     },
@@ -171,6 +191,7 @@ const OTHERS: &[Route] = &[
         asks: Asks::WaitingTask,
         summary: "Makes whoever shows the join token of a waiting task, or a workload token of its agent, and signs a request with its key, the task's instance.",
         request: Some("Join"),
+        body_bytes_max: JOIN_BYTES_MAX,
         answer: "JoinedTask",
         handler: || post(join::join),
     },
@@ -182,6 +203,7 @@ const OTHERS: &[Route] = &[
         asks: Asks::Nothing,
         summary: "Says what a decision's identifier is and what to do next, the same for every identifier.",
         request: None,
+        body_bytes_max: 0,
         answer: "text/html",
         handler: || get(pages::decision),
     },
@@ -193,6 +215,7 @@ const OTHERS: &[Route] = &[
         asks: Asks::Nothing,
         summary: "Says what an approval's identifier is and what to do next, the same for every identifier.",
         request: None,
+        body_bytes_max: 0,
         answer: "text/html",
         handler: || get(pages::approval),
     },
@@ -204,6 +227,7 @@ const OTHERS: &[Route] = &[
         asks: Asks::WhoItIs,
         summary: "Shows who is signed in in this browser.",
         request: None,
+        body_bytes_max: 0,
         answer: "text/html",
         handler: || get(people::account),
     },
@@ -215,6 +239,7 @@ const OTHERS: &[Route] = &[
         asks: Asks::WhoItIs,
         summary: "Sends the browser to the provider to sign in (OpenID Connect, code with PKCE), or asks it for a passkey; afterwards to the path `to`.",
         request: None,
+        body_bytes_max: 0,
         answer: "text/html",
         handler: || get(people::begin),
     },
@@ -226,6 +251,7 @@ const OTHERS: &[Route] = &[
         asks: Asks::WhoItIs,
         summary: "Takes the provider's answer and opens a session of this browser.",
         request: None,
+        body_bytes_max: 0,
         answer: "text/html",
         handler: || get(people::callback),
     },
@@ -237,6 +263,7 @@ const OTHERS: &[Route] = &[
         asks: Asks::Nothing,
         summary: "The key by which Ambit proves to be the provider's client (`private_key_jwt`), for the provider to fetch.",
         request: None,
+        body_bytes_max: 0,
         answer: "JwkSet",
         handler: || get(people::client_key),
     },
@@ -248,6 +275,7 @@ const OTHERS: &[Route] = &[
         asks: Asks::WhoItIs,
         summary: "Ends the session of this browser.",
         request: None,
+        body_bytes_max: PERSON_FORM_BYTES_MAX,
         answer: "text/html",
         handler: || post(people::sign_out),
     },
@@ -259,6 +287,7 @@ const OTHERS: &[Route] = &[
         asks: Asks::WhoItIs,
         summary: "Takes the browser's answer by a passkey and opens a session of this browser (WebAuthn).",
         request: None,
+        body_bytes_max: PERSON_FORM_BYTES_MAX,
         answer: "text/html",
         handler: || post(passkeys::sign_in),
     },
@@ -270,6 +299,7 @@ const OTHERS: &[Route] = &[
         asks: Asks::WhoItIs,
         summary: "Shows whoever has the link of an enrolment for whom it is.",
         request: None,
+        body_bytes_max: 0,
         answer: "text/html",
         handler: || get(passkeys::enrol_page),
     },
@@ -281,6 +311,7 @@ const OTHERS: &[Route] = &[
         asks: Asks::WhoItIs,
         summary: "Registers a passkey and spends the link.",
         request: None,
+        body_bytes_max: PERSON_FORM_BYTES_MAX,
         answer: "text/html",
         handler: || post(passkeys::enrol),
     },
@@ -292,6 +323,7 @@ const OTHERS: &[Route] = &[
         asks: Asks::Nothing,
         summary: "The script that asks the browser for a passkey.",
         request: None,
+        body_bytes_max: 0,
         answer: "text/javascript",
         handler: || get(passkeys::script),
     },
@@ -303,6 +335,7 @@ const OTHERS: &[Route] = &[
         asks: Asks::WhoItIs,
         summary: "Shows whose the code of a command line is, to whoever is signed in (RFC 8628).",
         request: None,
+        body_bytes_max: 0,
         answer: "text/html",
         handler: || get(device::show),
     },
@@ -314,6 +347,7 @@ const OTHERS: &[Route] = &[
         asks: Asks::Person("open_login"),
         summary: "Lets a command line act in the name of whoever is signed in, or does not.",
         request: None,
+        body_bytes_max: PERSON_FORM_BYTES_MAX,
         answer: "text/html",
         handler: || post(device::answer),
     },
@@ -325,6 +359,7 @@ const OTHERS: &[Route] = &[
         asks: Asks::Person("end_login"),
         summary: "Ends a login of whoever is signed in.",
         request: None,
+        body_bytes_max: PERSON_FORM_BYTES_MAX,
         answer: "text/html",
         handler: || post(people::end_login),
     },
@@ -336,6 +371,7 @@ const OTHERS: &[Route] = &[
         asks: Asks::Nothing,
         summary: "What the authorization server offers (RFC 8414).",
         request: None,
+        body_bytes_max: 0,
         answer: "ServerMetadata",
         handler: || get(oauth::authorization_server),
     },
@@ -347,6 +383,7 @@ const OTHERS: &[Route] = &[
         asks: Asks::Nothing,
         summary: "The same, where clients of OpenID Connect look.",
         request: None,
+        body_bytes_max: 0,
         answer: "ServerMetadata",
         handler: || get(oauth::openid_configuration),
     },
@@ -358,6 +395,7 @@ const OTHERS: &[Route] = &[
         asks: Asks::Nothing,
         summary: "The keys by which access tokens are verified (RFC 7517).",
         request: None,
+        body_bytes_max: 0,
         answer: "JwkSet",
         handler: || get(oauth::jwks),
     },
@@ -369,6 +407,7 @@ const OTHERS: &[Route] = &[
         asks: Asks::Client,
         summary: "Issues a token under a live task: `client_credentials`, `authorization_code`, `refresh_token`, a workload token (RFC 7523), or in exchange for a delegator's token and its delegation (RFC 8693).",
         request: Some("TokenRequest"),
+        body_bytes_max: FORM_BYTES_MAX,
         answer: "TokenAnswer",
         handler: || post(oauth::token),
     },
@@ -380,6 +419,7 @@ const OTHERS: &[Route] = &[
         asks: Asks::Client,
         summary: "Takes a request for a person's consent beforehand (RFC 9126).",
         request: Some("PushedRequest"),
+        body_bytes_max: FORM_BYTES_MAX,
         answer: "PushedAnswer",
         handler: || post(oauth::push),
     },
@@ -391,6 +431,7 @@ const OTHERS: &[Route] = &[
         asks: Asks::WhoItIs,
         summary: "Takes a person's browser that a client sent, to sign in and then to the consent page (RFC 6749 §4.1, code with PKCE).",
         request: None,
+        body_bytes_max: 0,
         answer: "text/html",
         handler: || get(oauth::authorize),
     },
@@ -402,6 +443,7 @@ const OTHERS: &[Route] = &[
         asks: Asks::WhoItIs,
         summary: "Asks the person who is signed in whether to start a task for a client, and which.",
         request: None,
+        body_bytes_max: 0,
         answer: "text/html",
         handler: || get(oauth::show),
     },
@@ -413,6 +455,7 @@ const OTHERS: &[Route] = &[
         asks: Asks::Person("start_task"),
         summary: "Takes the person's answer: starts one task for the client and sends the browser back with a code, or says no.",
         request: Some("Consent"),
+        body_bytes_max: FORM_BYTES_MAX,
         answer: "text/html",
         handler: || post(oauth::decide),
     },
@@ -424,6 +467,7 @@ const OTHERS: &[Route] = &[
         asks: Asks::Client,
         summary: "Lets Ambit's own command line wait for a person's yes (RFC 8628).",
         request: Some("DeviceRequest"),
+        body_bytes_max: FORM_BYTES_MAX,
         answer: "DeviceAnswer",
         handler: || post(oauth::device_authorization),
     },
@@ -435,6 +479,7 @@ const OTHERS: &[Route] = &[
         asks: Asks::Client,
         summary: "Says what a token of the client is worth now (RFC 7662).",
         request: Some("TokenText"),
+        body_bytes_max: FORM_BYTES_MAX,
         answer: "Introspection",
         handler: || post(oauth::introspect),
     },
@@ -446,6 +491,7 @@ const OTHERS: &[Route] = &[
         asks: Asks::Client,
         summary: "Gives up a token of the client (RFC 7009).",
         request: Some("TokenText"),
+        body_bytes_max: FORM_BYTES_MAX,
         answer: "Nothing",
         handler: || post(oauth::revoke),
     },
@@ -457,6 +503,7 @@ const OTHERS: &[Route] = &[
         asks: Asks::OwnTask,
         summary: "As `/oauth/token`, for an instance with its certificate (RFC 8705).",
         request: Some("TokenRequest"),
+        body_bytes_max: FORM_BYTES_MAX,
         answer: "TokenAnswer",
         handler: || post(oauth::token_mtls),
     },
@@ -468,6 +515,7 @@ const OTHERS: &[Route] = &[
         asks: Asks::OwnTask,
         summary: "As `/oauth/introspect`, for an instance with its certificate (RFC 8705).",
         request: Some("TokenText"),
+        body_bytes_max: FORM_BYTES_MAX,
         answer: "Introspection",
         handler: || post(oauth::introspect_mtls),
     },
@@ -479,6 +527,7 @@ const OTHERS: &[Route] = &[
         asks: Asks::OwnTask,
         summary: "As `/oauth/revoke`, for an instance with its certificate (RFC 8705).",
         request: Some("TokenText"),
+        body_bytes_max: FORM_BYTES_MAX,
         answer: "Nothing",
         handler: || post(oauth::revoke_mtls),
     },
@@ -493,14 +542,6 @@ impl Route {
     /// Says whether something may begin by it that must be carried to its end, whoever asked and left: a presence does, too.
     fn may_begin_something(&self) -> bool {
         self.method == "POST" || self.door == Door::Instance
-    }
-
-    /// Returns how much of a body is read before its request is carried: at least as much as whatever reads it takes.
-    fn body_bytes_max(&self) -> usize {
-        match self.door {
-            Door::People => ESTATE_BODY_BYTES_MAX,
-            Door::Instance | Door::Public | Door::Operations => BODY_BYTES_MAX,
-        }
     }
 
     /// Says whether it honours an `Idempotency-Key`: every act of a person does. What is opened is not kept in memory for a
@@ -537,7 +578,7 @@ fn router_of(
             methods = methods.layer(from_fn_with_state(Arc::clone(&shared), once));
         }
         if it.may_begin_something() {
-            let carrying = (carrying.clone(), it.body_bytes_max());
+            let carrying = (carrying.clone(), it.body_bytes_max);
             methods = methods.layer(from_fn_with_state(carrying, carried));
         }
         // Outside: of somebody without a login nothing is read.
