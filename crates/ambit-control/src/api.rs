@@ -49,7 +49,6 @@ use ambit_identity::{IssuingKeys, sign_in::FlowKey};
 use axum::{Router, middleware::from_fn};
 use tokio::sync::watch;
 
-pub(crate) use self::caller::Instance;
 pub use self::{
     authority::{Keep, KeepKeys, rotate_if_due},
     body::{BODY_BYTES_MAX, ESTATE_BODY_BYTES_MAX},
@@ -64,6 +63,10 @@ pub use self::{
     routes::{Asks, Door, Route, routes},
     status::CLOCK_BEHIND_TOLD,
     tasks::TASKS_PER_ANSWER_MAX,
+};
+pub(crate) use self::{
+    body::{read_carried, read_whole},
+    caller::Instance,
 };
 use self::{idempotency::Idempotency, presence::Presences};
 use crate::{

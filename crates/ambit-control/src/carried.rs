@@ -1,56 +1,53 @@
 //! What begins is carried to its end, whoever asked for it and left.
 //!
 //! A server drops what it does for a connection when that ends, in the middle: a turn of the engine would be durable and
-//! what follows it, such as the certificate or the code, would never be. So every request that may begin something runs in
-//! a task of its own, at the one place that all of them pass, and its asker only waits for it.
+//! what follows it, such as the certificate or the code, would never be. So every request that may begin something passes
+//! one place, where it goes on in a task of its own as soon as its asker has left.
 //!
 //! A place is taken once the whole request is there, and nobody who asks has more than a share of the places: whoever sends
-//! half of many requests keeps no other waiting.
+//! half of many requests keeps no other waiting. A quarter of them no stranger gets, and who waits for what others publish
+//! waits [`aside`], without a place.
 //!
 //! An answer that alone lets somebody act ([`OnlyAnswer`]) is taken back when its asker left before it could go out.
 
+mod place;
+#[cfg(test)]
+mod tests;
+
 use std::{
-    collections::HashMap,
     fmt,
     future::Future,
+    panic::{AssertUnwindSafe, catch_unwind},
+    pin::Pin,
     sync::{
-        Arc, Mutex, PoisonError, Weak,
+        Arc,
         atomic::{AtomicBool, Ordering},
     },
+    task::{Context, Poll},
 };
 
-use ambit_core::{SpiffeId, TaskId, origin::Origin};
+use ambit_core::{LoginId, SpiffeId, TaskId, origin::Origin};
 use ambit_engine::Handle;
-use ambit_identity::{InstanceCaller, PeerCredentials};
+use ambit_identity::{InstanceCaller, PeerCredentials, login::ProvedLogin};
 use axum::{
-    body::{Body, to_bytes},
+    body::Body,
     extract::{Request, State},
-    http::{Extensions, StatusCode},
+    http::{Extensions, HeaderName, StatusCode, header},
     middleware::Next,
     response::{IntoResponse, Response},
 };
-use tokio::sync::Semaphore;
+use tokio::runtime::Handle as Runtime;
 use tracing::Instrument;
 
-use crate::api::Problem;
-
-/// How many requests of one door are carried at once. One more waits for its turn, and begins nothing when it leaves
-/// before.
-pub(crate) const CARRIED_MAX: usize = 1024;
-/// How many of them one asker has: an instance, a local user, an address elsewhere. One more waits for the asker's own.
-pub(crate) const CARRIED_PER_ASKER_MAX: usize = 128;
+#[cfg(test)]
+pub(crate) use self::place::CARRIED_PER_ASKER_MAX;
+pub(crate) use self::place::aside;
+use self::place::{PLACE, Place, Places, Standing};
+use crate::api::{Problem, read_whole};
 
 /// Where requests are carried.
-#[derive(Clone)]
+#[derive(Clone, Default)]
 pub(crate) struct Carrying(Arc<Places>);
-
-struct Places {
-    all: Arc<Semaphore>,
-    /// Of those without a share.
-    unshared: Arc<Semaphore>,
-    /// The shares of those who have a request here.
-    shares: Mutex<HashMap<Asker, Weak<Semaphore>>>,
-}
 
 /// Whose request it is, as far as places are shared out by it.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
@@ -59,6 +56,8 @@ pub(crate) enum Asker {
     Instance(SpiffeId),
     /// A local user.
     User(u32),
+    /// A command line with a login.
+    Login(LoginId),
     /// Somebody elsewhere.
     From(Origin),
     /// Somebody of whom nothing is known that places could be shared out by.
@@ -79,36 +78,66 @@ impl Carrying {
         asker: Asker,
         work: impl Future<Output = T> + Send + 'static,
     ) -> Result<T, BrokeOff> {
-        let own = self.share(asker).acquire_owned().await;
-        let all = Arc::clone(&self.0.all).acquire_owned().await;
-        let place = (own.map_err(|_| BrokeOff)?, all.map_err(|_| BrokeOff)?);
-        let carried = async move {
-            let done = work.await;
-            drop(place);
-            done
-        };
-        let carried = tokio::spawn(carried.in_current_span());
-        carried.await.map_err(|_| BrokeOff)
+        let place = Arc::new(self.0.place(asker));
+        place.take().await;
+        let work = PLACE.scope(Arc::clone(&place), work).in_current_span();
+        let work: Work<T> = Box::pin(work);
+        Carried(Some((work, place))).await
     }
+}
 
-    /// Returns the share of an asker. It is forgotten when nothing of the asker's is here.
-    fn share(&self, asker: Asker) -> Arc<Semaphore> {
-        let most = match asker {
-            // Who knows who it is shares out itself, and all who come through a proxy here are one origin.
-            Asker::Anybody | Asker::From(Origin::Here) => return Arc::clone(&self.0.unshared),
-            Asker::Instance(_) | Asker::User(_) | Asker::From(_) => CARRIED_PER_ASKER_MAX,
+type Work<T> = Pin<Box<dyn Future<Output = T> + Send>>;
+
+/// Work that goes on in a task of its own when this is dropped before its end. Until then it runs where its asker does:
+/// nearly every asker stays, and a task for each would wake another core.
+struct Carried<T: Send + 'static>(Option<(Work<T>, Arc<Place>)>);
+
+impl<T: Send + 'static> Future for Carried<T> {
+    type Output = Result<T, BrokeOff>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let Some((work, _)) = &mut self.0 else {
+            return Poll::Ready(Err(BrokeOff));
         };
-        let shares = self.0.shares.lock();
-        let mut shares = shares.unwrap_or_else(PoisonError::into_inner);
-        if let Some(share) = shares.get(&asker).and_then(Weak::upgrade) {
-            return share;
+        // What panicked is never asked again: it is let go of below.
+        let polled = catch_unwind(AssertUnwindSafe(|| work.as_mut().poll(context)));
+        let told = match polled {
+            Ok(Poll::Pending) => return Poll::Pending,
+            Ok(Poll::Ready(done)) => Ok(done),
+            Err(_) => Err(BrokeOff),
+        };
+        let over = self.0.take();
+        // Nor is it the asker's end that something panics as it is let go of.
+        match catch_unwind(AssertUnwindSafe(|| drop(over))) {
+            Ok(()) => Poll::Ready(told),
+            Err(_) => Poll::Ready(Err(BrokeOff)),
         }
-        if shares.len() >= SHARES_KEPT_MAX {
-            shares.retain(|_, it| it.strong_count() > 0);
+    }
+}
+
+impl<T: Send + 'static> Drop for Carried<T> {
+    fn drop(&mut self) {
+        let Some((work, place)) = self.0.take() else {
+            return;
+        };
+        // What is aside has begun nothing, and without a runtime everything ends.
+        if let (Standing::Placed, Ok(runtime)) = (place.standing(), Runtime::try_current()) {
+            runtime.spawn(Alone(work, place));
         }
-        let share = Arc::new(Semaphore::new(most));
-        shares.insert(asker, Arc::downgrade(&share));
-        share
+    }
+}
+
+/// Work whose asker has left. It ends where it would go aside: nobody waits for it, and it has begun nothing.
+struct Alone<T>(Work<T>, Arc<Place>);
+
+impl<T> Future for Alone<T> {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
+        match (self.0.as_mut().poll(context), self.1.standing()) {
+            (Poll::Ready(_), _) | (Poll::Pending, Standing::Aside) => Poll::Ready(()),
+            (Poll::Pending, Standing::Placed) => Poll::Pending,
+        }
     }
 }
 
@@ -121,34 +150,27 @@ impl Asker {
         if let Some(peer) = written.get::<PeerCredentials>() {
             return Self::User(peer.uid);
         }
+        if let Some(proved) = written.get::<ProvedLogin>() {
+            return Self::Login(proved.login().id);
+        }
         written.get().copied().map_or(Self::Anybody, Self::From)
     }
 }
 
-/// Beyond so many, shares of those who have nothing here are forgotten.
-const SHARES_KEPT_MAX: usize = 2 * CARRIED_MAX;
+/// Nobody keeps an answer to a request that was not read.
+const NOT_STORED: [(HeaderName, &str); 1] = [(header::CACHE_CONTROL, "no-store")];
 
-impl Default for Carrying {
-    fn default() -> Self {
-        Self(Arc::new(Places {
-            all: Arc::new(Semaphore::new(CARRIED_MAX)),
-            unshared: Arc::new(Semaphore::new(CARRIED_MAX)),
-            shares: Mutex::default(),
-        }))
-    }
-}
-
-/// Carries a request to its end, once all of it is there. A body beyond so many bytes, or one that breaks off, is one that
-/// breaks off for whatever reads it.
+/// Carries a request to its end, once all of it is there. One whose body is longer than so many bytes, or does not arrive,
+/// is answered here.
 pub(crate) async fn carried(
     State((carrying, bytes_max)): State<(Carrying, usize)>,
     request: Request,
     next: Next,
 ) -> Response {
     let (head, body) = request.into_parts();
-    let body = match to_bytes(body, bytes_max).await {
+    let body = match read_whole(body, bytes_max).await {
         Ok(bytes) => Body::from(bytes),
-        Err(error) => Body::from_stream(tokio_stream::once(Err::<axum::body::Bytes, _>(error))),
+        Err(why) => return (NOT_STORED, Problem::from(why)).into_response(),
     };
     let asker = Asker::of(&head.extensions);
     let work = next.run(Request::from_parts(head, body));
@@ -224,129 +246,5 @@ impl Drop for Settling {
 impl fmt::Debug for OnlyAnswer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("OnlyAnswer")
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::{future::poll_fn, pin::pin, task::Poll};
-
-    use tokio::sync::Notify;
-
-    use super::*;
-
-    async fn once<F: Future + Unpin>(future: &mut F) -> bool {
-        poll_fn(|context| Poll::Ready(std::pin::Pin::new(&mut *future).poll(context).is_ready()))
-            .await
-    }
-
-    #[tokio::test]
-    async fn what_began_goes_on_and_what_waits_begins_nothing() {
-        let (carrying, go_on) = (Carrying::default(), Arc::new(Notify::new()));
-        let begun = Arc::new(std::sync::atomic::AtomicUsize::new(0));
-        let work = || {
-            let (begun, go_on) = (Arc::clone(&begun), Arc::clone(&go_on));
-            Box::pin(carrying.to_its_end(Asker::Anybody, async move {
-                begun.fetch_add(1, Ordering::Relaxed);
-                go_on.notified().await;
-            }))
-        };
-        let mut all: Vec<_> = (0..CARRIED_MAX).map(|_| work()).collect();
-        while begun.load(Ordering::Relaxed) < CARRIED_MAX {
-            for one in &mut all {
-                assert!(!once(one).await);
-            }
-            tokio::task::yield_now().await;
-        }
-        let mut beyond = work();
-        assert!(!once(&mut beyond).await);
-        // The askers leave, and those that had begun are not less under way.
-        drop((all, beyond));
-        let mut last = work();
-        assert!(!once(&mut last).await);
-        assert_eq!(begun.load(Ordering::Relaxed), CARRIED_MAX);
-        go_on.notify_waiters();
-        while begun.load(Ordering::Relaxed) <= CARRIED_MAX {
-            let _ = once(&mut last).await;
-            tokio::task::yield_now().await;
-        }
-        go_on.notify_waiters();
-        assert_eq!(last.await, Ok(()));
-    }
-
-    #[tokio::test]
-    async fn asi08_one_asker_s_requests_keep_no_other_waiting() {
-        let (carrying, go_on) = (Carrying::default(), Arc::new(Notify::new()));
-        let begun = Arc::new(std::sync::atomic::AtomicUsize::new(0));
-        let work = |asker: Asker| {
-            let (begun, go_on) = (Arc::clone(&begun), Arc::clone(&go_on));
-            Box::pin(carrying.to_its_end(asker, async move {
-                begun.fetch_add(1, Ordering::Relaxed);
-                go_on.notified().await;
-            }))
-        };
-        let instance =
-            |name| Asker::Instance(format!("spiffe://a.example/agent/{name}").parse().unwrap());
-        let mut all: Vec<_> = (0..=CARRIED_PER_ASKER_MAX)
-            .map(|_| work(instance("a")))
-            .collect();
-        while begun.load(Ordering::Relaxed) < CARRIED_PER_ASKER_MAX {
-            for one in &mut all {
-                assert!(!once(one).await);
-            }
-            tokio::task::yield_now().await;
-        }
-        // One beyond the share waits; others do not.
-        let mut others = [
-            work(instance("b")),
-            work(Asker::User(1)),
-            work(Asker::Anybody),
-        ];
-        while begun.load(Ordering::Relaxed) < CARRIED_PER_ASKER_MAX + others.len() {
-            for other in &mut others {
-                assert!(!once(other).await);
-            }
-            tokio::task::yield_now().await;
-        }
-        assert!(!once(all.last_mut().unwrap()).await);
-        assert_eq!(
-            begun.load(Ordering::Relaxed),
-            CARRIED_PER_ASKER_MAX + others.len()
-        );
-    }
-
-    /// A request of which half is there holds no place.
-    #[tokio::test]
-    async fn asi08_a_half_sent_request_holds_no_place() {
-        use axum::{Router, middleware::from_fn_with_state, routing::post};
-        use tower::ServiceExt;
-
-        let carrying = Carrying::default();
-        let layer = from_fn_with_state((carrying.clone(), 8), carried);
-        let read = async |body: String| body;
-        let router = Router::new().route("/", post(read).layer(layer));
-        let ask = |body: Body| {
-            let request = axum::http::Request::post("/").body(body).unwrap();
-            Box::pin(router.clone().oneshot(request))
-        };
-        let half = || Body::from_stream(tokio_stream::pending::<Result<&[u8], BrokenPipe>>());
-        let mut halves: Vec<_> = (0..=CARRIED_MAX).map(|_| ask(half())).collect();
-        for one in &mut halves {
-            assert!(!once(one).await);
-        }
-        assert_eq!(carrying.0.all.available_permits(), CARRIED_MAX);
-        let answer = ask(Body::from("12345678")).await.unwrap();
-        assert_eq!(answer.status(), StatusCode::OK);
-        let answer = ask(Body::from("123456789")).await.unwrap();
-        assert!(answer.status().is_client_error(), "{}", answer.status());
-    }
-
-    type BrokenPipe = std::io::Error;
-
-    #[tokio::test]
-    async fn what_breaks_off_says_so() {
-        let carrying = Carrying::default();
-        let broken = carrying.to_its_end(Asker::Anybody, async { panic!("for a test") });
-        assert_eq!(pin!(broken).await, Err::<(), _>(BrokeOff));
     }
 }

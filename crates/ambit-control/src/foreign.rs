@@ -20,7 +20,7 @@ use ambit_identity::{
 };
 
 pub use self::published::keys_address;
-pub(crate) use self::published::{Freshness, KeySource, PublishedKeys, locked};
+pub(crate) use self::published::{Freshness, KeySource, PublishedKeys};
 use crate::{api::Control, visible::visible};
 
 /// How long fetched keys are used without asking again.

@@ -25,6 +25,7 @@ pub mod foreign;
 #[cfg(test)]
 mod heard;
 pub mod inspect;
+mod locked;
 pub mod oauth;
 pub mod people;
 pub mod plan;

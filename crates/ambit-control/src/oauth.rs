@@ -100,7 +100,8 @@ pub use self::{
 };
 use crate::{
     api::{Control, Shared},
-    foreign::{ForeignKeys, PublishedKeys, locked},
+    foreign::{ForeignKeys, PublishedKeys},
+    locked::locked,
     people::SignIns,
 };
 

@@ -1,6 +1,7 @@
 //! Bodies that must have arrived in time, at every door.
 
 use std::{
+    io,
     pin::Pin,
     task::{Context, Poll},
     time::Duration,
@@ -21,9 +22,9 @@ pub struct Punctual {
 /// A body did not arrive.
 #[derive(Debug, thiserror::Error)]
 pub enum NotArrived {
-    /// Not in time.
+    /// Not in time: its cause is of the kind [`io::ErrorKind::TimedOut`], by which whoever reads the body knows it.
     #[error("the body did not arrive in time")]
-    Late,
+    Late(#[source] io::Error),
     /// It broke off.
     #[error("the body broke off")]
     BrokeOff(#[from] hyper::Error),
@@ -49,7 +50,8 @@ impl Body for Punctual {
     ) -> Poll<Option<Result<Frame<Bytes>, NotArrived>>> {
         let this = self.get_mut();
         if this.end.as_mut().poll(context).is_ready() {
-            return Poll::Ready(Some(Err(NotArrived::Late)));
+            let late = io::ErrorKind::TimedOut.into();
+            return Poll::Ready(Some(Err(NotArrived::Late(late))));
         }
         let frame = Pin::new(&mut this.body).poll_frame(context);
         frame.map(|it| it.map(|it| it.map_err(NotArrived::from)))

@@ -13,7 +13,7 @@ use axum::{
 use serde::Deserialize;
 
 use super::{
-    Control, ESTATE_BODY_BYTES_MAX, NoTools, Shared,
+    Control, NoTools, Shared,
     body::{Answer, Json},
     caller::{Peer, Person, is_first},
     log::with_text,
@@ -37,7 +37,7 @@ pub(super) struct EstateAsk {
 pub(super) async fn plan(
     State(shared): State<Arc<Shared>>,
     peer: Peer,
-    Json { asked, .. }: Json<EstateAsk, ESTATE_BODY_BYTES_MAX>,
+    Json { asked, .. }: Json<EstateAsk>,
 ) -> Result<Answer, Problem> {
     let control = &shared.control;
     let checked = checked(asked).await?;
@@ -99,7 +99,7 @@ fn running(control: &Control, inspection: &Inspection) -> Result<Vec<Running>, P
 pub(super) async fn apply(
     State(shared): State<Arc<Shared>>,
     peer: Peer,
-    Json { asked, .. }: Json<EstateAsk, ESTATE_BODY_BYTES_MAX>,
+    Json { asked, .. }: Json<EstateAsk>,
 ) -> Result<Answer, Problem> {
     let control = &shared.control;
     let checked = checked(asked).await?;

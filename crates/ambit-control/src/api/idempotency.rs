@@ -19,7 +19,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 
-use super::{ESTATE_BODY_BYTES_MAX, Shared, problem::Problem};
+use super::{Shared, problem::Problem, read_carried};
 
 /// How many answers are kept for each local user, and for each person with logins.
 pub const IDEMPOTENCY_KEPT_MAX: usize = 256;
@@ -107,11 +107,7 @@ async fn once_with_key(
         return Ok(next.run(request).await);
     };
     let (parts, body) = request.into_parts();
-    let Ok(body) = to_bytes(body, ESTATE_BODY_BYTES_MAX).await else {
-        return Err(Problem::invalid(
-            "the body broke off or is too long; send it whole",
-        ));
-    };
+    let body = read_carried(body).await?;
     let path = parts.uri.path().as_bytes();
     let digest = Digest::of_parts(&[path, b"\n", &body]);
     let now = (shared.control.clock)().now;

@@ -43,7 +43,7 @@ enum Novelty {
 /// Claims a task. What is wrong with the request is said before that; which tokens there are is not.
 pub(super) async fn join(
     State(shared): State<Arc<Shared>>,
-    Json { asked, .. }: Json<JoinAsk, JOIN_BYTES_MAX>,
+    Json { asked, .. }: Json<JoinAsk>,
 ) -> Result<(Option<Extension<OnlyAnswer>>, Answer), Problem> {
     let control = &shared.control;
     let key = proved_key(&asked.csr)?;

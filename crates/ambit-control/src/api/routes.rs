@@ -15,16 +15,24 @@ use axum::{
 
 use crate::{
     carried::{Carrying, carried},
-    oauth,
+    oauth::{self, FORM_BYTES_MAX},
     people::SignIns,
 };
 
 pub use self::door::{Asks, Door};
 pub(super) use self::unknown::unknown_router;
 use super::{
-    BODY_BYTES_MAX, ESTATE_BODY_BYTES_MAX, Shared, authority, delegations, device,
-    idempotency::once, join, logins::by_login, operations, pages, passkeys, people, presence,
-    problem::Problem, published, tasks,
+    BODY_BYTES_MAX, JOIN_BYTES_MAX, Shared, authority,
+    body::EMPTY_BODY_BYTES_MAX,
+    delegations, device,
+    idempotency::once,
+    join,
+    logins::by_login,
+    operations, pages, passkeys,
+    people::{self, PERSON_FORM_BYTES_MAX},
+    presence,
+    problem::Problem,
+    published, tasks,
 };
 
 /// One route.
@@ -43,6 +51,8 @@ pub struct Route {
     pub summary: &'static str,
     /// The schema of its request, when it has a body.
     pub request: Option<&'static str>,
+    /// The longest body of a request, in bytes: of a longer one nothing is done, and nothing is read where its length is said.
+    pub body_bytes_max: usize,
     /// The schema of its answer, or its media type when it is not JSON.
     pub answer: &'static str,
     handler: fn() -> MethodRouter<Arc<Shared>>,
@@ -63,6 +73,7 @@ const OTHERS: &[Route] = &[
         asks: Asks::OwnTask,
         summary: "Goes on with heartbeats; when the connection ends, so does the task.",
         request: None,
+        body_bytes_max: 0,
         answer: "application/x-ndjson",
         handler: || get(presence::presence),
     },
@@ -74,6 +85,7 @@ const OTHERS: &[Route] = &[
         asks: Asks::OwnTask,
         summary: "Ends the instance's own task as completed, or that of the token it shows.",
         request: None,
+        body_bytes_max: EMPTY_BODY_BYTES_MAX,
         answer: "EndedTask",
         handler: || post(tasks::complete),
     },
@@ -85,6 +97,7 @@ const OTHERS: &[Route] = &[
         asks: Asks::OwnTask,
         summary: "Gives a part of the instance's own task to a named agent, once, or of that of the token it shows.",
         request: Some("Delegate"),
+        body_bytes_max: BODY_BYTES_MAX,
         answer: "Delegation",
         handler: || post(delegations::delegate_own),
     },
@@ -96,6 +109,7 @@ const OTHERS: &[Route] = &[
         asks: Asks::OwnTask,
         summary: "Spends a delegation that names the instance's agent for a child task of its own.",
         request: Some("ExchangeDelegation"),
+        body_bytes_max: BODY_BYTES_MAX,
         answer: "StartedTask",
         handler: || post(delegations::exchange_own),
     },
@@ -107,6 +121,7 @@ const OTHERS: &[Route] = &[
         asks: Asks::OwnTask,
         summary: "Takes a delegation of the instance's own task back, or of that of the token it shows.",
         request: None,
+        body_bytes_max: EMPTY_BODY_BYTES_MAX,
         answer: "Withdrawal",
         handler: || post(delegations::withdraw_own),
     },
@@ -118,6 +133,7 @@ const OTHERS: &[Route] = &[
         asks: Asks::Nothing,
         summary: "The process answers.",
         request: None,
+        body_bytes_max: 0,
         answer: "text/plain",
         handler: || get(operations::healthz),
     },
@@ -129,6 +145,7 @@ const OTHERS: &[Route] = &[
         asks: Asks::Nothing,
         summary: "An estate is in force and the log takes records.",
         request: None,
+        body_bytes_max: 0,
         answer: "text/plain",
         handler: || get(operations::readyz),
     },
@@ -140,6 +157,7 @@ const OTHERS: &[Route] = &[
         asks: Asks::Nothing,
         summary: "Numbers in Prometheus text.",
         request: None,
+        body_bytes_max: 0,
         answer: "text/plain",
         handler: || get(operations::metrics),
     },
@@ -151,6 +169,7 @@ const OTHERS: &[Route] = &[
         asks: Asks::Nothing,
         summary: "The log as C2SP tlog-tiles lays it out: `checkpoint`, `tile/L/N[.p/W]`. A log that a recovery opened is below its number, such as `2/checkpoint`.",
         request: None,
+        body_bytes_max: 0,
         answer: "application/octet-stream",
         handler: || get(published::log),
     },
@@ -162,6 +181,7 @@ const OTHERS: &[Route] = &[
         asks: Asks::Nothing,
         summary: "The trust bundle, as other trust domains fetch it (SPIFFE Federation, `https_web`).",
         request: None,
+        body_bytes_max: 0,
         answer: "application/json",
         handler: || get(authority::bundle),
     },
@@ -173,6 +193,7 @@ const OTHERS: &[Route] = &[
         asks: Asks::WaitingTask,
         summary: "Makes whoever shows the join token of a waiting task, or a workload token of its agent, and signs a request with its key, the task's instance.",
         request: Some("Join"),
+        body_bytes_max: JOIN_BYTES_MAX,
         answer: "JoinedTask",
         handler: || post(join::join),
     },
@@ -184,6 +205,7 @@ const OTHERS: &[Route] = &[
         asks: Asks::Nothing,
         summary: "Says what a decision's identifier is and what to do next, the same for every identifier.",
         request: None,
+        body_bytes_max: 0,
         answer: "text/html",
         handler: || get(pages::decision),
     },
@@ -195,6 +217,7 @@ const OTHERS: &[Route] = &[
         asks: Asks::Nothing,
         summary: "Says what an approval's identifier is and what to do next, the same for every identifier.",
         request: None,
+        body_bytes_max: 0,
         answer: "text/html",
         handler: || get(pages::approval),
     },
@@ -206,6 +229,7 @@ const OTHERS: &[Route] = &[
         asks: Asks::WhoItIs,
         summary: "Shows who is signed in in this browser.",
         request: None,
+        body_bytes_max: 0,
         answer: "text/html",
         handler: || get(people::account),
     },
@@ -217,6 +241,7 @@ const OTHERS: &[Route] = &[
         asks: Asks::WhoItIs,
         summary: "Sends the browser to the provider to sign in (OpenID Connect, code with PKCE), or asks it for a passkey; afterwards to the path `to`.",
         request: None,
+        body_bytes_max: 0,
         answer: "text/html",
         handler: || get(people::begin),
     },
@@ -228,6 +253,7 @@ const OTHERS: &[Route] = &[
         asks: Asks::WhoItIs,
         summary: "Takes the provider's answer and opens a session of this browser.",
         request: None,
+        body_bytes_max: 0,
         answer: "text/html",
         handler: || get(people::callback),
     },
@@ -239,6 +265,7 @@ const OTHERS: &[Route] = &[
         asks: Asks::Nothing,
         summary: "The key by which Ambit proves to be the provider's client (`private_key_jwt`), for the provider to fetch.",
         request: None,
+        body_bytes_max: 0,
         answer: "JwkSet",
         handler: || get(people::client_key),
     },
@@ -250,6 +277,7 @@ const OTHERS: &[Route] = &[
         asks: Asks::WhoItIs,
         summary: "Ends the session of this browser.",
         request: None,
+        body_bytes_max: PERSON_FORM_BYTES_MAX,
         answer: "text/html",
         handler: || post(people::sign_out),
     },
@@ -261,6 +289,7 @@ const OTHERS: &[Route] = &[
         asks: Asks::WhoItIs,
         summary: "Takes the browser's answer by a passkey and opens a session of this browser (WebAuthn).",
         request: None,
+        body_bytes_max: PERSON_FORM_BYTES_MAX,
         answer: "text/html",
         handler: || post(passkeys::sign_in),
     },
@@ -272,6 +301,7 @@ const OTHERS: &[Route] = &[
         asks: Asks::WhoItIs,
         summary: "Shows whoever has the link of an enrolment for whom it is.",
         request: None,
+        body_bytes_max: 0,
         answer: "text/html",
         handler: || get(passkeys::enrol_page),
     },
@@ -283,6 +313,7 @@ const OTHERS: &[Route] = &[
         asks: Asks::WhoItIs,
         summary: "Registers a passkey and spends the link.",
         request: None,
+        body_bytes_max: PERSON_FORM_BYTES_MAX,
         answer: "text/html",
         handler: || post(passkeys::enrol),
     },
@@ -294,6 +325,7 @@ const OTHERS: &[Route] = &[
         asks: Asks::Nothing,
         summary: "The script that asks the browser for a passkey.",
         request: None,
+        body_bytes_max: 0,
         answer: "text/javascript",
         handler: || get(passkeys::script),
     },
@@ -305,6 +337,7 @@ const OTHERS: &[Route] = &[
         asks: Asks::WhoItIs,
         summary: "Shows whose the code of a command line is, to whoever is signed in (RFC 8628).",
         request: None,
+        body_bytes_max: 0,
         answer: "text/html",
         handler: || get(device::show),
     },
@@ -316,6 +349,7 @@ const OTHERS: &[Route] = &[
         asks: Asks::Person("open_login"),
         summary: "Lets a command line act in the name of whoever is signed in, or does not.",
         request: None,
+        body_bytes_max: PERSON_FORM_BYTES_MAX,
         answer: "text/html",
         handler: || post(device::answer),
     },
@@ -327,6 +361,7 @@ const OTHERS: &[Route] = &[
         asks: Asks::Person("end_login"),
         summary: "Ends a login of whoever is signed in.",
         request: None,
+        body_bytes_max: PERSON_FORM_BYTES_MAX,
         answer: "text/html",
         handler: || post(people::end_login),
     },
@@ -338,6 +373,7 @@ const OTHERS: &[Route] = &[
         asks: Asks::Nothing,
         summary: "What the authorization server offers (RFC 8414).",
         request: None,
+        body_bytes_max: 0,
         answer: "ServerMetadata",
         handler: || get(oauth::authorization_server),
     },
@@ -349,6 +385,7 @@ const OTHERS: &[Route] = &[
         asks: Asks::Nothing,
         summary: "The same, where clients of OpenID Connect look.",
         request: None,
+        body_bytes_max: 0,
         answer: "ServerMetadata",
         handler: || get(oauth::openid_configuration),
     },
@@ -360,6 +397,7 @@ const OTHERS: &[Route] = &[
         asks: Asks::Nothing,
         summary: "The keys by which access tokens are verified (RFC 7517).",
         request: None,
+        body_bytes_max: 0,
         answer: "JwkSet",
         handler: || get(oauth::jwks),
     },
@@ -371,6 +409,7 @@ const OTHERS: &[Route] = &[
         asks: Asks::Client,
         summary: "Issues a token under a live task: `client_credentials`, `authorization_code`, `refresh_token`, a workload token (RFC 7523), or in exchange for a delegator's token and its delegation (RFC 8693).",
         request: Some("TokenRequest"),
+        body_bytes_max: FORM_BYTES_MAX,
         answer: "TokenAnswer",
         handler: || post(oauth::token),
     },
@@ -382,6 +421,7 @@ const OTHERS: &[Route] = &[
         asks: Asks::Client,
         summary: "Takes a request for a person's consent beforehand (RFC 9126).",
         request: Some("PushedRequest"),
+        body_bytes_max: FORM_BYTES_MAX,
         answer: "PushedAnswer",
         handler: || post(oauth::push),
     },
@@ -393,6 +433,7 @@ const OTHERS: &[Route] = &[
         asks: Asks::WhoItIs,
         summary: "Takes a person's browser that a client sent, to sign in and then to the consent page (RFC 6749 §4.1, code with PKCE).",
         request: None,
+        body_bytes_max: 0,
         answer: "text/html",
         handler: || get(oauth::authorize),
     },
@@ -404,6 +445,7 @@ const OTHERS: &[Route] = &[
         asks: Asks::WhoItIs,
         summary: "Asks the person who is signed in whether to start a task for a client, and which.",
         request: None,
+        body_bytes_max: 0,
         answer: "text/html",
         handler: || get(oauth::show),
     },
@@ -415,6 +457,7 @@ const OTHERS: &[Route] = &[
         asks: Asks::Person("start_task"),
         summary: "Takes the person's answer: starts one task for the client and sends the browser back with a code, or says no.",
         request: Some("Consent"),
+        body_bytes_max: FORM_BYTES_MAX,
         answer: "text/html",
         handler: || post(oauth::decide),
     },
@@ -426,6 +469,7 @@ const OTHERS: &[Route] = &[
         asks: Asks::Client,
         summary: "Lets Ambit's own command line wait for a person's yes (RFC 8628).",
         request: Some("DeviceRequest"),
+        body_bytes_max: FORM_BYTES_MAX,
         answer: "DeviceAnswer",
         handler: || post(oauth::device_authorization),
     },
@@ -437,6 +481,7 @@ const OTHERS: &[Route] = &[
         asks: Asks::Client,
         summary: "Says what a token of the client is worth now (RFC 7662).",
         request: Some("TokenText"),
+        body_bytes_max: FORM_BYTES_MAX,
         answer: "Introspection",
         handler: || post(oauth::introspect),
     },
@@ -448,6 +493,7 @@ const OTHERS: &[Route] = &[
         asks: Asks::Client,
         summary: "Gives up a token of the client (RFC 7009).",
         request: Some("TokenText"),
+        body_bytes_max: FORM_BYTES_MAX,
         answer: "Nothing",
         handler: || post(oauth::revoke),
     },
@@ -459,6 +505,7 @@ const OTHERS: &[Route] = &[
         asks: Asks::OwnTask,
         summary: "As `/oauth/token`, for an instance with its certificate (RFC 8705).",
         request: Some("TokenRequest"),
+        body_bytes_max: FORM_BYTES_MAX,
         answer: "TokenAnswer",
         handler: || post(oauth::token_mtls),
     },
@@ -470,6 +517,7 @@ const OTHERS: &[Route] = &[
         asks: Asks::OwnTask,
         summary: "As `/oauth/introspect`, for an instance with its certificate (RFC 8705).",
         request: Some("TokenText"),
+        body_bytes_max: FORM_BYTES_MAX,
         answer: "Introspection",
         handler: || post(oauth::introspect_mtls),
     },
@@ -481,6 +529,7 @@ const OTHERS: &[Route] = &[
         asks: Asks::OwnTask,
         summary: "As `/oauth/revoke`, for an instance with its certificate (RFC 8705).",
         request: Some("TokenText"),
+        body_bytes_max: FORM_BYTES_MAX,
         answer: "Nothing",
         handler: || post(oauth::revoke_mtls),
     },
@@ -495,14 +544,6 @@ impl Route {
     /// Says whether something may begin by it that must be carried to its end, whoever asked and left: a presence does, too.
     fn may_begin_something(&self) -> bool {
         self.method == "POST" || self.door == Door::Instance
-    }
-
-    /// Returns how much of a body is read before its request is carried: at least as much as whatever reads it takes.
-    fn body_bytes_max(&self) -> usize {
-        match self.door {
-            Door::People => ESTATE_BODY_BYTES_MAX,
-            Door::Instance | Door::Public | Door::Operations => BODY_BYTES_MAX,
-        }
     }
 
     /// Says whether it honours an `Idempotency-Key`: every act of a person does. What is opened is not kept in memory for a
@@ -539,7 +580,7 @@ fn router_of(
             methods = methods.layer(from_fn_with_state(Arc::clone(&shared), once));
         }
         if it.may_begin_something() {
-            let carrying = (carrying.clone(), it.body_bytes_max());
+            let carrying = (carrying.clone(), it.body_bytes_max);
             methods = methods.layer(from_fn_with_state(carrying, carried));
         }
         // Outside: of somebody without a login nothing is read.

@@ -3,14 +3,14 @@
 use std::{
     collections::HashMap,
     fmt,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex},
 };
 
 use ambit_core::{Timestamp, json};
 use ambit_identity::jose::{Algorithm, JWK_SET_BYTES_MAX, JwkSet, KeyUse, VerifyingKeys};
 
 use super::{Fetch, ISSUER_ASKED_EVERY, ISSUER_KEYS_STALE_MAX, ISSUER_KEYS_TTL};
-use crate::check::chain;
+use crate::{carried::aside, check::chain, locked::locked};
 
 /// The keys of those whom the estate names, as they were fetched.
 #[derive(Default)]
@@ -109,6 +109,17 @@ impl Kept {
         {
             return Ok(known.keys.clone());
         }
+        aside(self.fetch((fetch, now), from, wanted)).await
+    }
+
+    /// Has them fetched where they may be asked for. Who waits for that has begun nothing: it is asked who somebody is.
+    async fn fetch(
+        &self,
+        (fetch, now): (&Fetch, Timestamp),
+        from: Address,
+        wanted: Freshness,
+    ) -> Result<VerifyingKeys, String> {
+        let place = from.place();
         let mut fetched = Arc::clone(&self.fetched).lock_owned().await;
         if fetched.place != place {
             *fetched = Fetched {
@@ -200,11 +211,6 @@ impl Address {
         };
         parsed(&fetch(at).await?)
     }
-}
-
-/// Returns what a mutex guards: who panicked with it left it whole.
-pub(crate) fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Parses keys for signatures: once, whatever comes to be verified by them.

@@ -16,7 +16,7 @@ use axum::{
 
 use super::{
     OAuthError, Server, consent,
-    document::{Asker, Described, check_address},
+    document::{Described, Inquirer, check_address},
     form::Form,
     locked, origin_of,
     pushed::{self, AuthorizeRequest, Back, Prompt},
@@ -86,7 +86,7 @@ async fn begin(
 
 /// Asks the person who is signed in.
 async fn ask(server: Server<'_>, form: &Form, person: &SignedIn) -> Result<Response, NoPage> {
-    let asker = Asker::Person(person.caller.alias().to_owned());
+    let asker = Inquirer::Person(person.caller.alias().to_owned());
     let request = read(server, form, &asker).await?;
     let back = request.back.clone();
     if request.prompt == Prompt::Silent {
@@ -129,7 +129,7 @@ async fn of_declared(
     (form, origin): (&Form, Origin),
     query: &str,
 ) -> Result<Response, NoPage> {
-    let request = read(server, form, &Asker::Stranger(origin)).await?;
+    let request = read(server, form, &Inquirer::Stranger(origin)).await?;
     let to = match request.prompt {
         Prompt::Silent => Err(nobody()),
         Prompt::Usual => sign_in_first(query),
@@ -143,7 +143,11 @@ fn nobody() -> OAuthError {
 }
 
 /// Reads the request: pushed beforehand, or carried by the browser.
-async fn read(server: Server<'_>, form: &Form, asker: &Asker) -> Result<AuthorizeRequest, NoPage> {
+async fn read(
+    server: Server<'_>,
+    form: &Form,
+    asker: &Inquirer,
+) -> Result<AuthorizeRequest, NoPage> {
     let client_id = form.required("client_id")?;
     if let Some(name) = form.get("request_uri") {
         return Ok(see(server, name, client_id)?);

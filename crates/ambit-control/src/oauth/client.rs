@@ -22,13 +22,16 @@ use axum::{
 use super::{
     Circle, ClientAgents, ClientProof, KnownClient, OAuthError, Server,
     claimed::refused_token,
-    document::{Asker, NotKnown},
+    document::{Inquirer, NotKnown},
     form::Form,
     origin_of,
     sent::{Assertion, Good},
     start::{Made, Maker},
 };
-use crate::foreign::{AssertionBy, Freshness, Identified};
+use crate::{
+    carried::aside,
+    foreign::{AssertionBy, Freshness, Identified},
+};
 
 /// A client that proved itself, or a public one that says who it is.
 pub(super) enum Client {
@@ -173,7 +176,7 @@ impl Server<'_> {
         by_certificate: Option<&InstanceCaller>,
         now: Timestamp,
     ) -> Result<Client, OAuthError> {
-        let asker = Asker::Stranger(origin_of(&head.extensions));
+        let asker = Inquirer::Stranger(origin_of(&head.extensions));
         let no_secrets = OAuthError::client(
             "clients have no secrets here; prove yourself with a client_assertion or an X509-SVID",
         );
@@ -255,7 +258,7 @@ impl Server<'_> {
     }
 
     /// The dates of an assertion are of the clock of who made it.
-    async fn by_key(&self, token: &str, asker: &Asker) -> Result<Client, OAuthError> {
+    async fn by_key(&self, token: &str, asker: &Inquirer) -> Result<Client, OAuthError> {
         if self.foreign.claimed_by(self.control, token)? == AssertionBy::Issuer {
             return self.by_issuer(token).await;
         }
@@ -296,7 +299,7 @@ impl Server<'_> {
     async fn verify(
         &self,
         token: &str,
-        (id, asker): (&str, &Asker),
+        (id, asker): (&str, &Inquirer),
         wanted: Freshness,
         wall: Timestamp,
     ) -> Result<(KnownClient, Result<ProvedClient, JoseError>), OAuthError> {
@@ -311,7 +314,7 @@ impl Server<'_> {
     }
 
     /// Returns the public client that the form names. It proved nothing: what it gets hangs on a code or another token.
-    async fn public(&self, form: &Form, asker: &Asker) -> Result<Client, OAuthError> {
+    async fn public(&self, form: &Form, asker: &Inquirer) -> Result<Client, OAuthError> {
         let id = form.get("client_id").ok_or_else(nobody)?;
         let client = self.known((id, asker), Freshness::Usual).await?;
         match client.keys {
@@ -329,7 +332,7 @@ impl Server<'_> {
     /// Finds a client by its name, which `asker` said.
     pub(super) async fn known(
         &self,
-        (id, asker): (&str, &Asker),
+        (id, asker): (&str, &Inquirer),
         wanted: Freshness,
     ) -> Result<KnownClient, OAuthError> {
         if id.len() > CLIENT_BYTES_MAX {
@@ -380,7 +383,7 @@ impl Server<'_> {
             Err(error @ ReplayError::Over) => return Err(OAuthError::client(error.to_string())),
         }
         if ahead > Millis::new(0) {
-            tokio::time::sleep(Duration::from_millis(ahead.as_millis())).await;
+            aside(tokio::time::sleep(Duration::from_millis(ahead.as_millis()))).await;
         }
         Ok(())
     }

@@ -30,7 +30,7 @@ use self::{
 use super::{
     CLICKS_MAX, CODE_TTL, Server,
     authorize::{NoPage, told},
-    document::Asker,
+    document::Inquirer,
     locked,
     pushed::AuthorizeRequest,
     redirect::Fits,
@@ -220,7 +220,7 @@ fn route(server: Server<'_>, request: &AuthorizeRequest) -> Option<GatewayRoute>
 impl Asked<'_> {
     /// Looks the client up again: it may have changed since it asked, or be gone.
     async fn look_again(&mut self) -> Result<(), NoAnswer> {
-        let asker = Asker::Person(self.person.caller.alias().to_owned());
+        let asker = Inquirer::Person(self.person.caller.alias().to_owned());
         let known = self
             .server
             .known((&self.request.client_id, &asker), Freshness::Usual)

@@ -12,7 +12,7 @@ use ambit_identity::{
 
 use super::{
     ClientAgents, ClientProof, KnownClient, Server,
-    document::{Asker, Described, NotKnown},
+    document::{Described, Inquirer, NotKnown},
 };
 use crate::{
     check::chain,
@@ -27,7 +27,7 @@ impl Server<'_> {
     /// [`NotKnown`]: why it is not known and what to do.
     pub(super) async fn known_client(
         &self,
-        (id, asker): (&str, &Asker),
+        (id, asker): (&str, &Inquirer),
         wanted: Freshness,
     ) -> Result<KnownClient, NotKnown> {
         if Described::of(id) == Described::ByDocument {

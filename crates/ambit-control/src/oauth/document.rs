@@ -4,6 +4,7 @@
 //! Whoever can write at that address is the client. The document is a stranger's, and so may be whoever names it: it is
 //! fetched with care, for so many at once, and until it says itself that it is a client's nobody is told what is there.
 
+mod address;
 mod read;
 mod shelf;
 
@@ -13,26 +14,27 @@ use std::{
     sync::{Arc, Mutex},
 };
 
-use ambit_core::{Millis, Timestamp, limits::CLIENT_BYTES_MAX, origin::Origin};
+use ambit_core::{Millis, Timestamp, origin::Origin};
 use ambit_identity::{
     jose::{JWK_SET_BYTES_MAX, JwkSet},
     token::assertion::ClientKeys,
 };
-use http::Uri;
 
+pub(super) use self::address::{check_address, host};
 use self::{
     read::DocumentKeys,
-    shelf::{Errand, Look, Shelf},
+    shelf::{Fetching, Look, Shelf},
 };
 pub use self::{
     read::{CLIENT_NAME_MAX, ClientDocument, DocumentError, REDIRECTS_MAX, read},
     shelf::{
-        CLIENT_ASKED_EVERY, CLIENT_DOCUMENTS_MAX, CLIENT_DOCUMENTS_PER_ASKER_MAX,
-        CLIENT_FETCHES_MAX, CLIENT_FETCHES_PER_HOST_MAX,
+        CLIENT_ASKED_EVERY, CLIENT_DOCUMENT_PAUSE, CLIENT_DOCUMENTS_FOR_STRANGERS_MAX,
+        CLIENT_DOCUMENTS_MAX, CLIENT_DOCUMENTS_PER_ASKER_MAX, CLIENT_FETCHES_MAX,
+        CLIENT_FETCHES_PER_HOST_MAX,
     },
 };
 use super::{ClientAgents, ClientProof, KnownClient, declared::client_keys, locked};
-use crate::{check::chain, foreign::Freshness};
+use crate::{carried::aside, check::chain, foreign::Freshness};
 
 /// The longest document of a client, in bytes.
 pub const CLIENT_DOCUMENT_BYTES_MAX: usize = 5 * 1024;
@@ -59,7 +61,7 @@ pub struct FetchedDocument {
 
 /// Who makes Ambit fetch a document, as far as places are shared out by it.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub(super) enum Asker {
+pub(super) enum Inquirer {
     /// A person who is signed in, by the estate's name.
     Person(String),
     /// Anybody, from there.
@@ -94,7 +96,7 @@ impl Documents {
     /// [`NotKnown`]: why there is none and what to do.
     pub(super) async fn find(
         &self,
-        (client_id, asker): (&str, &Asker),
+        (client_id, asker): (&str, &Inquirer),
         fetch: &FetchDocument,
         wanted: Freshness,
         now: Timestamp,
@@ -104,15 +106,17 @@ impl Documents {
         let mut coming = match looked {
             Look::Known(client) => return Ok(*client),
             Look::UnderWay(coming) => coming,
-            Look::Fetch(errand, coming) => {
-                self.send(client_id, errand, fetch);
+            Look::Fetch(fetching, coming) => {
+                self.send(client_id, fetching, fetch);
                 coming
             }
         };
-        let found = match coming.wait_for(Option::is_some).await {
-            Ok(found) => found.clone(),
-            Err(_) => None,
+        // A stranger's host may let everybody wait.
+        let came = async {
+            let found = coming.wait_for(Option::is_some).await;
+            found.ok().and_then(|it| it.clone())
         };
+        let found = aside(came).await;
         // It broke off.
         found.unwrap_or(Err(NotKnown::Busy))
     }
@@ -124,12 +128,12 @@ impl Documents {
     }
 
     /// Whoever asked may leave: what was asked for comes in all the same, for those who ask next.
-    fn send(&self, client_id: &str, errand: Errand, fetch: &FetchDocument) {
+    fn send(&self, client_id: &str, fetching: Fetching, fetch: &FetchDocument) {
         let (shelf, fetch) = (Arc::clone(&self.0), Arc::clone(fetch));
         let client_id = client_id.to_owned();
         tokio::spawn(async move {
             let found = fetched(&shelf, &client_id, &fetch).await;
-            locked(&shelf).settle(&client_id, errand, found);
+            locked(&shelf).settle(&client_id, fetching, found);
         });
     }
 }
@@ -215,51 +219,6 @@ impl Described {
             false => Self::ByEstate,
         }
     }
-}
-
-/// Returns the host of an address, with its port.
-pub(super) fn host(url: &str) -> String {
-    let uri: Option<Uri> = url.parse().ok();
-    let host = uri
-        .as_ref()
-        .and_then(Uri::authority)
-        .map(ToString::to_string);
-    host.unwrap_or_default()
-}
-
-/// Says whether a name is the address of a document: `https`, a host and a path, written in the one way.
-pub(super) fn check_address(client_id: &str) -> Result<(), String> {
-    let wrong = |what: &str| {
-        Err(format!(
-            "client_id {what}; a client that describes itself is named by its document, such as \
-             https://app.example/client.json"
-        ))
-    };
-    if client_id.len() > CLIENT_BYTES_MAX || !client_id.bytes().all(|it| it.is_ascii_graphic()) {
-        return wrong("is too long, or has characters that no address has");
-    }
-    let Ok(uri) = client_id.parse::<Uri>() else {
-        return wrong("is no address");
-    };
-    let Some(rest) = client_id.strip_prefix("https://") else {
-        return wrong("does not begin with https://");
-    };
-    let Some((authority, path)) = rest.split_once('/') else {
-        return wrong("has no path");
-    };
-    let host = uri.host().unwrap_or_default();
-    if host.is_empty() || authority.contains('@') || host.bytes().any(|it| it.is_ascii_uppercase())
-    {
-        return wrong("has a user, or a host with capitals or none");
-    }
-    let is_relative = |it: &str| {
-        let it = it.to_ascii_lowercase().replace("%2e", ".");
-        it == "." || it == ".."
-    };
-    if path.is_empty() || path.contains(['#', '\\']) || path.split('/').any(is_relative) {
-        return wrong("has no path, a fragment, or steps such as `..`");
-    }
-    Ok(())
 }
 
 /// Says how long a document may be believed; nothing when it may not be kept.

@@ -122,13 +122,6 @@ impl OAuthError {
         }
     }
 
-    pub(super) fn too_large(description: impl Into<String>) -> Self {
-        Self {
-            status: StatusCode::PAYLOAD_TOO_LARGE,
-            ..Self::request(description)
-        }
-    }
-
     pub(super) fn failed(error: &dyn std::error::Error) -> Self {
         tracing::error!(
             error = crate::check::chain(error),

@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 
 use axum::{
-    body::{Body, to_bytes},
+    body::Body,
     http::{HeaderMap, header},
 };
 
 use super::OAuthError;
+use crate::api::read_carried;
 
 /// The longest form, in bytes.
 pub const FORM_BYTES_MAX: usize = 64 * 1024;
@@ -36,12 +37,8 @@ impl Form {
                 "send the body without Content-Encoding",
             ));
         }
-        let bytes = to_bytes(body, FORM_BYTES_MAX).await;
-        let bytes = bytes.map_err(|_| {
-            OAuthError::too_large(format!(
-                "send at most {FORM_BYTES_MAX} bytes, and all of them"
-            ))
-        })?;
+        let bytes = read_carried(body).await;
+        let bytes = bytes.map_err(|why| OAuthError::request(why.to_string()))?;
         Self::parse(&bytes)
     }
 

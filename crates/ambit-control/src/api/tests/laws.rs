@@ -1,5 +1,6 @@
 //! What holds for every route there is, also for the next one that somebody adds.
 
+use ambit_identity::PeerCredentials;
 use axum::{
     body::Body,
     http::{Request, StatusCode},
@@ -8,7 +9,7 @@ use http_body_util::BodyExt;
 use tower::ServiceExt;
 
 use super::{
-    super::{Asks, Door, Route, instance_router, public_router, routes},
+    super::{Asks, Door, Route, instance_router, people_router, public_router, routes},
     ANA,
     doors::{Office, text},
 };
@@ -52,6 +53,36 @@ async fn who_proves_nothing_gets_nothing() {
         }
     }
     assert_eq!(office.world.records().len(), before);
+}
+
+/// ASI08: each route has bodies so long and no longer, whoever sends them.
+#[tokio::test]
+async fn asi08_a_body_is_as_long_as_its_route_says() {
+    let office = Office::open();
+    let caller = office.caller(&office.start().await);
+    let ana = PeerCredentials {
+        uid: ANA,
+        gid: ANA,
+        pid: None,
+    };
+    for route in routes().filter(|it| it.method == "POST") {
+        let most = route.body_bytes_max;
+        let router = || match route.door {
+            Door::People => people_router(&office.doors),
+            Door::Instance => instance_router(&office.doors),
+            Door::Public | Door::Operations => public_router(&office.doors),
+        };
+        for (bytes, is_read) in [(most, true), (most + 1, false)] {
+            let request = Request::post(route.path)
+                .header("content-type", "text/plain")
+                .extension(caller.clone())
+                .extension(ana);
+            let request = request.body(Body::from(vec![b' '; bytes])).unwrap();
+            let response = router().oneshot(request).await.unwrap();
+            let is_too_long = response.status() == StatusCode::PAYLOAD_TOO_LARGE;
+            assert_eq!(!is_too_long, is_read, "{route:?} {bytes}");
+        }
+    }
 }
 
 /// NHI01: the identity of a run is worth nothing after its task, at every route for instances.

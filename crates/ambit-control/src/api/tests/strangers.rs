@@ -202,7 +202,7 @@ async fn asi08_who_finds_no_room_for_a_fetch_comes_again() {
         assert_eq!(got.error(), "temporarily_unavailable");
         assert_eq!(got.header("retry-after"), Some("10"));
     };
-    let (far, near) = (Origin::Network(1), Origin::Network(2));
+    let (far, near) = (Origin::Network(1 << 16), Origin::Network(2 << 16));
     for number in 0..CLIENT_DOCUMENTS_PER_ASKER_MAX {
         asks_and_leaves(&booth, far, &slow(number)).await;
     }
@@ -236,7 +236,7 @@ async fn asi08_strangers_keep_no_client_from_its_tokens() {
     for number in 0..CLIENT_FETCHES_MAX {
         let id = format!("https://slow-{number}.example/client.json");
         booth.publish(&id, (document(&id, &[BACK]), NEVER));
-        let origin = Origin::Network(number as u64);
+        let origin = Origin::Network((number as u64) << 16);
         asks_and_leaves(&booth, origin, &id).await;
     }
     let other = booth

@@ -10,11 +10,12 @@ use ambit_core::{
 };
 use ambit_policy::{ParameterProblem, Standing, SubjectStanding, check_parameter};
 use axum::{
-    body::{Body, to_bytes},
+    body::Body,
     http::{HeaderMap, header},
 };
 
-use super::super::{ClientAgents, form::FORM_BYTES_MAX};
+use super::super::ClientAgents;
+use crate::api::read_carried;
 
 /// The shortest task that a person can consent to.
 pub(super) const CONSENT_TASK_TTL_MIN: Millis = Millis::from_seconds(60);
@@ -164,8 +165,8 @@ impl Typed {
         if kind.is_none_or(|it| it.as_bytes() != b"application/x-www-form-urlencoded") {
             return Err("send the form as a browser does");
         }
-        let bytes = to_bytes(body, FORM_BYTES_MAX).await;
-        let bytes = bytes.map_err(|_| "the form is too long; go back and type less")?;
+        let bytes = read_carried(body).await;
+        let bytes = bytes.map_err(|_| "the form did not arrive; send it again")?;
         Self::parse(&bytes)
     }
 

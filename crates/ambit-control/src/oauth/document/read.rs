@@ -3,7 +3,11 @@
 use ambit_core::json::{Value, parse_bounded};
 use ambit_identity::jose::JwkSet;
 
-use super::{super::redirect::Redirect, CLIENT_DOCUMENT_BYTES_MAX, host};
+use super::{
+    super::redirect::Redirect,
+    CLIENT_DOCUMENT_BYTES_MAX,
+    address::{Address, host},
+};
 use crate::{check::chain, visible::visible};
 
 /// The most addresses that a client may declare to be sent back to.
@@ -126,10 +130,11 @@ fn keys(value: &Value) -> Result<DocumentKeys, String> {
                 set.map_err(|error| format!("has keys of no use: {error}"))?,
             ))
         }
-        (None, Some(Some(url))) if url.starts_with("https://") => {
+        (None, Some(url)) => {
+            let url = url.unwrap_or_default();
+            Address::parse(url).map_err(|what| format!("has a jwks_uri that {what}"))?;
             Ok(DocumentKeys::At(url.to_owned()))
         }
-        (None, Some(_)) => Err("has a jwks_uri that does not begin with https://".to_owned()),
         (Some(_), Some(_)) => Err("has both jwks and jwks_uri".to_owned()),
         (None, None) => Err("names private_key_jwt and has no keys".to_owned()),
     }

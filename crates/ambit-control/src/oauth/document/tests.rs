@@ -91,6 +91,11 @@ struct Hosts {
 impl Hosts {
     /// Opens hosts whose documents have `more`.
     fn open(more: &'static str) -> Self {
+        Self::open_with(more, "")
+    }
+
+    /// Opens hosts that say so of how long their documents may be kept.
+    fn open_with(more: &'static str, cache_control: &'static str) -> Self {
         let (open, opened) = watch::channel(true);
         let asked = Arc::<AtomicUsize>::default();
         let count = Arc::clone(&asked);
@@ -109,7 +114,7 @@ impl Hosts {
                     }
                     Ok(FetchedDocument {
                         bytes: document(&url, more),
-                        cache_control: String::new(),
+                        cache_control: cache_control.to_owned(),
                     })
                 })
             }),
@@ -123,13 +128,13 @@ impl Hosts {
         hosts
     }
 
-    async fn find(&self, id: &str, asker: &Asker, wanted: Freshness, now: Timestamp) -> Found {
+    async fn find(&self, id: &str, asker: &Inquirer, wanted: Freshness, now: Timestamp) -> Found {
         let found = self.documents.find((id, asker), &self.fetch, wanted, now);
         found.await
     }
 
     /// Has somebody ask and leave while it is fetched: what there is no room for is said at once.
-    async fn ask(&self, id: &str, asker: &Asker) -> Option<NotKnown> {
+    async fn ask(&self, id: &str, asker: &Inquirer) -> Option<NotKnown> {
         let asked = self.find(id, asker, Freshness::Usual, NOW).now_or_never();
         tokio::task::yield_now().await;
         asked.and_then(Result::err)
@@ -140,12 +145,12 @@ impl Hosts {
     }
 }
 
-fn person(name: &(impl ToString + ?Sized)) -> Asker {
-    Asker::Person(name.to_string())
+fn person(name: &(impl ToString + ?Sized)) -> Inquirer {
+    Inquirer::Person(name.to_string())
 }
 
-fn stranger(network: usize) -> Asker {
-    Asker::Stranger(Origin::Network(network as u64))
+fn stranger(network: usize) -> Inquirer {
+    Inquirer::Stranger(Origin::Network((network as u64) << 16))
 }
 
 fn id(host: usize, document: usize) -> String {
@@ -296,7 +301,7 @@ async fn asi08_fetches_are_shared_out() {
         assert_eq!(hosts.ask(&id(number, 2), &stranger(number)).await, None);
     }
     assert_eq!(hosts.ask(&id(200, 1), &stranger(200)).await, busy);
-    let here = Asker::Stranger(Origin::Here);
+    let here = Inquirer::Stranger(Origin::Here);
     assert_eq!(hosts.ask(&id(200, 1), &here).await, busy);
     // People have places of their own, and so have the clients that they let in.
     let most = CLIENT_DOCUMENTS_PER_ASKER_MAX;
@@ -383,6 +388,98 @@ async fn asi08_keys_take_a_place_at_their_host() {
     }
     let one_more = find(CLIENT_FETCHES_PER_HOST_MAX).await;
     assert_eq!(one_more, Some(Err(NotKnown::Busy)));
+}
+
+/// ASI08: what may not be kept is fetched no oftener for it: each fetch counts, whatever came of it.
+#[tokio::test]
+async fn asi08_what_may_not_be_kept_is_fetched_few_times_a_minute() {
+    for keep in ["no-store", "max-age=0", "private, no-cache"] {
+        let hosts = Hosts::open_with("", keep);
+        let at = |millis: u64| NOW.plus(Millis::new(millis));
+        let pause = CLIENT_DOCUMENT_PAUSE.as_millis();
+        let find = async |network, now| {
+            let asker = stranger(network);
+            let found = hosts.find(ID, &asker, Freshness::Usual, now).await;
+            (found.map(drop).err(), hosts.asked())
+        };
+        for turn in 0..100 {
+            assert_eq!(find(turn, NOW).await, (None, 1), "{keep} {turn}");
+        }
+        // So long it is one document, whoever asks; a person has it fetched.
+        assert_eq!(find(1, at(pause - 1)).await, (None, 1));
+        assert_eq!(find(1, at(pause)).await, (None, 2));
+        let ana = person("ana");
+        let found = hosts.find(ID, &ana, Freshness::Usual, at(pause)).await;
+        assert_eq!((found.map(drop).err(), hosts.asked()), (None, 3));
+        // One origin has it fetched so often, and another still may.
+        let most = CLIENT_DOCUMENTS_PER_ASKER_MAX as u64;
+        let mut told = Vec::new();
+        for turn in 2..=most + 1 {
+            told.push(find(1, at(turn * pause)).await.0);
+        }
+        assert_eq!(told.pop(), Some(Some(NotKnown::Busy)), "{keep}");
+        assert!(told.iter().all(Option::is_none), "{told:?}");
+        let asked = hosts.asked();
+        assert_eq!(find(300, at((most + 1) * pause)).await, (None, asked + 1));
+        // A minute after the first there is room again.
+        let later = at(pause + CLIENT_ASKED_EVERY.as_millis());
+        assert_eq!(find(1, later).await, (None, asked + 2));
+    }
+}
+
+/// ASI08: nor is one that a person let in fetched without a pause for strangers.
+#[tokio::test]
+async fn asi08_a_client_that_was_let_in_is_fetched_after_a_pause() {
+    let hosts = Hosts::open_with("", "no-store");
+    let ana = person("ana");
+    let first = hosts.find(ID, &ana, Freshness::Usual, NOW).await;
+    assert!(first.is_ok());
+    hosts.documents.let_in(ID);
+    for turn in 0..100 {
+        let later = NOW.plus(Millis::new(turn * CLIENT_DOCUMENT_PAUSE.as_millis() / 10));
+        let found = hosts.find(ID, &stranger(1), Freshness::New, later).await;
+        assert!(found.is_ok(), "{turn}");
+    }
+    assert_eq!(hosts.asked(), 10);
+}
+
+/// ASI08: all strangers together have so many fetched within a minute; people have theirs.
+#[tokio::test]
+async fn asi08_all_strangers_have_so_many_documents_fetched() {
+    let hosts = Hosts::open("");
+    let find = async |number: usize, asker: &Inquirer| {
+        let id = id(number, 1);
+        let found = hosts.find(&id, asker, Freshness::Usual, NOW).await;
+        found.map(drop).err()
+    };
+    let most = CLIENT_DOCUMENTS_FOR_STRANGERS_MAX;
+    for number in 0..most {
+        assert_eq!(find(number, &stranger(number)).await, None, "{number}");
+    }
+    let busy = Some(NotKnown::Busy);
+    assert_eq!(find(most, &stranger(most)).await, busy);
+    let here = Inquirer::Stranger(Origin::Here);
+    assert_eq!(find(most, &here).await, busy);
+    assert_eq!(find(most, &person("ana")).await, None);
+}
+
+/// ASI08: one host has its places however its name is written.
+#[tokio::test]
+async fn asi08_a_host_has_no_more_places_by_other_names() {
+    let hosts = Hosts::closed();
+    let names = ["a.example", "a.example:443", "a.example.", "a.example.:443"];
+    let ask = async |host: &str, number: usize| {
+        let id = format!("https://{host}/{number}.json");
+        hosts.ask(&id, &stranger(number)).await
+    };
+    assert_eq!(names.len(), CLIENT_FETCHES_PER_HOST_MAX);
+    for (number, name) in names.into_iter().enumerate() {
+        assert_eq!(ask(name, number).await, None, "{name}");
+    }
+    for name in names {
+        assert_eq!(ask(name, 9).await, Some(NotKnown::Busy), "{name}");
+    }
+    assert_eq!(ask("b.example", 9).await, None);
 }
 
 /// A fetch that broke off keeps nobody out.
