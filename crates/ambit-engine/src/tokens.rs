@@ -19,7 +19,7 @@ use ambit_core::{
     token::{Grant, IssuedToken, KeyBinding, Reach, RestsOn, TokenEnd},
 };
 use ambit_identity::{Claimant, Ground, InstanceCaller, token::assertion::ProvedWorkload};
-use ambit_policy::{PartProblem, TemplateStanding};
+use ambit_policy::{CallerToken, PartProblem, TemplateStanding};
 
 use crate::{
     Claim, EngineError, Handle, Moment, TokenEntry, TokenUse, desk::Desk, live::Live,
@@ -526,6 +526,23 @@ impl Live {
         match scope.template() {
             TemplateStanding::InForce => Ok(()),
             TemplateStanding::Withdrawn => Err(TokenRefusal::Narrowed(Reason::TemplateWithdrawn)),
+        }
+    }
+
+    /// Says what the access token is worth as of `now` by which `caller` came, for what takes the whole of a task.
+    pub(crate) fn caller_token(&self, caller: &InstanceCaller, now: Timestamp) -> CallerToken {
+        if caller.token().is_none() {
+            return CallerToken::Whole;
+        }
+        match self.presented(caller, now) {
+            Presented::Nothing(reason) => CallerToken::Nothing(reason),
+            Presented::AsItsTask if caller.expires_at() <= now => {
+                CallerToken::Nothing(Reason::TokenExpired)
+            }
+            Presented::AsItsTask => match self.carried(caller) {
+                Some(_) => CallerToken::Narrowed,
+                None => CallerToken::Whole,
+            },
         }
     }
 

@@ -260,7 +260,14 @@ impl From<PartProblem> for WantedProblem {
     fn from(problem: PartProblem) -> Self {
         match problem {
             PartProblem::Invalid(member) => Self::Invalid(member),
-            other => Self::Constraint(other),
+            other @ (PartProblem::NotDetails
+            | PartProblem::Empty
+            | PartProblem::TooLong
+            | PartProblem::Unknown(_)
+            | PartProblem::Constraint(_)
+            | PartProblem::NotOfToken(_)
+            | PartProblem::Beyond(_)
+            | PartProblem::Twice(_)) => Self::Constraint(other),
         }
     }
 }

@@ -261,3 +261,20 @@ const BUSY_SECONDS: u16 = 10;
 /// The longest description, in characters.
 const DESCRIPTION_CHARACTERS_MAX: usize = 600;
 const DPOP_NONCE: HeaderName = HeaderName::from_static("dpop-nonce");
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_asks_too_fast_hears_when_to_come_again() {
+        for (wait_seconds, told) in [(2, "2"), (u64::MAX, "65535")] {
+            let error = OAuthError::refused(EngineError::TooFast { wait_seconds }.into());
+            assert_eq!(error.code(), "slow_down");
+            let response = error.into_response();
+            assert_eq!(response.status(), StatusCode::TOO_MANY_REQUESTS);
+            let wait = response.headers().get(header::RETRY_AFTER).unwrap();
+            assert_eq!(wait, told);
+        }
+    }
+}

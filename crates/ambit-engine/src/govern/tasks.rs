@@ -15,11 +15,11 @@ use ambit_core::{
     task::{Contained, End, Task, TaskState, Usage},
 };
 use ambit_identity::{InstanceCaller, PersonCaller};
-use ambit_policy::{Standing, Touched};
+use ambit_policy::{CallerToken, Standing, Touched};
 
 use super::{Asked, TouchedTask};
 use crate::{
-    EngineError, Handle, Moment, Presented, Refusal, TaskEntry, desk::Desk, live::TaskRuntime,
+    EngineError, Handle, Moment, Refusal, TaskEntry, desk::Desk, live::TaskRuntime,
     state::ended_task,
 };
 
@@ -178,11 +178,31 @@ impl Handle {
                 Ok(ended)
             }
             Ender::Instance(caller) => {
+                self.refuse_less(caller, moment).await?;
                 let caller = caller.clone();
                 let own = move |desk: &Desk<'_>| of_its_own(desk, &caller, task);
                 self.end_without_warrant((task, end), own).await
             }
         }
+    }
+
+    /// Refuses whoever ends a task by a token that is worth less than the whole of it, and writes that down.
+    async fn refuse_less(&self, caller: &InstanceCaller, moment: Moment) -> Result<(), Refusal> {
+        let worth = self.shared.read()?.caller_token(caller, moment.now);
+        let (reason, explanation) = match worth {
+            CallerToken::Whole => return Ok(()),
+            CallerToken::Narrowed => (
+                Reason::TokenNarrowed,
+                "a token that carries a part of its task does not end the whole; use one that was asked for without \
+                 authorization_details",
+            ),
+            CallerToken::Nothing(reason) => (reason, reason.for_agent()),
+        };
+        let denied = self.refuse(caller, "end_task", reason, moment).await?;
+        Err(Refusal::Denied {
+            denied,
+            explanation: explanation.to_owned(),
+        })
     }
 
     /// Says of a task that is not there any more that it has ended, when that is so.
@@ -382,15 +402,9 @@ pub(super) fn touched(desk: &Desk<'_>, task: TaskId) -> Result<TouchedTask, Refu
 fn of_its_own(desk: &Desk<'_>, caller: &InstanceCaller, task: TaskId) -> Result<Actor, Refusal> {
     let live = &desk.live;
     let serves = live.state.instances.get(&caller.instance()) == Some(&task);
-    if !serves || live.presented(caller, desk.at()) != Presented::AsItsTask {
+    // It may have been given up since it was looked at.
+    if !serves || live.caller_token(caller, desk.at()) != CallerToken::Whole {
         return Err(Refusal::not_found(task));
-    }
-    if live.carried(caller).is_some() {
-        return Err(Refusal::Invalid(
-            "a token that carries a part of its task does not end the whole; use one that was asked for without \
-             authorization_details"
-                .to_owned(),
-        ));
     }
     Ok(Actor::Instance(caller.instance()))
 }

@@ -5,9 +5,10 @@ use ambit_core::{
     estate::{BearerTokens, Estate, LeastBinding},
     limits::ACCESS_TOKEN_TTL,
     record::{Answer, Body},
+    task::End,
     token::{KeyBinding, Reach},
 };
-use ambit_engine::TokenGrant;
+use ambit_engine::{EndedTask, Ender, Refusal, TokenGrant};
 use ambit_identity::{Beside, InstanceCaller, SvidKey, dpop::ProofMaker, identify_token};
 use ambit_testkit::{World, delegating_office};
 
@@ -48,17 +49,35 @@ fn give_up(world: &mut World, granted: &TokenGrant) {
     world.run(gone).unwrap();
 }
 
-/// Has `by` try each step that gives away or takes back, and says how each was refused, by the answer and by the record.
+/// Has a run end the root as its own.
+fn end(scene: &mut Scene, by: &By) -> Result<EndedTask, Refusal> {
+    let By::Run(caller) = by.clone() else {
+        panic!("a run ends its own");
+    };
+    let (handle, moment, task) = (
+        scene.world.handle.clone(),
+        scene.world.clock.moment(),
+        scene.root,
+    );
+    scene.world.run(async move {
+        let by = Ender::Instance(&caller);
+        handle.end_task(by, task, End::Completed, moment).await
+    })
+}
+
+/// Has `by` try each step that gives away or takes back, and the end of its task; says how each was refused, by the answer and
+/// by the record.
 #[track_caller]
-fn refused(scene: &mut Scene, by: &By, delegation: DelegationId) -> [Reason; 2] {
+fn refused(scene: &mut Scene, by: &By, delegation: DelegationId) -> [Reason; 3] {
     let mut reasons = Vec::new();
-    for step in ["delegate", "withdraw_delegation"] {
+    for step in ["delegate", "withdraw_delegation", "end_task"] {
         let before = scene.world.records().len();
         let answer = match step {
             "delegate" => {
                 let what = part(scene.root, "helper", READ, 0);
                 code(delegate(&mut scene.world, by, what).map(|_| ()))
             }
+            "end_task" => code(end(scene, by).map(|_| ())),
             _ => code(withdraw(&mut scene.world, by, delegation).map(|_| ())),
         };
         let records = scene.world.records();
@@ -121,7 +140,7 @@ fn asi03_a_proof_that_is_too_weak_to_act_is_too_weak_for_a_step() {
         };
         let (giver, taker) = (by_dpop(&clerk), by_dpop(&helper));
         let what = part(scene.root, "helper", CLOSE, 0);
-        let told = |answer: Result<(), ambit_engine::Refusal>| match answer {
+        let told = |answer: Result<(), Refusal>| match answer {
             Ok(()) => Ok(()),
             refused => Err(code(refused)),
         };
@@ -180,11 +199,11 @@ fn asi03_a_narrowed_token_gives_nothing_away_and_takes_nothing_back() {
     };
     let (less, narrowed) = by_token(&mut scene.world, Some(READ));
     let reasons = refused(&mut scene, &narrowed, delegation);
-    assert_eq!(reasons, [Reason::TokenNarrowed; 2]);
+    assert_eq!(reasons, [Reason::TokenNarrowed; 3]);
     // One that was given up hears that, and not how to do better.
     give_up(&mut scene.world, &less);
     let reasons = refused(&mut scene, &narrowed, delegation);
-    assert_eq!(reasons, [Reason::TokenGivenUp; 2]);
+    assert_eq!(reasons, [Reason::TokenGivenUp; 3]);
     // One of the whole does both.
     let (_, whole) = by_token(&mut scene.world, None);
     let what = part(scene.root, "helper", READ, 0);
@@ -206,12 +225,12 @@ fn nhi01_a_token_that_is_worth_nothing_takes_no_step() {
     let by = over_mtls(&given_up, &scene.world, &clerk);
     give_up(&mut scene.world, &given_up);
     let reasons = refused(&mut scene, &by, delegation);
-    assert_eq!(reasons, [Reason::TokenGivenUp; 2]);
+    assert_eq!(reasons, [Reason::TokenGivenUp; 3]);
     let over = granted(&mut scene.world, &clerk, wanted).unwrap();
     let by = over_mtls(&over, &scene.world, &clerk);
     scene.world.clock.advance(ACCESS_TOKEN_TTL);
     let reasons = refused(&mut scene, &by, delegation);
-    assert_eq!(reasons, [Reason::TokenExpired; 2]);
+    assert_eq!(reasons, [Reason::TokenExpired; 3]);
     // By its certificate alone, the run does it.
     withdraw(&mut scene.world, &By::Run(clerk), delegation).unwrap();
     rebuilt_alike(&scene.world, 2);

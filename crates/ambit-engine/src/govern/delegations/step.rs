@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, sync::Arc};
 
 use ambit_core::{
-    AgentName, DecisionId, InstanceId, Reason, SpiffeId, TaskId, Timestamp,
+    AgentName, DecisionId, InstanceId, SpiffeId, TaskId, Timestamp,
     act::Target,
     claim::ClaimProof,
     delegation::{DelegationStep, Part},
@@ -21,7 +21,7 @@ use ambit_policy::{
 
 use super::{Delegate, Delegator, standing};
 use crate::{
-    Claim, DelegationEntry, Denied, Moment, Presented, Refusal, TaskEntry,
+    Claim, DelegationEntry, Denied, Moment, Refusal, TaskEntry,
     desk::Desk,
     govern::{Asked, claim::known},
     live::TaskRuntime,
@@ -284,23 +284,6 @@ impl Step {
         }
     }
 
-    /// Returns what the token is worth by which the run came.
-    fn token(&self, desk: &Desk<'_>, run: &Run) -> CallerToken {
-        let Some(caller) = run.caller.as_ref().filter(|it| it.token().is_some()) else {
-            return CallerToken::Whole;
-        };
-        match desk.live.presented(caller, desk.at()) {
-            Presented::Nothing(reason) => CallerToken::Nothing(reason),
-            Presented::AsItsTask if run.expires_at <= self.now(desk) => {
-                CallerToken::Nothing(Reason::TokenExpired)
-            }
-            Presented::AsItsTask => match desk.live.carried(caller) {
-                Some(_) => CallerToken::Narrowed,
-                None => CallerToken::Whole,
-            },
-        }
-    }
-
     fn instance<'a>(&self, desk: &Desk<'_>, run: &'a Run) -> Acting<'a> {
         let state = &desk.live.state;
         let own = own_task(desk, run);
@@ -330,7 +313,9 @@ impl Step {
                 Standing::Live
             },
             binding: run.binding,
-            token: self.token(desk, run),
+            token: run.caller.as_ref().map_or(CallerToken::Whole, |it| {
+                desk.live.caller_token(it, self.now(desk))
+            }),
         }
     }
 
