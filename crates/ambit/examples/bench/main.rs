@@ -25,6 +25,7 @@ mod ladder;
 mod load;
 mod machine;
 mod options;
+mod pushed;
 mod relay;
 mod role;
 mod serve;

@@ -130,7 +130,8 @@ impl Server {
         Ok(streams)
     }
 
-    fn command(&self, words: &[&str]) -> Result<Command, Failure> {
+    /// Returns the command `ambit WORDS`.
+    pub(crate) fn command(&self, words: &[&str]) -> Result<Command, Failure> {
         let mut command = program()?;
         command.arg("--state").arg(self.directory.join("state"));
         command.args(["-o", "json"]).args(words);

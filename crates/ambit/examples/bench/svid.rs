@@ -16,6 +16,7 @@ use crate::{
     caller,
     machine::{Sync, resident},
     options::Options,
+    pushed,
     serve::Server,
     spread::{Spread, short, verdict},
 };
@@ -30,7 +31,8 @@ pub(crate) fn report(options: &Options, sync: &Sync) -> Result<(), Failure> {
         .build()?;
     runtime.block_on(async {
         issue(&server, options, sync).await?;
-        revoke(&server, options, sync).await
+        revoke(&server, options, sync).await?;
+        pushed::report(&server, options, sync).await
     })?;
     drop(server);
     for per_connection in [STREAMS_PER_CONNECTION, 1] {
