@@ -31,9 +31,11 @@ pub(crate) fn report(options: &Options, sync: &Sync) -> Result<(), Failure> {
         .build()?;
     runtime.block_on(async {
         issue(&server, options, sync).await?;
-        revoke(&server, options, sync).await?;
-        pushed::report(&server, options, sync).await
+        revoke(&server, options, sync).await
     })?;
+    drop(server);
+    let server = Server::start(&fresh(&directory)?)?;
+    runtime.block_on(pushed::report(&server, options, sync))?;
     drop(server);
     for per_connection in [STREAMS_PER_CONNECTION, 1] {
         // A new one each time: what a server once used it keeps for a while.
