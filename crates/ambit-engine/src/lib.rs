@@ -8,6 +8,7 @@
 //! **Architecture invariant:** no HTTP, no SQL, no spawning, no clock. Time and chance come as [`Moment`]s.
 
 mod archive;
+mod backing;
 mod bans;
 mod custody;
 mod cut;
@@ -15,7 +16,6 @@ mod desk;
 mod doors;
 mod error;
 mod govern;
-mod ground;
 mod handle;
 mod live;
 mod metrics;
@@ -29,6 +29,7 @@ mod tokens;
 
 pub use crate::{
     archive::{Archive, ArchiveError},
+    backing::Backing,
     bans::{Ban, Bans, Replaced, bans},
     custody::{Custody, CustodyError},
     doors::{Effect, Passage, RESULT_KEPT_BYTES_MAX},
@@ -40,7 +41,6 @@ pub use crate::{
         OfferedEnrolment, Opened, Reinstatement, RevocationReport, ServerInspection, Settled,
         StartTask, Started, TaskSummary, WAITING_PER_AGENT_MAX, Waits, Withdrawal,
     },
-    ground::Ground,
     handle::{Answer, Handle, Held, Offer, Offers},
     live::{HELD_KEPT_BYTES_MAX, REFUSED_KEPT_BYTES_MAX},
     metrics::{

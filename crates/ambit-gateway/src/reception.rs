@@ -3,7 +3,7 @@
 use std::sync::{Arc, atomic::Ordering};
 
 use ambit_core::{Reason, estate::BearerTokens};
-use ambit_engine::{Ground, Presented};
+use ambit_engine::{Backing, Presented};
 use ambit_identity::{InstanceCaller, KeyBinding};
 use http::{Method, Request, Response, StatusCode, header, request::Parts};
 use hyper::body::Incoming;
@@ -243,9 +243,9 @@ impl Gateway {
 
     /// Gives the connection at whose other end `caller` is a seat of its own, as long as a task that acts stands behind it.
     pub(crate) fn seat(&self, chair: &Chair, caller: &InstanceCaller) {
-        match self.doors.handle.ground(caller, self.doors.now()) {
-            Ok(Ground::Stands) => chair.belongs_to(caller.spiffe_id()),
-            Ok(Ground::Gone) | Err(_) => chair.belongs_to_nobody(),
+        match self.doors.handle.backing(caller, self.doors.now()) {
+            Ok(Backing::Stands) => chair.belongs_to(caller.spiffe_id()),
+            Ok(Backing::Gone) | Err(_) => chair.belongs_to_nobody(),
         }
     }
 

@@ -31,8 +31,9 @@ fn make_room() {
     setrlimit(Resource::Nofile, raised).unwrap();
 }
 
-fn gateway(world: &World) -> SocketAddr {
-    let start = ["task", "start", "free", "--for", "reader", "--svid", "svid"];
+/// Starts a task whose certificate is kept in `folder`, and returns where the gateway is.
+fn gateway(world: &World, folder: &str) -> SocketAddr {
+    let start = ["task", "start", "free", "--for", "reader", "--svid", folder];
     let output = world.ambit(&[&start[..], &["-o", "json"]].concat());
     let answer = json::parse(&output.stdout).unwrap();
     let text = answer.get("gateway").and_then(Value::as_str).unwrap();
@@ -47,7 +48,7 @@ fn asi08_no_crowd_takes_the_files_of_the_server_or_keeps_anybody_from_revoking()
     world.start_again_with_files(FILES).unwrap();
     let complaints = world.complaints();
     assert!(complaints.contains("LimitNOFILE"), "{complaints}");
-    let gateway = gateway(&world);
+    let gateway = gateway(&world, "svid");
     let strangers: Vec<_> = (0..CROWD)
         .map(|_| TcpStream::connect(gateway).unwrap())
         .collect();
@@ -76,23 +77,25 @@ fn asi08_no_crowd_takes_the_files_of_the_server_or_keeps_anybody_from_revoking()
     check(&world, &["status"], 0, &[]);
 }
 
-/// More connections than a server with so few files has seats for those who have proved who they are.
-const MORE_THAN_PROVED: usize = 80;
+/// How many connections of those who have proved who they are a server with so few files has seats for.
+const PROVED: usize = 64;
 
-/// A connection to the gateway by another's certificate, over which something was answered and which stays.
+/// A connection of another run to the gateway, over which something was answered and which stays.
 struct Guest {
     client: Child,
     _input: std::process::ChildStdin,
 }
 
 impl Guest {
-    fn sit(world: &World, gateway: SocketAddr) -> Self {
+    fn sit(world: &World, folder: &str) -> Self {
+        let gateway = gateway(world, folder);
+        let work = world.directory.path().join("work");
         let mut command = Command::new("openssl");
         command
             .args(["s_client", "-quiet", "-connect"])
             .arg(gateway.to_string())
-            .args(["-cert", "svid/svid.pem", "-key", "svid/key.pem"])
-            .current_dir(world.directory.path().join("work"));
+            .args(["-cert", "svid.pem", "-key", "key.pem"])
+            .current_dir(work.join(folder));
         let piped = command.stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut client = piped.stderr(Stdio::null()).spawn().unwrap();
         let mut input = client.stdin.take().unwrap();
@@ -116,13 +119,15 @@ impl Drop for Guest {
     }
 }
 
-/// ASI08: a run is served on by a gateway that is full, and ends as its command does.
+/// ASI08: a run is served on by a gateway that is full of others, each with as many connections as it has, and ends as its
+/// command does.
 #[test]
 fn asi08_a_full_gateway_ends_no_run() {
     let mut world = World::start(None);
     apply_free_template(&world);
     world.start_again_with_files(FILES).unwrap();
-    let gateway = gateway(&world);
+    let seats = format!("seats for {PROVED} connections of agents");
+    assert!(world.complaints().contains(&seats));
     let script = "echo ready; read -r word; echo \"$word\"";
     let run = ["run", "--quiet", "--task", "free", "--for", "reader", "--"];
     let mut runner = world.command(&[&run[..], &["sh", "-c", script]].concat());
@@ -132,8 +137,9 @@ fn asi08_a_full_gateway_ends_no_run() {
     let mut said = String::new();
     output.read_line(&mut said).unwrap();
     assert_eq!(said, "ready\n");
-    let guests: Vec<_> = (0..MORE_THAN_PROVED)
-        .map(|_| Guest::sit(&world, gateway))
+    // They go on coming after all seats are taken.
+    let guests: Vec<_> = (0..PROVED + 4)
+        .map(|number| Guest::sit(&world, &format!("svid-{number}")))
         .collect();
     let list = ["task", "list", "--all"];
     let listed = check(&world, &list, 0, &["active"]);

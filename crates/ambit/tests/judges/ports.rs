@@ -47,6 +47,8 @@ impl<'a> Tester<'a> {
             .args(["--url", self.url])
             .args(["--seed", "1", "--max-examples", "20", "--no-color"])
             .args(["--continue-on-failure", "--generation-database", "none"])
+            // In seconds: a request that nobody answers is named.
+            .args(["--request-timeout", "10"])
             .arg("--tls-verify")
             .arg(self.world.roots())
             .args(which)

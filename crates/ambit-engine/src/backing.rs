@@ -7,7 +7,7 @@ use crate::{EngineError, Handle, Presented};
 
 /// Whether a task that acts stands behind somebody, by what they come with.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Ground {
+pub enum Backing {
     /// It does.
     Stands,
     /// It does not: it has ended, or what they come with is worth nothing.
@@ -19,13 +19,13 @@ impl Handle {
     ///
     /// # Errors
     /// [`EngineError`] when the engine has stopped.
-    pub fn ground(&self, caller: &InstanceCaller, now: Timestamp) -> Result<Ground, EngineError> {
+    pub fn backing(&self, caller: &InstanceCaller, now: Timestamp) -> Result<Backing, EngineError> {
         let live = self.shared.read()?;
         let task = live.state.instances.get(&caller.instance());
         let acts = task.is_some_and(|it| live.acting(*it, now).is_ok());
         Ok(match (acts, live.presented(caller, now)) {
-            (true, Presented::AsItsTask) => Ground::Stands,
-            (true, Presented::Nothing(_)) | (false, _) => Ground::Gone,
+            (true, Presented::AsItsTask) => Backing::Stands,
+            (true, Presented::Nothing(_)) | (false, _) => Backing::Gone,
         })
     }
 }
