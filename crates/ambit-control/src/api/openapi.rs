@@ -302,6 +302,12 @@ fn shape(shape: &Shape) -> Value {
         }),
         Shape::Objects => json!({ "type": "array", "items": { "type": "object" } }),
         Shape::Object => json!({ "type": "object" }),
+        Shape::Scalars => json!({
+            "type": "object", "additionalProperties": { "type": ["string", "integer", "boolean"] },
+        }),
+        Shape::MapOf(name) => json!({ "type": "object", "additionalProperties": reference(name) }),
+        Shape::SomeValues => json!({ "type": "array", "items": {}, "minItems": 1 }),
+        Shape::Number => json!({ "type": "number" }),
         Shape::Anything => json!({}),
         Shape::Word(words) => json!({ "type": "string", "enum": words }),
         Shape::Of(name) => reference(name),

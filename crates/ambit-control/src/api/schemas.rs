@@ -4,6 +4,7 @@ mod oauth;
 mod people;
 
 use ambit_core::limits::OPENED_AT_ONCE_MAX;
+use ambit_policy::AUTHORIZATION_DETAIL_TYPE;
 
 /// The shape of one object.
 pub(super) struct Schema {
@@ -34,6 +35,13 @@ pub(super) enum Shape {
     /// One to so many counts.
     SomeCounts(usize),
     Objects,
+    /// An object of texts, whole numbers and truths.
+    Scalars,
+    /// An object whose members are of one shape each.
+    MapOf(&'static str),
+    /// At least one value of any kind.
+    SomeValues,
+    Number,
 }
 
 /// Whether a member is always there.
@@ -45,8 +53,8 @@ pub(super) enum Need {
 
 use Need::{Always, Maybe};
 use Shape::{
-    Anything, Count, ListOf, Object, Objects, Of, SomeCounts, SomeText, Text, TextOrNull, Texts,
-    Time, Truth, UpTo, Word,
+    Anything, Count, ListOf, MapOf, Number, Object, Objects, Of, Scalars, SomeCounts, SomeText,
+    SomeValues, Text, TextOrNull, Texts, Time, Truth, UpTo, Word,
 };
 
 const STATES: Shape = Word(&[
@@ -78,7 +86,7 @@ const SCHEMAS: &[Schema] = &[
         members: &[
             Member("template", Text, Always),
             Member("agent", Text, Maybe),
-            Member("parameters", Object, Maybe),
+            Member("parameters", Scalars, Maybe),
             Member("contained", CONTAINED, Always),
             Member("csr", Text, Maybe),
             Member("attested", Truth, Maybe),
@@ -162,7 +170,7 @@ const SCHEMAS: &[Schema] = &[
             Member("instance", Text, Always),
             Member("spiffe_id", Text, Always),
             Member("subject", Text, Always),
-            Member("parameters", Object, Always),
+            Member("parameters", Scalars, Always),
             Member("contained", CONTAINED, Always),
             Member("started_at", Time, Always),
             Member("expires_at", Time, Always),
@@ -177,9 +185,36 @@ const SCHEMAS: &[Schema] = &[
         members: &[
             Member("to", Text, Always),
             Member("spiffe_id", Text, Maybe),
-            Member("authorization_details", Objects, Always),
+            Member("authorization_details", ListOf("PartDetail"), Always),
             Member("ttl_seconds", Count, Maybe),
             Member("depth_left", UpTo(u8::MAX as u64), Maybe),
+        ],
+    },
+    Schema {
+        name: "PartDetail",
+        members: &[
+            Member("type", Word(&[AUTHORIZATION_DETAIL_TYPE]), Always),
+            Member("server", Text, Maybe),
+            Member("mode", Word(&["read"]), Maybe),
+            Member("datatypes", Texts, Maybe),
+            Member("actions", Texts, Maybe),
+            Member("constraints", MapOf("Constraint"), Maybe),
+            Member("approval", Word(&["free", "held"]), Maybe),
+            Member("calls_max", UpTo(u32::MAX as u64), Maybe),
+            Member("may_emit", Texts, Maybe),
+        ],
+    },
+    Schema {
+        name: "Constraint",
+        members: &[
+            Member("equals", Anything, Maybe),
+            Member("one_of", SomeValues, Maybe),
+            Member("min", Number, Maybe),
+            Member("max", Number, Maybe),
+            Member("path_under", Text, Maybe),
+            Member("url_under", Text, Maybe),
+            Member("bytes_max", Count, Maybe),
+            Member("absent", Truth, Maybe),
         ],
     },
     Schema {
@@ -190,7 +225,7 @@ const SCHEMAS: &[Schema] = &[
             Member("to", Text, Always),
             Member("spiffe_id", Text, Maybe),
             Member("standing", STANDINGS, Always),
-            Member("authorization_details", Objects, Always),
+            Member("authorization_details", ListOf("PartDetail"), Always),
             Member("depth_left", Count, Always),
             Member("authority", Text, Always),
             Member("made_at", Time, Always),

@@ -1,8 +1,8 @@
 //! What an access token costs a request at the gateway when the token was verified before, by what it is bound to.
 //!
 //! The same bytes are sent on two connections in memory. On the one the connection says who calls, on the other the token
-//! does. A token that is bound to a DPoP key comes with a proof that is new each time; what verifying that costs by itself
-//! is measured in the same round, and told apart.
+//! does. A token that is bound to a DPoP key comes with a proof that is new each time; what verifying and remembering that
+//! costs by itself is measured in the same round, and told apart.
 
 use std::{hint::black_box, sync::Arc, time::Instant};
 
@@ -17,6 +17,7 @@ use ambit_identity::{
     dpop::{self, MadeRequest, NonceKey, ProofMaker, ProvedRequest},
     jose::{Algorithm, JwkSet, KeyUse, SigningKey, VerifyingKeys},
     mission::{Anchor, AnchorKind},
+    replay::{REPLAY_ENTRIES_MAX, ReplayCache, ReplayOwner, ReplayRoom},
     token::access::{AccessGrant, AccessIssuer, AccessVerifier, Mission},
 };
 use bytes::Bytes;
@@ -104,6 +105,10 @@ async fn measure(options: &Options) -> Result<Vec<(&'static str, Cost)>, Failure
         let mut bare = open(&plain, Peer::Instance(caller.clone())).await?;
         let mut bearing = open(&taking, shown.peer.clone()).await?;
         let mut cost = Cost::default();
+        let mut used = ReplayCache::new(ReplayRoom {
+            entries_max: REPLAY_ENTRIES_MAX,
+            per_owner_max: REPLAY_ENTRIES_MAX,
+        });
         // The first round warms both sides up and is not counted.
         for round in 0..=options.rounds {
             let values = shown.values(round)?;
@@ -111,7 +116,8 @@ async fn measure(options: &Options) -> Result<Vec<(&'static str, Cost)>, Failure
             let without = batch(&mut bare, ("x-padding", "x-proof"), &values).await?;
             let with = batch(&mut bearing, ("authorization", "dpop"), &values).await?;
             let proof = shown.maker.as_ref();
-            let proof = proof.map(|_| verify(&shown.token, &values)).transpose()?;
+            let proof = proof.map(|_| verify(&shown.token, &values, &mut used));
+            let proof = proof.transpose()?;
             if round > 0 {
                 cost.bare.push(without);
                 cost.added.push(with - without);
@@ -263,8 +269,8 @@ impl Shown {
     }
 }
 
-/// Verifies the proofs and makes the nonce of each answer, and returns how long one took, in µs.
-fn verify(token: &str, values: &[Values]) -> Result<f64, Failure> {
+/// Verifies the proofs, remembers them, makes the nonce of each answer, and returns how long one took, in µs.
+fn verify(token: &str, values: &[Values], used: &mut ReplayCache) -> Result<f64, Failure> {
     let (nonces, clock) = (NonceKey::new(&NONCE_CHANCE), whole::clock());
     let url = format!("{URL}/mcp");
     let begun = Instant::now();
@@ -281,7 +287,12 @@ fn verify(token: &str, values: &[Values]) -> Result<f64, Failure> {
                 wall: moment.wall,
             },
         )?;
-        black_box((proof, nonces.nonce(moment.now)));
+        let owner = ReplayOwner::ProofOf {
+            thumbprint: proof.thumbprint(),
+            prover: ISSUER,
+        };
+        let _once = used.admit(owner, proof.token_id(), proof.remember_until(), moment.wall)?;
+        black_box(nonces.nonce(moment.now));
     }
     Ok(begun.elapsed().as_secs_f64() * 1e6 / values.len() as f64)
 }
