@@ -241,7 +241,7 @@ async fn asi08_a_request_for_nothing_uses_no_proof_up() {
         ];
         let body = form(&[&members, more].concat());
         let router = public_router(&office.doors);
-        post(router, "/oauth/token", body, &[proof.clone()]).await
+        post(router, "/oauth/token", body, std::slice::from_ref(&proof)).await
     };
     for (more, error) in [
         (&[][..], "invalid_target"),
