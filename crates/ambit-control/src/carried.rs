@@ -42,7 +42,7 @@ use tracing::Instrument;
 #[cfg(test)]
 pub(crate) use self::place::CARRIED_PER_ASKER_MAX;
 pub(crate) use self::place::aside;
-use self::place::{PLACE, Place, Places, Standing};
+use self::place::{PLACE, Placement, Places, Standing};
 use crate::api::{Problem, read_whole};
 
 /// Where requests are carried.
@@ -90,7 +90,7 @@ type Work<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
 /// Work that goes on in a task of its own when this is dropped before its end. Until then it runs where its asker does:
 /// nearly every asker stays, and a task for each would wake another core.
-struct Carried<T: Send + 'static>(Option<(Work<T>, Arc<Place>)>);
+struct Carried<T: Send + 'static>(Option<(Work<T>, Arc<Placement>)>);
 
 impl<T: Send + 'static> Future for Carried<T> {
     type Output = Result<T, BrokeOff>;
@@ -128,7 +128,7 @@ impl<T: Send + 'static> Drop for Carried<T> {
 }
 
 /// Work whose asker has left. It ends where it would go aside: nobody waits for it, and it has begun nothing.
-struct Alone<T>(Work<T>, Arc<Place>);
+struct Alone<T>(Work<T>, Arc<Placement>);
 
 impl<T> Future for Alone<T> {
     type Output = ();

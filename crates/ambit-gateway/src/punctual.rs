@@ -1,4 +1,4 @@
-//! Bodies that must have arrived in time, at every door.
+//! Bodies that must have arrived in time, at every door of the API.
 
 use std::{
     io,

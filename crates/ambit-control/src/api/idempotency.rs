@@ -6,7 +6,7 @@
 
 use std::{
     collections::{BTreeMap, VecDeque},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex},
 };
 
 use ambit_core::{Digest, Millis, PersonId, Timestamp};
@@ -20,6 +20,7 @@ use axum::{
 };
 
 use super::{Shared, problem::Problem, read_carried};
+use crate::locked::locked;
 
 /// How many answers are kept for each local user, and for each person with logins.
 pub const IDEMPOTENCY_KEPT_MAX: usize = 256;
@@ -157,7 +158,7 @@ impl Idempotency {
                 "the `Idempotency-Key` says that it was made later than now; set the clock that made it",
             ));
         }
-        let mut users = self.users.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut users = locked(&self.users);
         let user = users.entry(sender).or_insert_with(|| User {
             horizon: self.began,
             kept: VecDeque::new(),
@@ -295,11 +296,7 @@ impl Place<'_> {
         let Some(key) = self.key.take() else {
             return;
         };
-        let mut users = self
-            .all
-            .users
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut users = locked(&self.all.users);
         let all = users.get_mut(&self.sender).into_iter();
         if let Some(found) = all
             .flat_map(|it| it.kept.iter_mut())
@@ -314,11 +311,7 @@ impl Place<'_> {
         let Some(key) = self.key.take() else {
             return;
         };
-        let mut users = self
-            .all
-            .users
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut users = locked(&self.all.users);
         if let Some(user) = users.get_mut(&self.sender) {
             user.kept.retain(|it| it.key != key);
             if user.kept.is_empty() && user.horizon <= self.all.began {

@@ -4,7 +4,7 @@ use std::{
     collections::HashMap,
     convert::Infallible,
     pin::Pin,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex},
     task::{Context, Poll},
     time::Duration,
 };
@@ -20,6 +20,7 @@ use http_body::Frame;
 use tokio::time::{Interval, MissedTickBehavior, interval};
 
 use super::{Control, Shared, caller::Instance, problem::Problem};
+use crate::locked::locked;
 
 /// How often a heartbeat is written: a runner that is gone is noticed at the next or the one after.
 pub const HEARTBEAT_EVERY: Duration = Duration::from_secs(1);
@@ -73,7 +74,7 @@ async fn ended(control: Control, task: TaskId) {
 impl Presences {
     /// Returns how many runners are present.
     pub(super) fn count(&self) -> u64 {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).len() as u64
+        locked(&self.0).len() as u64
     }
 
     fn enter(
@@ -81,11 +82,7 @@ impl Presences {
         instance: InstanceId,
         task: TaskId,
     ) -> Result<Presence, Problem> {
-        let mut present = shared
-            .presences
-            .0
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut present = locked(&shared.presences.0);
         if present.contains_key(&instance) {
             return Err(Problem::new(
                 StatusCode::CONFLICT,
@@ -113,12 +110,7 @@ impl Presences {
 
 impl Drop for Presence {
     fn drop(&mut self) {
-        let mut present = self
-            .shared
-            .presences
-            .0
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut present = locked(&self.shared.presences.0);
         present.remove(&self.instance);
         drop(present);
         // It is kept in mind until it is on the record; nobody waits.

@@ -1,6 +1,7 @@
 //! The one list of routes: the routers, the OpenAPI document and the tests are made from it.
 
 mod door;
+mod instance;
 mod local;
 mod unknown;
 
@@ -22,17 +23,14 @@ use crate::{
 pub use self::door::{Asks, Door};
 pub(super) use self::unknown::unknown_router;
 use super::{
-    BODY_BYTES_MAX, JOIN_BYTES_MAX, Shared, authority,
-    body::EMPTY_BODY_BYTES_MAX,
-    delegations, device,
+    JOIN_BYTES_MAX, Shared, authority, device,
     idempotency::once,
     join,
     logins::by_login,
     operations, pages, passkeys,
     people::{self, PERSON_FORM_BYTES_MAX},
-    presence,
     problem::Problem,
-    published, tasks,
+    published,
 };
 
 /// One route.
@@ -60,71 +58,12 @@ pub struct Route {
 
 /// Returns every route.
 pub fn routes() -> impl Iterator<Item = &'static Route> {
-    local::ROUTES.iter().chain(OTHERS)
+    let all = local::ROUTES.iter().chain(instance::ROUTES);
+    all.chain(OTHERS)
 }
 
-/// The routes behind every door but the people's.
+/// The routes for everybody, and of operations.
 const OTHERS: &[Route] = &[
-    Route {
-        name: "presence",
-        door: Door::Instance,
-        method: "GET",
-        path: "/v1/presence",
-        asks: Asks::OwnTask,
-        summary: "Goes on with heartbeats; when the connection ends, so does the task.",
-        request: None,
-        body_bytes_max: 0,
-        answer: "application/x-ndjson",
-        handler: || get(presence::presence),
-    },
-    Route {
-        name: "complete_task",
-        door: Door::Instance,
-        method: "POST",
-        path: "/v1/task/complete",
-        asks: Asks::OwnTask,
-        summary: "Ends the instance's own task as completed, or that of the token it shows.",
-        request: None,
-        body_bytes_max: EMPTY_BODY_BYTES_MAX,
-        answer: "EndedTask",
-        handler: || post(tasks::complete),
-    },
-    Route {
-        name: "delegate_own",
-        door: Door::Instance,
-        method: "POST",
-        path: "/v1/task/delegations",
-        asks: Asks::OwnTask,
-        summary: "Gives a part of the instance's own task to a named agent, once, or of that of the token it shows.",
-        request: Some("Delegate"),
-        body_bytes_max: BODY_BYTES_MAX,
-        answer: "Delegation",
-        handler: || post(delegations::delegate_own),
-    },
-    Route {
-        name: "exchange_own",
-        door: Door::Instance,
-        method: "POST",
-        path: "/v1/task/delegations/{delegation}/exchange",
-        asks: Asks::OwnTask,
-        summary: "Spends a delegation that names the instance's agent for a child task of its own.",
-        request: Some("ExchangeDelegation"),
-        body_bytes_max: BODY_BYTES_MAX,
-        answer: "StartedTask",
-        handler: || post(delegations::exchange_own),
-    },
-    Route {
-        name: "withdraw_own",
-        door: Door::Instance,
-        method: "POST",
-        path: "/v1/task/delegations/{delegation}/withdraw",
-        asks: Asks::OwnTask,
-        summary: "Takes a delegation of the instance's own task back, or of that of the token it shows.",
-        request: None,
-        body_bytes_max: EMPTY_BODY_BYTES_MAX,
-        answer: "Withdrawal",
-        handler: || post(delegations::withdraw_own),
-    },
     Route {
         name: "healthz",
         door: Door::Operations,
@@ -496,42 +435,6 @@ const OTHERS: &[Route] = &[
         body_bytes_max: FORM_BYTES_MAX,
         answer: "Nothing",
         handler: || post(oauth::revoke),
-    },
-    Route {
-        name: "oauth_token_mtls",
-        door: Door::Instance,
-        method: "POST",
-        path: "/oauth/mtls/token",
-        asks: Asks::OwnTask,
-        summary: "As `/oauth/token`, for an instance with its certificate (RFC 8705).",
-        request: Some("TokenRequest"),
-        body_bytes_max: FORM_BYTES_MAX,
-        answer: "TokenAnswer",
-        handler: || post(oauth::token_mtls),
-    },
-    Route {
-        name: "oauth_introspect_mtls",
-        door: Door::Instance,
-        method: "POST",
-        path: "/oauth/mtls/introspect",
-        asks: Asks::OwnTask,
-        summary: "As `/oauth/introspect`, for an instance with its certificate (RFC 8705).",
-        request: Some("TokenText"),
-        body_bytes_max: FORM_BYTES_MAX,
-        answer: "Introspection",
-        handler: || post(oauth::introspect_mtls),
-    },
-    Route {
-        name: "oauth_revoke_mtls",
-        door: Door::Instance,
-        method: "POST",
-        path: "/oauth/mtls/revoke",
-        asks: Asks::OwnTask,
-        summary: "As `/oauth/revoke`, for an instance with its certificate (RFC 8705).",
-        request: Some("TokenText"),
-        body_bytes_max: FORM_BYTES_MAX,
-        answer: "Nothing",
-        handler: || post(oauth::revoke_mtls),
     },
 ];
 

@@ -8,6 +8,7 @@ mod consent_attacks;
 mod consent_limits;
 mod consent_wanted;
 mod content;
+mod crowds;
 mod delegations;
 mod doors;
 mod ended;

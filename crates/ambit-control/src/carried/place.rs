@@ -36,7 +36,7 @@ pub(super) struct Places {
 }
 
 /// The place of one request.
-pub(super) struct Place {
+pub(super) struct Placement {
     /// What it takes, in the order in which everybody takes it: so nobody waits for somebody who waits.
     wanted: Vec<Arc<Semaphore>>,
     held: Mutex<Vec<OwnedSemaphorePermit>>,
@@ -53,7 +53,7 @@ pub(super) enum Standing {
 
 tokio::task_local! {
     /// The place of the request that is being carried.
-    pub(super) static PLACE: Arc<Place>;
+    pub(super) static PLACE: Arc<Placement>;
 }
 
 /// Waits for others without a place, and goes on when there is one again. Whatever waits so has begun nothing yet: it ends
@@ -70,7 +70,7 @@ pub(crate) async fn aside<T>(waiting: impl Future<Output = T>) -> T {
 
 impl Places {
     /// Returns what an asker's request takes.
-    pub(super) fn place(&self, asker: Asker) -> Place {
+    pub(super) fn place(&self, asker: Asker) -> Placement {
         let strangers = || Arc::clone(&self.strangers);
         let all = Arc::clone(&self.all);
         let wanted = match asker {
@@ -84,7 +84,7 @@ impl Places {
                 vec![own, strangers(), all]
             }
         };
-        Place {
+        Placement {
             wanted,
             held: Mutex::default(),
         }
@@ -105,7 +105,7 @@ impl Places {
     }
 }
 
-impl Place {
+impl Placement {
     /// Waits for it, where it is not held already.
     pub(super) async fn take(&self) {
         if self.standing() == Standing::Placed {

@@ -1,6 +1,6 @@
 //! Who asks: a client proves itself in exactly one way.
 
-use std::time::Duration;
+use std::{borrow::Cow, time::Duration};
 
 use ambit_core::{Millis, SpiffeId, Timestamp, limits::CLIENT_BYTES_MAX};
 use ambit_engine::ClientShown;
@@ -247,13 +247,15 @@ impl Server<'_> {
         let proved = assertion::verify_jwt_spiffe(token, &keys.svids, self.issuer, now);
         let proved = proved.map_err(|error| refused(&error))?;
         // One without an identifier is its own.
-        let own = assertion_name(token).to_string();
-        let token_id = proved.token_id().unwrap_or(&own);
+        let token_id = match proved.token_id() {
+            Some(token_id) => Cow::Borrowed(token_id),
+            None => Cow::Owned(assertion_name(token).to_string()),
+        };
         let owner = proved.spiffe_id().to_string();
         let until = proved.expires_at().plus(CLOCK_LEEWAY);
         let times = (proved.issued_at(), until);
         let own = (Circle::Clients, Maker::Ambit, now);
-        self.use_once(&owner, token_id, times, own).await?;
+        self.use_once(&owner, &token_id, times, own).await?;
         Ok(Client::Workload(proved))
     }
 

@@ -52,7 +52,6 @@ pub(super) async fn grant(
     server: Server<'_>,
     asking: Asking<'_>,
 ) -> Result<TokenGrant, OAuthError> {
-    refuse_unknown(asking.form)?;
     match asking.form.required("grant_type")? {
         "client_credentials" => client_credentials(server, asking).await,
         "authorization_code" => authorization_code(server, asking).await,
@@ -235,7 +234,7 @@ pub(super) const fn ttl(binding: KeyBinding) -> ambit_core::Millis {
 }
 
 /// Refuses parameters that would ask for another authority than the task's and could be overlooked.
-fn refuse_unknown(form: &Form) -> Result<(), OAuthError> {
+pub(super) fn refuse_unknown(form: &Form) -> Result<(), OAuthError> {
     if form.get("scope").is_some() {
         return Err(OAuthError::new(
             "invalid_scope",

@@ -23,9 +23,9 @@ use super::{
     claimed::{refused_sender, shown_workload},
     device::DEVICE_GRANT,
     error::{json, put_nonce},
-    exchange::ACCESS_TOKEN,
-    form::Form,
-    grants::{Asking, grant},
+    exchange::{ACCESS_TOKEN, TOKEN_EXCHANGE},
+    form::{Form, JWT_BEARER},
+    grants::{Asking, grant, refuse_unknown},
     metadata::{MTLS_TOKEN, TOKEN},
 };
 use crate::{
@@ -83,6 +83,8 @@ async fn granted(
         Some(_) => Circle::Clients,
         None => client.circle(),
     };
+    // What nobody gets anything for is used up for nothing, and takes room of others.
+    server.check_cheap(&form)?;
     let proved = proof.as_ref().map(|it| (circle, it));
     let binding = server.binding((&form, &client), proved, by_certificate, now)?;
     let asking = Asking {
@@ -123,6 +125,23 @@ fn only_answer(server: Server<'_>, granted: &TokenGrant) -> Option<OnlyAnswer> {
 }
 
 impl Server<'_> {
+    /// Refuses a form that no grant is given for, as far as that is seen without spending anything. Other things that are
+    /// wrong beside a code end what it gave, and are looked at with it.
+    fn check_cheap(&self, form: &Form) -> Result<(), OAuthError> {
+        refuse_unknown(form)?;
+        match form.required("grant_type")? {
+            "authorization_code" => form.required("code").map(drop),
+            "refresh_token" => {
+                form.required("refresh_token")?;
+                let place = form.get("resource").map(|it| self.read_place(it));
+                place.transpose().map(drop)
+            }
+            "client_credentials" | JWT_BEARER | TOKEN_EXCHANGE => self.place(form).map(drop),
+            // No other comes here.
+            _ => Ok(()),
+        }
+    }
+
     /// Signs what was granted. Its record is durable already.
     fn signed(&self, granted: &TokenGrant, now: Timestamp) -> Result<Value, OAuthError> {
         let (task, issued) = (granted.task(), granted.access());

@@ -1,12 +1,11 @@
 //! Sessions of browsers: a random cookie, of which only a digest is kept, in memory and for a short while.
 
-use std::{
-    collections::BTreeMap,
-    sync::{Mutex, PoisonError},
-};
+use std::{collections::BTreeMap, sync::Mutex};
 
 use ambit_core::{Digest, Millis, Timestamp};
 use ambit_identity::{SignedIn, jose::base64url};
+
+use crate::locked::locked;
 
 /// How long a session lasts, whatever is done in it.
 pub const SESSION_TTL: Millis = Millis::from_seconds(3600);
@@ -50,7 +49,7 @@ impl Sessions {
         now: Timestamp,
     ) -> Result<String, SessionsFull> {
         let secret = base64url::encode(chance);
-        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut all = locked(&self.0);
         all.retain(|_, it| now < it.expires_at);
         let own = all.iter().filter(|(_, it)| it.person == person);
         let own: Vec<_> = own.map(|(key, it)| (it.expires_at, *key)).collect();
@@ -77,14 +76,14 @@ impl Sessions {
     /// # Errors
     /// [`NoSession`] when there is none or its time is over.
     pub fn find(&self, secret: &str, now: Timestamp) -> Result<Session, NoSession> {
-        let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let all = locked(&self.0);
         let found = all.get(&key(secret)).filter(|it| now < it.expires_at);
         found.cloned().ok_or(NoSession)
     }
 
     /// Ends a session.
     pub fn close(&self, secret: &str) {
-        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut all = locked(&self.0);
         all.remove(&key(secret));
     }
 }
@@ -92,7 +91,7 @@ impl Sessions {
 impl Sessions {
     /// Ends every session of `person`, by alias.
     pub fn close_all_of(&self, person: &str) {
-        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut all = locked(&self.0);
         all.retain(|_, it| it.person != person);
     }
 }

@@ -29,7 +29,7 @@ use super::{
     request::in_time,
     streams,
 };
-use crate::api::Doors;
+use crate::{api::Doors, locked::locked};
 
 /// What every call carries, so that no web page and no proxy makes one by accident (Workload Endpoint §3).
 const SECURITY_HEADER: &str = "workload.spiffe.io";
@@ -140,7 +140,7 @@ where
     let place = &opened;
     let fetch = service_fn(move |it: Request<Takes>| async move {
         let stream = open(peer(&it)?, it.into_inner()).await?;
-        *place.lock().unwrap_or_else(PoisonError::into_inner) = Some(stream);
+        *locked(place) = Some(stream);
         Ok::<_, Status>(Response::new(()))
     });
     let mut answer = grpc::<Takes, ()>().unary(fetch, request).await;

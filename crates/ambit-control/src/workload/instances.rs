@@ -2,7 +2,7 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::AtomicU64, atomic::Ordering},
+    sync::{Arc, Mutex, MutexGuard, atomic::AtomicU64, atomic::Ordering},
 };
 
 use ambit_core::{AgentName, Millis, SvidKind, TaskId, Timestamp, task::Task};
@@ -21,6 +21,7 @@ use super::{
 use crate::{
     api::{Control, Doors},
     carried::{Asker, Carrying},
+    locked::locked,
 };
 
 /// The most refusals that one local user hears in a second; then nothing is looked at for that user until the next.
@@ -123,7 +124,7 @@ impl Workloads {
     }
 
     fn inner(&self) -> MutexGuard<'_, Inner> {
-        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+        locked(&self.inner)
     }
 }
 

@@ -3,13 +3,15 @@
 use std::{
     collections::HashMap,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc, Mutex,
         atomic::{AtomicUsize, Ordering},
     },
 };
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tonic::Status;
+
+use crate::locked::locked;
 
 /// How many processes of one local user are looked at at the same time; further ones wait for their turn.
 pub const LOOKS_PER_USER_MAX: usize = 16;
@@ -87,8 +89,4 @@ impl Drop for Turn {
             all.remove(&self.uid);
         }
     }
-}
-
-fn locked(all: &Mutex<HashMap<u32, Arc<OfUser>>>) -> MutexGuard<'_, HashMap<u32, Arc<OfUser>>> {
-    all.lock().unwrap_or_else(PoisonError::into_inner)
 }

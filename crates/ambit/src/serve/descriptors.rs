@@ -23,7 +23,7 @@ const DOORS_MIN: usize = 256;
 
 /// How many connections each door has seats for.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) struct Seating {
+pub(crate) struct Allotment {
     /// The gateway, at all of its addresses.
     pub(super) gateway: Room,
     /// The public port and the bundle's, each.
@@ -47,7 +47,7 @@ pub(crate) struct TooFewFiles {
     needed: usize,
 }
 
-impl Seating {
+impl Allotment {
     /// Lets this process have as many open files as it may, and shares them out. `stdio_servers` of them may run at once.
     ///
     /// # Errors
@@ -71,7 +71,8 @@ impl Seating {
     fn within(most: usize, stdio_servers: usize) -> Result<Self, TooFewFiles> {
         let full = Room::default();
         let kept = KEPT + 2 * listen::CONNECTIONS_MAX + PER_STDIO_SERVER * stdio_servers;
-        let remote_wanted = full.strangers + PER_INSTANCE * full.proved + 2 * public::STRANGERS_MAX;
+        let remote_wanted =
+            full.strangers + PER_INSTANCE * full.proved + 2 * public::PUBLIC_CONNECTIONS_MAX;
         let local_wanted = PER_WORKLOAD * workload::CONNECTIONS_MAX;
         let left = most.saturating_sub(kept);
         if left < DOORS_MIN {
@@ -87,7 +88,7 @@ impl Seating {
                 strangers: part(full.strangers),
                 proved: part(full.proved),
             },
-            public: part(public::STRANGERS_MAX),
+            public: part(public::PUBLIC_CONNECTIONS_MAX),
             workload: local / PER_WORKLOAD,
             wanted: kept + remote_wanted + local_enough,
             most,
@@ -112,29 +113,32 @@ mod tests {
 
     #[test]
     fn what_is_scarce_is_shared_out_and_never_all() {
-        let full = Seating::within(usize::MAX, 64).unwrap();
+        let full = Allotment::within(usize::MAX, 64).unwrap();
         assert_eq!(full.gateway, Room::default());
         assert_eq!(full.warning(), None);
-        let enough = Seating::within(full.wanted, 64).unwrap();
+        let enough = Allotment::within(full.wanted, 64).unwrap();
         assert_eq!((enough.gateway, enough.public), (full.gateway, full.public));
         assert_eq!(
             (enough.workload, enough.warning()),
             (WORKLOADS_ENOUGH, None)
         );
-        let one_less = Seating::within(full.wanted - 1, 64).unwrap();
+        let one_less = Allotment::within(full.wanted - 1, 64).unwrap();
         assert!(one_less.warning().is_some());
         // What the guide's unit says is enough for everybody.
-        assert_eq!(Seating::within(65_536, 64).unwrap().workload, full.workload);
+        assert_eq!(
+            Allotment::within(65_536, 64).unwrap().workload,
+            full.workload
+        );
         let kept = KEPT + 2 * listen::CONNECTIONS_MAX + PER_STDIO_SERVER * 64;
         let fewest = kept + DOORS_MIN;
         for most in [fewest, 1024, 4096, 20_000, 65_536] {
-            let it = Seating::within(most, 64).unwrap();
+            let it = Allotment::within(most, 64).unwrap();
             let gateway = it.gateway.strangers + PER_INSTANCE * it.gateway.proved;
             let taken = gateway + 2 * it.public + PER_WORKLOAD * it.workload;
             assert!(kept + taken <= most, "{it:?}");
             assert!(it.gateway.proved >= 16 && it.workload >= 16, "{it:?}");
         }
-        let refused = Seating::within(fewest - 1, 64).unwrap_err();
+        let refused = Allotment::within(fewest - 1, 64).unwrap_err();
         assert_eq!(refused.needed, fewest);
     }
 }

@@ -42,9 +42,9 @@ use crate::{
 };
 
 /// How many strangers are connected at once; for one more, the one that is idle longest of where most come from ends.
-pub(super) const STRANGERS_MAX: usize = 1024;
+pub(super) const PUBLIC_CONNECTIONS_MAX: usize = 1024;
 /// How many strangers of one address elsewhere are connected at once; for one more, its own that is idle longest ends.
-const STRANGERS_PER_ORIGIN_MAX: usize = 128;
+const PUBLIC_CONNECTIONS_PER_ORIGIN_MAX: usize = 128;
 /// How many requests one connection may carry; then it is closed and another one may be made.
 const REQUESTS_PER_CONNECTION_MAX: usize = 256;
 /// The longest head of a stranger's request, in bytes.
@@ -243,8 +243,7 @@ async fn accept(listener: TcpListener, serving: Serving) {
             continue;
         };
         let (origin, notice) = (Origin::of(peer), Notice::default());
-        let share = origin.places(serving.seats.most(), STRANGERS_PER_ORIGIN_MAX);
-        let seat = Arc::new(serving.seats.take(origin, share, &notice));
+        let seat = Arc::new(seat(&serving.seats, origin, &notice));
         let (over, serving) = (sleep(serving.patience.connection), serving.clone());
         tokio::spawn(async move {
             tokio::select! {
@@ -253,6 +252,12 @@ async fn accept(listener: TcpListener, serving: Serving) {
             }
         });
     }
+}
+
+/// Gives whoever comes from there a seat; one beyond its share gets that of one from there.
+fn seat(seats: &Seats<Origin>, origin: Origin, notice: &Notice) -> Seat<Origin> {
+    let share = origin.places(seats.most(), PUBLIC_CONNECTIONS_PER_ORIGIN_MAX);
+    seats.take(origin, share, notice)
 }
 
 async fn welcome(guests: Guests, stream: &TcpStream, peer: SocketAddr) -> Result<(), NotServed> {

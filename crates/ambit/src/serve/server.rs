@@ -25,7 +25,7 @@ use tokio::{net::TcpListener, sync::oneshot, task::JoinSet, time::timeout};
 use tokio_stream::wrappers::ReceiverStream;
 
 use super::{
-    descriptors::{Seating, TooFewFiles},
+    descriptors::{Allotment, TooFewFiles},
     doors::{self, Here, Outbound, OuterFace},
     engine::{self, EngineStartError, Running, tick},
     federate::federate,
@@ -374,8 +374,8 @@ impl Server {
 }
 
 /// Lets this process have as many open files as it may, and warns when they are too few for all seats of its doors.
-fn seats(doors: &DoorsConfig) -> Result<Seating, TooFewFiles> {
-    let seating = Seating::of_this_process(doors.stdio_processes_max)?;
+fn seats(doors: &DoorsConfig) -> Result<Allotment, TooFewFiles> {
+    let seating = Allotment::of_this_process(doors.stdio_processes_max)?;
     if let Some(warning) = seating.warning() {
         complain(&format!("ambit: warning: {warning}"));
     }

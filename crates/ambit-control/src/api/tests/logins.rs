@@ -14,23 +14,19 @@ use ambit_identity::{
     dpop::{MadeRequest, ProofMaker},
 };
 use axum::{
-    Extension, Router,
+    Router,
     body::Body,
     http::{HeaderMap, Request, StatusCode, header},
 };
 use form_urlencoded::Serializer;
-use futures_util::FutureExt;
 use http_body_util::BodyExt;
-use tokio::{task::unconstrained, time::timeout};
 use tower::ServiceExt;
 
 use super::{
     super::{Asks, Door, public_router, routes},
-    booth::{self, Booth, CLIENT, NEVER},
     doors::{BEN, start_body, text, well_formed},
     people::{SignInDesk, US},
 };
-use crate::carried::CARRIED_PER_ASKER_MAX;
 use crate::oauth::{COMMAND_LINE, DEVICE_CODE_TTL, DEVICE_CODES_MAX, DEVICE_CODES_PER_ORIGIN_MAX};
 
 /// A command line with a key of its own.
@@ -78,7 +74,7 @@ impl<'a> CommandLine<'a> {
             .await
     }
 
-    async fn sent_through(&self, router: Router, request: Request<Body>) -> Got {
+    pub(super) async fn sent_through(&self, router: Router, request: Request<Body>) -> Got {
         let (parts, body) = router.oneshot(request).await.unwrap().into_parts();
         let body = body.collect().await.unwrap().to_bytes();
         if let Some(nonce) = parts.headers.get("dpop-nonce") {
@@ -128,7 +124,7 @@ impl<'a> CommandLine<'a> {
     }
 
     /// Logs in as ana and returns the login's text.
-    async fn log_in(&self) -> String {
+    pub(super) async fn log_in(&self) -> String {
         let (device, code) = self.begin().await;
         let session = self.desk.session().await;
         let page = self.desk.answer(&session, &code, "yes").await;
@@ -139,7 +135,13 @@ impl<'a> CommandLine<'a> {
         text(&got.body, "access_token").to_owned()
     }
 
-    fn request(&self, method: &str, path: &str, login: &str, body: &str) -> Request<Body> {
+    pub(super) fn request(
+        &self,
+        method: &str,
+        path: &str,
+        login: &str,
+        body: &str,
+    ) -> Request<Body> {
         let (bare, _) = path.split_once('?').unwrap_or((path, ""));
         Request::builder()
             .method(method)
@@ -290,47 +292,6 @@ async fn a_login_ends_when_anybody_says_so() {
     // By a ban, and lifting it brings nothing back.
     desk.ban_ana().await;
     check(&last, StatusCode::UNAUTHORIZED, "banned").await;
-}
-
-/// How long a test waits for what must come.
-const PATIENCE: std::time::Duration = std::time::Duration::from_secs(20);
-
-/// ASI08: strangers of many addresses who have Ambit wait for hosts of theirs keep nobody from revoking or asking.
-#[tokio::test]
-async fn asi08_strangers_of_many_addresses_keep_no_login_from_revoking() {
-    let booth = Booth::open().await;
-    let line = CommandLine::new(&booth.desk, 21);
-    let login = line.log_in().await;
-    let router = public_router(&booth.desk.doors);
-    let push = |number: u8, name: &str| {
-        let origin = Origin::Address([192, 0, 2, number].into());
-        let request = Request::post("/oauth/par")
-            .header(header::CONTENT_TYPE, "application/x-www-form-urlencoded");
-        let body = Body::from(booth::request(&[("client_id", name)]));
-        let router = router.clone().layer(Extension(origin));
-        Box::pin(router.oneshot(request.body(body).unwrap()))
-    };
-    let mut waiting = Vec::new();
-    for number in 0..8 {
-        let name = format!("https://slow-{number}.example/client.json");
-        booth.publish(&name, (String::new(), NEVER));
-        for _ in 0..CARRIED_PER_ASKER_MAX {
-            let mut one = push(number, &name);
-            assert!(unconstrained(one.as_mut()).now_or_never().is_none());
-            waiting.push(one);
-        }
-    }
-    let body = r#"{"target":{"kind":"agent","id":"clerk"},"reason":"it is mad"}"#;
-    let revoke = line.request("POST", "/v1/revocations", &login, body);
-    let revoked = timeout(PATIENCE, line.sent_through(router.clone(), revoke)).await;
-    let revoked = revoked.expect("nobody waits for strangers");
-    assert_eq!(revoked.status, StatusCode::OK, "{:?}", revoked.body);
-    // A client is heard from the next address, and from one of theirs.
-    for number in [8, 0] {
-        let answer = timeout(PATIENCE, push(number, CLIENT)).await;
-        let answer = answer.expect("nobody waits for strangers").unwrap();
-        assert_eq!(answer.status(), StatusCode::CREATED, "{number}");
-    }
 }
 
 /// NHI02, ASI03: the file of a login is copied, or a request of it is seen.

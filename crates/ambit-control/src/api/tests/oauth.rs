@@ -222,6 +222,40 @@ async fn an_instance_gets_a_token_for_its_own_task() {
     assert_eq!(got.status, StatusCode::OK, "{:?}", got.value);
 }
 
+/// ASI08: a proof is used up by what may be given for it, and takes no room by what is cheap to refuse.
+#[tokio::test]
+async fn asi08_a_request_for_nothing_uses_no_proof_up() {
+    let office = Office::open();
+    let task = office.start().await;
+    let agent = Agent::new(9);
+    let url = format!("{ISSUER}/oauth/token");
+    let now = office.world.clock.now();
+    let nonce = office.doors.0.oauth().nonce(now);
+    let proof = agent.proof(&url, Some(&nonce), now);
+    let send = async |more: &[(&str, &str)]| {
+        let assertion = svid(&office, &task, &[ISSUER]);
+        let members = [
+            ("grant_type", "client_credentials"),
+            ("client_assertion_type", SPIFFE),
+            ("client_assertion", assertion.as_str()),
+        ];
+        let body = form(&[&members, more].concat());
+        let router = public_router(&office.doors);
+        post(router, "/oauth/token", body, std::slice::from_ref(&proof)).await
+    };
+    for (more, error) in [
+        (&[][..], "invalid_target"),
+        (&[("resource", "https://elsewhere/mcp")], "invalid_target"),
+        (&[("resource", PLACE), ("scope", "all")], "invalid_scope"),
+    ] {
+        assert_eq!(send(more).await.error(), error, "{more:?}");
+    }
+    let place = [("resource", PLACE)];
+    let got = send(&place).await;
+    assert_eq!(got.status, StatusCode::OK, "{:?}", got.value);
+    assert_eq!(send(&place).await.error(), "invalid_dpop_proof");
+}
+
 /// Every refusal has the standard's code.
 #[tokio::test]
 async fn requests_are_refused_in_the_words_of_the_standards() {

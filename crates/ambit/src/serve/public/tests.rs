@@ -16,9 +16,14 @@ const SHORT: Duration = Duration::from_millis(20);
 fn router() -> Router {
     let read = async |body: axum::body::Body| match axum::body::to_bytes(body, 100).await {
         Ok(bytes) => format!("{} bytes", bytes.len()),
-        Err(error) => error.to_string(),
+        Err(error) => format!("{error}, {:?}", io_kind(&error)),
     };
     Router::new().route("/", get(|| async { "hello" }).post(read))
+}
+
+fn io_kind(error: &(dyn std::error::Error + 'static)) -> Option<io::ErrorKind> {
+    let io = error.downcast_ref::<io::Error>().map(io::Error::kind);
+    io.or_else(|| io_kind(error.source()?))
 }
 
 /// Opens a connection that is served with `patience`.
@@ -121,6 +126,8 @@ async fn a_body_that_does_not_arrive_is_not_waited_for() {
     let mut answer = String::new();
     stream.read_to_string(&mut answer).await.unwrap();
     assert!(answer.contains("did not arrive in time"), "{answer}");
+    // By this the API knows that it was late (`body_too_slow`).
+    assert!(answer.contains("Some(TimedOut)"), "{answer}");
     let whole = exchange(
         &format!("{head}abc"),
         Patience {
@@ -138,11 +145,26 @@ async fn port(patience: Patience) -> (SocketAddr, Seats<Origin>) {
     let address = listener.local_addr().unwrap();
     let serving = Serving {
         patience,
-        ..Serving::new(None, router(), Guests::Anybody, STRANGERS_MAX)
+        ..Serving::new(None, router(), Guests::Anybody, PUBLIC_CONNECTIONS_MAX)
     };
     let seats = serving.seats.clone();
     tokio::spawn(accept(listener, serving));
     (address, seats)
+}
+
+#[test]
+fn asi08_an_address_has_so_many_connections_of_the_public_port() {
+    let seats = Seats::new(PUBLIC_CONNECTIONS_MAX, Origin::crowd);
+    let (one, notice) = (Origin::Address([192, 0, 2, 1].into()), Notice::default());
+    let most = PUBLIC_CONNECTIONS_PER_ORIGIN_MAX;
+    let mut taken: Vec<_> = (0..most).map(|_| seat(&seats, one, &notice)).collect();
+    assert_eq!(seats.taken(), most);
+    taken.push(seat(&seats, one, &notice));
+    assert_eq!(seats.taken(), most, "one of its own was let go");
+    let other = Origin::Address([192, 0, 2, 2].into());
+    taken.push(seat(&seats, other, &notice));
+    assert_eq!(seats.taken(), most + 1);
+    drop(taken);
 }
 
 #[tokio::test]
@@ -162,15 +184,15 @@ async fn asi08_who_sits_still_keeps_nobody_from_the_public_port() {
         assert_eq!(&bytes, b"HTTP/1.1 200");
     };
     let mut inside = Vec::new();
-    for _ in 0..STRANGERS_MAX {
+    for _ in 0..PUBLIC_CONNECTIONS_MAX {
         let mut stream = greet().await;
         answered(&mut stream).await;
         inside.push(stream);
     }
-    assert_eq!(seats.taken(), STRANGERS_MAX);
+    assert_eq!(seats.taken(), PUBLIC_CONNECTIONS_MAX);
     let mut beyond = greet().await;
     answered(&mut beyond).await;
-    assert_eq!(seats.taken(), STRANGERS_MAX);
+    assert_eq!(seats.taken(), PUBLIC_CONNECTIONS_MAX);
     // Whoever was idle longest was let go.
     let mut rest = Vec::new();
     inside[0].read_to_end(&mut rest).await.unwrap();
@@ -237,7 +259,7 @@ async fn a_port_of_one_user_serves_that_user() {
     let address = listener.local_addr().unwrap();
     tokio::spawn(accept(
         listener,
-        Serving::new(None, router(), Guests::ThisUser, STRANGERS_MAX),
+        Serving::new(None, router(), Guests::ThisUser, PUBLIC_CONNECTIONS_MAX),
     ));
     let mut stream = TcpStream::connect(address).await.unwrap();
     stream.write_all(request("").as_bytes()).await.unwrap();
