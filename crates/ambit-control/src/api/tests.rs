@@ -25,6 +25,7 @@ mod people;
 mod public;
 mod refusals;
 mod strangers;
+mod unasked;
 mod unnamed_keys;
 
 use std::collections::BTreeSet;
