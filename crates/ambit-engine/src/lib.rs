@@ -15,6 +15,7 @@ mod desk;
 mod doors;
 mod error;
 mod govern;
+mod ground;
 mod handle;
 mod live;
 mod metrics;
@@ -39,6 +40,7 @@ pub use crate::{
         OfferedEnrolment, Opened, Reinstatement, RevocationReport, ServerInspection, Settled,
         StartTask, Started, TaskSummary, WAITING_PER_AGENT_MAX, Waits, Withdrawal,
     },
+    ground::Ground,
     handle::{Answer, Handle, Held, Offer, Offers},
     live::{HELD_KEPT_BYTES_MAX, REFUSED_KEPT_BYTES_MAX},
     metrics::{

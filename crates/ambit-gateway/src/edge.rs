@@ -1,9 +1,6 @@
 //! The edge: what every request must be before anybody looks into it.
 
-use std::{
-    collections::BTreeSet,
-    sync::atomic::{AtomicBool, Ordering},
-};
+use std::collections::BTreeSet;
 
 use ambit_core::Reason;
 use bytes::Bytes;
@@ -14,6 +11,7 @@ use tokio::time::timeout;
 
 use crate::{
     body::{self, Body},
+    framing::Framing,
     limits::{REQUEST_BODY_BYTES_MAX, REQUEST_BODY_TIMEOUT},
 };
 
@@ -186,12 +184,14 @@ where
 ///
 /// # Errors
 /// The answer to give.
-pub(crate) fn check_framing(ambiguous: &AtomicBool) -> Result<(), Box<Response<Body>>> {
-    if !ambiguous.load(Ordering::Acquire) {
-        return Ok(());
+pub(crate) fn check_framing(framing: Framing) -> Result<(), Box<Response<Body>>> {
+    match framing {
+        Framing::Plain => Ok(()),
+        Framing::Ambiguous => {
+            let detail = "send Content-Length or Transfer-Encoding, not both";
+            Err(refusal(StatusCode::BAD_REQUEST, "ambiguous_length", detail))
+        }
     }
-    let detail = "send Content-Length or Transfer-Encoding, not both";
-    Err(refusal(StatusCode::BAD_REQUEST, "ambiguous_length", detail))
 }
 
 /// Returns the answer to a method that the route does not have.

@@ -1,7 +1,9 @@
-//! Watching the heads of requests for bodies with two lengths.
+//! Watching the heads of requests for bodies with two lengths, and for bodies that have not come whole.
 //!
 //! The HTTP library drops `Content-Length` beside `Transfer-Encoding` before anybody sees it. Who stands in front of the
 //! door may have read the other one (request smuggling, RFC 9112, 6.1): such a request is refused.
+//!
+//! Nor does it say beforehand that a connection ends with an answer to a request that was not read to its end.
 
 use std::{
     io,
@@ -15,27 +17,64 @@ use std::{
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-/// A connection whose heads are watched.
+use crate::parting::Parting;
+
+/// A connection whose heads are watched, and whose peer hears its end.
 #[derive(Debug)]
-pub struct Watched<T> {
+pub(crate) struct Watched<T: AsyncRead + AsyncWrite + Unpin> {
     io: T,
     watch: Watch,
-    ambiguous: Arc<AtomicBool>,
+    heard: Arc<Heard>,
+    parting: Parting,
 }
 
-impl<T> Watched<T> {
-    /// Watches `io`; sets `ambiguous` before a request whose body has two lengths can be seen by anybody.
-    pub fn new(io: T, ambiguous: Arc<AtomicBool>) -> Self {
+/// What came in on a connection, as far as answers depend on it. It is up to date before anybody sees a request.
+#[derive(Debug, Default)]
+pub(crate) struct Heard {
+    is_ambiguous: AtomicBool,
+    is_awaited: AtomicBool,
+}
+
+/// Whether the last request has arrived to its end.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Arrival {
+    Whole,
+    /// More of it may come: nothing else can be read on this connection.
+    Awaited,
+}
+
+impl<T: AsyncRead + AsyncWrite + Unpin> Watched<T> {
+    /// Watches `io`, and tells `heard`.
+    pub(crate) fn new(io: T, heard: Arc<Heard>) -> Self {
         Self {
             io,
             watch: Watch::default(),
-            ambiguous,
+            heard,
+            parting: Parting::default(),
         }
     }
 }
 
-/// Where in a connection the next byte stands. After a request with `Transfer-Encoding`, the connection carries no other
-/// one, and after CONNECT it carries no HTTP: nothing is watched then.
+impl Heard {
+    /// Says whether the body of some request had two lengths.
+    pub(crate) fn framing(&self) -> Framing {
+        match self.is_ambiguous.load(Ordering::Acquire) {
+            true => Framing::Ambiguous,
+            false => Framing::Plain,
+        }
+    }
+
+    /// Says whether the last request is here.
+    pub(crate) fn arrival(&self) -> Arrival {
+        match self.is_awaited.load(Ordering::Acquire) {
+            true => Arrival::Awaited,
+            false => Arrival::Whole,
+        }
+    }
+}
+
+/// Where in a connection the next byte stands. After a request with `Transfer-Encoding`, or a CONNECT that is refused, the
+/// connection carries no other one, and after a CONNECT it carries no HTTP: nothing is watched then.
 #[derive(Debug, Default)]
 struct Watch {
     place: Place,
@@ -48,8 +87,10 @@ struct Watch {
 
 /// Whether a body has one length.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-enum Framing {
+pub enum Framing {
+    /// It has.
     Plain,
+    /// It has two: answer 400 and nothing else.
     Ambiguous,
 }
 
@@ -59,6 +100,8 @@ enum Place {
     Head,
     Body(u64),
     Unwatched,
+    /// After a CONNECT.
+    Tunnel,
 }
 
 impl Watch {
@@ -67,7 +110,7 @@ impl Watch {
         let mut framing = Framing::Plain;
         while !bytes.is_empty() {
             match self.place {
-                Place::Unwatched => return framing,
+                Place::Unwatched | Place::Tunnel => return framing,
                 Place::Body(left) => {
                     let skipped = left.min(bytes.len() as u64);
                     let rest = usize::try_from(skipped).unwrap_or(bytes.len());
@@ -131,7 +174,8 @@ impl Watch {
         }
         let head = std::mem::take(self);
         self.place = match head.length {
-            _ if head.has_encoding || head.is_connect => Place::Unwatched,
+            _ if head.is_connect => Place::Tunnel,
+            _ if head.has_encoding => Place::Unwatched,
             None | Some(0) => Place::Head,
             Some(length) => Place::Body(length),
         };
@@ -142,7 +186,7 @@ impl Watch {
     }
 }
 
-impl<T: AsyncRead + Unpin> AsyncRead for Watched<T> {
+impl<T: AsyncRead + AsyncWrite + Unpin> AsyncRead for Watched<T> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -152,13 +196,15 @@ impl<T: AsyncRead + Unpin> AsyncRead for Watched<T> {
         let polled = Pin::new(&mut self.io).poll_read(context, buffer);
         let fresh = buffer.filled().get(before..).unwrap_or_default();
         if self.watch.take(fresh) == Framing::Ambiguous {
-            self.ambiguous.store(true, Ordering::Release);
+            self.heard.is_ambiguous.store(true, Ordering::Release);
         }
+        let is_awaited = self.watch.place != Place::Head;
+        self.heard.is_awaited.store(is_awaited, Ordering::Release);
         polled
     }
 }
 
-impl<T: AsyncWrite + Unpin> AsyncWrite for Watched<T> {
+impl<T: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Watched<T> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -171,8 +217,15 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for Watched<T> {
         Pin::new(&mut self.io).poll_flush(context)
     }
 
-    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.io).poll_shutdown(context)
+    fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        match this.watch.place {
+            // What still comes is the other end's of the tunnel.
+            Place::Tunnel => this.parting.poll_said(&mut this.io, context),
+            Place::Head | Place::Body(_) | Place::Unwatched => {
+                this.parting.poll(&mut this.io, context)
+            }
+        }
     }
 
     fn poll_write_vectored(
@@ -188,12 +241,52 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for Watched<T> {
     }
 }
 
+impl<T: AsyncRead + AsyncWrite + Unpin> Drop for Watched<T> {
+    fn drop(&mut self) {
+        self.parting.say_now(&mut self.io);
+    }
+}
+
 /// How much of one line of a head is looked at, in bytes: enough for the two names and a number.
 const LINE_KEPT_BYTES_MAX: usize = 64;
 
 #[cfg(test)]
 mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
+
     use super::*;
+
+    /// Whoever answers before the end of a request says so by what has come of it.
+    #[tokio::test]
+    async fn what_has_come_whole_is_told_from_what_is_awaited() {
+        let check = async |text: &str, expected: Arrival| {
+            let (mut client, server) = duplex(4096);
+            let heard = Arc::default();
+            let mut watched = Watched::new(server, Arc::clone(&heard));
+            client.write_all(text.as_bytes()).await.unwrap();
+            let mut read = vec![0; text.len()];
+            watched.read_exact(&mut read).await.unwrap();
+            assert_eq!(heard.arrival(), expected, "{text}");
+        };
+        let head = |headers: &str| format!("POST / HTTP/1.1\r\n{headers}\r\n");
+        let five = head("Content-Length: 5\r\n");
+        for (text, expected) in [
+            (head(""), Arrival::Whole),
+            (head("Content-Length: 0\r\n"), Arrival::Whole),
+            (five.clone() + "hello", Arrival::Whole),
+            (five.clone() + "hell", Arrival::Awaited),
+            (five.clone(), Arrival::Awaited),
+            (five.clone() + "hello" + &five, Arrival::Awaited),
+            // Where such a body ends is not watched.
+            (
+                head("Transfer-Encoding: chunked\r\n") + "0\r\n\r\n",
+                Arrival::Awaited,
+            ),
+            ("CONNECT a:1 HTTP/1.1\r\n\r\n".to_owned(), Arrival::Awaited),
+        ] {
+            check(&text, expected).await;
+        }
+    }
 
     #[test]
     fn two_lengths_are_seen_wherever_they_stand_and_however_they_are_cut() {

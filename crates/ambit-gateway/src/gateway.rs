@@ -1,15 +1,11 @@
 //! The gateway: routes, and the loops that accept connections of identified instances.
 
 use std::{
-    convert::Infallible,
     fmt,
     future::Future,
     net::SocketAddr,
     pin::Pin,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, AtomicU64},
-    },
+    sync::{Arc, atomic::AtomicU64},
     time::Duration,
 };
 
@@ -17,13 +13,12 @@ use ambit_core::Reason;
 use ambit_engine::{Clock, Handle};
 use ambit_identity::{IdentityError, InstanceCaller};
 use bytes::Bytes;
-use http::{HeaderValue, Method, Request, Response, StatusCode, header};
+use http::{Method, Request, Response, StatusCode};
 use hyper::{
     body::{Body as HttpBody, Incoming},
     server::conn::http1,
-    service::service_fn,
 };
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::rt::TokioTimer;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::{TcpListener, TcpStream},
@@ -38,7 +33,6 @@ use crate::{
     connect,
     doors::{Doors, MALFORMED, SHOW_TOKEN},
     edge::{self, Hosts},
-    framing::Watched,
     limits::{
         HANDSHAKE_TIMEOUT, REQUEST_HEAD_TIMEOUT, STDIO_PROCESSES_MAX, UPSTREAM_ANSWER_TIMEOUT,
     },
@@ -48,10 +42,12 @@ use crate::{
         downstream::{self, Visit},
         refusal::Links,
     },
+    parting::part,
     punctual::Punctual,
     reception::Peer,
     sandbox::SandboxPolicy,
     seating::{Chair, Room, Seating},
+    serving::serve_http,
     tokens::{TokenConfig, Tokens},
     upstream::Means,
     visitor::{Trusting, Unproved},
@@ -244,38 +240,26 @@ impl Gateway {
     {
         // A foreign workload is nobody here until it claims a task.
         if let Some(caller) = peer.last_known() {
-            chair.belongs_to(caller.spiffe_id());
+            self.seat(chair, &caller);
         }
-        let ambiguous = Arc::new(AtomicBool::new(false));
-        let io = Watched::new(io, Arc::clone(&ambiguous));
-        let service = service_fn(|mut request: Request<Incoming>| {
+        let answer = |mut request: Request<Incoming>, framing| {
             let (gateway, peer, chair) = (self.clone(), peer.clone(), Arc::clone(chair));
             request.extensions_mut().insert(Arc::clone(&chair));
-            let framing = edge::check_framing(&ambiguous);
             async move {
-                let is_last = request.headers().contains_key(header::TRANSFER_ENCODING);
-                let mut response = match framing {
+                match edge::check_framing(framing) {
                     Ok(()) => {
                         let answer = gateway.receive(request, &peer);
                         chair.goes_out(chair.answers(answer).await)
                     }
                     Err(refusal) => gateway.turn_away(&peer, *refusal).await,
-                };
-                // The end of such a body is not watched: nothing may follow it.
-                if is_last {
-                    let close = HeaderValue::from_static("close");
-                    response.headers_mut().insert(header::CONNECTION, close);
                 }
-                Ok::<_, Infallible>(response)
             }
-        });
-        let served = http1::Builder::new()
-            .timer(TokioTimer::new())
-            .header_read_timeout(REQUEST_HEAD_TIMEOUT)
-            .serve_connection(TokioIo::new(io), service)
-            .with_upgrades();
+        };
+        let mut http = http1::Builder::new();
+        http.timer(TokioTimer::new())
+            .header_read_timeout(REQUEST_HEAD_TIMEOUT);
         let served = tokio::select! {
-            served = served => served,
+            served = serve_http(&http, io, answer, chair.stays_a_stranger()) => served,
             () = chair.leaves() => return,
         };
         if let Err(error) = served {
@@ -323,6 +307,7 @@ impl Gateway {
     fn welcome(&self, stream: TcpStream, peer: SocketAddr, face: Face) {
         let (gateway, chair) = (self.clone(), self.seating.take(peer));
         tokio::spawn(async move {
+            // It has less time than a stranger's connection.
             let identified = tokio::select! {
                 identified = gateway.identify(stream, &face) => identified,
                 () = chair.leaves() => return,
@@ -353,8 +338,13 @@ impl Gateway {
         if chain.is_empty() && self.tokens.is_some() {
             return Ok((stream, Peer::Stranger));
         }
-        let visitor = self.visitor(chain).map_err(AcceptError::Identity)?;
-        Ok((stream, Peer::Visitor(Arc::new(visitor))))
+        match self.visitor(chain) {
+            Ok(visitor) => Ok((stream, Peer::Visitor(Arc::new(visitor)))),
+            Err(error) => {
+                part(stream).await;
+                Err(AcceptError::Identity(error))
+            }
+        }
     }
 }
 

@@ -14,16 +14,19 @@ mod edge;
 mod framing;
 mod gateway;
 mod inspect;
+mod kept;
 mod last_shown;
 pub mod limits;
 mod mcp;
 mod open_files;
+mod parting;
 mod punctual;
 pub mod reading;
 mod reception;
 mod sandbox;
 mod seating;
 mod seats;
+mod serving;
 mod tokens;
 mod upstream;
 mod visitor;
@@ -35,16 +38,18 @@ use ambit_broker::Secret;
 pub use crate::{
     body::Body,
     edge::Hosts,
-    framing::Watched,
+    framing::Framing,
     gateway::{AcceptError, Answering, Face, Fallback, Gateway, GatewayConfig, Stopwatch},
     inspect::{InspectError, inspect},
+    kept::Kept,
     mcp::{era::Era, methods, refusal::Links, spans::CALL_SPANS},
     open_files::hand_nothing_over,
     punctual::{NotArrived, Punctual},
     reception::Peer,
     sandbox::SandboxPolicy,
     seating::Room,
-    seats::{Held, InUse, Notice, Seat, Seats},
+    seats::{Notice, Seat, Seats},
+    serving::serve_http,
     tokens::{TokenConfig, Verifiers},
     visitor::{Trusting, Visitor},
 };

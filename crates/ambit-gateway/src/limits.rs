@@ -27,6 +27,11 @@ pub const STRANGERS_MAX: usize = 1024;
 pub const STRANGERS_PER_ORIGIN_MAX: usize = 128;
 /// How long a connection lasts over which nobody proves who they are.
 pub const STRANGER_CONNECTION_TTL_MAX: Duration = Duration::from_secs(120);
+/// How long an answer that is under way when the time of its connection is over may still take, and how long what was sent in
+/// vain is read after the last answer.
+pub const PARTING_TIMEOUT: Duration = Duration::from_secs(2);
+/// The most bytes that are read and dropped after the last answer.
+pub const PARTING_BYTES_MAX: usize = 2 * REQUEST_BODY_BYTES_MAX;
 /// The longest identifier of a JSON-RPC request, in bytes.
 pub const REQUEST_ID_BYTES_MAX: usize = 256;
 /// The longest name of an MCP method, in bytes.

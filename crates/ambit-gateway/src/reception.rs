@@ -3,7 +3,7 @@
 use std::sync::{Arc, atomic::Ordering};
 
 use ambit_core::{Reason, estate::BearerTokens, json::Value};
-use ambit_engine::Presented;
+use ambit_engine::{Ground, Presented};
 use ambit_identity::{InstanceCaller, KeyBinding};
 use http::{Method, Request, Response, StatusCode, header, request::Parts};
 use hyper::body::Incoming;
@@ -64,9 +64,14 @@ impl Gateway {
         let caller = match self.instance_of(visitor).await {
             Ok(caller) => caller,
             // It is not written down as anybody's: nobody is proved.
-            Err(refusal) => return self.turn_away(&Peer::Stranger, refusal).await,
+            Err(refusal) => {
+                unseat(request.extensions());
+                return self.turn_away(&Peer::Stranger, refusal).await;
+            }
         };
-        seated(request.extensions(), &caller);
+        if let Some(chair) = request.extensions().get::<Arc<Chair>>() {
+            self.seat(chair, &caller);
+        }
         if request.method() == Method::CONNECT {
             let unproved = self.unproved(visitor);
             return self.tunnel(request, &caller, Some(unproved)).await;
@@ -172,8 +177,26 @@ impl Gateway {
         response
     }
 
-    /// Says which instance makes the request with this head at `place`, or answers why none does.
+    /// Says which instance makes the request with this head at `place`, or answers why none does. Without a certificate, the
+    /// connection is whose token is shown last.
     async fn identified(
+        &self,
+        (tokens, place): (&Tokens, &Place),
+        (head, bearer): (&Parts, BearerTokens),
+        peer: &Peer,
+    ) -> Result<InstanceCaller, Response<Body>> {
+        let shown = (head, bearer);
+        let found = self.identified_by((tokens, place), shown, peer).await;
+        if let (Peer::Stranger, Some(chair)) = (peer, head.extensions.get::<Arc<Chair>>()) {
+            match &found {
+                Ok(caller) => self.seat(chair, caller),
+                Err(_) => chair.belongs_to_nobody(),
+            }
+        }
+        found
+    }
+
+    async fn identified_by(
         &self,
         (tokens, place): (&Tokens, &Place),
         (head, bearer): (&Parts, BearerTokens),
@@ -203,9 +226,6 @@ impl Gateway {
             let why = (Reason::BindingTooWeak, tokens.too_weak(door));
             return Err(refuse_token(&self.doors, &caller, why).await);
         }
-        if matches!(peer, Peer::Stranger) {
-            seated(&head.extensions, &caller);
-        }
         // That the task has ended is told as the answer to the act; that the token was given up, as OAuth clients hear it.
         let presented = self.doors.handle.presented(&caller, now);
         if let Ok(Presented::Nothing(reason)) = presented {
@@ -213,6 +233,14 @@ impl Gateway {
             return Err(refuse_token(&self.doors, &caller, (reason, refusal)).await);
         }
         Ok(caller)
+    }
+
+    /// Gives the connection at whose other end `caller` is a seat of its own, as long as a task that acts stands behind it.
+    pub(crate) fn seat(&self, chair: &Chair, caller: &InstanceCaller) {
+        match self.doors.handle.ground(caller, self.doors.now()) {
+            Ok(Ground::Stands) => chair.belongs_to(caller.spiffe_id()),
+            Ok(Ground::Gone) | Err(_) => chair.belongs_to_nobody(),
+        }
     }
 
     /// Gives who proved a key the nonce for the next proof.
@@ -260,10 +288,10 @@ impl Gateway {
     }
 }
 
-/// Moves the connection of a request among those of who proved to be at its other end.
-fn seated(extensions: &http::Extensions, caller: &InstanceCaller) {
+/// Moves the connection of a request back among those of strangers.
+fn unseat(extensions: &http::Extensions) {
     if let Some(chair) = extensions.get::<Arc<Chair>>() {
-        chair.belongs_to(caller.spiffe_id());
+        chair.belongs_to_nobody();
     }
 }
 

@@ -10,8 +10,7 @@ use std::{
 use ambit_core::{SpiffeId, origin::Origin};
 use http::Response;
 use http_body_util::BodyExt;
-use hyper::body::Body as _;
-use tokio::time::sleep;
+use tokio::{sync::Notify, time::sleep};
 
 use crate::{
     body::Body,
@@ -41,8 +40,10 @@ pub(crate) struct Seating {
 /// The seat of one connection.
 pub(crate) struct Chair {
     seating: Seating,
+    origin: Origin,
     notice: Notice,
     seat: Mutex<Seated>,
+    moved: Notify,
 }
 
 enum Seated {
@@ -74,13 +75,19 @@ impl Seating {
     /// Gives a connection from `peer` its first seat.
     pub(crate) fn take(&self, peer: SocketAddr) -> Arc<Chair> {
         let (origin, notice) = (Origin::of(peer), Notice::default());
-        let share = origin.places(self.strangers.most(), STRANGERS_PER_ORIGIN_MAX);
-        let seat = self.strangers.take(origin, share, &notice);
         Arc::new(Chair {
             seating: self.clone(),
+            origin,
+            seat: Mutex::new(self.for_stranger(origin, &notice)),
             notice,
-            seat: Mutex::new(Seated::Stranger { _seat: seat }),
+            moved: Notify::new(),
         })
+    }
+
+    fn for_stranger(&self, origin: Origin, notice: &Notice) -> Seated {
+        let share = origin.places(self.strangers.most(), STRANGERS_PER_ORIGIN_MAX);
+        let seat = self.strangers.take(origin, share, notice);
+        Seated::Stranger { _seat: seat }
     }
 }
 
@@ -96,19 +103,33 @@ impl Chair {
         let proved = &self.seating.proved;
         let taken = proved.take(id.clone(), CONNECTIONS_PER_INSTANCE_MAX, &self.notice);
         *seat = Seated::Proved(id.clone(), Arc::new(taken));
+        self.moved.notify_one();
     }
 
-    /// Resolves when the connection has to end: its seat is another's, or it has stayed a stranger's too long.
+    /// Moves the connection back among strangers: what proved who is at its other end stands no more.
+    pub(crate) fn belongs_to_nobody(&self) {
+        let mut seat = self.seat();
+        if !matches!(&*seat, Seated::Proved(..)) {
+            return;
+        }
+        drop(mem::replace(&mut *seat, Seated::Moving));
+        *seat = self.seating.for_stranger(self.origin, &self.notice);
+        self.moved.notify_one();
+    }
+
+    /// Resolves when the connection has to end at once: its seat is another's.
     pub(crate) async fn leaves(&self) {
-        let stays_a_stranger = async {
-            sleep(STRANGER_CONNECTION_TTL_MAX).await;
-            if !matches!(&*self.seat(), Seated::Stranger { .. }) {
-                std::future::pending::<()>().await;
+        self.notice.heard().await;
+    }
+
+    /// Resolves when the connection has stayed a stranger's for too long.
+    pub(crate) async fn stays_a_stranger(&self) {
+        loop {
+            let is_stranger = matches!(&*self.seat(), Seated::Stranger { .. });
+            tokio::select! {
+                () = sleep(STRANGER_CONNECTION_TTL_MAX), if is_stranger => return,
+                () = self.moved.notified() => {}
             }
-        };
-        tokio::select! {
-            () = self.notice.heard() => {}
-            () = stays_a_stranger => {}
         }
     }
 
@@ -118,8 +139,10 @@ impl Chair {
             Seated::Proved(_, seat) => Some(Arc::clone(seat)),
             Seated::Stranger { .. } | Seated::Moving => None,
         };
-        let _answering = seat.as_ref().map(|it| it.answering());
-        work.await
+        match seat {
+            Some(seat) => seat.answers(work).await,
+            None => work.await,
+        }
     }
 
     /// Keeps the seat until `work` is done, as long as others sit idle.
@@ -130,20 +153,10 @@ impl Chair {
 
     /// Lets an answer that is a stream keep the seat until its end, as long as others sit idle.
     pub(crate) fn goes_out(&self, response: Response<Body>) -> Response<Body> {
-        let held = match response.body().size_hint().exact() {
-            Some(_) => None,
-            None => self.hold(),
-        };
-        let Some(held) = held else {
-            return response;
-        };
-        response.map(|body| {
-            let seated = body.map_frame(move |frame| {
-                let _seat = &held;
-                frame
-            });
-            seated.boxed()
-        })
+        match &*self.seat() {
+            Seated::Proved(_, seat) => seat.goes_out(response).map(BodyExt::boxed),
+            Seated::Stranger { .. } | Seated::Moving => response,
+        }
     }
 
     fn hold(&self) -> Option<Held<SpiffeId>> {
@@ -161,5 +174,76 @@ impl Chair {
 impl fmt::Debug for Chair {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Chair")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{future::Future, pin::pin, task::Context};
+
+    use super::*;
+
+    const SHARE: u32 = STRANGERS_PER_ORIGIN_MAX as u32;
+
+    /// Comes from the address with this number, all of which are far from one another.
+    fn come(seating: &Seating, address: u32) -> Arc<Chair> {
+        let bytes = [11 + u8::try_from(address).unwrap(), 0, 0, 1];
+        seating.take(SocketAddr::from((bytes, 1)))
+    }
+
+    fn run(number: u32) -> SpiffeId {
+        let id = format!("spiffe://example.org/agent/clerk/inst_{number}");
+        id.parse().unwrap()
+    }
+
+    fn told(chairs: &[Arc<Chair>]) -> usize {
+        let mut context = Context::from_waker(std::task::Waker::noop());
+        let mut is_told = |it: &Arc<Chair>| pin!(it.leaves()).poll(&mut context).is_ready();
+        chairs.iter().filter(|it| is_told(it)).count()
+    }
+
+    #[test]
+    fn strangers_have_so_many_seats_and_so_many_of_one_address() {
+        let seating = Seating::new(Room::default());
+        let origins = u32::try_from(STRANGERS_MAX).unwrap() / SHARE;
+        let mut chairs = Vec::new();
+        for origin in 0..origins {
+            chairs.extend((0..SHARE).map(|_| come(&seating, origin)));
+        }
+        assert_eq!(chairs.len(), STRANGERS_MAX);
+        assert_eq!(told(&chairs), 0);
+        // One more of an address costs that address a seat, and one more at all somebody who has most.
+        chairs.push(come(&seating, 1));
+        assert_eq!(
+            told(&chairs[STRANGERS_PER_ORIGIN_MAX..=STRANGERS_PER_ORIGIN_MAX]),
+            1
+        );
+        chairs.push(come(&seating, origins));
+        assert_eq!(told(&chairs), 1);
+        assert_eq!(seating.strangers.taken(), STRANGERS_MAX);
+    }
+
+    #[test]
+    fn the_proved_have_so_many_seats_and_so_many_of_one_instance() {
+        let seating = Seating::new(Room::default());
+        let instances = u32::try_from(CONNECTIONS_MAX / CONNECTIONS_PER_INSTANCE_MAX).unwrap();
+        let mut chairs = Vec::new();
+        let prove = |number| {
+            let chair = come(&seating, 0);
+            chair.belongs_to(&run(number));
+            chair
+        };
+        for number in 0..instances {
+            chairs.extend((0..CONNECTIONS_PER_INSTANCE_MAX).map(|_| prove(number)));
+        }
+        assert_eq!(chairs.len(), CONNECTIONS_MAX);
+        assert_eq!(told(&chairs), 0);
+        chairs.push(prove(1));
+        let own = CONNECTIONS_PER_INSTANCE_MAX;
+        assert_eq!(told(&chairs[own..=own]), 1);
+        chairs.push(prove(instances));
+        assert_eq!(told(&chairs), 1);
+        assert_eq!(seating.proved.taken(), CONNECTIONS_MAX);
+        assert_eq!(seating.strangers.taken(), 0);
     }
 }

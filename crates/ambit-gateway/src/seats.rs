@@ -32,9 +32,9 @@ pub struct Seat<H: Clone + Eq + Hash> {
 #[derive(Clone, Debug, Default)]
 pub struct Notice(Arc<Notify>);
 
-/// A request is answered at a seat, until this is dropped: whoever was idle before gets up first.
+/// A request is answered at a seat, until this is dropped.
 #[derive(Debug)]
-pub struct InUse<'a, H: Clone + Eq + Hash>(&'a Seat<H>);
+struct InUse<'a, H: Clone + Eq + Hash>(&'a Seat<H>);
 
 /// Something goes out at a seat for as long as this lives: those who are idle get up before.
 #[derive(Debug)]
@@ -165,9 +165,15 @@ impl<H: Clone + Eq + Hash> Taken<H> {
 
 impl<H: Clone + Eq + Hash> Seat<H> {
     /// Says that a request is answered here as long as the value lives.
-    pub fn answering(&self) -> InUse<'_, H> {
+    fn answering(&self) -> InUse<'_, H> {
         self.touch();
         InUse(self)
+    }
+
+    /// Carries `work` to its end as what is answered here, so that whoever was idle before gets up first.
+    pub async fn answers<T>(&self, work: impl Future<Output = T>) -> T {
+        let _answering = self.answering();
+        work.await
     }
 
     /// Says that something goes out here as long as the value lives.

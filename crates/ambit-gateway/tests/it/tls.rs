@@ -1,6 +1,6 @@
 //! The accept loop: who proves to be an instance is served, nobody else.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use ambit_core::{Millis, TrustDomain};
 use ambit_gateway::{Face, Fallback, Gateway, GatewayConfig, Room, SandboxPolicy, Trusting};
@@ -15,6 +15,7 @@ use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
     sync::oneshot,
+    time::timeout,
 };
 use tokio_rustls::TlsConnector;
 
@@ -300,9 +301,54 @@ async fn asi08_strangers_keep_no_instance_from_the_gateway() {
         let answer = ask(config, address, "/mcp").await.unwrap();
         assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
     }
-    // Those who were idle longest have made room, and one more stranger is served as well.
+    // Those who were idle longest have made room, and hear it long before their time is over.
     let mut rest = Vec::new();
-    let _ended = strangers[0].read_to_end(&mut rest).await;
+    let ended = timeout(HEARD_WITHIN, strangers[0].read_to_end(&mut rest)).await;
+    ended.unwrap().unwrap();
+    // One more stranger is served as well.
     let again = stays(home.web_client(), address).await;
     drop(again);
+}
+
+/// Less than it takes a connection on which nothing comes to end by itself.
+const HEARD_WITHIN: Duration = Duration::from_secs(5);
+
+/// Whoever is refused before all of the request has come hears why, however much is still sent, and that nothing else is
+/// answered there.
+#[tokio::test]
+async fn a_refusal_is_heard_by_who_still_sends() {
+    let home = Party::new(1);
+    let mint = Mint::new(1);
+    let mut config = GatewayConfig::new(SandboxPolicy::Refused);
+    config.tokens = Some(mint.config());
+    let (handle, clock) = (home.world.handle.clone(), home.world.clock.to_clock());
+    let gateway = Gateway::new(config, handle, clock, Arc::new(|_| None));
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let face = home.face_for("localhost");
+    tokio::spawn(async move {
+        let face = Arc::new(move || Some(face.clone()));
+        gateway
+            .serve_tls(listener, face, std::future::pending())
+            .await;
+    });
+    let stream = TcpStream::connect(address).await.unwrap();
+    let connector = TlsConnector::from(Arc::new(home.web_client()));
+    let name = "localhost".try_into().unwrap();
+    let mut stream = connector.connect(name, stream).await.unwrap();
+    let body = vec![b' '; 1_000_000];
+    let head = format!(
+        "POST /mcp HTTP/1.1\r\nHost: localhost\r\nContent-Length: {}\r\n\r\n",
+        body.len()
+    );
+    stream.write_all(head.as_bytes()).await.unwrap();
+    let mut answer = vec![0; 12];
+    stream.read_exact(&mut answer).await.unwrap();
+    stream.write_all(&body).await.unwrap();
+    stream.flush().await.unwrap();
+    // It ends as TLS does, and not as if somebody had cut it.
+    stream.read_to_end(&mut answer).await.unwrap();
+    let answer = String::from_utf8(answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 401"), "{answer}");
+    assert!(answer.contains("\r\nconnection: close\r\n"), "{answer}");
 }

@@ -4,6 +4,7 @@ mod clients;
 mod foreign;
 mod refused;
 mod scene;
+mod seats;
 mod task;
 
 use std::sync::atomic::Ordering;

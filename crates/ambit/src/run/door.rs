@@ -6,23 +6,16 @@
 
 mod upload;
 
-use std::{
-    convert::Infallible,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-    time::Duration,
-};
+use std::{future::pending, sync::Arc, time::Duration};
 
 use ambit_core::json::Value;
-use ambit_gateway::Watched;
+use ambit_gateway::{Framing, serve_http};
 use bytes::Bytes;
 use http::{
     HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri, header,
 };
 use http_body_util::{BodyExt, Full};
-use hyper::{body::Incoming, service::service_fn};
+use hyper::{body::Incoming, server::conn::http1};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{
     io::copy_bidirectional,
@@ -125,36 +118,22 @@ impl Door {
     async fn connection(self: Arc<Self>, stream: TcpStream) {
         // Small answers must not wait for an acknowledgement; without it they are only slower.
         let _ = stream.set_nodelay(true);
-        let ambiguous = Arc::new(AtomicBool::new(false));
-        let stream = Watched::new(stream, Arc::clone(&ambiguous));
-        let service = service_fn(move |request: Request<Incoming>| {
+        let answer = |request: Request<Incoming>, framing| {
             let door = Arc::clone(&self);
-            let framing = if ambiguous.load(Ordering::Acquire) {
-                Err(Refused::TwoLengths)
-            } else {
-                Ok(())
-            };
             async move {
-                // The end of such a body is not watched: nothing may follow it.
-                let is_last = request.headers().contains_key(header::TRANSFER_ENCODING);
-                let mut response = match framing {
-                    Ok(()) => door.answer(request).await,
-                    Err(refused) => problem(StatusCode::BAD_REQUEST, &refused.to_string()),
-                };
-                if is_last {
-                    let close = HeaderValue::from_static("close");
-                    response.headers_mut().insert(header::CONNECTION, close);
+                match framing {
+                    Framing::Plain => door.answer(request).await,
+                    Framing::Ambiguous => {
+                        let refused = Refused::TwoLengths;
+                        problem(StatusCode::BAD_REQUEST, &refused.to_string())
+                    }
                 }
-                Ok::<_, Infallible>(response)
             }
-        });
-        let served = hyper::server::conn::http1::Builder::new()
-            .timer(TokioTimer::new())
-            .header_read_timeout(HEAD_TIMEOUT)
-            .serve_connection(TokioIo::new(stream), service)
-            .with_upgrades()
-            .await;
-        if let Err(error) = served {
+        };
+        let mut http = http1::Builder::new();
+        http.timer(TokioTimer::new())
+            .header_read_timeout(HEAD_TIMEOUT);
+        if let Err(error) = serve_http(&http, stream, answer, pending()).await {
             tracing::debug!(%error, "the command's connection broke");
         }
     }

@@ -2,21 +2,20 @@
 
 use std::{
     fs,
+    future::pending,
     hash::Hash,
     io,
     os::unix::fs::{FileTypeExt, PermissionsExt, chown},
     path::{Path, PathBuf},
+    sync::Arc,
     time::Duration,
 };
 
-use ambit_gateway::{Notice, Punctual, Seat, Seats};
+use ambit_gateway::{Notice, Punctual, Seat, Seats, serve_http};
 use ambit_identity::PeerCredentials;
 use axum::Router;
-use hyper::{Request, body::Incoming, service::Service};
-use hyper_util::{
-    rt::{TokioIo, TokioTimer},
-    service::TowerToHyperService,
-};
+use hyper::{Request, body::Incoming, server::conn::http1, service::Service};
+use hyper_util::{rt::TokioTimer, service::TowerToHyperService};
 use rustix::{fs::Mode, process::umask};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
@@ -124,27 +123,25 @@ async fn connection<S, H>(
     peer: Option<PeerCredentials>,
 ) where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    H: Clone + Eq + Hash,
+    H: Clone + Eq + Hash + 'static,
 {
-    let (service, seat) = (TowerToHyperService::new(router), &seat);
-    let service = hyper::service::service_fn(move |request: Request<Incoming>| {
+    let (service, seat) = (TowerToHyperService::new(router), Arc::new(seat));
+    let answer = |request: Request<Incoming>, _framing| {
         let mut request = request.map(|body| Punctual::new(body, BODY_TIMEOUT));
         if let Some(peer) = peer {
             request.extensions_mut().insert(peer);
         }
-        let (answering, in_use) = (service.call(request), seat.answering());
+        let (answering, seat) = (service.call(request), Arc::clone(&seat));
         async move {
-            let response = answering.await;
-            drop(in_use);
-            response
+            let Ok(response) = seat.answers(answering).await;
+            seat.goes_out(response)
         }
-    });
-    let served = hyper::server::conn::http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(HEAD_TIMEOUT)
-        .serve_connection(TokioIo::new(stream), service);
+    };
+    let mut http = http1::Builder::new();
+    http.timer(TokioTimer::new())
+        .header_read_timeout(HEAD_TIMEOUT);
     let served = tokio::select! {
-        served = served => served,
+        served = serve_http(&http, stream, answer, pending()) => served,
         () = notice.heard() => return,
     };
     if let Err(error) = served {

@@ -15,19 +15,16 @@ use std::{
 };
 
 use ambit_core::origin::Origin;
-use ambit_gateway::{Notice, Punctual, Seat, Seats};
+use ambit_gateway::{Notice, Punctual, Seat, Seats, serve_http};
 use axum::Router;
 use http::{HeaderValue, Request, Response, header};
-use hyper::{body::Incoming, service::Service};
-use hyper_util::{
-    rt::{TokioIo, TokioTimer},
-    service::TowerToHyperService,
-};
+use hyper::{body::Incoming, server::conn::http1, service::Service};
+use hyper_util::{rt::TokioTimer, service::TowerToHyperService};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::{TcpListener, TcpStream},
     task::{JoinSet, spawn_blocking},
-    time::timeout,
+    time::{sleep, timeout},
 };
 use tokio_rustls::TlsAcceptor;
 
@@ -60,7 +57,7 @@ const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 const PUBLIC_HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long the body of a stranger's request may take to arrive.
 const PUBLIC_BODY_TIMEOUT: Duration = Duration::from_secs(10);
-/// How long one connection of a stranger lasts, whatever is under way.
+/// How long one connection of a stranger lasts; what is under way then ends soon after.
 const CONNECTION_TTL_MAX: Duration = Duration::from_secs(120);
 /// How many ports are tried until one is free on both loopbacks.
 const PORTS_TRIED_MAX: usize = 16;
@@ -181,18 +178,23 @@ impl Serving {
         }
     }
 
-    async fn greet(self, stream: TcpStream, peer: SocketAddr, seat: &Seat<Origin>) {
+    async fn greet(
+        self,
+        stream: TcpStream,
+        (peer, seat): (SocketAddr, Arc<Seat<Origin>>),
+        over: impl Future<Output = ()>,
+    ) {
         if let Err(error) = welcome(self.guests, &stream, peer).await {
             let error = &error as &dyn std::error::Error;
             return tracing::debug!(%peer, error, "somebody else came to a port of one user");
         }
         let Some(faces) = self.faces else {
-            return connection(stream, (peer, seat), self.router, self.patience).await;
+            return connection(stream, (peer, seat), self.router, (self.patience, over)).await;
         };
         let acceptor = TlsAcceptor::from(faces.now());
         match timeout(self.patience.handshake, acceptor.accept(stream)).await {
             Ok(Ok(stream)) => {
-                connection(stream, (peer, seat), self.router, self.patience).await;
+                connection(stream, (peer, seat), self.router, (self.patience, over)).await;
             }
             Ok(Err(error)) => tracing::debug!(%peer, %error, "a stranger's TLS handshake failed"),
             Err(_) => tracing::debug!(%peer, "a stranger's TLS handshake took too long"),
@@ -242,12 +244,11 @@ async fn accept(listener: TcpListener, serving: Serving) {
         };
         let (origin, notice) = (Origin::of(peer), Notice::default());
         let share = origin.places(serving.seats.most(), STRANGERS_PER_ORIGIN_MAX);
-        let seat = serving.seats.take(origin, share, &notice);
-        let (lasting, serving) = (serving.patience.connection, serving.clone());
+        let seat = Arc::new(serving.seats.take(origin, share, &notice));
+        let (over, serving) = (sleep(serving.patience.connection), serving.clone());
         tokio::spawn(async move {
             tokio::select! {
-                // Its end is the connection's, whatever was under way.
-                _ = timeout(lasting, serving.greet(stream, peer, &seat)) => {}
+                () = serving.greet(stream, (peer, seat), over) => {}
                 () = notice.heard() => tracing::debug!(%peer, "an idle stranger is let go"),
             }
         });
@@ -271,38 +272,35 @@ async fn welcome(guests: Guests, stream: &TcpStream, peer: SocketAddr) -> Result
 
 async fn connection<S>(
     stream: S,
-    (peer, seat): (SocketAddr, &Seat<Origin>),
+    (peer, seat): (SocketAddr, Arc<Seat<Origin>>),
     router: Router,
-    patience: Patience,
+    (patience, over): (Patience, impl Future<Output = ()>),
 ) where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let service = TowerToHyperService::new(router);
     let count = std::sync::atomic::AtomicUsize::new(0);
-    let service = hyper::service::service_fn(move |request: Request<Incoming>| {
+    let answer = |request: Request<Incoming>, _framing| {
         let before = count.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         let mut request = request.map(|body| Punctual::new(body, patience.body));
         request.extensions_mut().insert(Origin::of(peer));
-        let (answering, in_use) = (service.call(request), seat.answering());
+        let (answering, seat) = (service.call(request), Arc::clone(&seat));
         async move {
-            let mut response = answering.await?;
-            drop(in_use);
+            let Ok(mut response) = seat.answers(answering).await;
             dress(&mut response);
             if before + 1 >= REQUESTS_PER_CONNECTION_MAX {
                 let close = HeaderValue::from_static("close");
                 response.headers_mut().insert(header::CONNECTION, close);
             }
-            Ok::<_, std::convert::Infallible>(response)
+            seat.goes_out(response)
         }
-    });
-    let served = hyper::server::conn::http1::Builder::new()
-        .timer(TokioTimer::new())
+    };
+    let mut http = http1::Builder::new();
+    http.timer(TokioTimer::new())
         .header_read_timeout(patience.head)
         .max_buf_size(PUBLIC_HEAD_BYTES_MAX)
-        .max_headers(PUBLIC_HEADERS_MAX)
-        .serve_connection(TokioIo::new(stream), service)
-        .await;
-    if let Err(error) = served {
+        .max_headers(PUBLIC_HEADERS_MAX);
+    if let Err(error) = serve_http(&http, stream, answer, over).await {
         tracing::debug!(%error, "a stranger's connection broke");
     }
 }

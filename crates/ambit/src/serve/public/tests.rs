@@ -28,7 +28,8 @@ fn open(patience: Patience) -> DuplexStream {
     tokio::spawn(async move {
         let seats = Seats::new(1, Origin::crowd);
         let seat = seats.take(Origin::of(peer), 1, &Notice::default());
-        connection(theirs, (peer, &seat), router(), patience).await;
+        let over = sleep(patience.connection);
+        connection(theirs, (peer, Arc::new(seat)), router(), (patience, over)).await;
     });
     ours
 }
@@ -177,6 +178,22 @@ async fn asi08_who_sits_still_keeps_nobody_from_the_public_port() {
         .write_all(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n")
         .await
         .unwrap();
+}
+
+/// Whoever is refused before all of the request has come hears why, however much is still sent.
+#[tokio::test]
+async fn a_refusal_is_heard_by_who_still_sends() {
+    let (address, _seats) = port(PATIENT).await;
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    let head = "POST /nowhere HTTP/1.1\r\nhost: a\r\ncontent-length: 1000000\r\n\r\n";
+    stream.write_all(head.as_bytes()).await.unwrap();
+    let mut answer = vec![0; 12];
+    stream.read_exact(&mut answer).await.unwrap();
+    stream.write_all(&vec![b' '; 1_000_000]).await.unwrap();
+    stream.read_to_end(&mut answer).await.unwrap();
+    let answer = String::from_utf8(answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 404"), "{answer}");
+    assert!(answer.contains("connection: close"), "{answer}");
 }
 
 #[tokio::test]
