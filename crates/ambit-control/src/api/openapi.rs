@@ -301,6 +301,7 @@ fn shape(shape: &Shape) -> Value {
         Shape::Count => count(INTEGER_MAX),
         Shape::UpTo(max) => count(*max),
         Shape::Texts => json!({ "type": "array", "items": { "type": "string" } }),
+        Shape::Identifier(of) => named(of),
         Shape::SomeText => json!({ "type": "string", "minLength": 1 }),
         Shape::SomeCounts(max) => json!({
             "type": "array", "items": count(INTEGER_MAX), "minItems": 1, "maxItems": max,

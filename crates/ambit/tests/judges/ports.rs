@@ -127,7 +127,13 @@ fn the_pages_answer_a_person_as_their_document_says() {
         asker: Some(("AMBIT_PERSON", &person)),
         ..Tester::of(&world, world.public())
     };
-    let pages = ["/account", "/device", "/account/logins/end", "/sign-out"];
+    let pages = [
+        "/account",
+        "/account/logins/end",
+        "/device",
+        "/oauth/consent",
+        "/sign-out",
+    ];
     let included = pages.map(|it| ["--include-path", it]).concat();
     // It knows nothing of cookies that it does not make itself.
     tester.test(&[&included[..], &["--exclude-checks", "ignored_auth"]].concat());

@@ -4,7 +4,7 @@ use super::{
     Member,
     Need::{Always, Maybe},
     Schema,
-    Shape::{Count, ListOf, Text, Time, Word},
+    Shape::{Count, Identifier, ListOf, Text, Time, Word},
 };
 
 /// The shapes.
@@ -69,7 +69,10 @@ pub(super) const SCHEMAS: &[Schema] = &[
     },
     Schema {
         name: "LoginEnd",
-        members: &[Member("csrf", Text, Always), Member("login", Text, Always)],
+        members: &[
+            Member("csrf", Text, Always),
+            Member("login", Identifier("login"), Always),
+        ],
     },
     Schema {
         name: "CodeAnswer",
