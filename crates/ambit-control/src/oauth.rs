@@ -58,6 +58,8 @@ use ambit_identity::{
 
 #[cfg(test)]
 pub(crate) use self::consent::end_if_abandoned;
+#[cfg(test)]
+pub(crate) use self::error::places;
 pub(crate) use self::redirect::Redirect;
 pub(crate) use self::{
     authorize::authorize,

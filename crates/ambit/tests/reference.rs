@@ -25,7 +25,9 @@ fn the_page_of_commands_is_what_help_says() {
 
 #[test]
 fn the_page_of_limits_is_what_the_source_says() {
-    let mut page = "# Limits\n\nEvery named maximum. What goes beyond one is refused, and the refusal says so.\n".to_owned();
+    let mut page = "# Limits\n\nEvery named maximum. What goes beyond one is refused, and the refusal says so, \
+        unless its line says\nwhat happens instead: it waits, or something older makes room. What took longer than a time is over.\n"
+        .to_owned();
     for (name, what) in CRATES {
         let mut files = Vec::new();
         sources(

@@ -82,7 +82,7 @@ fn operation(route: &Route) -> Value {
             members.insert("security".to_owned(), security);
         }
         if let Some(request) = route.request {
-            let kind = if speaks_oauth(route) {
+            let kind = if takes_a_form(route) {
                 "application/x-www-form-urlencoded"
             } else {
                 "application/json"
@@ -133,6 +133,11 @@ fn security_schemes() -> Value {
 
 fn speaks_oauth(route: &Route) -> bool {
     route.path.starts_with("/oauth/")
+}
+
+/// Says whether a request is a form: of a client, or of a page.
+fn takes_a_form(route: &Route) -> bool {
+    speaks_oauth(route) || is_page(route)
 }
 
 fn responses(route: &Route) -> Value {
@@ -257,7 +262,7 @@ enum Others {
 
 impl Others {
     fn of(schema: &Schema) -> Self {
-        let mut forms = routes().filter(|it| speaks_oauth(it));
+        let mut forms = routes().filter(|it| takes_a_form(it));
         match forms.any(|it| it.request == Some(schema.name)) {
             true => Self::Ignored,
             false => Self::Refused,
@@ -296,6 +301,7 @@ fn shape(shape: &Shape) -> Value {
         Shape::Count => count(INTEGER_MAX),
         Shape::UpTo(max) => count(*max),
         Shape::Texts => json!({ "type": "array", "items": { "type": "string" } }),
+        Shape::Identifier(of) => named(of),
         Shape::SomeText => json!({ "type": "string", "minLength": 1 }),
         Shape::SomeCounts(max) => json!({
             "type": "array", "items": count(INTEGER_MAX), "minItems": 1, "maxItems": max,

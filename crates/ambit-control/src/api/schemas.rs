@@ -30,6 +30,8 @@ pub(super) enum Shape {
     Truth,
     /// A text that is not empty.
     SomeText,
+    /// The identifier of one of these.
+    Identifier(&'static str),
     /// At most so many.
     UpTo(u64),
     /// One to so many counts.

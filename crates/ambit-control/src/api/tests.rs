@@ -27,6 +27,7 @@ mod public;
 mod refusals;
 mod strangers;
 mod unknown;
+mod unasked;
 mod unnamed_keys;
 
 use std::collections::BTreeSet;

@@ -52,7 +52,10 @@ impl Scheme {
 }
 
 impl OAuthError {
+    #[track_caller]
     pub(super) fn new(code: &'static str, description: impl Into<String>) -> Self {
+        #[cfg(test)]
+        places::keep(std::panic::Location::caller());
         Self {
             status: StatusCode::BAD_REQUEST,
             code,
@@ -63,18 +66,22 @@ impl OAuthError {
         }
     }
 
+    #[track_caller]
     pub(super) fn request(description: impl Into<String>) -> Self {
         Self::new("invalid_request", description)
     }
 
+    #[track_caller]
     pub(super) fn grant(description: impl Into<String>) -> Self {
         Self::new("invalid_grant", description)
     }
 
+    #[track_caller]
     pub(super) fn target(description: impl Into<String>) -> Self {
         Self::new("invalid_target", description)
     }
 
+    #[track_caller]
     pub(super) fn client(description: impl Into<String>) -> Self {
         Self {
             status: StatusCode::UNAUTHORIZED,
@@ -90,6 +97,7 @@ impl OAuthError {
         }
     }
 
+    #[track_caller]
     pub(super) fn unavailable(description: impl Into<String>) -> Self {
         Self {
             status: StatusCode::SERVICE_UNAVAILABLE,
@@ -98,6 +106,7 @@ impl OAuthError {
     }
 
     /// There is no room just now (RFC 9110 section 15.6.4).
+    #[track_caller]
     pub(super) fn busy(description: impl Into<String>) -> Self {
         Self {
             retry_after_seconds: Some(BUSY_SECONDS),
@@ -106,6 +115,7 @@ impl OAuthError {
     }
 
     /// It was asked too often (RFC 6585 section 4): RFC 6749 has no code for that, and the one of RFC 8628 says it.
+    #[track_caller]
     fn too_fast(wait_seconds: u64, description: String) -> Self {
         Self {
             status: StatusCode::TOO_MANY_REQUESTS,
@@ -115,6 +125,7 @@ impl OAuthError {
     }
 
     /// What is asked for is not offered here at all.
+    #[track_caller]
     pub(super) fn absent(description: impl Into<String>) -> Self {
         Self {
             status: StatusCode::NOT_FOUND,
@@ -122,6 +133,7 @@ impl OAuthError {
         }
     }
 
+    #[track_caller]
     pub(super) fn failed(error: &dyn std::error::Error) -> Self {
         tracing::error!(
             error = crate::check::chain(error),
@@ -261,6 +273,28 @@ const BUSY_SECONDS: u16 = 10;
 /// The longest description, in characters.
 const DESCRIPTION_CHARACTERS_MAX: usize = 600;
 const DPOP_NONCE: HeaderName = HeaderName::from_static("dpop-nonce");
+
+/// From where in this crate errors came in this process, so that a test finds those that no test asks for.
+#[cfg(test)]
+pub(crate) mod places {
+    use std::{
+        collections::BTreeSet,
+        panic::Location,
+        sync::{Mutex, PoisonError},
+    };
+
+    static KEPT: Mutex<BTreeSet<(&str, u32)>> = Mutex::new(BTreeSet::new());
+
+    pub(super) fn keep(place: &'static Location<'static>) {
+        let mut kept = KEPT.lock().unwrap_or_else(PoisonError::into_inner);
+        kept.insert((place.file(), place.line()));
+    }
+
+    /// Returns file and line of each.
+    pub(crate) fn all() -> BTreeSet<(&'static str, u32)> {
+        KEPT.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
 
 #[cfg(test)]
 mod tests {

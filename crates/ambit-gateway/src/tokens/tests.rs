@@ -83,3 +83,57 @@ fn asi08_one_task_s_proofs_take_no_room_of_others() {
         Ok(())
     );
 }
+
+/// Status, error (RFC 6750 §3.1, RFC 9449 §7.1) and scheme of the challenge of every way not to be identified: a new way
+/// does not compile before it has a row.
+#[test]
+fn every_way_to_be_nobody_has_its_error() {
+    let row = |why: &Unidentified| match why {
+        Unidentified::NoToken => (401, None, None),
+        Unidentified::Request(_) => (400, Some("invalid_request"), Some("Bearer")),
+        Unidentified::Token(Scheme::Bearer, _) | Unidentified::Expired(Scheme::Bearer, _) => {
+            (401, Some("invalid_token"), Some("Bearer"))
+        }
+        Unidentified::Token(Scheme::Dpop, _) | Unidentified::Expired(Scheme::Dpop, _) => {
+            (401, Some("invalid_token"), Some("DPoP"))
+        }
+        Unidentified::Proof(_) => (401, Some("invalid_dpop_proof"), Some("DPoP")),
+        Unidentified::Nonce => (401, Some("use_dpop_nonce"), Some("DPoP")),
+        Unidentified::Busy => (503, None, None),
+    };
+    let why = || "it is \"wrong\" (§ 3)".to_owned();
+    for way in [
+        Unidentified::NoToken,
+        Unidentified::Request("send one"),
+        Unidentified::Token(Scheme::Bearer, why()),
+        Unidentified::Token(Scheme::Dpop, why()),
+        Unidentified::Expired(Scheme::Bearer, why()),
+        Unidentified::Expired(Scheme::Dpop, why()),
+        Unidentified::Proof(why()),
+        Unidentified::Nonce,
+        Unidentified::Busy,
+    ] {
+        let (status, error, scheme) = row(&way);
+        let answer = tokens().refuse(&Door::All, &way, NOW);
+        assert_eq!(answer.status().as_u16(), status, "{way:?}");
+        let challenges = answer.headers().get_all("www-authenticate");
+        let challenges: Vec<&str> = challenges.iter().map(|it| it.to_str().unwrap()).collect();
+        assert_eq!(
+            challenges.len(),
+            if status == 503 { 0 } else { 2 },
+            "{way:?}"
+        );
+        for challenge in challenges {
+            let wanted = error.filter(|_| scheme.is_some_and(|it| challenge.starts_with(it)));
+            let said = wanted.map(|it| format!("error=\"{it}\", error_description=\""));
+            match said {
+                Some(said) => assert!(challenge.contains(&said), "{way:?}: {challenge}"),
+                None => assert!(!challenge.contains("error="), "{way:?}: {challenge}"),
+            }
+            let plain = |it: char| (' '..='~').contains(&it) && !['\\', '?'].contains(&it);
+            assert!(challenge.chars().all(plain), "{way:?}: {challenge}");
+        }
+        let nonce = answer.headers().contains_key("dpop-nonce");
+        assert_eq!(nonce, status != 503, "{way:?}");
+    }
+}

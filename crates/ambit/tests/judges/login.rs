@@ -189,7 +189,7 @@ fn saw(told: &Value, wanted: &[(&str, &str)]) {
 }
 
 /// Gives ada one more proof than the local user.
-fn declare(world: &World, proof: &str) {
+pub(super) fn declare(world: &World, proof: &str) {
     let path = world.path("estate/estate.toml");
     let text = fs::read_to_string(&path).unwrap();
     fs::write(path, text.replacen("roles", &format!("{proof}roles"), 1)).unwrap();

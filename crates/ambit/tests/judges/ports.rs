@@ -14,6 +14,7 @@ use std::{
 use ambit_core::json::{self, Value};
 
 use super::{
+    login::declare,
     oauth::Desk,
     provider::Provider,
     world::{JUDGE, World, free_address, judge, succeed, tool, workspace},
@@ -23,8 +24,8 @@ use super::{
 struct Tester<'a> {
     world: &'a World,
     url: &'a str,
-    /// What makes its requests a client's.
-    client: Option<&'a Path>,
+    /// What makes its requests a client's, or a person's: the name of a variable, and the file that it names.
+    asker: Option<(&'static str, &'a Path)>,
 }
 
 impl<'a> Tester<'a> {
@@ -32,7 +33,7 @@ impl<'a> Tester<'a> {
         Self {
             world,
             url,
-            client: None,
+            asker: None,
         }
     }
 
@@ -54,9 +55,7 @@ impl<'a> Tester<'a> {
             .args(which)
             .env("SCHEMATHESIS_HOOKS", judge("api/hooks.py"))
             .env("PYTHONDONTWRITEBYTECODE", "1");
-        if let Some(client) = self.client {
-            command.env("AMBIT_CLIENT", client);
-        }
+        command.envs(self.asker);
         let directory = tempfile::tempdir().unwrap();
         let output = command.current_dir(directory.path()).output().unwrap();
         succeed(&output, which);
@@ -108,6 +107,42 @@ fn the_api_answers_as_its_document_says() {
     Tester::of(&world, &format!("http://{address}")).test(&people);
 }
 
+/// What people do in a browser, in that of one who signed in.
+#[test]
+fn the_pages_answer_a_person_as_their_document_says() {
+    let provider = Provider::planned();
+    let mut beside = None;
+    let world = World::start_configured(&provider.settings(), &[], "", |world| {
+        beside = Some(provider.start(world));
+        let subject = format!(
+            "oidc = {{ issuer = \"{}\", subject = \"ada\" }}\n",
+            provider.url()
+        );
+        declare(world, &subject);
+    });
+    let person = world.path("person.json");
+    let told = Value::object([
+        ("issuer", world.public().into()),
+        ("name", "ada".into()),
+        ("ca", world.roots().to_str().unwrap().into()),
+    ]);
+    fs::write(&person, told.to_canonical()).unwrap();
+    let tester = Tester {
+        asker: Some(("AMBIT_PERSON", &person)),
+        ..Tester::of(&world, world.public())
+    };
+    let pages = [
+        "/account",
+        "/account/logins/end",
+        "/device",
+        "/oauth/consent",
+        "/sign-out",
+    ];
+    let included = pages.map(|it| ["--include-path", it]).concat();
+    // It knows nothing of cookies that it does not make itself.
+    tester.test(&[&included[..], &["--exclude-checks", "ignored_auth"]].concat());
+}
+
 /// What is for instances is answered over the certificate of one, and to nobody without.
 #[test]
 fn the_api_for_instances_answers_as_its_document_says() {
@@ -116,10 +151,15 @@ fn the_api_for_instances_answers_as_its_document_says() {
     let text = fs::read_to_string(&template).unwrap();
     fs::write(template, text.replace("\"required\"", "\"optional\"")).unwrap();
     world.grant("");
-    world.done(&["task", "start", JUDGE, "--for", JUDGE, "--svid", "svid"]);
+    let started = ["task", "start", JUDGE, "--for", JUDGE, "--svid", "svid"];
+    let started = world.done(&[&started[..], &["-o", "json"]].concat());
     let gateway = gateway(&world);
-    let tester = Tester::of(&world, &gateway);
-    tester.test(&["--include-tag", "instances"]);
+    Tester::of(&world, &gateway).test(&["--include-tag", "instances"]);
+    let instance = known_by_certificate(&world, &started, &gateway);
+    let tester = Tester {
+        asker: Some(("AMBIT_CLIENT", &instance)),
+        ..Tester::of(&world, &gateway)
+    };
     let [certificate, key] = ["work/svid/svid.pem", "work/svid/key.pem"].map(|it| world.path(it));
     // It knows nothing of certificates: what they open is open to everybody, it believes.
     let certified = [
@@ -134,8 +174,24 @@ fn the_api_for_instances_answers_as_its_document_says() {
     // The answer of `presence` is a stream that goes on for as long as the task.
     let others = ["--exclude-path", "/v1/presence", "--exclude-path", complete];
     tester.test(&[&["--include-tag", "instances"], &others[..], &certified].concat());
+    // Its tokens were real ones.
+    let told = world.done(&["log", "tail", "-n", "1000"]);
+    assert!(told.contains("token"), "{told}");
     // Last: it ends the task.
     tester.test(&[&["--include-path", complete], &certified[..]].concat());
+}
+
+/// Writes down what the instance of a task that was just started must know to ask for tokens by its certificate.
+fn known_by_certificate(world: &World, started: &str, gateway: &str) -> PathBuf {
+    let started = json::parse(started.as_bytes()).unwrap();
+    let told = Value::object([
+        ("issuer", world.public().into()),
+        ("client_id", started.get("spiffe_id").unwrap().clone()),
+        ("resource", format!("{gateway}/mcp").into()),
+    ]);
+    let path = world.path("instance.json");
+    fs::write(&path, told.to_canonical()).unwrap();
+    path
 }
 
 /// The endpoints for clients, with a client that proves itself.
@@ -147,7 +203,7 @@ fn the_authorization_server_answers_as_its_document_says() {
     let endpoints = ["token", "par", "introspect", "revoke"].map(|it| format!("/oauth/{it}"));
     let included = endpoints.each_ref().map(|it| ["--include-path", it]);
     let tester = Tester {
-        client: Some(&client),
+        asker: Some(("AMBIT_CLIENT", &client)),
         ..Tester::of(&desk.world, desk.world.public())
     };
     tester.test(&included.concat());

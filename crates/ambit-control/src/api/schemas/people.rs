@@ -4,7 +4,7 @@ use super::{
     Member,
     Need::{Always, Maybe},
     Schema,
-    Shape::{Count, ListOf, Text, Time, Word},
+    Shape::{Count, Identifier, ListOf, Text, Time, Word},
 };
 
 /// The shapes.
@@ -61,6 +61,46 @@ pub(super) const SCHEMAS: &[Schema] = &[
         members: &[
             Member("login", Text, Always),
             Member("state", Word(&["ended"]), Always),
+        ],
+    },
+    Schema {
+        name: "SignOut",
+        members: &[Member("csrf", Text, Always)],
+    },
+    Schema {
+        name: "LoginEnd",
+        members: &[
+            Member("csrf", Text, Always),
+            Member("login", Identifier("login"), Always),
+        ],
+    },
+    Schema {
+        name: "CodeAnswer",
+        members: &[
+            Member("csrf", Text, Always),
+            Member("user_code", Text, Always),
+            Member("answer", Word(&["look", "yes", "no"]), Always),
+        ],
+    },
+    Schema {
+        name: "PasskeyProof",
+        members: &[
+            Member("credential", Text, Always),
+            Member("client_data", Text, Always),
+            Member("authenticator_data", Text, Always),
+            Member("signature", Text, Always),
+            Member("user_handle", Text, Maybe),
+        ],
+    },
+    Schema {
+        name: "NewPasskey",
+        members: &[
+            Member("code", Text, Always),
+            Member("credential", Text, Always),
+            Member("client_data", Text, Always),
+            Member("authenticator_data", Text, Always),
+            Member("public_key", Text, Always),
+            Member("algorithm", Text, Always),
         ],
     },
 ];

@@ -406,7 +406,7 @@ async fn ask((booth, agent): (&Booth, &Agent), path: &str, body: &str) -> Answer
 
 /// Holds a refusal against what RFC 6749 §5.2 asks of every one.
 #[track_caller]
-fn check(got: &Answered, what: &str, (error, says): (&str, &str)) {
+pub(super) fn check(got: &Answered, what: &str, (error, says): (&str, &str)) {
     assert_eq!(got.error(), error, "{what}: {:?}", got.value);
     let told = text(&got.value, "error_description");
     assert!(told.contains(says), "{what}: no `{says}` in: {told}");
@@ -423,6 +423,11 @@ fn check(got: &Answered, what: &str, (error, says): (&str, &str)) {
 /// Every refusal has the standard's code, its status, and a description that helps.
 #[tokio::test]
 async fn every_refusal_has_the_standards_code_and_says_what_to_do() {
+    refuse_all().await;
+}
+
+/// Has everything in the table refused.
+pub(super) async fn refuse_all() {
     let (booth, agent) = (Booth::open_with(declare).await, Agent::new(9));
     for (path, members, error, says) in REFUSED {
         let desk = assertion(&booth.desk.office, 21, "desk", US);
