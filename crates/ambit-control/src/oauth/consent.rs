@@ -207,7 +207,7 @@ pub(super) fn check_bounds(
         None => Ok(()),
         Some(template) => {
             let held = wanted.bounds.check(template, book.estate());
-            held.map_err(refused)
+            held.map_err(|it| refused(&it))
         }
     }
 }

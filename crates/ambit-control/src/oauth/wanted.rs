@@ -51,9 +51,9 @@ pub(super) fn wanted(text: &str) -> Result<Wanted, OAuthError> {
     let mut found = Vec::new();
     for task in tasks {
         let members = task.as_object().ok_or(WantedProblem::NotDetail);
-        let members = members.map_err(refused)?;
+        let members = members.map_err(|it| refused(&it))?;
         let bounds = WantedBounds::read((members, besides.as_slice()), &servers);
-        found.push((members, bounds.map_err(refused)?));
+        found.push((members, bounds.map_err(|it| refused(&it))?));
     }
     match (found.pop(), found.pop()) {
         (Some((members, bounds)), None) => read(members, bounds).map_err(wrong),
@@ -62,7 +62,7 @@ pub(super) fn wanted(text: &str) -> Result<Wanted, OAuthError> {
 }
 
 /// Says why bounds that a client names are refused (RFC 9396 section 5).
-pub(super) fn refused(problem: WantedProblem) -> OAuthError {
+pub(super) fn refused(problem: &WantedProblem) -> OAuthError {
     OAuthError::new("invalid_authorization_details", problem.to_string())
 }
 

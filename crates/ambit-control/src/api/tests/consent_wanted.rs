@@ -1,7 +1,7 @@
 //! What a client has in mind when it asks for a person's consent: in which shapes it says so, and for how long.
 
 use ambit_core::{
-    Millis, estate::ClientKeys, json::Value as Json, record::Body as Fact, task::Task,
+    Millis, estate::ClientKeys, json, json::Value as Json, record::Body as Fact, task::Task,
 };
 use axum::http::StatusCode;
 
@@ -103,14 +103,14 @@ async fn asi03_what_was_answered_can_be_asked_for_again() {
     let whole = details.as_array().unwrap().first().unwrap().to_canonical();
     let twice = format!("[{whole},{whole}]");
     let set = |member: &str, value: &str| {
-        let at = text.find(&format!("\"{member}\":")).expect("named") + member.len() + 3;
-        let rest = &text[at..];
-        let ends = match rest.chars().next() {
-            Some('[') => rest.find(']').unwrap() + 1,
-            Some('{') => rest.find('}').unwrap() + 1,
-            _ => rest.find([',', '}']).unwrap(),
-        };
-        format!("{}{value}{}", &text[..at], &rest[ends..])
+        let value = json::parse(value.as_bytes()).unwrap();
+        let mut changed = details.as_array().unwrap().to_vec();
+        let place = changed.iter().position(|it| it.get(member).is_some());
+        let named = &mut changed[place.expect("named")];
+        let mut members = named.as_object().unwrap().clone();
+        members.insert(member.to_owned(), value);
+        *named = Json::Object(members);
+        Json::Array(changed).to_canonical()
     };
     for (member, value) in [
         ("version", "{}"),
@@ -153,29 +153,49 @@ async fn asi03_what_was_answered_can_be_asked_for_again() {
     }
 }
 
-/// ASI03, RFC 9396 section 5: who asks for less than the template has, or for more, hears that there is no such task, and
-/// nobody is asked. Who is not signed in learns nothing of any template by that.
-#[tokio::test]
-async fn asi03_bounds_that_are_not_the_templates_are_refused() {
-    let booth = Booth::open_with(|estate| {
-        let desk = client("desk", ClientKeys::Public, |it| {
-            it.redirect_uris = vec![BACK.to_owned()];
+/// A place where a client of the estate asks for what a token of such a task was answered to carry, changed.
+struct Wants {
+    booth: Booth,
+    whole: String,
+    servers: Vec<String>,
+}
+
+/// What is said to whoever names other servers and tools.
+const OF_SERVERS: Option<&str> = Some("servers and tools");
+
+impl Wants {
+    async fn open() -> Self {
+        let booth = Booth::open_with(|estate| {
+            let desk = client("desk", ClientKeys::Public, |it| {
+                it.redirect_uris = vec![BACK.to_owned()];
+            });
+            estate.clients.insert(desk.name.clone(), desk);
         });
-        estate.clients.insert(desk.name.clone(), desk);
-    });
-    let (booth, agent) = (booth.await, Agent::new(9));
-    let sent = booth.allow(&booth.ask(&request(&[])).await).await;
-    let got = booth.redeem(&agent, &sent["code"], &[]).await;
-    let details = got.value.get("authorization_details").unwrap();
-    let details = details.as_array().unwrap();
-    let all: Vec<String> = details.iter().map(Json::to_canonical).collect();
-    let (whole, servers) = all.split_first().unwrap();
-    let task = |more: &str| format!(r#"{{"type":"ambit_task","template":"answer"{more}}}"#);
-    let named = servers.iter().find(|it| it.contains("equals")).unwrap();
-    let check = async |wanted: Vec<&str>, refused: Option<&str>| {
+        let (booth, agent) = (booth.await, Agent::new(9));
+        let sent = booth.allow(&booth.ask(&request(&[])).await).await;
+        let got = booth.redeem(&agent, &sent["code"], &[]).await;
+        let details = got.value.get("authorization_details").unwrap();
+        let details = details.as_array().unwrap();
+        let mut all: Vec<String> = details.iter().map(Json::to_canonical).collect();
+        Self {
+            booth,
+            whole: all.remove(0),
+            servers: all,
+        }
+    }
+
+    /// Asks for `first` and what the template gives at servers.
+    fn with(&self, first: &str) -> Vec<String> {
+        let mut all = self.servers.clone();
+        all.insert(0, first.to_owned());
+        all
+    }
+
+    /// Has ana's browser come with it, and looks that it is asked about, or refused for this.
+    async fn check(&self, wanted: &[String], refused: Option<&str>) {
         let text = format!("[{}]", wanted.join(","));
         let by = |client| request(&[("client_id", client), ("authorization_details", &text)]);
-        let page = booth.authorize(&by("desk"), &booth.ana).await;
+        let page = self.booth.authorize(&by("desk"), &self.booth.ana).await;
         assert_eq!(page.status, StatusCode::SEE_OTHER, "{text}: {}", page.body);
         let Some(why) = refused else {
             let asks = page.location().starts_with("/oauth/consent?request=");
@@ -187,64 +207,77 @@ async fn asi03_bounds_that_are_not_the_templates_are_refused() {
         let said = &back["error_description"];
         assert!(said.contains(why), "no `{why}` in {said}");
         // Nobody is sent unasked to where a stranger describes itself to be.
-        let page = booth.authorize(&by(CLIENT), &booth.ana).await;
+        let page = self.booth.authorize(&by(CLIENT), &self.booth.ana).await;
         assert_eq!(
             page.status,
             StatusCode::BAD_REQUEST,
             "{text}: {}",
             page.body
         );
-    };
-    let of_servers = Some("servers and tools");
-    let own: Vec<&str> = servers.iter().map(String::as_str).collect();
-    let with = |first: &'static str| [vec![first], own.clone()].concat();
-    let short: &str = task("").leak();
-    for (wanted, refused) in [
-        (vec![short], None),
-        (vec![whole.as_str()], None),
-        (with(short), None),
-        (own.iter().rev().copied().chain([short]).collect(), None),
-        (vec![task(r#","calls_max":1"#).leak()], Some("calls_max")),
+    }
+}
+
+fn task(more: &str) -> String {
+    format!(r#"{{"type":"ambit_task","template":"answer"{more}}}"#)
+}
+
+/// ASI03, RFC 9396 section 5: who asks for less than the template has, or for more, hears that there is no such task, and
+/// nobody is asked.
+#[tokio::test]
+async fn asi03_bounds_that_are_not_the_templates_are_refused() {
+    let wants = Wants::open().await;
+    let (short, whole) = (task(""), wants.whole.clone());
+    for good in [vec![short.clone()], vec![whole.clone()], wants.with(&short)] {
+        wants.check(&good, None).await;
+        let turned: Vec<String> = good.into_iter().rev().collect();
+        wants.check(&turned, None).await;
+    }
+    for (more, why) in [
+        (r#","calls_max":1"#, "calls_max"),
+        (r#","calls_max":4000000"#, "calls_max"),
+        (r#","may_emit":[]"#, "may_emit"),
+        (r#","containment":"required""#, "containment"),
+        (r#","binding":"mtls""#, "binding"),
+        (r#","version":99"#, "version"),
+    ] {
+        wants.check(&[task(more)], Some(why)).await;
+    }
+    let (first, elsewhere) = (
+        wants.servers[0].clone(),
+        r#"{"type":"ambit_task","server":"elsewhere","actions":["read"]}"#.to_owned(),
+    );
+    let twice = [wants.with(&short), vec![first.clone()]].concat();
+    for other in [vec![short.clone(), first], twice, vec![short, elsewhere]] {
+        wants.check(&other, OF_SERVERS).await;
+    }
+}
+
+/// ASI03: what a parameter fills the person fills again; another kind of bound is another one. And who is not signed in, or may
+/// not start such a task, learns nothing of any template.
+#[tokio::test]
+async fn asi03_bounds_of_templates_are_no_strangers() {
+    let wants = Wants::open().await;
+    let filled = |it: &String| it.contains(r#""equals":"T-1""#);
+    let place = wants.servers.iter().position(filled).expect("a parameter");
+    let named = &wants.servers[place];
+    for (changed, refused) in [
+        (named.replace("T-1", "T-2"), None),
         (
-            vec![task(r#","calls_max":4000000"#).leak()],
-            Some("calls_max"),
-        ),
-        (vec![task(r#","may_emit":[]"#).leak()], Some("may_emit")),
-        (
-            vec![task(r#","containment":"required""#).leak()],
-            Some("containment"),
-        ),
-        (vec![task(r#","binding":"mtls""#).leak()], Some("binding")),
-        (vec![task(r#","version":99"#).leak()], Some("version")),
-        (vec![short, own[0]], of_servers),
-        ([with(short), vec![own[0]]].concat(), of_servers),
-        (
-            vec![
-                short,
-                r#"{"type":"ambit_task","server":"elsewhere","actions":["read"]}"#,
-            ],
-            of_servers,
+            named.replace(r#""equals":"T-1""#, r#""bytes_max":9"#),
+            OF_SERVERS,
         ),
     ] {
-        check(wanted, refused).await;
+        let mut wanted = wants.with(&task(""));
+        wanted[place + 1] = changed;
+        wants.check(&wanted, refused).await;
     }
-    // What a parameter fills the person fills again; another kind of bound is another one.
-    let other = named.replace("T-1", "T-2");
-    let wider = named.replace("equals", "bytes_max").replace("\"T-1\"", "9");
-    for (changed, refused) in [(&other, None), (&wider, of_servers)] {
-        let mut wanted = with(short);
-        let place = wanted.iter().position(|it| it == named).unwrap();
-        wanted[place] = changed;
-        check(wanted, refused).await;
-    }
-    // Of a template that there is not, or that ana may not start, nothing is said.
     let unknown = task(r#","calls_max":1"#).replace("answer", "secret");
-    check(vec![&unknown], None).await;
+    wants.check(std::slice::from_ref(&unknown), None).await;
     // Who is not signed in signs in first, whatever the template has.
     for wanted in [task(r#","calls_max":1"#), unknown] {
         let details = format!("[{wanted}]");
         let query = request(&[("client_id", "desk"), ("authorization_details", &details)]);
-        let asked = booth.authorize(&query, "").await;
+        let asked = wants.booth.authorize(&query, "").await;
         let to = asked.location();
         assert!(to.starts_with("/sign-in?to="), "{to}");
     }
