@@ -65,15 +65,12 @@ async def main(url, name, folder):
         async with streamable_http_client(url, http_client=client) as streams:
             async with mcp.ClientSession(streams[0], streams[1]) as session:
                 await session.initialize()
-                listed = False
                 while True:
                     result = await session.call_tool("list_directory", {"path": folder})
                     print(" ".join(part.text for part in result.content if part.type == "text"), flush=True)
                     if result.is_error:
-                        return listed
-                    listed = True
+                        return
                     await asyncio.sleep(2)
 
 
-# It does its work until the task is over. To be refused from the first call on is no success.
-sys.exit(0 if asyncio.run(main(*sys.argv[1:])) else 1)
+asyncio.run(main(*sys.argv[1:]))
