@@ -71,9 +71,9 @@ async def main(url, name, folder):
                     print(" ".join(part.text for part in result.content if part.type == "text"), flush=True)
                     if result.is_error:
                         # It ends well when it was of use before.
-                        sys.exit(0 if listed else 1)
+                        return 0 if listed else 1
                     listed = True
                     await asyncio.sleep(2)
 
 
-asyncio.run(main(*sys.argv[1:]))
+sys.exit(asyncio.run(main(*sys.argv[1:])))
