@@ -65,12 +65,15 @@ async def main(url, name, folder):
         async with streamable_http_client(url, http_client=client) as streams:
             async with mcp.ClientSession(streams[0], streams[1]) as session:
                 await session.initialize()
+                listed = False
                 while True:
                     result = await session.call_tool("list_directory", {"path": folder})
                     print(" ".join(part.text for part in result.content if part.type == "text"), flush=True)
                     if result.is_error:
-                        return
+                        # It ends well when it was of use before.
+                        return 0 if listed else 1
+                    listed = True
                     await asyncio.sleep(2)
 
 
-asyncio.run(main(*sys.argv[1:]))
+sys.exit(asyncio.run(main(*sys.argv[1:])))

@@ -1,4 +1,4 @@
-"""A workload: fetches its identity from the SPIFFE Workload API and reads a folder through Ambit's gateway with it.
+"""A workload: gets its identity from the SPIFFE Workload API, reads a folder through Ambit's gateway, and completes its task.
 
 usage: workload.py GATEWAY FOLDER    (SPIFFE_ENDPOINT_SOCKET names the socket)
 """
@@ -46,4 +46,10 @@ connection.request("POST", "/s/filesystem/mcp", json.dumps(ask), headers)
 answer = connection.getresponse()
 text = answer.read().decode()
 print(answer.status, text)
-sys.exit(0 if answer.status == 200 and '"isError":true' not in text else 1)
+if answer.status != 200 or '"isError":true' in text:
+    sys.exit(1)
+# The work is done, and so is the task. Without this it would end as cancelled, once the process is gone.
+connection.request("POST", "/v1/task/complete", "{}", headers)
+answer = connection.getresponse()
+print(answer.status, answer.read().decode())
+sys.exit(0 if answer.status == 200 else 1)

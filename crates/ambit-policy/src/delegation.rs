@@ -407,6 +407,9 @@ impl DelegationFacts {
                 "over" => "the subject token is worth nothing any more".to_owned(),
                 _ => format!("it is for agent `{to}`"),
             }
+        } else if reason == Reason::DelegationTooDeep {
+            "ask for fewer hops below the part, or have the template's owner raise `depth_max`"
+                .to_owned()
         } else if reason == Reason::ContainmentRequired {
             "the child must run contained; start it with `ambit run`".to_owned()
         } else if reason == Reason::BindingTooWeak && !self.is_by_person() {

@@ -193,7 +193,7 @@ fn of_person(reason: Reason, facts: &PersonFacts) -> Option<String> {
     }
     if reason == Reason::BindingTooWeak {
         let advice = "an agent without containment runs as the same local user and could have sent \
-                      this; end its processes and start Ambit again, or use another user";
+                      this; end its task and its processes, then start Ambit again, or use another user";
         return Some(advice.to_owned());
     }
     if reason == Reason::PolicyForbids {

@@ -26,6 +26,13 @@ const ANSWER_BYTES_MAX: usize = 64 * 1024 * 1024;
 #[derive(Clone, Debug)]
 pub(crate) struct Client(Way);
 
+impl Client {
+    /// Says whether the server is reached by its socket on this machine.
+    pub(crate) const fn is_local(&self) -> bool {
+        matches!(self.0, Way::Socket(_))
+    }
+}
+
 /// How the server is reached.
 #[derive(Clone, Debug)]
 enum Way {

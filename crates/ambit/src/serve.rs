@@ -158,6 +158,8 @@ pub(crate) async fn serve(session: &Session, arguments: &ServeArguments) -> Resu
         .environment
         .state_directory(session.state.clone().or(config.state))?;
     let state = StateDirectory::at(root);
+    Ports::forget(&state)
+        .map_err(|error| Problem::io("forget the ports of an embedded server", error))?;
     let public = config.public.as_ref();
     let places = [
         Some(&arguments.config),
@@ -202,7 +204,7 @@ pub(crate) async fn serve(session: &Session, arguments: &ServeArguments) -> Resu
 
 /// Reads the estate, and says by which alias it knows whoever runs this. When it names nobody, that is all the people, and
 /// has every role.
-fn checked_for_this_user(dir: &Path) -> Result<(Checked, String), Problem> {
+pub(crate) fn checked_for_this_user(dir: &Path) -> Result<(Checked, String), Problem> {
     let failed = |problems: Vec<_>| Problem::CheckFailed(lines(&problems));
     let files = EstateFiles::collect(dir).map_err(failed)?;
     let checked = check_files(&files).map_err(failed)?;

@@ -61,7 +61,13 @@ pub(super) async fn join(
         // The same workload may ask again: it has another key, or its certificate ends.
         Claim::Known(task) => (task, Novelty::Known),
         Claim::NothingWaits if sent.is_some() => return Err(nothing_waits()),
-        Claim::OtherAgent | Claim::NothingWaits => return Err(refused()),
+        Claim::OtherAgent | Claim::NothingWaits => {
+            // A stolen token shows itself by its second use.
+            tracing::warn!(
+                "a join token was refused: it is wrong, was spent, or its task has ended"
+            );
+            return Err(refused());
+        }
     };
     let now = (control.clock)().now;
     let until = task.expires_at.min(now.plus(SVID_TTL_MAX));

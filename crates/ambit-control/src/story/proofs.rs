@@ -40,7 +40,7 @@ pub(super) fn fact(fact: &ProofFact, names: &Names) -> String {
                 passkey.id
             )
         }
-        ProofFact::PasskeyUsed { passkey, .. } => format!("somebody signed in with {passkey}"),
+        ProofFact::PasskeyUsed { passkey, .. } => format!("{passkey} was shown to sign in"),
         ProofFact::PasskeyRemoved { passkey, warrant } => {
             format!("{} removed {passkey}", names.person(warrant.by))
         }

@@ -292,16 +292,32 @@ impl<'a> Context<'a> {
     /// Says whether a revocation ended `task`, which that of a server never does.
     fn is_hit_below(&self, target: &Target, task: &'a Task) -> bool {
         let chain = self.chain(task);
-        let any = |hit: &dyn Fn(&Task) -> bool| chain.iter().any(|it| hit(it));
         match target {
-            Target::Task(id) => any(&|it| it.id == *id),
-            Target::Instance(id) => {
-                any(&|it| it.instance == *id || self.takers.get(&it.id) == Some(id))
+            Target::Task(_) | Target::Instance(_) | Target::Agent(_) => {
+                chain.iter().any(|it| self.is_named(target, it))
             }
-            Target::Agent(name) => any(&|it| it.agent == *name),
             Target::Person(id) => *id == task.subject,
             Target::Server(_) => false,
         }
+    }
+
+    /// Says whether a revocation is of `task` itself, of its run or of its agent.
+    fn is_named(&self, target: &Target, task: &Task) -> bool {
+        match target {
+            Target::Task(id) => task.id == *id,
+            Target::Instance(id) => task.instance == *id || self.takers.get(&task.id) == Some(id),
+            Target::Agent(name) => task.agent == *name,
+            Target::Person(_) | Target::Server(_) => false,
+        }
+    }
+
+    /// Returns the task above by whose revocation this one ended.
+    fn ended_with(&self, revocation: RevocationId, target: &Target) -> Option<&'a Task> {
+        if !self.revocations.contains(&revocation) || self.is_named(target, self.task) {
+            return None;
+        }
+        let mut above = self.chain(self.task).into_iter().skip(1);
+        above.find(|it| self.is_named(target, it))
     }
 
     fn line(&self, entry: &Entry, names: &Names) -> Option<Line> {
@@ -342,11 +358,18 @@ impl<'a> Context<'a> {
             let part = self.tasks.get(task).map(named).unwrap_or_default();
             return format!("{part}, a part of it: {text}");
         }
-        if let Body::Revoked { revocation, .. } = body
-            && let Some(below) = self.cut.get(revocation)
+        let mut text = text;
+        if let Body::Revoked {
+            revocation, target, ..
+        } = body
         {
-            let below: Vec<String> = below.iter().map(named).collect();
-            return format!("{text}; with it ended {}", below.join(" and "));
+            if let Some(above) = self.ended_with(*revocation, target) {
+                text.push_str(&format!("; this part ended with {}", named(&above)));
+            }
+            if let Some(below) = self.cut.get(revocation) {
+                let below: Vec<String> = below.iter().map(named).collect();
+                text.push_str(&format!("; with it ended {}", below.join(" and ")));
+            }
         }
         text
     }

@@ -47,7 +47,8 @@ impl<'a> From<Option<&'a Performed>> for End<'a> {
 
 /// Says what was answered and, when it is known, how the act ended.
 pub(super) fn decided(decided: &Decided, end: End<'_>) -> String {
-    let what = format!("{} ({})", asked(decided), decided.decision);
+    let to = delegation::to(decided);
+    let what = format!("{}{to} ({})", asked(decided), decided.decision);
     match &decided.answer {
         Answer::Allow {
             charged, spends, ..
@@ -80,7 +81,11 @@ pub(super) fn decided(decided: &Decided, end: End<'_>) -> String {
             "held {what} until a person decides {approval}, at the latest {expires_at}: {reason}, {}",
             said(decided, *reason)
         ),
-        Answer::Deny { reason } => format!("denied {what}: {reason}, {}", said(decided, *reason)),
+        Answer::Deny { reason } => format!(
+            "denied {what}: {reason}, {}{}",
+            said(decided, *reason),
+            delegation::beyond(decided)
+        ),
     }
 }
 

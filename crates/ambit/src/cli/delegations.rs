@@ -6,13 +6,16 @@ use ambit_core::{Millis, json::Value};
 
 use super::{
     Session,
-    tasks::{counted, segment},
+    tasks::{counted, segment, tasks_up_to},
 };
 use crate::{
     client::Client,
-    output::{cell, visible},
+    output::{cell, complain, visible},
     problem::Problem,
 };
+
+/// The most tasks that have ended in one tree, the last ones.
+const ENDED_IN_TREE_MAX: usize = 1_000;
 
 /// Options of `ambit task delegate`.
 #[derive(clap::Args, Debug)]
@@ -115,72 +118,106 @@ pub(crate) async fn withdraw(session: &Session, delegation: &str) -> Result<(), 
     session.output.thing(&answer, &text)
 }
 
-/// Shows live tasks under those that delegated to them, with the delegations that nobody took yet.
-pub(crate) async fn tree(session: &Session, task: Option<&str>) -> Result<(), Problem> {
+/// Shows tasks under those that delegated to them, with the delegations that nobody took yet: the live ones, or with `all`
+/// the last ones that ended as well.
+pub(crate) async fn tree(session: &Session, task: Option<&str>, all: bool) -> Result<(), Problem> {
     let client = session.client()?;
-    let (tasks, given) = (
-        client.get("/v1/tasks").await?,
-        client.get("/v1/delegations").await?,
-    );
-    let list = |value: &Value, member: &str| {
-        let list = value.get(member).and_then(Value::as_array);
-        list.unwrap_or_default().to_vec()
-    };
-    let mut below: BTreeMap<String, Vec<Value>> = BTreeMap::new();
-    let all = list(&tasks, "tasks");
-    let known: Vec<String> = all.iter().map(|it| cell(it, "task")).collect();
-    for item in &all {
-        let parent = cell(item, "parent");
-        let parent = if known.contains(&parent) {
-            parent
-        } else {
-            String::new()
-        };
-        below.entry(parent).or_default().push(item.clone());
-    }
-    let mut open: BTreeMap<String, Vec<Value>> = BTreeMap::new();
-    for item in list(&given, "delegations") {
-        if cell(&item, "standing") == "open" {
-            open.entry(cell(&item, "parent")).or_default().push(item);
-        }
-    }
-    let tops: Vec<Value> = match task {
-        None => below.get("").cloned().unwrap_or_default(),
-        Some(wanted) => all
-            .iter()
-            .filter(|it| cell(it, "task") == wanted)
-            .cloned()
-            .collect(),
-    };
-    let mut text = String::new();
-    let mut rows: Vec<(usize, Value)> = tops.into_iter().rev().map(|it| (0, it)).collect();
-    let mut shown = Vec::new();
-    while let Some((depth, item)) = rows.pop() {
-        let id = cell(&item, "task");
-        text.push_str(&task_line(depth, &item));
-        for given in open.get(&id).into_iter().flatten() {
-            text.push_str(&open_line(depth + 1, given));
-        }
-        let children = below.get(&id).into_iter().flatten().rev();
-        rows.extend(children.map(|it| (depth + 1, it.clone())));
-        shown.push(item);
-    }
+    let ended = all.then_some(ENDED_IN_TREE_MAX);
+    let (tasks, more) = tasks_up_to(&client, ended).await?;
+    let given = client.get("/v1/delegations").await?;
+    let given = given.get("delegations").and_then(Value::as_array);
+    let forest = Forest::new(tasks, given.unwrap_or_default());
+    let (mut text, shown) = forest.draw(task);
     if text.is_empty() {
         text = match task {
-            None => "No task is live.".to_owned(),
+            None => "No task is live. Those that have ended: ambit task tree --all".to_owned(),
             Some(task) => over(&client, task).await?,
         };
     }
+    let open = forest.given.iter().filter(|it| is_open(it)).cloned();
     let members = [
         ("tasks", Value::Array(shown)),
-        (
-            "delegations",
-            Value::Array(open.into_values().flatten().collect()),
-        ),
+        ("delegations", Value::Array(open.collect())),
     ];
     session
         .output
-        .thing(&Value::object(members), text.trim_end())
+        .thing(&Value::object(members), text.trim_end())?;
+    if more {
+        complain("ambit: there are older tasks, which are not shown");
+    }
+    Ok(())
+}
+
+/// Tasks with what was given away of them.
+struct Forest {
+    /// The oldest first.
+    tasks: Vec<Value>,
+    given: Vec<Value>,
+}
+
+impl Forest {
+    fn new(mut tasks: Vec<Value>, given: &[Value]) -> Self {
+        // Names of tasks sort by the time of their start.
+        tasks.sort_by_key(|it| cell(it, "task"));
+        let given = given.to_vec();
+        Self { tasks, given }
+    }
+
+    /// Draws each task one step further in than the one above it, and returns the tasks that are drawn: `top` and what is
+    /// below it, or all.
+    fn draw(&self, top: Option<&str>) -> (String, Vec<Value>) {
+        let mut tops = Vec::new();
+        let mut below: BTreeMap<String, Vec<&Value>> = BTreeMap::new();
+        for task in &self.tasks {
+            let parent = cell(task, "parent");
+            if top.map_or_else(|| !self.has(&parent), |it| cell(task, "task") == it) {
+                tops.push(task);
+            }
+            below.entry(parent).or_default().push(task);
+        }
+        let (mut text, mut shown) = (String::new(), Vec::new());
+        let mut rows: Vec<(usize, &Value)> = tops.into_iter().rev().map(|it| (0, it)).collect();
+        while let Some((depth, task)) = rows.pop() {
+            let id = cell(task, "task");
+            text.push_str(&task_line(depth, task, self.part(&id)));
+            for given in self.given.iter().filter(|it| cell(it, "parent") == id) {
+                text.push_str(&self.given_line(depth + 1, given));
+            }
+            let children = below.get(&id).into_iter().flatten().rev();
+            rows.extend(children.map(|it| (depth + 1, *it)));
+            shown.push(task.clone());
+        }
+        (text, shown)
+    }
+
+    fn has(&self, task: &str) -> bool {
+        self.tasks.iter().any(|it| cell(it, "task") == task)
+    }
+
+    /// Returns what was given to the child `task`.
+    fn part(&self, task: &str) -> Option<&Value> {
+        let given = self.given.iter().find(|it| cell(it, "child") == task);
+        given.and_then(|it| it.get("authorization_details"))
+    }
+
+    /// Tells of a delegation that nobody took, and of one whose task is not shown: it is over.
+    fn given_line(&self, depth: usize, given: &Value) -> String {
+        let indent = "  ".repeat(depth);
+        let (id, to) = (cell(given, "delegation"), cell(given, "to"));
+        if is_open(given) {
+            let until = cell(given, "expires_at");
+            return format!("{indent}{id}  open to {to}, until {until}\n");
+        }
+        let child = given.get("child").and_then(Value::as_str);
+        match child.map(visible).filter(|it| !self.has(it)) {
+            Some(child) => format!("{indent}{child}  by {to}: over (see it with --all)\n"),
+            None => String::new(),
+        }
+    }
+}
+
+fn is_open(given: &Value) -> bool {
+    cell(given, "standing") == "open"
 }
 
 /// Says how a task ended that is not live, or that there is none.
@@ -192,9 +229,9 @@ async fn over(client: &Client, task: &str) -> Result<String, Problem> {
     ))
 }
 
-fn task_line(depth: usize, task: &Value) -> String {
+fn task_line(depth: usize, task: &Value, part: Option<&Value>) -> String {
     format!(
-        "{}{}  {} by {} for {}: {}, {} calls, until {}\n",
+        "{}{}  {} by {} for {}: {}, {} calls, until {}{}\n",
         "  ".repeat(depth),
         cell(task, "task"),
         cell(task, "template"),
@@ -203,17 +240,23 @@ fn task_line(depth: usize, task: &Value) -> String {
         cell(task, "state"),
         cell(task, "calls"),
         cell(task, "expires_at"),
+        part.map(has).unwrap_or_default(),
     )
 }
 
-fn open_line(depth: usize, given: &Value) -> String {
-    format!(
-        "{}{}  open to {}, until {}\n",
-        "  ".repeat(depth),
-        cell(given, "delegation"),
-        cell(given, "to"),
-        cell(given, "expires_at"),
-    )
+/// Says how much of its parent a child has.
+fn has(part: &Value) -> String {
+    let details = part.as_array().unwrap_or_default();
+    let actions = details
+        .iter()
+        .filter_map(|it| it.get("actions")?.as_array());
+    let tools: usize = actions.map(<[Value]>::len).sum();
+    let read = details.iter().filter(|it| it.get("datatypes").is_some());
+    let read: Vec<String> = read.map(|it| cell(it, "server")).collect();
+    match read.is_empty() {
+        true => format!("; {}", counted(tools, "tool")),
+        false => format!("; {}, reads {}", counted(tools, "tool"), read.join(" and ")),
+    }
 }
 
 /// Returns the part as authorization details (RFC 9396).
@@ -276,4 +319,77 @@ fn constraint(text: &str) -> Result<Constraint, String> {
         argument: argument.to_owned(),
         bound: bound.map_err(|error| format!("{error}; {usage}"))?,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn task(name: &str, parent: &str, state: &str) -> Value {
+        Value::object([
+            ("task", name.into()),
+            ("parent", parent.into()),
+            ("template", "t".into()),
+            ("agent", "a".into()),
+            ("subject", "p".into()),
+            ("state", state.into()),
+            ("calls", 0_u64.into()),
+            ("expires_at", "then".into()),
+        ])
+    }
+
+    fn given(name: &str, parent: &str, child: Option<&str>) -> Value {
+        let tools = ["x", "y"].into_iter().collect();
+        let detail = Value::object([("server", "s".into()), ("actions", tools)]);
+        let standing = child.map_or("open", |_| "exchanged");
+        let mut members = vec![
+            ("delegation", Value::from(name)),
+            ("parent", parent.into()),
+            ("to", "b".into()),
+            ("standing", standing.into()),
+            ("authorization_details", Value::Array(vec![detail])),
+            ("expires_at", "then".into()),
+        ];
+        members.extend(child.map(|it| ("child", it.into())));
+        Value::object(members)
+    }
+
+    #[track_caller]
+    fn check(top: Option<&str>, wanted: &[&str]) {
+        let tasks = vec![
+            task("t5", "", "active"),
+            task("t3", "t2", "revoked"),
+            task("t2", "t1", "active"),
+            task("t4", "t1", "completed"),
+            task("t1", "", "active"),
+        ];
+        let given = [
+            given("d2", "t1", Some("t2")),
+            given("d6", "t2", Some("t0")),
+            given("d7", "t5", None),
+        ];
+        let (text, shown) = Forest::new(tasks, &given).draw(top);
+        let lines: Vec<&str> = text.lines().collect();
+        assert_eq!(lines, wanted);
+        assert!(shown.len() <= wanted.len());
+    }
+
+    #[test]
+    fn a_tree_shows_the_chain_by_its_indentation() {
+        let first = [
+            "t1  t by a for p: active, 0 calls, until then",
+            "  t2  t by a for p: active, 0 calls, until then; 2 tools",
+            "    t0  by b: over (see it with --all)",
+            "    t3  t by a for p: revoked, 0 calls, until then",
+            "  t4  t by a for p: completed, 0 calls, until then",
+        ];
+        let last = [
+            "t5  t by a for p: active, 0 calls, until then",
+            "  d7  open to b, until then",
+        ];
+        check(None, &[&first[..], &last].concat());
+        check(Some("t1"), &first);
+        check(Some("t5"), &last);
+        check(Some("t9"), &[]);
+    }
 }

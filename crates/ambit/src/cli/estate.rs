@@ -15,8 +15,10 @@ use super::{
     tasks::{counted, segment},
 };
 use crate::{
+    config::Ports,
     output::{Format, Tone, cell, complain},
     problem::Problem,
+    serve::checked_for_this_user,
 };
 
 /// Options of commands on an estate directory.
@@ -105,7 +107,7 @@ pub(crate) fn check(session: &Session, arguments: &CheckArguments) -> Result<(),
 
 /// Says what applying would change.
 pub(crate) async fn plan(session: &Session, arguments: &EstateArguments) -> Result<(), Problem> {
-    let checked = checked(session, arguments)?;
+    let checked = checked_to_send(session, arguments)?;
     let body = archive(&checked)?;
     let answer = session.client()?.post("/v1/estate/plan", &body).await?;
     session.output.thing(&answer, &planned(session, &answer))?;
@@ -116,7 +118,7 @@ pub(crate) async fn plan(session: &Session, arguments: &EstateArguments) -> Resu
 
 /// Puts an estate directory in force.
 pub(crate) async fn apply(session: &Session, arguments: &EstateArguments) -> Result<(), Problem> {
-    let checked = checked(session, arguments)?;
+    let checked = checked_to_send(session, arguments)?;
     let body = archive(&checked)?;
     let answer = session.client()?.post("/v1/estate/apply", &body).await?;
     let applied = session.output.paint(Tone::Good, "in force");
@@ -220,6 +222,24 @@ pub(crate) async fn server(session: &Session, command: &ServerCommand) -> Result
 
 fn checked(session: &Session, arguments: &EstateArguments) -> Result<Checked, Problem> {
     check_directory(&arguments.dir).map_err(|problems| refused(session, arguments, &problems))
+}
+
+/// Checks the estate as the server would have it: for `ambit dev`, which adds whoever runs it, with that person.
+fn checked_to_send(session: &Session, arguments: &EstateArguments) -> Result<Checked, Problem> {
+    let checked = checked(session, arguments)?;
+    let is_embedded = session.control.is_none()
+        && session.client()?.is_local()
+        && Ports::are_kept(&session.state()?);
+    if !is_embedded {
+        return Ok(checked);
+    }
+    let (with_person, alias) = checked_for_this_user(&arguments.dir)?;
+    if with_person.digest() != checked.digest() && session.output.format() == Format::Table {
+        complain(&format!(
+            "note: the estate names nobody with your user's number; `{alias}` is added with every role, as `ambit dev` does"
+        ));
+    }
+    Ok(with_person)
 }
 
 /// Prints the problems, one per line, in the form that editors jump to.

@@ -15,6 +15,7 @@ use super::{
     parameter,
 };
 use crate::{
+    client::Client,
     output::{Column, Tone, cell, complain},
     problem::Problem,
     run::{Awaited, SVID_FILES, Wanted, start, start_awaiting},
@@ -113,8 +114,11 @@ with mutual TLS. Whoever can read them acts in the task. `ambit run` needs no su
         delegation: String,
     },
     /// Shows live tasks under those that delegated to them
-    #[command(after_help = "Example:\n  ambit task tree task_01…")]
+    #[command(after_help = "Examples:\n  ambit task tree\n  ambit task tree --all task_01…")]
     Tree {
+        /// As well those that have ended, each with how
+        #[arg(long)]
+        all: bool,
         /// Only this one and what is below it
         task: Option<String>,
     },
@@ -238,7 +242,7 @@ pub(crate) async fn task(session: &Session, command: TaskCommand) -> Result<(), 
             begin(session, &wanted, &svid).await
         }
         TaskCommand::Withdraw { delegation } => delegations::withdraw(session, &delegation).await,
-        TaskCommand::Tree { task } => delegations::tree(session, task.as_deref()).await,
+        TaskCommand::Tree { task, all } => delegations::tree(session, task.as_deref(), all).await,
         TaskCommand::End { task, end } => {
             let end = match end {
                 EndAs::Completed => "completed",
@@ -302,18 +306,17 @@ pub(crate) async fn revoke(session: &Session, arguments: &RevokeArguments) -> Re
     session.output.thing(&answer, &text)
 }
 
-/// Lists the live tasks, and as many ended ones as are wanted.
-async fn list(session: &Session, ended: Option<usize>) -> Result<(), Problem> {
-    let client = session.client()?;
+/// Returns the live tasks, and up to so many that `ended`, the last ones; and whether there may be more of these.
+pub(super) async fn tasks_up_to(
+    client: &Client,
+    ended: Option<usize>,
+) -> Result<(Vec<Value>, bool), Problem> {
     let tasks_of = |answer: &Value| {
         let tasks = answer.get("tasks").and_then(Value::as_array);
         tasks.unwrap_or_default().to_vec()
     };
     let mut tasks = tasks_of(&client.get("/v1/tasks").await?);
-    let Some(mut left) = ended else {
-        let none = "No task is live. Those that have ended: ambit task list --all";
-        return session.output.rows(&COLUMNS, &tasks, none);
-    };
+    let mut left = ended.unwrap_or_default();
     let mut before = String::new();
     let mut more = false;
     while left > 0 {
@@ -330,9 +333,17 @@ async fn list(session: &Session, ended: Option<usize>) -> Result<(), Problem> {
         };
         before = format!("&before={}", segment(next));
     }
-    session
-        .output
-        .rows(&COLUMNS, &tasks, "No task has been started yet.")?;
+    Ok((tasks, more))
+}
+
+/// Lists the live tasks, and as many ended ones as are wanted.
+async fn list(session: &Session, ended: Option<usize>) -> Result<(), Problem> {
+    let (tasks, more) = tasks_up_to(&session.client()?, ended).await?;
+    let none = match ended {
+        None => "No task is live. Those that have ended: ambit task list --all",
+        Some(_) => "No task has been started yet.",
+    };
+    session.output.rows(&COLUMNS, &tasks, none)?;
     if more {
         complain("ambit: there may be older ones; give a greater --limit");
     }

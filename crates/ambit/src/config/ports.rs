@@ -43,6 +43,19 @@ impl Ports {
         }
     }
 
+    /// Says whether the last server in `state` was an embedded one.
+    pub(crate) fn are_kept(state: &StateDirectory) -> bool {
+        file(state).is_file()
+    }
+
+    /// Forgets the ports in `state`: a server that is not embedded has others.
+    pub(crate) fn forget(state: &StateDirectory) -> io::Result<()> {
+        match fs::remove_file(file(state)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            Ok(()) | Err(_) => Ok(()),
+        }
+    }
+
     /// Keeps the ports in `state` for the next server.
     pub(crate) fn keep(self, state: &StateDirectory) -> io::Result<()> {
         let port = |name, port: u16| (name, Value::Integer(port.into()));

@@ -17,6 +17,7 @@ use ambit_control::{
     estate::EstateFiles,
     workload::Connection,
 };
+use ambit_core::{reason::Reason, task::Contained};
 use ambit_engine::{Handle, Refusal};
 use ambit_gateway::Gateway;
 use ambit_identity::{IdentityError, PeerCredentials, identify_person};
@@ -47,6 +48,9 @@ use crate::{
 
 /// How long acts under way may take to end, and the sequencer to close the store.
 const STOP_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// The most tasks that are named when they keep an estate from coming into force.
+const TASKS_NAMED_MAX: usize = 16;
 
 /// What a server is made of.
 #[derive(Debug)]
@@ -263,7 +267,7 @@ impl Server {
         }
         let domain = plan.trust_domain.as_deref();
         let (running, ended) = engine::open(&plan.state, &plan.mark, domain, clock, None)?;
-        begin(&running, plan.estate).await?;
+        begin(&running, plan.estate, &plan.estate_directory).await?;
         let gateway = listen(plan.doors.gateway).await?;
         let health_door = listen(plan.doors.health).await?;
         let places = (plan.mark.as_path(), plan.places);
@@ -383,12 +387,60 @@ fn seats(doors: &DoorsConfig) -> Result<Allotment, TooFewFiles> {
 }
 
 /// Puts the estate in force that the server begins with, when there is one, and warns of what the one in force lacks.
-async fn begin(running: &Running, estate: Option<(Checked, When)>) -> Result<(), ServeError> {
+async fn begin(
+    running: &Running,
+    estate: Option<(Checked, When)>,
+    directory: &Path,
+) -> Result<(), ServeError> {
     if let Some((checked, when)) = estate {
-        put_in_force(running, checked, when).await?;
+        let refused = match put_in_force(running, checked, when).await {
+            Err(ServeError::Estate(refused)) => Err(refused),
+            other => Ok(other?),
+        };
+        if let Err(refused) = refused {
+            let Some(advice) = goes_on(running, &refused, directory).await else {
+                return Err(refused.into());
+            };
+            complain(&advice);
+        }
     }
     warn_of_unsealed(running);
     Ok(())
+}
+
+/// Says what to do when the change of the estate was refused because of live tasks without containment. The estate that
+/// was in force stays, so that they can be ended. None says that the server can't go on.
+async fn goes_on(running: &Running, refused: &Refusal, directory: &Path) -> Option<String> {
+    let Refusal::Denied { denied, .. } = refused else {
+        return None;
+    };
+    if denied.reason != Reason::BindingTooWeak {
+        return None;
+    }
+    let book = running.handle.book().ok()?;
+    let caller = identify_person(this_user(), &book.estate().people).ok()?;
+    let moment = (running.moments)();
+    let inspection = running.handle.may_inspect(&caller, moment).await.ok()?;
+    let tasks = running.handle.tasks(&inspection).ok()?;
+    let loose = tasks.iter().filter(|it| it.contained == Contained::None);
+    let named: Vec<String> = loose
+        .take(TASKS_NAMED_MAX)
+        .map(|it| format!("  ambit task end {}", it.id))
+        .collect();
+    Some(format!(
+        "ambit: warning: the estate in force stays in force: a task without containment is live, whose process could have \
+         changed {directory}; end what runs so, then stop and start `ambit dev` again:\n{}",
+        named.join("\n"),
+        directory = directory.display(),
+    ))
+}
+
+fn this_user() -> PeerCredentials {
+    PeerCredentials {
+        uid: rustix::process::getuid().as_raw(),
+        gid: rustix::process::getgid().as_raw(),
+        pid: None,
+    }
 }
 
 /// Applies the estate as the person whose user runs this process, unless it is in force already.
@@ -405,12 +457,7 @@ async fn put_in_force(running: &Running, checked: Checked, when: When) -> Result
         );
         complain(plan.to_string().trim_end());
     }
-    let peer = PeerCredentials {
-        uid: rustix::process::getuid().as_raw(),
-        gid: rustix::process::getgid().as_raw(),
-        pid: None,
-    };
-    let caller = identify_person(peer, &checked.estate().people)?;
+    let caller = identify_person(this_user(), &checked.estate().people)?;
     let (book, archive) = checked.into_parts();
     running
         .handle

@@ -352,6 +352,49 @@ fn an_empty_directory_becomes_an_estate() {
     assert!(output.status.success(), "{output:?}");
 }
 
+/// Whoever runs `ambit dev` and edits the estate is not shut out by what is still under way.
+#[test]
+fn an_edited_estate_waits_for_a_task_without_containment() {
+    let mut world = World::start(None);
+    apply_free_template(&world);
+    let svid = world.directory.path().join("svid").display().to_string();
+    let start = ["task", "start", "free", "--for", "reader", "--svid", &svid];
+    let said = check(&world, &start, 0, &["began"]);
+    let task = said.split(' ').next().unwrap();
+    let template = world.directory.path().join("estate/templates/free.toml");
+    let text = fs::read_to_string(&template).unwrap();
+    fs::write(&template, text.replace("version = 1", "version = 2")).unwrap();
+    world.stop();
+    world.start_again().unwrap();
+    let complaints = world.complaints();
+    let advice = format!("ambit task end {task}");
+    for part in ["the estate in force stays in force", &advice] {
+        assert!(complaints.contains(part), "no `{part}` in: {complaints}");
+    }
+    check(&world, &["task", "end", task], 0, &[]);
+    world.stop();
+    world.start_again().unwrap();
+    let complaints = world.complaints();
+    assert!(!complaints.contains("stays in force"), "{complaints}");
+    let estate = world.directory.path().join("estate").display().to_string();
+    check(&world, &["apply", &estate], 0, &["it was in force already"]);
+}
+
+/// What `ambit dev` adds to an estate, `plan` and `apply` keep.
+#[test]
+fn an_estate_that_names_nobody_is_applied_by_whoever_runs_it() {
+    let world = World::start(None);
+    let estate = world.directory.path().join("estate").display().to_string();
+    check(&world, &["apply", &estate], 0, &["it was in force already"]);
+    let template = world.directory.path().join("estate/templates/look.toml");
+    let text = fs::read_to_string(&template).unwrap();
+    let text = text.replace("version = 1", "version = 2");
+    fs::write(&template, text.replace("ttl = \"10m\"", "ttl = \"5m\"")).unwrap();
+    let plan = check(&world, &["plan", &estate], 0, &["look"]);
+    assert!(!plan.contains("no longer"), "{plan}");
+    check(&world, &["apply", &estate], 0, &["in force sha256:"]);
+}
+
 #[test]
 fn a_second_server_on_one_state_is_refused() {
     let world = World::start(None);

@@ -62,6 +62,8 @@ struct Reader {
 struct Beside {
     process: Child,
     output: BufReader<ChildStdout>,
+    /// What it says before it ends.
+    last_words: &'static str,
 }
 
 /// What a guide has its reader do.
@@ -107,7 +109,10 @@ fn the_guide_to_an_estate_works_as_written() {
 
 #[test]
 fn the_guide_to_delegation_works_as_written() {
-    Reader::new().follow("docs/guides/delegation.md");
+    let mut reader = Reader::new();
+    // Its agents act in a copy of the workshop.
+    reader.follow("docs/guides/try-the-workshop.md");
+    reader.follow("docs/guides/delegation.md");
 }
 
 #[test]
@@ -308,6 +313,10 @@ impl Reader {
         for name in ["violations", "strangers", "complaints"] {
             assert_eq!(told.get(name).unwrap().to_canonical(), "[]", "{name}");
         }
+        // It is of use until its task ends, and no longer.
+        let listed = client.read_until("[FILE]");
+        assert!(listed.contains("[FILE]"), "{guide}: {command}: {listed}");
+        client.last_words = "task_ended";
         self.agents.push(client);
     }
 
@@ -316,6 +325,8 @@ impl Reader {
             let text = agent.read_until("no line has this");
             let status = agent.process.wait().unwrap();
             assert!(status.success(), "{guide}: the agent ended badly: {text}");
+            let last_words = agent.last_words;
+            assert!(text.contains(last_words), "{guide}: {last_words}: {text}");
             self.said.push_str(&text);
         }
     }
@@ -405,7 +416,11 @@ impl Beside {
     fn start(mut command: Command) -> Self {
         let mut process = command.stdout(Stdio::piped()).spawn().unwrap();
         let output = BufReader::new(process.stdout.take().unwrap());
-        Self { process, output }
+        Self {
+            process,
+            output,
+            last_words: "",
+        }
     }
 
     /// Returns what the command prints, up to a line with `word` or to its end.

@@ -2,7 +2,7 @@
 
 use ambit_core::{
     GatewayRoute,
-    estate::{Estate, Parameter, ParameterKind},
+    estate::{Estate, LeastBinding, Parameter, ParameterKind},
 };
 use axum::{http::StatusCode, response::Response};
 
@@ -142,11 +142,17 @@ impl Scene<'_> {
     /// Says who asks, as far as that is known.
     fn client(&self) -> Html {
         let redirect = &self.request.back.redirect;
-        let mut body =
-            Html::ours("<section>\n<dl>\n<dt>The program calls itself</dt>\n<dd><strong>")
-                .text(&self.request.client_name)
-                .with("</strong></dd>\n");
-        body = match Described::of(&self.request.client_id) {
+        let described = Described::of(&self.request.client_id);
+        let whose_word = match described {
+            Described::ByDocument => "The program calls itself",
+            Described::ByEstate => "Your administrators call the program",
+        };
+        let mut body = Html::ours("<section>\n<dl>\n<dt>")
+            .with(whose_word)
+            .with("</dt>\n<dd><strong>")
+            .text(&self.request.client_name)
+            .with("</strong></dd>\n");
+        body = match described {
             Described::ByDocument => body
                 .with("<dt>It is described at</dt>\n<dd><strong>")
                 .text(&document::host(&self.request.client_id))
@@ -154,7 +160,7 @@ impl Scene<'_> {
                 .text(&self.request.client_id)
                 .with("</code></dd>\n"),
             Described::ByEstate => body
-                .with("<dt>Your administrators know it as</dt>\n<dd><code>")
+                .with("<dt>They know it as</dt>\n<dd><code>")
                 .text(&visible(&self.request.client_id))
                 .with("</code></dd>\n"),
         };
@@ -199,9 +205,20 @@ impl Scene<'_> {
         if gives.changes.is_empty() && gives.asks.is_empty() {
             body = body.with("<dt>It may change</dt>\n<dd>nothing</dd>\n");
         }
+        // Without a key it reads; what this program will prove, nobody knows yet.
+        let (changes, asks) = match template.binding == LeastBinding::BearerToRead {
+            true => (
+                "Only if it has a key of its own and proves it, it may change, without asking",
+                "Only if it has a key of its own and proves it, after asking a person before each",
+            ),
+            false => (
+                "It may change, without asking",
+                "It asks a person before each",
+            ),
+        };
         for (heading, lines) in [
-            ("It may change, without asking", &gives.changes),
-            ("It asks a person before each", &gives.asks),
+            (changes, &gives.changes),
+            (asks, &gives.asks),
             ("It may read", &gives.reads),
             ("And no more than that", &gives.bounds),
         ] {

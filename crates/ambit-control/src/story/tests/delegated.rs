@@ -82,6 +82,30 @@ fn check(entries: &[Entry], wanted: [(&str, &str); 3]) {
 }
 
 #[test]
+fn a_refused_part_is_told_with_whom_and_why() {
+    let reason = Reason::DelegationExceedsParent;
+    let Body::Decided(mut decided) = decided(21, "none", Answer::Deny { reason }) else {
+        panic!("it is a decision");
+    };
+    decided.action = "delegate".to_owned();
+    (decided.server, decided.tool) = (None, None);
+    let exceeds = ["calls: 9 asked for, 5 left", "hops"];
+    decided.facts = Value::object([
+        ("kind", "delegation".into()),
+        ("to", "clerk".into()),
+        ("exceeds", exceeds.into_iter().collect()),
+    ]);
+    let decision = decided.decision;
+    let log = log(vec![started(), Body::Decided(decided)]);
+    let told = trace(&log, &names(), TASK, Timestamp::from_millis(2000)).unwrap();
+    let wanted = format!(
+        "denied delegate to clerk ({decision}): delegation_exceeds_parent, the part asks for more than the task has: calls: 9 \
+         asked for, 5 left; hops"
+    );
+    assert_eq!(told.lines.last().unwrap().text, wanted);
+}
+
+#[test]
 fn a_part_that_is_cut_is_told_above_and_below() {
     let agent = |name: &str| Target::Agent(name.parse().unwrap());
     let below = format!("with it ended {CHILD} of closer and {GRANDCHILD} of clerk");
@@ -90,7 +114,10 @@ fn a_part_that_is_cut_is_told_above_and_below() {
         [
             ("active", &below),
             ("revoked", &format!("with it ended {GRANDCHILD} of clerk")),
-            ("revoked", "revoked agent closer"),
+            (
+                "revoked",
+                &format!("this part ended with {CHILD} of closer"),
+            ),
         ],
     );
     let below = format!("with it ended {GRANDCHILD} of clerk");

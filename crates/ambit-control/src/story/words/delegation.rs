@@ -2,7 +2,8 @@
 
 use ambit_core::{
     delegation::{Delegation, Lineage},
-    record::Body,
+    json::Value,
+    record::{Body, Decided},
     task::Task,
 };
 
@@ -29,6 +30,29 @@ pub(super) fn step(body: &Body, names: &Names) -> String {
         );
     }
     String::new()
+}
+
+/// Says to whom a part was to go, when that was decided.
+pub(super) fn to(decided: &Decided) -> String {
+    let to = of_step(decided).and_then(|it| it.get("to")?.as_str());
+    to.map_or_else(String::new, |it| format!(" to {it}"))
+}
+
+/// Says in what a part went beyond its parent, as the end of a sentence.
+pub(super) fn beyond(decided: &Decided) -> String {
+    let exceeds = of_step(decided).and_then(|it| it.get("exceeds")?.as_array());
+    let exceeds = exceeds.unwrap_or_default().iter();
+    let exceeds: Vec<&str> = exceeds.filter_map(Value::as_str).collect();
+    match exceeds.is_empty() {
+        true => String::new(),
+        false => format!(": {}", exceeds.join("; ")),
+    }
+}
+
+/// Returns the facts of a decision on a step of a delegation.
+fn of_step(decided: &Decided) -> Option<&Value> {
+    let kind = decided.facts.get("kind").and_then(Value::as_str);
+    (kind == Some("delegation")).then_some(&decided.facts)
 }
 
 fn made(delegation: &Delegation, by: &str) -> String {
