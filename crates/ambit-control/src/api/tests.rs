@@ -24,6 +24,7 @@ mod passkeys;
 mod people;
 mod public;
 mod refusals;
+mod rotated;
 mod strangers;
 mod unnamed_keys;
 
