@@ -99,11 +99,12 @@ impl Server {
         Ok(WorkloadApiClient::connect_to(&socket).await?)
     }
 
-    /// Opens streams and waits until each has its first answer. Each resolves to when it ended.
+    /// Opens streams and waits until each has its first answer. Each resolves to when what is awaited came.
     pub(crate) async fn streams(
         &self,
         count: usize,
         per_connection: usize,
+        until: Until,
     ) -> Result<JoinSet<Result<Instant, Failure>>, Failure> {
         let mut streams = JoinSet::new();
         let open = Arc::new(Semaphore::new(0));
@@ -116,7 +117,11 @@ impl Server {
                     let mut stream = client.stream_x509_svids().await?;
                     stream.next().await.ok_or("a stream said nothing")??;
                     open.add_permits(1);
-                    while let Some(Ok(_)) = stream.next().await {}
+                    while let Some(Ok(_)) = stream.next().await {
+                        if until == Until::Said {
+                            break;
+                        }
+                    }
                     Ok(Instant::now())
                 });
             }
@@ -136,6 +141,15 @@ impl Server {
         command.args(["-o", "json"]).args(words);
         Ok(command)
     }
+}
+
+/// What is awaited of a stream after its first answer.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Until {
+    /// Its next answer.
+    Said,
+    /// Its end.
+    Ended,
 }
 
 impl Drop for Server {

@@ -16,7 +16,7 @@ use crate::{
     caller,
     machine::{Sync, resident},
     options::Options,
-    serve::Server,
+    serve::{Server, Until},
     spread::{Spread, short, verdict},
 };
 
@@ -30,7 +30,8 @@ pub(crate) fn report(options: &Options, sync: &Sync) -> Result<(), Failure> {
         .build()?;
     runtime.block_on(async {
         issue(&server, options, sync).await?;
-        revoke(&server, options, sync).await
+        revoke(&server, options, sync).await?;
+        push(&server, options, sync).await
     })?;
     drop(server);
     for per_connection in [STREAMS_PER_CONNECTION, 1] {
@@ -85,7 +86,7 @@ async fn revoke(server: &Server, options: &Options, sync: &Sync) -> Result<(), F
     }
     let bar = 2.0 * sync.middle.median() / 1e3 + 50.0;
     println!(
-        "`ambit revoke` begins → it is seen, {} times (with the start of the command, and {REVOKED_STREAMS} streams read on the \
+        "`ambit revoke` begins → it is seen, {} times (with the start of the command, and {WATCHING_STREAMS} streams read on the \
          same cores); bar p99 2 F + 50 ms = {} ms",
         seen.len(),
         short(bar)
@@ -123,7 +124,7 @@ async fn revoke(server: &Server, options: &Options, sync: &Sync) -> Result<(), F
 async fn revoke_once(server: &Server) -> Result<Seen, Failure> {
     let task = server.start_task()?;
     let mut streams = server
-        .streams(REVOKED_STREAMS, STREAMS_PER_CONNECTION)
+        .streams(WATCHING_STREAMS, STREAMS_PER_CONNECTION, Until::Ended)
         .await?;
     let shown = server.client().await?.fetch_x509_svid().await?;
     let certified = caller::with_certificate(server, &shown).await?;
@@ -142,10 +143,57 @@ async fn revoke_once(server: &Server) -> Result<Seen, Failure> {
     Ok(seen)
 }
 
+/// From the call of `authority rotate prepare` to the larger bundle on the last of many streams.
+async fn push(server: &Server, options: &Options, sync: &Sync) -> Result<(), Failure> {
+    let mut seen = Vec::new();
+    for _ in 0..options.revocations {
+        seen.push(push_once(server).await?);
+    }
+    let bar = 2.0 * sync.middle.median() / 1e3 + 50.0;
+    println!(
+        "`ambit authority rotate prepare` begins → the larger bundle is read, {} times (with the start of the command, and \
+         {WATCHING_STREAMS} streams read on the same cores); bar p99 2 F + 50 ms = {} ms",
+        seen.len(),
+        short(bar)
+    );
+    for (what, at) in [
+        ("99 of 100 streams have it", 0.99),
+        ("the last stream has it", 1.0),
+    ] {
+        let times = seen.iter().map(|it| Spread::new(it.clone()).at(at));
+        let times = Spread::new(times.collect());
+        println!(
+            "  {what}: p50 {} ms, p99 {} ms, greatest {} ms: {}",
+            short(times.median()),
+            short(times.at(0.99)),
+            short(times.max()),
+            verdict(times.at(0.99) <= bar)
+        );
+    }
+    Ok(())
+}
+
+async fn push_once(server: &Server) -> Result<Vec<f64>, Failure> {
+    let task = server.start_task()?;
+    let mut streams = server
+        .streams(WATCHING_STREAMS, STREAMS_PER_CONNECTION, Until::Said)
+        .await?;
+    let begun = Instant::now();
+    server.ambit(&["authority", "rotate", "prepare"])?;
+    let mut seen = Vec::new();
+    while let Some(said) = within("a stream", streams.join_next()).await? {
+        seen.push(after(said??, begun));
+    }
+    // One key is prepared at a time: all are replaced before the next.
+    server.ambit(&["authority", "rotate", "replace"])?;
+    server.ambit(&["task", "end", &task])?;
+    Ok(seen)
+}
+
 /// Waits for what must end.
 async fn within<T>(what: &str, end: impl Future<Output = T>) -> Result<T, Failure> {
     let ended = timeout(ENDS_WITHIN, end).await;
-    ended.map_err(|_| format!("{what} goes on after the revocation").into())
+    ended.map_err(|_| format!("{what} does not hear of the change").into())
 }
 
 fn after(instant: Instant, begun: Instant) -> f64 {
@@ -168,7 +216,7 @@ async fn idle(server: &Server, per_connection: usize) -> Result<(), Failure> {
     let count = (connections * per_connection).min(IDLE_STREAMS);
     let task = server.start_task()?;
     let before = resident(server.id())?;
-    let streams = server.streams(count, per_connection).await?;
+    let streams = server.streams(count, per_connection, Until::Ended).await?;
     tokio::time::sleep(IDLE).await;
     let after = resident(server.id())?;
     println!(
@@ -183,8 +231,8 @@ async fn idle(server: &Server, per_connection: usize) -> Result<(), Failure> {
     Ok(())
 }
 
-/// How many streams see a revocation.
-const REVOKED_STREAMS: usize = 1000;
+/// How many streams see a revocation, or hear of a change.
+const WATCHING_STREAMS: usize = 1000;
 /// How long is waited for that.
 const ENDS_WITHIN: Duration = Duration::from_secs(30);
 /// How many streams idle.
