@@ -5,11 +5,7 @@
 
 mod kept;
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    fmt,
-    sync::Arc,
-};
+use std::{collections::BTreeMap, fmt, sync::Arc};
 
 use ambit_core::{
     FederationName, Millis, SpiffeId, Timestamp,
@@ -148,20 +144,22 @@ fn follow(
     control: &Control,
     now: Timestamp,
 ) {
-    let had: BTreeSet<_> = all
-        .values()
-        .map(|it| it.federation.trust_domain.clone())
-        .collect();
     // A bundle from elsewhere is another one: nothing is concluded from the old, but that its keys may have left.
-    all.retain(|name, it| estate.federations.get(name) == Some(&*it.federation));
+    let is_other = |name: &FederationName, it: &mut Kept| {
+        estate.federations.get(name) != Some(&*it.federation)
+    };
+    let gone = all.extract_if(.., is_other);
+    let had: BTreeMap<_, _> = gone
+        .map(|(_, it)| (it.federation.trust_domain.clone(), it))
+        .collect();
     for (name, federation) in &estate.federations {
         if !all.contains_key(name) {
             let read = (control.federation.read)(name);
-            let replaced_at = had.contains(&federation.trust_domain).then_some(now);
-            all.insert(
-                name.clone(),
-                Kept::new(federation, (read, replaced_at), now),
-            );
+            let kept = match had.get(&federation.trust_domain) {
+                None => Kept::new(federation, (read, None), now),
+                Some(old) => Kept::new(federation, (read, Some(now)), now).following(old),
+            };
+            all.insert(name.clone(), kept);
         }
     }
 }

@@ -15,7 +15,7 @@ use ambit_core::{
     record::{Body, Performed, Sealed},
     task::{Task, TaskState},
 };
-use ambit_identity::InstanceCaller;
+use ambit_identity::{InstanceCaller, Validity};
 use ambit_policy::{Epochs, Offering, Permit, PolicyBook, Standing};
 use tokio::sync::{oneshot, watch};
 
@@ -106,7 +106,7 @@ impl Handle {
         self.shared.open()?;
         let mut chance = Chance::new(moment.chance);
         let decision = chance.id(moment.now);
-        if caller.expires_at() <= moment.now {
+        if caller.validity(moment.now, moment.wall) == Validity::Over {
             let expired = self.reason_of_expiry(caller, moment.now)?;
             return self
                 .refuse_as(caller, (decision, moment.now), (&act).into(), expired)

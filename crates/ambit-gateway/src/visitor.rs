@@ -82,11 +82,12 @@ impl Gateway {
     ) -> Result<Visitor, IdentityError> {
         let trusting = self.trusting.as_ref();
         let trusted = (trusting.ok_or(IdentityError::NoCertificate)?.now)();
-        let now = self.doors.now();
-        let proved = match trusted.federated.identify(chain, now)? {
+        let moment = self.doors.moment();
+        // The clocks of others made their dates.
+        let proved = match trusted.federated.identify(chain, moment.wall)? {
             Some(svid) => Proved::Foreign(trusted.federated, svid),
             None => {
-                let caller = identify_instance(chain, &trusted.bundle, now)?;
+                let caller = identify_instance(chain, &trusted.bundle, moment.now)?;
                 Proved::Own(trusted.bundle, caller)
             }
         };
@@ -211,7 +212,7 @@ impl Gateway {
             Proof::Own(_) => return Ok(()),
             Proof::Foreign(svid) => svid,
         };
-        if svid.expires_at() <= self.doors.now() {
+        if svid.expires_at() <= self.doors.moment().wall {
             return Err(Gone::Expired);
         }
         let book = self.doors.handle.book().map_err(NotInstance::from)?;
@@ -223,14 +224,14 @@ impl Gateway {
     fn proof(&self, visitor: &Visitor) -> Result<Proof, IdentityError> {
         let trusting = self.trusting.as_ref();
         let trusted = (trusting.ok_or(IdentityError::NoCertificate)?.now)();
-        let now = self.doors.now();
+        let moment = self.doors.moment();
         let mut proved = visitor.proved();
         match &mut *proved {
             Proved::Own(bundle, caller) => {
                 if !Arc::ptr_eq(bundle, &trusted.bundle) {
                     // Whether a root leads to it: that its time is over is told at each act, as before.
                     let last = caller.expires_at().as_millis().saturating_sub(1000);
-                    let at = now.min(Timestamp::from_millis(last));
+                    let at = moment.now.min(Timestamp::from_millis(last));
                     *caller = identify_instance(&visitor.chain, &trusted.bundle, at)?;
                     *bundle = trusted.bundle;
                 }
@@ -238,7 +239,7 @@ impl Gateway {
             }
             Proved::Foreign(bundles, svid) => {
                 if !Arc::ptr_eq(bundles, &trusted.federated) {
-                    let found = trusted.federated.identify(&visitor.chain, now)?;
+                    let found = trusted.federated.identify(&visitor.chain, moment.wall)?;
                     let gone = || IdentityError::UnknownIssuer {
                         trust_domain: svid.spiffe_id().trust_domain().clone(),
                     };

@@ -102,6 +102,15 @@ pub struct Gateway {
     pub(crate) spiffe_id: SpiffeId,
 }
 
+/// Whether what a caller showed is valid still.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Validity {
+    /// It is.
+    Holds,
+    /// Its time has come.
+    Over,
+}
+
 impl InstanceCaller {
     /// Returns the SPIFFE ID, of the form `spiffe://TD/agent/NAME/INSTANCE`.
     pub const fn spiffe_id(&self) -> &SpiffeId {
@@ -133,6 +142,17 @@ impl InstanceCaller {
     /// A connection can outlive the certificate that opened it; authority may not.
     pub const fn expires_at(&self) -> Timestamp {
         self.expires_at
+    }
+
+    /// Says whether the certificate or the token is over: at `now`, or, when a foreign trust domain's clock dated it, at `wall`.
+    pub fn validity(&self, now: Timestamp, wall: Timestamp) -> Validity {
+        let dated_by_others = self.foreign.is_some() && self.token.is_none();
+        let at = if dated_by_others { wall } else { now };
+        if self.expires_at <= at {
+            Validity::Over
+        } else {
+            Validity::Holds
+        }
     }
 
     /// Returns what the access token says of itself; none when the caller came without one.

@@ -6,7 +6,7 @@ use ambit_core::{
     AgentName, Digest, FederationName, SpiffeId, Timestamp, TrustDomain,
     claim::ClaimProof,
     estate::{
-        Estate, Federation,
+        Estate, Federation, SvidRegistration,
         claim_rules::{Fit, Wanted},
     },
 };
@@ -65,6 +65,8 @@ pub struct ForeignSvid {
     federation: Arc<Federation>,
     /// The digest of the certificate; none when a JWT-SVID was shown.
     certificate: Option<Digest>,
+    /// The key of its trust domain that vouched for it.
+    authority: Digest,
     expires_at: Timestamp,
 }
 
@@ -166,13 +168,8 @@ impl FederatedBundles {
         if believed.keys_left_at.is_some_and(|left| since <= left) {
             return Err(gone());
         }
-        let svid = ForeignSvid {
-            spiffe_id: id.clone(),
-            federation: Arc::clone(&believed.federation),
-            certificate: None,
-            expires_at: since,
-        };
-        svid.claimant(estate).map(|(agent, _)| agent)
+        let found = registration(&believed.federation, id, estate);
+        found.map(|(agent, _)| agent.clone())
     }
 
     /// Identifies the workload that proved, in a TLS handshake, to hold the key of `chain`'s leaf. None when the leaf
@@ -216,6 +213,7 @@ impl FederatedBundles {
             spiffe_id: proved.spiffe_id().clone(),
             federation: Arc::clone(&believed.federation),
             certificate: None,
+            authority: proved.key(),
             expires_at: proved.expires_at(),
         };
         Ok(Some((svid, proved)))
@@ -234,6 +232,7 @@ impl Believed {
             spiffe_id: svid.spiffe_id,
             federation: Arc::clone(&self.federation),
             certificate: Some(svid.certificate),
+            authority: svid.authority,
             expires_at: svid.expires_at,
         })
     }
@@ -258,47 +257,13 @@ impl ForeignSvid {
     /// [`UnknownSvid`] when no registration fits, those of several agents do, or the estate does not believe the trust
     /// domain as it did when the SVID was proved.
     pub fn claimant(&self, estate: &Estate) -> Result<(AgentName, Claimant), UnknownSvid> {
-        let name = &self.federation.name;
-        if estate.federations.get(name) != Some(&*self.federation) {
-            let domain = self.spiffe_id.trust_domain().clone();
-            return Err(UnknownSvid::Domain(domain));
-        }
-        let seen = || self.spiffe_id.clone();
-        let mut fitting: Option<(&AgentName, Digest)> = None;
-        let mut nearest = Search::default();
-        for (agent, declared) in &estate.agents {
-            for registration in declared.svids.iter().filter(|it| it.federation == *name) {
-                match registration.path.fits(self.spiffe_id.path()) {
-                    Fit::Differs => {
-                        let (fitted, miss) = path_miss(&registration.path, self.spiffe_id.path());
-                        nearest.missed(agent, fitted, vec![miss]);
-                    }
-                    Fit::Fits => match fitting {
-                        Some((first, _)) if first != agent => {
-                            let (first, second) = (first.clone(), agent.clone());
-                            return Err(UnknownSvid::Several {
-                                seen: seen(),
-                                first,
-                                second,
-                            });
-                        }
-                        _ => {
-                            let by = run_by_svid(&self.federation, registration, agent);
-                            fitting = Some((agent, by));
-                        }
-                    },
-                }
-            }
-        }
-        let nobody = || UnknownSvid::Nobody {
-            seen: seen(),
-            nearest: nearest.found(),
-        };
-        let (agent, registration) = fitting.ok_or_else(nobody)?;
+        let (agent, registration) = registration(&self.federation, &self.spiffe_id, estate)?;
+        let (authority, path) = (self.authority, self.spiffe_id.path());
+        let by = run_by_svid(&self.federation, registration, agent, authority, path);
         let named = self.spiffe_id.to_string();
         let names = [named.as_bytes()];
         let claimant = Claimant::agent(agent.clone(), ClaimProof::Svid, &names);
-        Ok((agent.clone(), claimant.registered(registration)))
+        Ok((agent.clone(), claimant.registered(by)))
     }
 
     /// Returns the caller that this workload is, once it has claimed the task whose instance is `instance`. None when
@@ -319,6 +284,44 @@ impl ForeignSvid {
             foreign: Some(Box::new(self.spiffe_id.clone())),
         })
     }
+}
+
+/// Finds the one agent of which the workload `id` of `federation` is a run, and by which registration.
+fn registration<'a>(
+    federation: &Federation,
+    id: &SpiffeId,
+    estate: &'a Estate,
+) -> Result<(&'a AgentName, &'a SvidRegistration), UnknownSvid> {
+    let name = &federation.name;
+    if estate.federations.get(name) != Some(federation) {
+        return Err(UnknownSvid::Domain(id.trust_domain().clone()));
+    }
+    let mut fitting: Option<(&AgentName, &SvidRegistration)> = None;
+    let mut nearest = Search::default();
+    for (agent, declared) in &estate.agents {
+        for registration in declared.svids.iter().filter(|it| it.federation == *name) {
+            if registration.path.fits(id.path()) == Fit::Differs {
+                let (fitted, miss) = path_miss(&registration.path, id.path());
+                nearest.missed(agent, fitted, vec![miss]);
+                continue;
+            }
+            match fitting {
+                Some((first, _)) if first != agent => {
+                    return Err(UnknownSvid::Several {
+                        seen: id.clone(),
+                        first: first.clone(),
+                        second: agent.clone(),
+                    });
+                }
+                Some(_) => {}
+                None => fitting = Some((agent, registration)),
+            }
+        }
+    }
+    fitting.ok_or_else(|| UnknownSvid::Nobody {
+        seen: id.clone(),
+        nearest: nearest.found(),
+    })
 }
 
 /// Says what of a path differs, and how many bytes from its beginning do not.

@@ -3,18 +3,20 @@
 //! A ground is named by a digest, so that the log can keep it with the token. At every use it is looked for among those
 //! that the estate in force gives: what was taken out or replaced is not there any more.
 
+mod runs;
+mod whole;
+
 use std::collections::HashSet;
 
 use ambit_core::{
     AgentName, Digest,
     claim::Footing,
-    estate::{
-        BundleSource, Client, ClientKeys, Estate, Federation, Issuer, IssuerKeys, SvidRegistration,
-        TokenRegistration, Workload,
-    },
+    estate::{Client, ClientKeys, Estate, Workload},
     token::RestsOn,
 };
 
+pub use self::runs::COMBINATIONS_MAX;
+pub(crate) use self::runs::{run_by_svid, run_by_token};
 use crate::jose::{Algorithm, JwkSet, KeyUse, VerifyingKeys};
 
 /// The uses of keys by which clients sign their assertions.
@@ -43,18 +45,22 @@ impl Grounds {
             grounds.extend(runs.map(|it| run_of_client(client, it)));
         }
         for (name, agent) in &estate.agents {
-            let tokens = agent.tokens.iter().filter_map(|registration| {
-                let issuer = estate.issuers.get(&registration.issuer)?;
-                Some(run_by_token(issuer, registration, name))
-            });
-            grounds.extend(tokens);
             let processes = agent.workloads.iter();
             grounds.extend(processes.map(|it| run_by_process(it, name)));
-            let svids = agent.svids.iter().filter_map(|registration| {
-                let federation = estate.federations.get(&registration.federation)?;
-                Some(run_by_svid(federation, registration, name))
-            });
-            grounds.extend(svids);
+            for registration in &agent.tokens {
+                let Some(issuer) = estate.issuers.get(&registration.issuer) else {
+                    continue;
+                };
+                grounds.extend(runs::runs_by_token(issuer, registration, name));
+                grounds.insert(whole::token(issuer, registration, name));
+            }
+            for registration in &agent.svids {
+                let Some(federation) = estate.federations.get(&registration.federation) else {
+                    continue;
+                };
+                grounds.extend(runs::runs_by_svid(federation, registration, name));
+                grounds.insert(whole::svid(federation, registration, name));
+            }
         }
         Self(grounds)
     }
@@ -104,52 +110,6 @@ pub fn client_proof(client: &Client, key: Option<Digest>) -> Option<Digest> {
 pub(crate) fn run_of_client(client: &Client, agent: &AgentName) -> Digest {
     let names = [client.name.as_str(), agent.as_str()];
     ground(&[b"runs", names[0].as_bytes(), names[1].as_bytes()])
-}
-
-/// Names that tokens of `issuer` that fit `registration` are runs of `agent`.
-pub(crate) fn run_by_token(
-    issuer: &Issuer,
-    registration: &TokenRegistration,
-    agent: &AgentName,
-) -> Digest {
-    let keys = match &issuer.keys {
-        IssuerKeys::Given(text) => ["given", text],
-        IssuerKeys::At(address) => ["at", address],
-        IssuerKeys::Discovered => ["discovered", ""],
-    };
-    let [kind, keys] = keys.map(str::as_bytes);
-    ground(&[
-        b"token",
-        issuer.name.as_str().as_bytes(),
-        issuer.issuer.as_bytes(),
-        issuer.audience.as_bytes(),
-        kind,
-        keys,
-        registration.claims.to_string().as_bytes(),
-        agent.as_str().as_bytes(),
-    ])
-}
-
-/// Names that workloads of `federation` whose path fits `registration` are runs of `agent`.
-pub(crate) fn run_by_svid(
-    federation: &Federation,
-    registration: &SvidRegistration,
-    agent: &AgentName,
-) -> Digest {
-    let (kind, source) = match &federation.source {
-        BundleSource::Given(text) => ("given", text),
-        BundleSource::Web { url } => ("web", url),
-        BundleSource::Spiffe { url, .. } => ("spiffe", url),
-    };
-    ground(&[
-        b"svid",
-        federation.name.as_str().as_bytes(),
-        federation.trust_domain.to_string().as_bytes(),
-        kind.as_bytes(),
-        source.as_bytes(),
-        registration.path.to_string().as_bytes(),
-        agent.as_str().as_bytes(),
-    ])
 }
 
 /// Names that processes that fit `registration` are runs of `agent`.

@@ -45,13 +45,16 @@ pub use crate::{
         Authority, AuthorityError, Issuance, IssuingKeys, PairChance, RotationError, Svid,
         WebIdentity, WebIssuance,
     },
-    caller::{Carrier, Gateway, InstanceCaller, KeyBinding, PersonCaller, PersonProof, TokenClaim},
+    caller::{
+        Carrier, Gateway, InstanceCaller, KeyBinding, PersonCaller, PersonProof, TokenClaim,
+        Validity,
+    },
     claimant::{
         Claimant, InvalidJoinToken, JOIN_TOKEN_BYTES_MAX, JOIN_TOKEN_PREFIX, JoinToken, Proved,
     },
     error::{IdentityError, SvidFlaw},
     federated::{BelievedBundle, FederatedBundles, ForeignSvid, UnknownSvid},
-    grounds::{CLIENT_KEY_USES, Ground, Grounds, client_proof},
+    grounds::{CLIENT_KEY_USES, COMBINATIONS_MAX, Ground, Grounds, client_proof},
     key::{KeyError, ProvedKey, SvidKey},
     nearest::{Miss, Nearest, SEEN_CHARS_MAX},
     outer_svid::{OuterSvid, OuterSvidError},

@@ -39,7 +39,13 @@ pub const ALPN_HTTP_1_1: &[u8] = b"http/1.1";
 
 /// The clock that handshakes are validated by. The program gives it; nothing here reads one.
 #[derive(Clone)]
-pub struct TlsClock(Arc<dyn Fn() -> Timestamp + Send + Sync>);
+pub struct TlsClock {
+    now: Now,
+    /// What the dates of foreign trust domains are held against.
+    wall: Now,
+}
+
+type Now = Arc<dyn Fn() -> Timestamp + Send + Sync>;
 
 /// A TLS configuration cannot be made.
 #[derive(Debug, thiserror::Error)]
@@ -113,8 +119,9 @@ pub fn gateway_config(
     let verifier = SvidVerifier {
         trusted: trusted.into(),
         without_svid,
+        clock,
     };
-    server_config(verifier, Faces { svid, web }, clock)
+    server_config(verifier, Faces { svid, web })
 }
 
 /// Returns the configuration of the gateway where it is known by an SVID of another authority: it shows `svid`, whatever
@@ -130,17 +137,15 @@ pub fn outer_config(
     let verifier = SvidVerifier {
         trusted,
         without_svid: WithoutSvid::Refused,
+        clock,
     };
     let (svid, web) = (svid.certified(), None);
-    server_config(verifier, Faces { svid, web }, clock)
+    server_config(verifier, Faces { svid, web })
 }
 
-fn server_config(
-    verifier: SvidVerifier,
-    faces: Faces,
-    clock: TlsClock,
-) -> Result<ServerConfig, TlsError> {
+fn server_config(verifier: SvidVerifier, faces: Faces) -> Result<ServerConfig, TlsError> {
     let provider = Arc::new(aws_lc_rs::default_provider());
+    let clock = verifier.clock.clone();
     let mut config = ServerConfig::builder_with_details(provider, Arc::new(clock))
         .with_protocol_versions(&[&TLS13])
         .map_err(|source| TlsError::Configuration { source })?
@@ -245,7 +250,16 @@ pub fn identity_error(error: &Error) -> Option<&IdentityError> {
 impl TlsClock {
     /// Returns the clock that asks `now` on every handshake.
     pub fn new(now: impl Fn() -> Timestamp + Send + Sync + 'static) -> Self {
-        Self(Arc::new(now))
+        let now: Now = Arc::new(now);
+        let wall = Arc::clone(&now);
+        Self { now, wall }
+    }
+
+    /// Holds the dates of foreign trust domains against `wall` instead: their clocks made them.
+    #[must_use]
+    pub fn with_wall(self, wall: impl Fn() -> Timestamp + Send + Sync + 'static) -> Self {
+        let wall = Arc::new(wall);
+        Self { wall, ..self }
     }
 }
 
@@ -257,7 +271,7 @@ impl fmt::Debug for TlsClock {
 
 impl TimeProvider for TlsClock {
     fn current_time(&self) -> Option<UnixTime> {
-        Some(to_unix_time((self.0)()))
+        Some(to_unix_time((self.now)()))
     }
 }
 
@@ -266,6 +280,7 @@ impl TimeProvider for TlsClock {
 struct SvidVerifier {
     trusted: Trusted,
     without_svid: WithoutSvid,
+    clock: TlsClock,
 }
 
 /// Verifies the one server that is wanted.
@@ -352,7 +367,7 @@ impl ClientCertVerifier for SvidVerifier {
     ) -> Result<ClientCertVerified, Error> {
         let chain = join(end_entity, intermediates);
         let now = from_seconds(now.as_secs());
-        let foreign = self.trusted.federated.identify(&chain, now);
+        let foreign = self.trusted.federated.identify(&chain, (self.clock.wall)());
         if foreign.map_err(refused)?.is_none() {
             identify_instance(&chain, &self.trusted.bundle, now).map_err(refused)?;
         }

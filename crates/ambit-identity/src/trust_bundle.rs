@@ -125,7 +125,19 @@ pub enum BundleError {
     },
 }
 
+/// Names the key of a root. A certificate that is made anew for the same key is the same authority.
+pub(crate) fn authority_key(anchor: &TrustAnchor<'_>) -> Digest {
+    Digest::of(&anchor.subject_public_key_info)
+}
+
 impl TrustBundle {
+    /// Iterates over the names of the keys by which the domain vouches: of each root, the digest of its key
+    /// (`subjectPublicKeyInfo`), and of each JWT key its thumbprint.
+    pub(crate) fn authorities(&self) -> impl Iterator<Item = Digest> {
+        let roots = self.anchors.iter().map(authority_key);
+        roots.chain(self.jwt_keys.keys().iter().map(Jwk::thumbprint))
+    }
+
     /// Returns the bundle of `trust_domain` with these roots.
     ///
     /// `sequence` grows with each change of the bundle (`spiffe_sequence`).

@@ -7,6 +7,7 @@ use x509_parser::{certificate::X509Certificate, extensions::GeneralName};
 
 use crate::{
     Gateway, IdentityError, InstanceCaller, KeyBinding, SvidFlaw, TrustBundle,
+    trust_bundle::authority_key,
     x509::{self, to_unix_time},
 };
 
@@ -100,6 +101,8 @@ pub(crate) struct VerifiedSvid {
     pub(crate) spiffe_id: SpiffeId,
     pub(crate) certificate: Digest,
     pub(crate) expires_at: Timestamp,
+    /// The root's key that led to it: see [`TrustBundle::authorities`].
+    pub(crate) authority: Digest,
 }
 
 /// Returns the trust domain that a certificate claims, to choose a bundle with and for nothing else.
@@ -122,7 +125,7 @@ pub(crate) fn verify(
     let Some((leaf, intermediates)) = chain.split_first() else {
         return Err(IdentityError::NoCertificate);
     };
-    verify_path(leaf, intermediates, bundle, (side, algorithms), now)?;
+    let authority = verify_path(leaf, intermediates, bundle, (side, algorithms), now)?;
     // Path validation leaves keyUsage alone (RFC 5280 §6.1.4 n), so it is checked here.
     for signer in intermediates {
         let signer = read(signer)?;
@@ -146,6 +149,7 @@ pub(crate) fn verify(
         spiffe_id,
         certificate: Digest::of(leaf),
         expires_at: x509::expires_at(&certificate),
+        authority,
     })
 }
 
@@ -166,14 +170,14 @@ fn verify_path(
     bundle: &TrustBundle,
     (side, algorithms): (Side, Algorithms),
     now: Timestamp,
-) -> Result<(), IdentityError> {
+) -> Result<Digest, IdentityError> {
     let usage = match side {
         Side::Client => KeyUsage::client_auth(),
         Side::Server => KeyUsage::server_auth(),
     };
     let refused = |source| path_error(source, bundle, now);
     let leaf = EndEntityCert::try_from(leaf).map_err(refused)?;
-    leaf.verify_for_usage(
+    let path = leaf.verify_for_usage(
         algorithms.signatures(),
         bundle.anchors(),
         intermediates,
@@ -181,9 +185,9 @@ fn verify_path(
         usage,
         None,
         None,
-    )
-    .map(drop)
-    .map_err(refused)
+    );
+    let path = path.map_err(refused)?;
+    Ok(authority_key(path.anchor()))
 }
 
 fn path_error(source: webpki::Error, bundle: &TrustBundle, now: Timestamp) -> IdentityError {

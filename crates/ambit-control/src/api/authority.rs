@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use ambit_core::{Timestamp, json::Value, record::KeyStep};
-use ambit_engine::KeyRotation;
+use ambit_engine::{KeyRotation, Refusal};
 use ambit_identity::{
     IssuingKeys, PairChance, PersonCaller, RotationError,
     authority::{Due, KeyState},
@@ -38,6 +38,8 @@ pub enum Keep<'a> {
     },
     /// The step is written: these count.
     InForce(&'a IssuingKeys),
+    /// The step is refused: those beside are forgotten.
+    NotTaken,
 }
 
 #[derive(Deserialize)]
@@ -105,19 +107,14 @@ async fn rotated(
         StepWord::Activate => KeyStep::Activate,
         StepWord::Replace => KeyStep::Replace,
     };
+    // Who may not hears that first, whatever the keys say, and no keys are made for them.
+    let would = control
+        .handle
+        .would_rotate_keys(caller, step, (control.clock)());
+    would.await?;
     let moment = (control.clock)();
-    let next = taken(control, step, moment.now);
-    let next = match next {
-        Ok(next) => next,
-        Err(error) => {
-            // Who may not hears that first, whatever the keys say.
-            control
-                .handle
-                .may_inspect(caller, (control.clock)())
-                .await?;
-            return Err(Problem::invalid(crate::check::chain(&error)));
-        }
-    };
+    let next = taken(control, step, moment.now)
+        .map_err(|error| Problem::invalid(crate::check::chain(&error)))?;
     keep_beside(control, &next).map_err(|why| {
         Problem::new(
             StatusCode::INTERNAL_SERVER_ERROR,
@@ -129,7 +126,8 @@ async fn rotated(
     let leave = control
         .handle
         .may_rotate_keys(caller, rotation(step, &next), moment)
-        .await?;
+        .await
+        .inspect_err(|refusal| forget_if_decided(control, refusal))?;
     leave.spend();
     Ok(Answer(told(&put_in_force(control, next))))
 }
@@ -221,6 +219,20 @@ fn rotation(step: KeyStep, next: &IssuingKeys) -> KeyRotation {
 fn keep_beside(control: &Control, next: &IssuingKeys) -> Result<(), String> {
     let in_force = &control.keys_in_force();
     (control.keep_keys)(Keep::Beside { in_force, next })
+}
+
+/// Forgets the keys of a step that is refused. After a failure they stay: it may be written all the same.
+fn forget_if_decided(control: &Control, refusal: &Refusal) {
+    match refusal {
+        Refusal::Failed(_) => return,
+        Refusal::Denied { .. }
+        | Refusal::NotFound(_)
+        | Refusal::Invalid(_)
+        | Refusal::Conflict(_) => {}
+    }
+    if let Err(why) = (control.keep_keys)(Keep::NotTaken) {
+        tracing::warn!(why, "the keys of a refused step can't be removed");
+    }
 }
 
 /// Lets everybody have the keys of a step that is written. They are kept already, so they count whatever the files say.

@@ -25,6 +25,7 @@ mod passkeys;
 mod people;
 mod public;
 mod refusals;
+mod rotated;
 mod strangers;
 mod unknown;
 mod unasked;

@@ -107,6 +107,19 @@ impl Kept {
         }
     }
 
+    /// Goes on from `old`, which it replaces, when the estate itself gives the bundles of both: no key left when all of the
+    /// old one are in the new one.
+    pub(super) fn following(mut self, old: &Self) -> Self {
+        let sources = (&old.federation.source, &self.federation.source);
+        if let (BundleSource::Given(_), BundleSource::Given(_)) = sources
+            && let (Some(before), Some(held)) = (&old.held, &mut self.held)
+            && held.bundle.has_all_keys_of(&before.bundle)
+        {
+            held.keys_left_at = before.keys_left_at;
+        }
+        self
+    }
+
     /// Returns the bundle, as long as it is believed.
     pub(super) fn believed(&self, now: Timestamp) -> Option<&Held> {
         let held = self.held.as_ref()?;

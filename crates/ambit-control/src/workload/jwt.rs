@@ -101,9 +101,9 @@ pub(super) fn validate(
         ))
     };
     let claimed = jwt_svid::claimed_trust_domain(&request.svid).map_err(|error| wrong(&error))?;
-    let now = (control.clock)().now;
+    let ambit_engine::Moment { now, wall, .. } = (control.clock)();
     if claimed != *own.trust_domain() {
-        let found = foreign(control, agent, &claimed, (request, now))?;
+        let found = foreign(control, agent, &claimed, (request, wall))?;
         return Ok(said(&found));
     }
     let found = jwt_svid::verify(&request.svid, own.jwt_svid_keys(), &request.audience, now)
@@ -124,7 +124,7 @@ fn foreign(
     control: &Control,
     agent: &AgentName,
     claimed: &TrustDomain,
-    (request, now): (&ValidateJwtSvidRequest, Timestamp),
+    (request, wall): (&ValidateJwtSvidRequest, Timestamp),
 ) -> Result<jwt_svid::JwtSvid, Status> {
     let book = control.handle.book();
     let book = book.map_err(|error| super::instances::not_ready(&error))?;
@@ -136,7 +136,7 @@ fn foreign(
             "the JWT-SVID is of trust domain {claimed}, whose bundle this process is not given"
         ))
     })?;
-    jwt_svid::verify(&request.svid, keys, &request.audience, now).map_err(|error| {
+    jwt_svid::verify(&request.svid, keys, &request.audience, wall).map_err(|error| {
         let error = crate::check::chain(&error);
         Status::invalid_argument(format!("the JWT-SVID is refused: {error}"))
     })

@@ -24,6 +24,7 @@ mod floods;
 mod given;
 mod gone;
 mod jwt_svids;
+mod renewed;
 
 const CLERK: u32 = 2001;
 const STRANGER: u32 = 4711;

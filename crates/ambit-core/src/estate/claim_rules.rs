@@ -116,6 +116,11 @@ impl ClaimRules {
         self.0.iter().filter(differs).collect()
     }
 
+    /// Iterates over the rules, in their order.
+    pub fn iter(&self) -> impl Iterator<Item = &ClaimRule> {
+        self.0.iter()
+    }
+
     /// Returns how many rules there are.
     pub fn count(&self) -> usize {
         self.0.len()
@@ -172,11 +177,22 @@ impl Wanted {
 
     /// Holds a text against what is wanted.
     pub fn fits(&self, text: &str) -> Fit {
-        let fits = match self {
-            Self::OneOf(alternatives) => alternatives.iter().any(|it| it == text),
-            Self::Pattern(pattern) => pattern.matches(text),
-        };
-        if fits { Fit::Fits } else { Fit::Differs }
+        match self.fitting(text) {
+            Some(_) => Fit::Fits,
+            None => Fit::Differs,
+        }
+    }
+
+    /// Returns what is wanted, as it is written, that the text is: the one alternative, or the pattern. None when it is
+    /// none.
+    pub fn fitting(&self, text: &str) -> Option<&str> {
+        match self {
+            Self::OneOf(alternatives) => {
+                let alternatives = alternatives.iter().map(String::as_str);
+                alternatives.into_iter().find(|it| *it == text)
+            }
+            Self::Pattern(pattern) => pattern.matches(text).then_some(pattern.0.as_str()),
+        }
     }
 }
 

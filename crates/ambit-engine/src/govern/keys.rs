@@ -28,6 +28,22 @@ pub struct KeyRotation {
 pub struct KeyLeave(());
 
 impl Handle {
+    /// Says whether the caller may take a step of the rotation now, so that no keys are made for who may not. A refusal is
+    /// durable; leave is given by [`Handle::may_rotate_keys`] alone.
+    pub async fn would_rotate_keys(
+        &self,
+        caller: &PersonCaller,
+        step: KeyStep,
+        moment: Moment,
+    ) -> Result<(), Refusal> {
+        let take = move |desk: &mut Desk<'_>, asked: &mut Asked| {
+            asked
+                .permit(desk, Governance::RotateKeys { step }, Touched::NOTHING)
+                .map(drop)
+        };
+        self.govern(caller, moment, take).await
+    }
+
     /// Decides whether the caller may take a step of the rotation. The answer is durable before the keys change.
     pub async fn may_rotate_keys(
         &self,

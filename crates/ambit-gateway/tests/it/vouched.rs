@@ -145,13 +145,14 @@ impl Scene {
 
     fn clock(&self) -> TlsClock {
         let clock = self.stand.world.clock.clone();
-        TlsClock::new(move || clock.now())
+        let others = clock.clone();
+        TlsClock::new(move || clock.now()).with_wall(move || others.wall())
     }
 
     fn face(&self) -> Face {
         let clock = &self.stand.world.clock;
         let key = SvidKey::generate(clock.chance()).unwrap();
-        let (now, until) = (clock.now(), clock.now().plus(Millis::from_seconds(600)));
+        let (now, until) = (clock.now(), clock.now().plus(Millis::from_seconds(3600)));
         let svid = self.own.gateway_svid(&key, now, until, [3; 16]).unwrap();
         let trusted = self.trusted.0.borrow().clone();
         let tls = tls::gateway_config((&svid, &key), trusted, Clients::WithSvid, self.clock());
@@ -183,11 +184,13 @@ impl Scene {
     async fn connect(&self, issuer: &Authority, id: &str) -> TlsStream<TcpStream> {
         let clock = &self.stand.world.clock;
         let key = SvidKey::generate(clock.chance()).unwrap();
+        // Whoever issues it has a clock of its own.
+        let now = clock.wall();
         let svid = issuer.issue(&Issuance {
             key: &key.proved().unwrap(),
             spiffe_id: &id.parse().unwrap(),
-            now: clock.now(),
-            expires_at: clock.now().plus(Millis::from_seconds(600)),
+            now,
+            expires_at: now.plus(Millis::from_seconds(600)),
             chance: [4; 16],
         });
         let bundle = Arc::new(self.own.bundle().clone());
@@ -279,6 +282,22 @@ async fn nhi07_a_root_that_left_the_bundle_proves_no_further_request() {
         scene.believe(believing(scene.partner.bundle(), None));
         assert_eq!(ping(&mut visitor).await, 200);
     }
+}
+
+/// ASI03: a clock that was ahead for a moment shuts nobody of a foreign trust domain out, with an SVID of before or a new one;
+/// and an SVID whose time has come by the partner's own clock is over.
+#[tokio::test]
+async fn asi03_partners_come_in_after_a_clock_was_ahead_for_a_moment() {
+    let scene = Scene::open(1).await;
+    let mut before = scene.visit().await;
+    assert_eq!(ping(&mut before).await, 200);
+    let clock = &scene.stand.world.clock;
+    clock.step_forward_and_back(Millis::from_seconds(700));
+    assert_eq!(ping(&mut before).await, 200);
+    let mut after = scene.visit().await;
+    assert_eq!(ping(&mut after).await, 200);
+    clock.advance(Millis::from_seconds(600));
+    assert_ne!(ping(&mut after).await, 200);
 }
 
 /// NHI07: the stream of changes ends when nobody vouches for its reader.

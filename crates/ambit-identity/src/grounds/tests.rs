@@ -9,7 +9,15 @@ use ambit_core::{
 };
 
 use super::*;
-use crate::{SvidKey, jose::SigningKey};
+use ambit_core::{
+    Timestamp,
+    estate::{
+        BundleSource, Federation, Issuer, IssuerKeys, SvidRegistration, TokenRegistration,
+        claim_rules::Pattern,
+    },
+};
+
+use crate::{IssuingKeys, PairChance, SvidKey, jose::SigningKey};
 
 fn key(seed: u8) -> SigningKey {
     let key = SvidKey::generate([seed; 32]).unwrap();
@@ -87,6 +95,54 @@ fn estate() -> Estate {
     }
 }
 
+/// Names the run of a token whose `sub` is `subject`, and whose claim `ref` is `x`, signed by the key of the seed.
+fn by_token(
+    issuer: &Issuer,
+    agent: &AgentName,
+    registration: &TokenRegistration,
+    (seed, subject): (u8, &str),
+) -> Digest {
+    let (subject, reference) = (Value::from(subject), Value::from("x"));
+    let claim = |path: &[String]| match path {
+        [one] if one == "sub" => Some(&subject),
+        [one] if one == "ref" => Some(&reference),
+        _ => None,
+    };
+    run_by_token(
+        issuer,
+        registration,
+        agent,
+        key(seed).public().thumbprint(),
+        claim,
+    )
+}
+
+fn issuing(seed: u8) -> IssuingKeys {
+    let chance = |seed| PairChance {
+        x509: [seed; 32],
+        jwt: [seed + 1; 32],
+    };
+    let domain = "partner.example".parse().unwrap();
+    IssuingKeys::create(domain, chance(seed), Timestamp::from_millis(1_000_000)).unwrap()
+}
+
+/// Names the key of the root that is made of the seed.
+fn authority(seed: u8) -> Digest {
+    let keys = issuing(seed);
+    let mut all = keys.bundle().authorities();
+    all.next().unwrap()
+}
+
+/// Returns the document of a bundle with all keys of the seeds.
+fn bundle(seeds: &[u8]) -> BundleSource {
+    let documents = seeds.iter().map(|it| {
+        let document = issuing(*it).bundle().to_document();
+        ambit_core::json::parse(document.as_bytes()).unwrap()
+    });
+    let keys = documents.flat_map(|it| it.get("keys").unwrap().as_array().unwrap().to_vec());
+    BundleSource::Given(Value::object([("keys", keys.collect())]).to_canonical())
+}
+
 /// Returns what tokens rest upon under `estate`: by the key of the seed, as a run of the client, by token, by SVID.
 fn resting(estate: &Estate, seed: u8) -> [RestsOn; 4] {
     let client = estate.clients.values().next().unwrap();
@@ -104,8 +160,14 @@ fn resting(estate: &Estate, seed: u8) -> [RestsOn; 4] {
             registration: None,
         },
         only(run_of_client(client, agent)),
-        only(run_by_token(issuer, &clerk.tokens[0], agent)),
-        only(run_by_svid(federation, &clerk.svids[0], agent)),
+        only(by_token(issuer, agent, &clerk.tokens[0], (seed, "main"))),
+        only(run_by_svid(
+            federation,
+            &clerk.svids[0],
+            agent,
+            authority(seed),
+            "/books",
+        )),
     ]
 }
 
@@ -166,6 +228,230 @@ fn a_ground_is_gone_with_what_gave_it() {
             .values_mut()
             .for_each(|it| it.source = source.clone());
     });
+}
+
+fn rule(path: &[&str], wanted: Wanted) -> ClaimRule {
+    let path = path.iter().map(|it| (*it).to_owned()).collect();
+    ClaimRule::new(path, wanted).unwrap()
+}
+
+fn one_of(texts: &[&str]) -> Wanted {
+    Wanted::OneOf(texts.iter().map(|it| (*it).to_owned()).collect())
+}
+
+fn claims(rules: &[(&str, &[&str])]) -> ClaimRules {
+    let rules = rules
+        .iter()
+        .map(|(name, texts)| rule(&[name], one_of(texts)));
+    ClaimRules::new(rules.collect()).unwrap()
+}
+
+/// What stays of a token and of an SVID whose keys the estate itself holds, when the estate changes so: what is planned takes
+/// nothing away; what they rest on does.
+#[test]
+fn keys_and_rules_beside_take_nothing_away() {
+    let given = |seeds: &[u8]| match set(seeds) {
+        ClientKeys::Given(text) => IssuerKeys::Given(text),
+        ClientKeys::At(_) | ClientKeys::Public => panic!("they are given"),
+    };
+    let mut before = estate();
+    for issuer in before.issuers.values_mut() {
+        issuer.keys = given(&[1, 2]);
+    }
+    for federation in before.federations.values_mut() {
+        federation.source = bundle(&[1, 3]);
+    }
+    for agent in before.agents.values_mut() {
+        agent.tokens[0].claims = claims(&[("sub", &["next", "main"]), ("ref", &["x", "y"])]);
+        agent.svids[0].path = one_of(&["/books", "/b"]);
+    }
+    let [.., token, svid] = resting(&before, 1);
+    let check = |stands: [bool; 2], change: &dyn Fn(&mut Estate)| {
+        let mut after = before.clone();
+        change(&mut after);
+        let grounds = Grounds::of(&after);
+        let held = [&token, &svid].map(|it| grounds.hold(it) == Ground::Stands);
+        assert_eq!(held, stands);
+    };
+    let keys = |it: &mut Estate, keys: IssuerKeys| {
+        it.issuers
+            .values_mut()
+            .for_each(|it| it.keys = keys.clone());
+    };
+    let source = |it: &mut Estate, source: BundleSource| {
+        it.federations
+            .values_mut()
+            .for_each(|it| it.source = source.clone());
+    };
+    let agent = |it: &mut Estate, change: &dyn Fn(&mut Agent)| {
+        it.agents.values_mut().for_each(change);
+    };
+    let rules = |it: &mut Estate, rules: &[(&str, &[&str])]| {
+        agent(it, &|it| it.tokens[0].claims = claims(rules));
+    };
+    check([true; 2], &|_| ());
+    // Another key beside it, one gone that did not sign, a blank.
+    check([true; 2], &|it| keys(it, given(&[2, 3, 1])));
+    check([true; 2], &|it| keys(it, given(&[1])));
+    check([true; 2], &|it| {
+        if let IssuerKeys::Given(text) = &mut it.issuers.values_mut().next().unwrap().keys {
+            text.push('\n');
+        }
+    });
+    check([true; 2], &|it| source(it, bundle(&[4, 1, 3])));
+    check([true; 2], &|it| source(it, bundle(&[1])));
+    // Another alternative or registration beside it, one gone that did not fit.
+    check([true; 2], &|it| {
+        rules(it, &[("sub", &["main", "later"]), ("ref", &["z", "x"])]);
+    });
+    check([true; 2], &|it| {
+        agent(it, &|it| {
+            it.svids[0].path = one_of(&["/c", "/books"]);
+            it.svids.insert(0, it.svids[0].clone());
+            it.tokens.insert(0, it.tokens[0].clone());
+            it.svids[0].path = one_of(&["/d"]);
+            it.tokens[0].claims = claims(&[("sub", &["d"])]);
+        });
+    });
+    // What it rests on.
+    check([false, true], &|it| keys(it, given(&[2, 3])));
+    check([false, true], &|it| {
+        keys(it, IssuerKeys::Given("{".to_owned()))
+    });
+    check([false, true], &|it| keys(it, IssuerKeys::Discovered));
+    check([true, false], &|it| source(it, bundle(&[3, 4])));
+    check([true, false], &|it| {
+        source(it, BundleSource::Given("{".to_owned()))
+    });
+    check([false, true], &|it| {
+        rules(it, &[("sub", &["next"]), ("ref", &["x", "y"])]);
+    });
+    check([false, true], &|it| {
+        rules(it, &[("sub", &["next", "main"]), ("ref", &["y"])]);
+    });
+    // One rule more narrows; one less is another registration.
+    check([false, true], &|it| {
+        rules(it, &[("sub", &["main"]), ("ref", &["x"]), ("env", &["x"])]);
+    });
+    check([false, true], &|it| rules(it, &[("sub", &["main"])]));
+    // Each rule of its own registration: no two of them make up for one.
+    check([false, true], &|it| {
+        agent(it, &|it| {
+            it.tokens.push(it.tokens[0].clone());
+            it.tokens[0].claims = claims(&[("sub", &["main"]), ("ref", &["y"])]);
+            it.tokens[1].claims = claims(&[("sub", &["next"]), ("ref", &["x"])]);
+        });
+    });
+    check([true, false], &|it| {
+        agent(it, &|it| it.svids[0].path = one_of(&["/b"]));
+    });
+    check([true, false], &|it| {
+        let pattern = Wanted::Pattern(Pattern::new("/books").unwrap());
+        agent(it, &|it| it.svids[0].path = pattern.clone());
+    });
+}
+
+/// No two rules that let in different tokens have one name.
+#[test]
+fn rules_that_differ_have_names_that_differ() {
+    let estate = estate();
+    let issuer = estate.issuers.values().next().unwrap();
+    let agent: AgentName = "clerk".parse().unwrap();
+    let pattern = || Wanted::Pattern(Pattern::new("a/*").unwrap());
+    let all = [
+        vec![rule(&["sub"], one_of(&["a", "b"]))],
+        vec![rule(&["sub"], one_of(&["a or b"]))],
+        vec![rule(&["sub"], one_of(&["c, ref = d"]))],
+        vec![
+            rule(&["sub"], one_of(&["c"])),
+            rule(&["ref"], one_of(&["d"])),
+        ],
+        vec![rule(&["a.b"], one_of(&["e"]))],
+        vec![rule(&["a", "b"], one_of(&["e"]))],
+        vec![rule(&["sub"], one_of(&["a/*"]))],
+        vec![rule(&["sub"], pattern())],
+    ];
+    let mut names = BTreeSet::new();
+    let mut count = 0;
+    for rules in all {
+        let registration = TokenRegistration {
+            issuer: issuer.name.clone(),
+            claims: ClaimRules::new(rules).unwrap(),
+        };
+        let found = runs::runs_by_token(issuer, &registration, &agent);
+        count += found.len();
+        names.extend(found);
+    }
+    assert_eq!((names.len(), count), (9, 9));
+}
+
+/// As many combinations are told apart as there is room for; a registration with more is one.
+#[test]
+fn combinations_end_at_their_maximum() {
+    let mut estate = estate();
+    let issuer = estate.issuers.values().next().unwrap().clone();
+    let agent: AgentName = "clerk".parse().unwrap();
+    let texts: Vec<String> = (0..64).map(|it| it.to_string()).collect();
+    let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
+    let check = |rules: &[(&str, &[&str])], wanted: usize| {
+        let registration = TokenRegistration {
+            issuer: issuer.name.clone(),
+            claims: claims(rules),
+        };
+        let names = runs::runs_by_token(&issuer, &registration, &agent);
+        assert_eq!(names.len(), wanted);
+    };
+    assert_eq!(64 * 4, COMBINATIONS_MAX);
+    check(&[("sub", &texts), ("ref", &texts[..4])], COMBINATIONS_MAX);
+    check(&[("sub", &texts), ("ref", &texts[..5])], 1);
+    check(&[("a", texts.as_slice()); 16], 1);
+    // A registration as a whole lets in whom it lets in, until it is another one.
+    let beyond = |count: usize| {
+        let subjects: Vec<&str> = texts[..count].iter().copied().chain(["main"]).collect();
+        claims(&[("sub", &subjects), ("ref", &["x", "y", "z", "u", "v"])])
+    };
+    let clerk = estate.agents.get_mut(&agent).unwrap();
+    clerk.tokens[0].claims = beyond(63);
+    let by = by_token(&issuer, &agent, &clerk.tokens[0], (1, "main"));
+    let rests_on = RestsOn {
+        client: None,
+        registration: Some(by),
+    };
+    assert_eq!(Grounds::of(&estate).hold(&rests_on), Ground::Stands);
+    estate.agents.get_mut(&agent).unwrap().tokens[0].claims = beyond(62);
+    assert_eq!(Grounds::of(&estate).hold(&rests_on), Ground::Gone);
+}
+
+/// What records of before rest on: the registration as a whole, by names that are never given any more.
+#[test]
+fn grounds_of_before_stand_as_they_stood() {
+    let estate = estate();
+    let (agent, clerk) = estate.agents.first_key_value().unwrap();
+    let issuer = estate.issuers.values().next().unwrap();
+    let federation = estate.federations.values().next().unwrap();
+    let token = whole::token(issuer, &clerk.tokens[0], agent);
+    let svid = whole::svid(federation, &clerk.svids[0], agent);
+    // As they stand in logs.
+    let named = [token, svid].map(|it| it.to_string());
+    assert_eq!(
+        named,
+        [
+            "sha256:a7e9c6dd8e45cde1f21d734e47a9584cf19c5bdcd7ac6c6ae53e2d35b89d7d69",
+            "sha256:bef0159d842ee36a9d81ee9630504f60413bf4f37559ea80cd2873a84b9b467e",
+        ]
+    );
+    for ground in [token, svid] {
+        let footing = Footing {
+            registration: Some(ground),
+            unix_uid: None,
+        };
+        assert_eq!(Grounds::of(&estate).bear(&footing), Ground::Stands);
+        let mut other = estate.clone();
+        let clerk = other.agents.get_mut(agent).unwrap();
+        clerk.tokens[0].claims = rules("next");
+        clerk.svids[0].path = one_of(&["/b"]);
+        assert_eq!(Grounds::of(&other).bear(&footing), Ground::Gone);
+    }
 }
 
 /// A client that must show a key and did not is worth nothing; one whose keys are elsewhere is known by where.

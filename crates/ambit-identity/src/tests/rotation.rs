@@ -13,7 +13,10 @@ use crate::{
     },
     bundle::{BUNDLE_KEYS_MAX, Succession},
     identify_instance,
+    token::jwt_svid::{self, JwtSvidIssuance},
 };
+
+const AUDIENCE: &str = "reports";
 
 fn pair(seed: u8) -> PairChance {
     PairChance {
@@ -35,6 +38,18 @@ fn svid(keys: &IssuingKeys, now: Timestamp, ttl: Millis) -> Svid {
         chance: [1; 16],
     };
     keys.issue(&issuance).unwrap()
+}
+
+/// Signs a JWT-SVID that lives as long as one may.
+fn jwt_svid(keys: &IssuingKeys, now: Timestamp) -> String {
+    let ask = JwtSvidIssuance {
+        spiffe_id: &instance_id(),
+        audiences: &[AUDIENCE.to_owned()],
+        token_id: "1",
+        now,
+        expires_at: now.plus(SVID_TTL_MAX),
+    };
+    keys.issue_jwt(&ask).unwrap()
 }
 
 fn states(keys: &IssuingKeys) -> Vec<KeyState> {
@@ -392,12 +407,12 @@ fn step() -> impl Strategy<Value = Step> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(32))]
 
-    /// Whatever the order of steps: the sequence never falls and changes with the keys, every live SVID of a key
-    /// that was not replaced is believed, and the text reads back.
+    /// Whatever the order of steps: the sequence never falls and changes with the keys, every live SVID of a key, X.509
+    /// and JWT, that was not replaced is believed, and the text reads back.
     #[test]
     fn no_order_of_steps_strands_an_svid(steps in prop::collection::vec(step(), 1..24)) {
         let (mut keys, mut now, mut seed) = (keys(), NOW, 20_u8);
-        let mut live: Vec<Svid> = Vec::new();
+        let mut live: Vec<(Svid, String)> = Vec::new();
         for step in steps {
             let before = keys.clone();
             seed = seed % 90 + 1;
@@ -415,12 +430,13 @@ proptest! {
             if matches!(step, Step::Replace) {
                 live.clear();
             }
-            live.retain(|it| it.expires_at() > now);
+            live.retain(|it| it.0.expires_at() > now);
             if keys.expires_at() > now.plus(SVID_TTL_MAX) {
-                live.push(svid(&keys, now, SVID_TTL_MAX));
+                live.push((svid(&keys, now, SVID_TTL_MAX), jwt_svid(&keys, now)));
             }
-            for svid in &live {
+            for (svid, jwt) in &live {
                 prop_assert!(identify_instance(svid.chain(), keys.bundle(), now).is_ok());
+                prop_assert!(jwt_svid::verify(jwt, keys.jwt_svid_keys(), AUDIENCE, now).is_ok());
             }
             let (old, new) = (before.bundle(), keys.bundle());
             let same = old.to_document() == new.to_document();

@@ -66,6 +66,7 @@ pub struct ProvedClient {
 pub struct ProvedWorkload {
     spiffe_id: SpiffeId,
     token_id: Option<String>,
+    key: Digest,
     issued_at: Option<Timestamp>,
     expires_at: Timestamp,
 }
@@ -180,6 +181,7 @@ pub fn verify_jwt_spiffe(
     Ok(ProvedWorkload {
         spiffe_id: svid.spiffe_id().clone(),
         token_id: svid.token_id().map(str::to_owned),
+        key: svid.key(),
         issued_at: svid.issued_at(),
         expires_at: svid.expires_at(),
     })
@@ -218,6 +220,11 @@ impl ProvedClient {
 }
 
 impl ProvedWorkload {
+    /// Returns the thumbprint of the trust domain's key that signed (RFC 7638).
+    pub const fn key(&self) -> Digest {
+        self.key
+    }
+
     /// Returns the workload.
     pub const fn spiffe_id(&self) -> &SpiffeId {
         &self.spiffe_id

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use ambit_core::{SpiffeId, Timestamp, TrustDomain, json::Value, limits::SVID_TTL_MAX};
+use ambit_core::{Digest, SpiffeId, Timestamp, TrustDomain, json::Value, limits::SVID_TTL_MAX};
 
 use super::{CLOCK_LEEWAY, TOKEN_ID_BYTES_MAX};
 use crate::jose::{
@@ -64,6 +64,8 @@ pub struct JwtSvid {
     issued_by: Option<String>,
     issued_at: Option<Timestamp>,
     expires_at: Timestamp,
+    /// The thumbprint of the key that signed.
+    key: Digest,
     claims: Value,
 }
 
@@ -167,12 +169,18 @@ pub fn verify(
         issued_by: claims.text("iss")?.map(str::to_owned),
         issued_at: claims.date("iat")?,
         expires_at: claims.check_window(now, WINDOW)?,
+        key: key.thumbprint(),
         claims: Value::Object(claims.members().clone()),
         spiffe_id,
     })
 }
 
 impl JwtSvid {
+    /// Returns the thumbprint of the trust domain's key that signed (RFC 7638).
+    pub const fn key(&self) -> Digest {
+        self.key
+    }
+
     /// Returns whose it is.
     pub const fn spiffe_id(&self) -> &SpiffeId {
         &self.spiffe_id

@@ -69,7 +69,11 @@ pub fn identify_token(
                     });
                 }
                 Some(_) => {}
-                None => fitting = Some((name, run_by_token(issuer, registration, name))),
+                None => {
+                    let claim = |path: &[String]| token.claim(path);
+                    let by = run_by_token(issuer, registration, name, token.key(), claim);
+                    fitting = Some((name, by));
+                }
             }
         }
     }

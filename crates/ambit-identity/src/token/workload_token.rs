@@ -2,7 +2,7 @@
 //!
 //! One strict verifier for all; what makes a token an agent is in the claim rules of the estate.
 
-use ambit_core::{Millis, Timestamp, json::Value};
+use ambit_core::{Digest, Millis, Timestamp, json::Value};
 
 use super::{CLOCK_LEEWAY, TOKEN_ID_BYTES_MAX};
 use crate::jose::{
@@ -42,6 +42,7 @@ pub struct WorkloadToken {
     issuer: String,
     subject: String,
     token_id: Option<String>,
+    key: Digest,
     expires_at: Timestamp,
     claims: Claims,
 }
@@ -92,6 +93,7 @@ impl WorkloadIssuer {
             issuer: self.issuer.clone(),
             subject: claims.required_text("sub")?.to_owned(),
             token_id: token_id.map(str::to_owned),
+            key: key.thumbprint(),
             expires_at,
             claims: claims.clone(),
         })
@@ -121,6 +123,11 @@ impl WorkloadToken {
     /// Returns the subject, a name that means something to the issuer only.
     pub fn subject(&self) -> &str {
         &self.subject
+    }
+
+    /// Returns the thumbprint of the issuer's key that signed (RFC 7638).
+    pub const fn key(&self) -> Digest {
+        self.key
     }
 
     /// Returns its identifier, when it has one.

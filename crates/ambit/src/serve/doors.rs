@@ -183,7 +183,7 @@ pub(crate) fn join(
     Ok(Doors {
         gateway,
         people,
-        face: face::face(running, shown, clock)?,
+        face: face::face(&running.keys, shown, clock)?,
         outer,
     })
 }

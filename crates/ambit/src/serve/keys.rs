@@ -305,6 +305,7 @@ pub(crate) fn keep(state: &StateDirectory, keep: Keep<'_>) -> Result<(), KeyFile
             forget_beside(&directory);
             Ok(())
         }
+        Keep::NotTaken => remove(&directory.join(AUTHORITY_BESIDE)),
     }
 }
 
@@ -422,6 +423,13 @@ mod tests {
         assert_eq!(standing(&reopen(new).unwrap()), new);
         let refused = reopen(old).unwrap_err().to_string();
         assert!(refused.contains("not those of the log"), "{refused}");
+        // Refused: as if it had never been asked for.
+        keep(&state, beside).unwrap();
+        keep(&state, Keep::NotTaken).unwrap();
+        assert!(!is_beside());
+        keep(&state, Keep::NotTaken).unwrap();
+        assert_eq!(standing(&reopen(old).unwrap()), old);
+        assert!(reopen(new).is_err(), "it is forgotten");
         // Whoever could not put the first step in force loses nothing by the second.
         keep(&state, Keep::InForce(&first)).unwrap();
         keep(&state, beside).unwrap();

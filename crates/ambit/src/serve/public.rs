@@ -29,6 +29,8 @@ use tokio::{
 use tokio_rustls::TlsAcceptor;
 
 use self::face::Faces;
+#[cfg(test)]
+pub(crate) use self::face::issuing_keys;
 pub(crate) use self::face::{FILES_READ_EVERY, FaceError, read_identity};
 use self::owner::{NoOwner, owner};
 use super::{

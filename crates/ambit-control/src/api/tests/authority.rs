@@ -24,7 +24,7 @@ use super::{
 };
 
 impl Office {
-    async fn rotate(&self, uid: u32, step: &str) -> (StatusCode, Json) {
+    pub(super) async fn rotate(&self, uid: u32, step: &str) -> (StatusCode, Json) {
         let body = format!(r#"{{"step":"{step}"}}"#);
         let answer = self.ask(uid, "POST", "/v1/authority/rotate", &body).await;
         if answer.0 == StatusCode::OK {
@@ -129,6 +129,22 @@ async fn a_step_that_cannot_be_kept_is_not_written_and_no_sequence_comes_twice()
     fails(None);
     office.rotate(ANA, "prepare").await;
     assert_eq!(office.steps(), [(Replace, 2, true), (Prepare, 3, true)]);
+}
+
+/// NHI2: nobody has keys made, or kept, who may not rotate them.
+#[tokio::test]
+async fn nhi02_no_keys_are_made_for_who_may_not_rotate() {
+    let office = Office::open();
+    for step in ["prepare", "activate", "replace"] {
+        let (status, problem) = office.rotate(BEN, step).await;
+        assert_eq!(status, StatusCode::FORBIDDEN, "{problem:?}");
+    }
+    let (status, _) = office.rotate(ANA, "activate").await;
+    assert_eq!(status, StatusCode::UNPROCESSABLE_ENTITY);
+    assert_eq!(*office.kept.lock().unwrap(), [""; 0]);
+    office.rotate(ANA, "prepare").await;
+    assert_eq!(*office.kept.lock().unwrap(), ["beside", "in force"]);
+    assert_eq!(office.steps(), [(KeyStep::Prepare, 2, true)]);
 }
 
 #[tokio::test]

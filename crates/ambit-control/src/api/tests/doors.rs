@@ -31,6 +31,8 @@ pub(super) struct Office {
     pub(super) doors: Doors,
     pub(super) world: World,
     pub(super) sealed: Arc<Mutex<Vec<String>>>,
+    /// What was kept of issuing keys, in its order.
+    pub(super) kept: Arc<Mutex<Vec<&'static str>>>,
     /// Which way of keeping the issuing keys fails, when one does.
     pub(super) keeping_fails: Arc<Mutex<Option<&'static str>>>,
     _sequencer: JoinHandle<()>,
@@ -66,6 +68,8 @@ impl Office {
         let seals = sealed.clone();
         let keeping_fails = Arc::new(Mutex::new(None));
         let fails = keeping_fails.clone();
+        let kept = Arc::new(Mutex::new(Vec::new()));
+        let keeps = kept.clone();
         let chance = PairChance {
             x509: [7; 32],
             jwt: [8; 32],
@@ -83,7 +87,9 @@ impl Office {
                 let step = match keep {
                     Keep::Beside { .. } => "beside",
                     Keep::InForce(_) => "in force",
+                    Keep::NotTaken => "not taken",
                 };
+                keeps.lock().unwrap().push(step);
                 match *fails.lock().unwrap() {
                     Some(failing) if failing == step => Err("the disk is full".to_owned()),
                     Some(_) | None => Ok(()),
@@ -113,6 +119,7 @@ impl Office {
             doors: Doors::new(control),
             world,
             sealed,
+            kept,
             keeping_fails,
             _sequencer: sequencer,
         }

@@ -131,7 +131,12 @@ pub(super) async fn send(router: Router, request: Request<Body>) -> Answered {
 }
 
 /// Asks for a token with the assertion and whatever else is said, with a fresh proof.
-async fn ask(office: &Office, agent: &Agent, assertion: &str, more: &[(&str, &str)]) -> Answered {
+pub(super) async fn ask(
+    office: &Office,
+    agent: &Agent,
+    assertion: &str,
+    more: &[(&str, &str)],
+) -> Answered {
     let mut members = vec![
         ("grant_type", "client_credentials"),
         ("client_assertion_type", SPIFFE),
@@ -484,7 +489,7 @@ async fn about(office: &Office, task: &Json, path: &str, token: &str) -> Answere
     post(public_router(&office.doors), path, body, &[]).await
 }
 
-async fn is_active(office: &Office, task: &Json, token: &str) -> bool {
+pub(super) async fn is_active(office: &Office, task: &Json, token: &str) -> bool {
     let got = about(office, task, "/oauth/introspect", token).await;
     assert_eq!(got.status, StatusCode::OK, "{:?}", got.value);
     fits("Introspection", &got.value);

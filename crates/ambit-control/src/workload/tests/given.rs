@@ -220,6 +220,13 @@ async fn a_foreign_jwt_svid_is_validated_for_whom_its_bundle_is_given() {
     assert_eq!(found.spiffe_id, format!("{PARTNER}/ns/books"));
     assert!(found.claims.unwrap().fields.contains_key("exp"));
     refused(signed(&keys, "other"), "audience").await;
+    // A clock that was ahead for a moment: the partner's dates are held against the one that is right now.
+    desk.world
+        .clock
+        .step_forward_and_back(Millis::from_seconds(3600));
+    assert!(validate(good.clone()).await.is_ok());
+    let ahead = signed(&keys, "reports");
+    refused(ahead, "is valid from").await;
     refused(signed(&partner(50, desk.now()), "reports"), "is refused").await;
     desk.believe(&[]);
     refused(good.clone(), "is not given").await;

@@ -6,7 +6,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use ambit_control::federation::FederatedInForce;
+use ambit_control::{api::KeysInForce, federation::FederatedInForce};
 use ambit_core::{Millis, Timestamp, limits::SVID_TTL_MAX};
 use ambit_gateway::Face;
 use ambit_identity::{
@@ -15,7 +15,6 @@ use ambit_identity::{
 };
 
 use super::super::{
-    engine::Running,
     public::{FILES_READ_EVERY, read_identity},
     server::ServeError,
 };
@@ -88,20 +87,21 @@ struct Current {
 }
 
 /// Returns what gives the gateway's face: made now, and again when half its life is over.
-pub(super) fn face(running: &Running, shown: Shown, clock: &Clock) -> Result<Faces, ServeError> {
-    let (running, clock) = (running.clone(), clock.clone());
+pub(super) fn face(keys: &KeysInForce, shown: Shown, clock: &Clock) -> Result<Faces, ServeError> {
+    let (keys, clock) = (Arc::clone(keys), clock.clone());
     let Shown { federated, web } = shown;
     let trusted = federated.borrow().clone();
-    let current = Mutex::new(make_face(&running, trusted, &web, &clock)?);
+    let current = Mutex::new(make_face(&keys.borrow().clone(), trusted, &web, &clock)?);
     Ok(Arc::new(move || {
         let mut current = current.lock().unwrap_or_else(PoisonError::into_inner);
-        let sequence = running.keys.borrow().bundle().sequence();
+        let keys = keys.borrow().clone();
+        let sequence = keys.bundle().sequence();
         let trusted = federated.borrow().clone();
         if clock.now() >= current.renew_at
             || current.sequence != sequence
             || !Arc::ptr_eq(&current.federated, &trusted)
         {
-            match make_face(&running, trusted, &web, &clock) {
+            match make_face(&keys, trusted, &web, &clock) {
                 Ok(fresh) => *current = fresh,
                 Err(error) => {
                     let error = &error as &dyn std::error::Error;
@@ -116,14 +116,13 @@ pub(super) fn face(running: &Running, shown: Shown, clock: &Clock) -> Result<Fac
 }
 
 fn make_face(
-    running: &Running,
+    keys: &IssuingKeys,
     federated: Arc<FederatedBundles>,
     web: &Web,
     clock: &Clock,
 ) -> Result<Current, ServeError> {
-    let keys = running.keys.borrow().clone();
-    let (key, svid) = gateway_svid(&keys, clock)?;
-    let identity = web.identity(&keys, clock)?;
+    let (key, svid) = gateway_svid(keys, clock)?;
+    let identity = web.identity(keys, clock)?;
     let clients = match &identity {
         Some(web) => Clients::AlsoWithout { web },
         None => Clients::WithSvid,
@@ -150,8 +149,8 @@ fn make_face(
 }
 
 pub(super) fn tls_clock(clock: &Clock) -> TlsClock {
-    let clock = clock.clone();
-    TlsClock::new(move || clock.now())
+    let (clock, others) = (clock.clone(), clock.clone());
+    TlsClock::new(move || clock.now()).with_wall(move || others.both().1)
 }
 
 /// Returns the certificate by which clients with access tokens know the gateway. It lives as long as its SVID.
@@ -184,5 +183,77 @@ pub(crate) fn draw_key() -> Result<SvidKey, Box<dyn std::error::Error + Send + S
     match SvidKey::generate(chance()?) {
         Ok(key) => Ok(key),
         Err(_) => Ok(SvidKey::generate(chance()?)?),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use ambit_identity::authority::AUTHORITY_TTL;
+
+    use super::*;
+    use crate::serve::public::issuing_keys;
+
+    /// What the gateway shows is another face once half of its life is over, and not before; and with other keys at once.
+    #[test]
+    fn the_face_is_another_one_once_half_its_life_is_over() {
+        for web in [
+            Web::Nothing,
+            Web::Own {
+                host: "agents.example.org".to_owned(),
+            },
+        ] {
+            let clock = Clock::new();
+            let begun = clock.now();
+            let keys = issuing_keys(begun);
+            let shown = Shown {
+                federated: FederatedInForce::default(),
+                web,
+            };
+            let faces = face(&keys, shown, &clock).unwrap();
+            let now = || faces().unwrap().tls;
+            let first = now();
+            let half = Millis::new(SVID_TTL_MAX.as_millis() / 2);
+            let minute = Millis::from_seconds(60);
+            clock.not_before(Timestamp::from_millis(
+                begun.plus(half).as_millis() - minute.as_millis(),
+            ));
+            assert!(Arc::ptr_eq(&now(), &first));
+            clock.not_before(begun.plus(half).plus(minute));
+            let second = now();
+            assert!(!Arc::ptr_eq(&second, &first));
+            assert!(Arc::ptr_eq(&now(), &second));
+            let others = issuing_keys(clock.now()).borrow().replace(
+                ambit_identity::PairChance {
+                    x509: [9; 32],
+                    jwt: [10; 32],
+                },
+                clock.now(),
+            );
+            keys.send_replace(Arc::new(others.unwrap()));
+            assert!(!Arc::ptr_eq(&now(), &second));
+        }
+    }
+
+    /// When no other one can be signed the old one goes on.
+    #[test]
+    fn a_face_that_cannot_be_renewed_stays() {
+        let clock = Clock::new();
+        let keys = issuing_keys(clock.now());
+        let shown = Shown {
+            federated: FederatedInForce::default(),
+            web: Web::Nothing,
+        };
+        let faces = face(&keys, shown, &clock).unwrap();
+        let first = faces().unwrap().tls;
+        // The issuing keys are over.
+        clock.not_before(clock.now().plus(AUTHORITY_TTL));
+        assert!(Arc::ptr_eq(&faces().unwrap().tls, &first));
+        let others = issuing_keys(clock.now()).borrow().clone();
+        keys.send_replace(others);
+        clock.not_before(clock.now().plus(FILES_READ_EVERY));
+        assert!(
+            !Arc::ptr_eq(&faces().unwrap().tls, &first),
+            "it is tried again"
+        );
     }
 }

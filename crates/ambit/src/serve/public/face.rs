@@ -214,3 +214,75 @@ impl std::fmt::Debug for Faces {
         f.write_str("Faces")
     }
 }
+
+/// Returns issuing keys that were made at `now`.
+#[cfg(test)]
+pub(crate) fn issuing_keys(now: Timestamp) -> KeysInForce {
+    let chance = ambit_identity::PairChance {
+        x509: [7; 32],
+        jwt: [8; 32],
+    };
+    let keys = IssuingKeys::create("example.org".parse().unwrap(), chance, now);
+    Arc::new(tokio::sync::watch::Sender::new(Arc::new(keys.unwrap())))
+}
+
+#[cfg(test)]
+mod tests {
+    use ambit_identity::authority::AUTHORITY_TTL;
+
+    use super::*;
+
+    impl Faces {
+        /// Returns what shows a certificate for a host, by these keys.
+        fn own(keys: &KeysInForce, clock: &Clock) -> Self {
+            let source = Source::Own {
+                keys: Arc::clone(keys),
+                host: "ambit.example.org".to_owned(),
+            };
+            let current = Mutex::new(source.make(clock).unwrap());
+            Self {
+                source,
+                clock: clock.clone(),
+                current,
+            }
+        }
+    }
+
+    /// The public port's certificate is another one once half of its life is over, and not before.
+    #[test]
+    fn the_certificate_is_another_one_once_half_its_life_is_over() {
+        let clock = Clock::new();
+        let begun = clock.now();
+        let faces = Faces::own(&issuing_keys(begun), &clock);
+        let first = faces.now();
+        let half = begun.plus(Millis::new(SVID_TTL_MAX.as_millis() / 2));
+        let minute = Millis::from_seconds(60);
+        clock.not_before(Timestamp::from_millis(
+            half.as_millis() - minute.as_millis(),
+        ));
+        assert!(Arc::ptr_eq(&faces.now(), &first));
+        clock.not_before(half.plus(minute));
+        let second = faces.now();
+        assert!(!Arc::ptr_eq(&second, &first));
+        assert!(Arc::ptr_eq(&faces.now(), &second));
+    }
+
+    /// When no other one can be signed the old one goes on, and another try follows.
+    #[test]
+    fn a_certificate_that_cannot_be_renewed_stays() {
+        let clock = Clock::new();
+        let keys = issuing_keys(clock.now());
+        let faces = Faces::own(&keys, &clock);
+        let first = faces.now();
+        clock.not_before(clock.now().plus(AUTHORITY_TTL));
+        assert!(Arc::ptr_eq(&faces.now(), &first));
+        let others = issuing_keys(clock.now()).borrow().clone();
+        keys.send_replace(others);
+        assert!(
+            Arc::ptr_eq(&faces.now(), &first),
+            "it is not tried in a loop"
+        );
+        clock.not_before(clock.now().plus(FILES_READ_EVERY));
+        assert!(!Arc::ptr_eq(&faces.now(), &first));
+    }
+}
