@@ -21,7 +21,7 @@ use crate::parting::Parting;
 
 /// A connection whose heads are watched, and whose peer hears its end.
 #[derive(Debug)]
-pub(crate) struct Watched<T: AsyncRead + AsyncWrite + Unpin> {
+pub struct Watched<T: AsyncRead + AsyncWrite + Unpin> {
     io: T,
     watch: Watch,
     heard: Arc<Heard>,
@@ -30,14 +30,15 @@ pub(crate) struct Watched<T: AsyncRead + AsyncWrite + Unpin> {
 
 /// What came in on a connection, as far as answers depend on it. It is up to date before anybody sees a request.
 #[derive(Debug, Default)]
-pub(crate) struct Heard {
+pub struct Heard {
     is_ambiguous: AtomicBool,
     is_awaited: AtomicBool,
 }
 
 /// Whether the last request has arrived to its end.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) enum Arrival {
+pub enum Arrival {
+    /// It has.
     Whole,
     /// More of it may come: nothing else can be read on this connection.
     Awaited,
@@ -45,7 +46,7 @@ pub(crate) enum Arrival {
 
 impl<T: AsyncRead + AsyncWrite + Unpin> Watched<T> {
     /// Watches `io`, and tells `heard`.
-    pub(crate) fn new(io: T, heard: Arc<Heard>) -> Self {
+    pub fn new(io: T, heard: Arc<Heard>) -> Self {
         Self {
             io,
             watch: Watch::default(),
@@ -57,7 +58,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Watched<T> {
 
 impl Heard {
     /// Says whether the body of some request had two lengths.
-    pub(crate) fn framing(&self) -> Framing {
+    pub fn framing(&self) -> Framing {
         match self.is_ambiguous.load(Ordering::Acquire) {
             true => Framing::Ambiguous,
             false => Framing::Plain,
@@ -65,7 +66,7 @@ impl Heard {
     }
 
     /// Says whether the last request is here.
-    pub(crate) fn arrival(&self) -> Arrival {
+    pub fn arrival(&self) -> Arrival {
         match self.is_awaited.load(Ordering::Acquire) {
             true => Arrival::Awaited,
             false => Arrival::Whole,

@@ -38,7 +38,7 @@ use ambit_broker::Secret;
 pub use crate::{
     body::Body,
     edge::Hosts,
-    framing::Framing,
+    framing::{Arrival, Framing, Heard, Watched},
     gateway::{AcceptError, Answering, Face, Fallback, Gateway, GatewayConfig, Stopwatch, Unknown},
     inspect::{InspectError, inspect},
     kept::Kept,

@@ -4,6 +4,7 @@ mod body;
 mod descriptors;
 mod doors;
 pub(crate) mod engine;
+mod estate;
 mod federate;
 mod fetch;
 pub(crate) mod keys;
@@ -37,8 +38,11 @@ use tracing_subscriber::{
 
 pub(crate) use self::doors::upstream_tls;
 pub(crate) use self::recover::{RecoverArguments, recover};
-pub(crate) use self::server::{Plan, ServeError, Server, When};
 use self::{engine::lines, fetch::Fetcher, telemetry::Telemetry};
+pub(crate) use self::{
+    estate::When,
+    server::{Plan, ServeError, Server},
+};
 use crate::{
     cli::Session,
     config::{

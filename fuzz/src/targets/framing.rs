@@ -2,15 +2,12 @@
 
 use std::{
     pin::Pin,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::Arc,
     task::{Context, Waker},
 };
 
-use ambit_gateway::Watched;
-use tokio::io::{AsyncRead, ReadBuf};
+use ambit_gateway::{Framing, Heard, Watched};
+use tokio::io::{AsyncRead, ReadBuf, join, sink};
 
 use crate::{Target, pieces};
 
@@ -29,17 +26,17 @@ pub(super) const TARGET: Target = Target {
 };
 
 fn run(bytes: &[u8]) {
-    let whole = is_ambiguous(bytes, [bytes.len().max(1)].into_iter());
-    let cut = is_ambiguous(bytes, pieces(bytes).map(<[u8]>::len));
-    let single = is_ambiguous(bytes, std::iter::repeat(1));
+    let whole = framing(bytes, [bytes.len().max(1)].into_iter());
+    let cut = framing(bytes, pieces(bytes).map(<[u8]>::len));
+    let single = framing(bytes, std::iter::repeat(1));
     assert_eq!(whole, cut, "a cut hides a length");
     assert_eq!(whole, single, "a cut hides a length");
 }
 
 /// Reads `bytes` through the watch, so much at a time as `lengths` say.
-fn is_ambiguous(bytes: &[u8], lengths: impl Iterator<Item = usize>) -> bool {
-    let ambiguous = Arc::new(AtomicBool::new(false));
-    let mut watched = Watched::new(bytes, Arc::clone(&ambiguous));
+fn framing(bytes: &[u8], lengths: impl Iterator<Item = usize>) -> Framing {
+    let heard = Arc::<Heard>::default();
+    let mut watched = Watched::new(join(bytes, sink()), Arc::clone(&heard));
     let mut context = Context::from_waker(Waker::noop());
     for length in lengths {
         let mut room = vec![0; length];
@@ -50,7 +47,7 @@ fn is_ambiguous(bytes: &[u8], lengths: impl Iterator<Item = usize>) -> bool {
             break;
         }
     }
-    ambiguous.load(Ordering::Acquire)
+    heard.framing()
 }
 
 fn seeds() -> Vec<Vec<u8>> {

@@ -27,8 +27,8 @@ mod public;
 mod refusals;
 mod rotated;
 mod strangers;
-mod unknown;
 mod unasked;
+mod unknown;
 mod unnamed_keys;
 
 use std::collections::BTreeSet;

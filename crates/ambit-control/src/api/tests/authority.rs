@@ -131,7 +131,7 @@ async fn a_step_that_cannot_be_kept_is_not_written_and_no_sequence_comes_twice()
     assert_eq!(office.steps(), [(Replace, 2, true), (Prepare, 3, true)]);
 }
 
-/// NHI2: nobody has keys made, or kept, who may not rotate them.
+/// NHI02: nobody has keys made, or kept, who may not rotate them.
 #[tokio::test]
 async fn nhi02_no_keys_are_made_for_who_may_not_rotate() {
     let office = Office::open();
