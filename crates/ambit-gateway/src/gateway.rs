@@ -256,7 +256,8 @@ impl Gateway {
                 match edge::check_framing(framing) {
                     Ok(()) => {
                         let answer = gateway.receive(request, &peer);
-                        chair.goes_out(chair.answers(answer).await)
+                        // Boxed: a connection that waits holds no room for an answer.
+                        chair.goes_out(Box::pin(chair.answers(answer)).await)
                     }
                     Err(refusal) => gateway.turn_away(&peer, *refusal).await,
                 }

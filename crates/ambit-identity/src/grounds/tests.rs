@@ -246,109 +246,108 @@ fn claims(rules: &[(&str, &[&str])]) -> ClaimRules {
     ClaimRules::new(rules.collect()).unwrap()
 }
 
-/// What stays of a token and of an SVID whose keys the estate itself holds, when the estate changes so: what is planned takes
-/// nothing away; what they rest on does.
-#[test]
-fn keys_and_rules_beside_take_nothing_away() {
-    let given = |seeds: &[u8]| match set(seeds) {
+fn given(seeds: &[u8]) -> IssuerKeys {
+    match set(seeds) {
         ClientKeys::Given(text) => IssuerKeys::Given(text),
         ClientKeys::At(_) | ClientKeys::Public => panic!("they are given"),
-    };
-    let mut before = estate();
-    for issuer in before.issuers.values_mut() {
-        issuer.keys = given(&[1, 2]);
     }
-    for federation in before.federations.values_mut() {
-        federation.source = bundle(&[1, 3]);
-    }
-    for agent in before.agents.values_mut() {
-        agent.tokens[0].claims = claims(&[("sub", &["next", "main"]), ("ref", &["x", "y"])]);
-        agent.svids[0].path = one_of(&["/books", "/b"]);
-    }
-    let [.., token, svid] = resting(&before, 1);
-    let check = |stands: [bool; 2], change: &dyn Fn(&mut Estate)| {
-        let mut after = before.clone();
-        change(&mut after);
-        let grounds = Grounds::of(&after);
-        let held = [&token, &svid].map(|it| grounds.hold(it) == Ground::Stands);
-        assert_eq!(held, stands);
-    };
-    let keys = |it: &mut Estate, keys: IssuerKeys| {
-        it.issuers
-            .values_mut()
-            .for_each(|it| it.keys = keys.clone());
-    };
-    let source = |it: &mut Estate, source: BundleSource| {
-        it.federations
-            .values_mut()
-            .for_each(|it| it.source = source.clone());
-    };
-    let agent = |it: &mut Estate, change: &dyn Fn(&mut Agent)| {
-        it.agents.values_mut().for_each(change);
-    };
-    let rules = |it: &mut Estate, rules: &[(&str, &[&str])]| {
-        agent(it, &|it| it.tokens[0].claims = claims(rules));
-    };
-    check([true; 2], &|_| ());
+}
+
+/// The estate, with keys of its own for `builds` (1 and 2) and `partner` (1 and 3), and rules with alternatives.
+fn with_given_keys() -> Estate {
+    let mut estate = estate();
+    keys(&mut estate, given(&[1, 2]));
+    source(&mut estate, bundle(&[1, 3]));
+    rules_of(
+        &mut estate,
+        &[("sub", &["next", "main"]), ("ref", &["x", "y"])],
+    );
+    path(&mut estate, one_of(&["/books", "/b"]));
+    estate
+}
+
+fn keys(estate: &mut Estate, keys: IssuerKeys) {
+    estate.issuers.first_entry().unwrap().get_mut().keys = keys;
+}
+
+fn source(estate: &mut Estate, source: BundleSource) {
+    estate.federations.first_entry().unwrap().get_mut().source = source;
+}
+
+fn clerk(estate: &mut Estate) -> &mut Agent {
+    estate.agents.values_mut().next().unwrap()
+}
+
+fn rules_of(estate: &mut Estate, rules: &[(&str, &[&str])]) {
+    clerk(estate).tokens[0].claims = claims(rules);
+}
+
+fn path(estate: &mut Estate, wanted: Wanted) {
+    clerk(estate).svids[0].path = wanted;
+}
+
+/// Holds what stays of a token and of an SVID, by the keys 1, against `stands` when the estate changes so.
+#[track_caller]
+fn stays(stands: [bool; 2], change: impl FnOnce(&mut Estate)) {
+    let mut estate = with_given_keys();
+    let [.., token, svid] = resting(&estate, 1);
+    change(&mut estate);
+    let grounds = Grounds::of(&estate);
+    let held = [token, svid].map(|it| grounds.hold(&it) == Ground::Stands);
+    assert_eq!(held, stands);
+}
+
+/// What is planned takes nothing away.
+#[test]
+fn keys_and_rules_beside_take_nothing_away() {
+    let check = |change: &dyn Fn(&mut Estate)| stays([true; 2], change);
+    check(&|_| ());
     // Another key beside it, one gone that did not sign, a blank.
-    check([true; 2], &|it| keys(it, given(&[2, 3, 1])));
-    check([true; 2], &|it| keys(it, given(&[1])));
-    check([true; 2], &|it| {
-        if let IssuerKeys::Given(text) = &mut it.issuers.values_mut().next().unwrap().keys {
+    check(&|it| keys(it, given(&[2, 3, 1])));
+    check(&|it| keys(it, given(&[1])));
+    check(&|it| {
+        if let IssuerKeys::Given(text) = &mut it.issuers.first_entry().unwrap().get_mut().keys {
             text.push('\n');
         }
     });
-    check([true; 2], &|it| source(it, bundle(&[4, 1, 3])));
-    check([true; 2], &|it| source(it, bundle(&[1])));
+    check(&|it| source(it, bundle(&[4, 1, 3])));
+    check(&|it| source(it, bundle(&[1])));
     // Another alternative or registration beside it, one gone that did not fit.
-    check([true; 2], &|it| {
-        rules(it, &[("sub", &["main", "later"]), ("ref", &["z", "x"])]);
+    check(&|it| rules_of(it, &[("sub", &["main", "later"]), ("ref", &["z", "x"])]));
+    check(&|it| path(it, one_of(&["/c", "/books"])));
+    check(&|it| {
+        let clerk = clerk(it);
+        clerk.svids.push(clerk.svids[0].clone());
+        clerk.tokens.push(clerk.tokens[0].clone());
+        path(it, one_of(&["/d"]));
+        rules_of(it, &[("sub", &["d"])]);
     });
-    check([true; 2], &|it| {
-        agent(it, &|it| {
-            it.svids[0].path = one_of(&["/c", "/books"]);
-            it.svids.insert(0, it.svids[0].clone());
-            it.tokens.insert(0, it.tokens[0].clone());
-            it.svids[0].path = one_of(&["/d"]);
-            it.tokens[0].claims = claims(&[("sub", &["d"])]);
-        });
-    });
-    // What it rests on.
-    check([false, true], &|it| keys(it, given(&[2, 3])));
-    check([false, true], &|it| {
-        keys(it, IssuerKeys::Given("{".to_owned()))
-    });
-    check([false, true], &|it| keys(it, IssuerKeys::Discovered));
-    check([true, false], &|it| source(it, bundle(&[3, 4])));
-    check([true, false], &|it| {
-        source(it, BundleSource::Given("{".to_owned()))
-    });
-    check([false, true], &|it| {
-        rules(it, &[("sub", &["next"]), ("ref", &["x", "y"])]);
-    });
-    check([false, true], &|it| {
-        rules(it, &[("sub", &["next", "main"]), ("ref", &["y"])]);
-    });
+}
+
+/// What they rest on takes them along, and nothing else.
+#[test]
+fn keys_and_rules_that_are_taken_out_take_along_what_rests_on_them() {
+    let tokenless = |change: &dyn Fn(&mut Estate)| stays([false, true], change);
+    tokenless(&|it| keys(it, given(&[2, 3])));
+    tokenless(&|it| keys(it, IssuerKeys::Given("{".to_owned())));
+    tokenless(&|it| keys(it, IssuerKeys::Discovered));
+    tokenless(&|it| rules_of(it, &[("sub", &["next"]), ("ref", &["x", "y"])]));
+    tokenless(&|it| rules_of(it, &[("sub", &["next", "main"]), ("ref", &["y"])]));
     // One rule more narrows; one less is another registration.
-    check([false, true], &|it| {
-        rules(it, &[("sub", &["main"]), ("ref", &["x"]), ("env", &["x"])]);
-    });
-    check([false, true], &|it| rules(it, &[("sub", &["main"])]));
+    tokenless(&|it| rules_of(it, &[("sub", &["main"]), ("ref", &["x"]), ("env", &["x"])]));
+    tokenless(&|it| rules_of(it, &[("sub", &["main"])]));
     // Each rule of its own registration: no two of them make up for one.
-    check([false, true], &|it| {
-        agent(it, &|it| {
-            it.tokens.push(it.tokens[0].clone());
-            it.tokens[0].claims = claims(&[("sub", &["main"]), ("ref", &["y"])]);
-            it.tokens[1].claims = claims(&[("sub", &["next"]), ("ref", &["x"])]);
-        });
+    tokenless(&|it| {
+        rules_of(it, &[("sub", &["next"]), ("ref", &["x"])]);
+        let other = clerk(it).tokens[0].clone();
+        clerk(it).tokens.push(other);
+        rules_of(it, &[("sub", &["main"]), ("ref", &["y"])]);
     });
-    check([true, false], &|it| {
-        agent(it, &|it| it.svids[0].path = one_of(&["/b"]));
-    });
-    check([true, false], &|it| {
-        let pattern = Wanted::Pattern(Pattern::new("/books").unwrap());
-        agent(it, &|it| it.svids[0].path = pattern.clone());
-    });
+    let svidless = |change: &dyn Fn(&mut Estate)| stays([true, false], change);
+    svidless(&|it| source(it, bundle(&[3, 4])));
+    svidless(&|it| source(it, BundleSource::Given("{".to_owned())));
+    svidless(&|it| path(it, one_of(&["/b"])));
+    svidless(&|it| path(it, Wanted::Pattern(Pattern::new("/books").unwrap())));
 }
 
 /// No two rules that let in different tokens have one name.
