@@ -1,5 +1,6 @@
 //! `ambit dev` and `ambit serve`: the engine, its doors, and their end.
 
+mod begin;
 mod body;
 mod descriptors;
 mod doors;
@@ -35,9 +36,10 @@ use tracing_subscriber::{
     util::SubscriberInitExt,
 };
 
+pub(crate) use self::begin::When;
 pub(crate) use self::doors::upstream_tls;
 pub(crate) use self::recover::{RecoverArguments, recover};
-pub(crate) use self::server::{Plan, ServeError, Server, When};
+pub(crate) use self::server::{Plan, ServeError, Server};
 use self::{engine::lines, fetch::Fetcher, telemetry::Telemetry};
 use crate::{
     cli::Session,
