@@ -162,8 +162,6 @@ pub(crate) async fn serve(session: &Session, arguments: &ServeArguments) -> Resu
         .environment
         .state_directory(session.state.clone().or(config.state))?;
     let state = StateDirectory::at(root);
-    Ports::forget(&state)
-        .map_err(|error| Problem::io("forget the ports of an embedded server", error))?;
     let public = config.public.as_ref();
     let places = [
         Some(&arguments.config),
@@ -191,7 +189,7 @@ pub(crate) async fn serve(session: &Session, arguments: &ServeArguments) -> Resu
     let estate = config.estate.as_ref().map(read).transpose()?;
     let plan = Plan {
         mark: config.mark.unwrap_or_else(|| state.mark()),
-        state,
+        state: state.clone(),
         trust_domain: Some(config.trust_domain),
         doors: config.doors,
         public: config.public,
@@ -203,7 +201,15 @@ pub(crate) async fn serve(session: &Session, arguments: &ServeArguments) -> Resu
         estate_directory,
         search_path: session.environment.path.clone(),
     };
-    until_told(session, plan, telemetry, |_| Whom::Many).await
+    until_told(session, plan, telemetry, |_| {
+        if let Err(error) = Ports::forget(&state) {
+            complain(&format!(
+                "ambit: warning: `ambit plan` and `apply` may take this for a server of `ambit dev`: {error}"
+            ));
+        }
+        Whom::Many
+    })
+    .await
 }
 
 /// Reads the estate, and says by which alias it knows whoever runs this. When it names nobody, that is all the people, and

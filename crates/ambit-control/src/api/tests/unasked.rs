@@ -272,6 +272,11 @@ const BESIDE: &[(&str, &str, &str)] = &[
         "too many people are being asked; try",
         "so_many_wait_and_no_more",
     ),
+    (
+        "wanted.rs",
+        "problem.to_string()",
+        "asi03_bounds_that_are_not_the_templates_are_refused",
+    ),
 ];
 
 /// Errors that no test asks for: the file, words of it there, and why.
