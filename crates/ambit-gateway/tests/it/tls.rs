@@ -1,6 +1,6 @@
 //! The accept loop: who proves to be an instance is served, nobody else.
 
-use std::{sync::Arc, time::Duration};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use ambit_core::{Millis, TrustDomain};
 use ambit_gateway::{Face, Fallback, Gateway, GatewayConfig, Room, SandboxPolicy, Trusting};
@@ -118,17 +118,13 @@ impl Party {
     }
 }
 
-async fn ask(
-    config: ClientConfig,
-    address: std::net::SocketAddr,
-    path: &str,
-) -> std::io::Result<String> {
+async fn ask(config: ClientConfig, address: SocketAddr, path: &str) -> std::io::Result<String> {
     ask_named(config, address, tls::server_name(), path).await
 }
 
 async fn ask_as(
     config: ClientConfig,
-    address: std::net::SocketAddr,
+    address: SocketAddr,
     host: &str,
     path: &str,
 ) -> std::io::Result<String> {
@@ -138,7 +134,7 @@ async fn ask_as(
 
 async fn ask_named(
     config: ClientConfig,
-    address: std::net::SocketAddr,
+    address: SocketAddr,
     name: ServerName<'static>,
     path: &str,
 ) -> std::io::Result<String> {
@@ -202,6 +198,20 @@ async fn only_an_instance_of_the_trust_domain_is_served() {
     serving.await.unwrap();
 }
 
+/// Serves `gateway` as `localhost` for as long as the test lasts, and returns where.
+async fn serve(home: &Party, gateway: Gateway) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let face = home.face_for("localhost");
+    tokio::spawn(async move {
+        let face = Arc::new(move || Some(face.clone()));
+        gateway
+            .serve_tls(listener, face, std::future::pending())
+            .await;
+    });
+    address
+}
+
 #[tokio::test]
 async fn who_knows_hosts_is_shown_a_host_and_needs_a_token() {
     let mut home = Party::new(1);
@@ -215,16 +225,7 @@ async fn who_knows_hosts_is_shown_a_host_and_needs_a_token() {
     let gateway = Gateway::new(config, handle, clock, Arc::new(|_| None));
     let sequencer = home.world.take_sequencer();
     std::thread::spawn(move || sequencer.run());
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
-    let face = home.face_for("localhost");
-    let serving = gateway.clone();
-    tokio::spawn(async move {
-        let face = Arc::new(move || Some(face.clone()));
-        serving
-            .serve_tls(listener, face, std::future::pending())
-            .await;
-    });
+    let address = serve(&home, gateway.clone()).await;
     let answer = ask_as(home.web_client(), address, "localhost", "/mcp")
         .await
         .unwrap();
@@ -253,7 +254,7 @@ async fn who_knows_hosts_is_shown_a_host_and_needs_a_token() {
 /// Opens a connection without a certificate, asks for something public over it, and keeps it.
 async fn stays(
     config: ClientConfig,
-    address: std::net::SocketAddr,
+    address: SocketAddr,
 ) -> tokio_rustls::client::TlsStream<TcpStream> {
     let stream = TcpStream::connect(address).await.unwrap();
     let name = "localhost".try_into().unwrap();
@@ -284,15 +285,7 @@ async fn asi08_strangers_keep_no_instance_from_the_gateway() {
     let gateway = Gateway::new(config, handle, clock, Arc::new(|_| None));
     let sequencer = home.world.take_sequencer();
     std::thread::spawn(move || sequencer.run());
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
-    let face = home.face_for("localhost");
-    tokio::spawn(async move {
-        let face = Arc::new(move || Some(face.clone()));
-        gateway
-            .serve_tls(listener, face, std::future::pending())
-            .await;
-    });
+    let address = serve(&home, gateway).await;
     let mut strangers = Vec::new();
     for _ in 0..4 {
         strangers.push(stays(home.web_client(), address).await);
@@ -323,15 +316,7 @@ async fn a_refusal_is_heard_by_who_still_sends() {
     config.tokens = Some(mint.config());
     let (handle, clock) = (home.world.handle.clone(), home.world.clock.to_clock());
     let gateway = Gateway::new(config, handle, clock, Arc::new(|_| None));
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
-    let face = home.face_for("localhost");
-    tokio::spawn(async move {
-        let face = Arc::new(move || Some(face.clone()));
-        gateway
-            .serve_tls(listener, face, std::future::pending())
-            .await;
-    });
+    let address = serve(&home, gateway).await;
     let stream = TcpStream::connect(address).await.unwrap();
     let connector = TlsConnector::from(Arc::new(home.web_client()));
     let name = "localhost".try_into().unwrap();

@@ -13,7 +13,6 @@ use ambit_core::{
     Millis, Timestamp,
     estate::{BearerTokens, Estate, LeastBinding},
     task::End,
-    token::Reach,
 };
 use ambit_engine::Ender;
 use ambit_gateway::{Peer, limits::STREAM_HEARTBEAT};

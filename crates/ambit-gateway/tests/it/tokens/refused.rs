@@ -13,13 +13,7 @@ async fn a_token_that_was_given_up_is_refused() {
         .send(caller.clone(), &sent)
         .await
         .check(200, "\"result\"");
-    let client = scene.stand.caller.spiffe_id().to_string();
-    let id = scene.token_id.parse().unwrap();
-    let handle = &scene.stand.world.handle;
-    handle
-        .give_up_token(&client, id, Reach::Token)
-        .await
-        .unwrap();
+    scene.give_up().await;
     let came = scene.send(caller.clone(), &sent).await;
     came.check(401, "was given up");
     assert!(came.challenges()[0].contains("error=\"invalid_token\""));
@@ -37,12 +31,7 @@ async fn nhi01_a_refused_token_is_on_the_record_as_what_it_was() {
     came.check(403, "insufficient_scope");
     let bound = scene.token(scene.dpop());
     let own = scene.token(scene.stand.caller.binding());
-    let client = scene.stand.caller.spiffe_id().to_string();
-    let (handle, id) = (&scene.stand.world.handle, scene.token_id.parse().unwrap());
-    handle
-        .give_up_token(&client, id, Reach::Token)
-        .await
-        .unwrap();
+    scene.give_up().await;
     let given_up = "given up or revoked, or was never issued";
     scene.prove(&bound, |_| {}).await.check(401, given_up);
     let came = scene.send(caller.clone(), &bearer(&own)).await;

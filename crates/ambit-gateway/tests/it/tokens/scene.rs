@@ -5,7 +5,7 @@ use ambit_core::{
     estate::Estate,
     json::Value,
     record::{Answer, Body},
-    token::{Grant, RestsOn},
+    token::{Grant, Reach, RestsOn},
 };
 use ambit_engine::{Refreshable, TokenAsk, TokenBy};
 use ambit_gateway::{GatewayConfig, Peer};
@@ -42,6 +42,16 @@ pub(super) struct Came {
 }
 
 impl Scene {
+    /// Gives the newest token up, as its client.
+    pub(super) async fn give_up(&self) {
+        let client = self.stand.caller.spiffe_id().to_string();
+        let (handle, id) = (&self.stand.world.handle, self.token_id.parse().unwrap());
+        handle
+            .give_up_token(&client, id, Reach::Token)
+            .await
+            .unwrap();
+    }
+
     pub(super) async fn new(change: impl FnOnce(&mut Estate)) -> Self {
         Self::configured(change, |_| {}).await
     }

@@ -51,21 +51,12 @@ async fn ask(client: &mut DuplexStream, token: Option<&str>) -> Option<u16> {
     }
 }
 
-async fn give_up(scene: &Scene) {
-    let client = scene.stand.caller.spiffe_id().to_string();
-    let (handle, id) = (&scene.stand.world.handle, scene.token_id.parse().unwrap());
-    handle
-        .give_up_token(&client, id, Reach::Token)
-        .await
-        .unwrap();
-}
-
 /// ASI03: whoever copied a token ends nothing of its run's with it, once it was given up.
 #[tokio::test]
 async fn asi03_a_worthless_token_takes_no_seat_of_its_run() {
     let scene = full().await;
     let token = scene.token(KeyBinding::Bearer);
-    give_up(&scene).await;
+    scene.give_up().await;
     let mut own = connect(&scene, certified(&scene.stand.caller));
     assert_eq!(ask(&mut own, None).await, Some(200));
     let mut thief = connect(&scene, Peer::Stranger);
@@ -80,7 +71,7 @@ async fn asi03_a_seat_goes_back_with_its_ground() {
     let token = scene.token(KeyBinding::Bearer);
     let mut client = connect(&scene, Peer::Stranger);
     assert_eq!(ask(&mut client, Some(&token)).await, Some(200));
-    give_up(&scene).await;
+    scene.give_up().await;
     assert_eq!(ask(&mut client, Some(&token)).await, Some(401));
     // It is among the strangers again: it has no seat that a run would need.
     let mut own = connect(&scene, certified(&scene.stand.caller));

@@ -1,9 +1,6 @@
 //! The routes of a task itself: whoever shows a token there is identified by it, or is nobody.
 
-use ambit_core::{
-    estate::{BearerTokens, LeastBinding},
-    token::Reach,
-};
+use ambit_core::estate::{BearerTokens, LeastBinding};
 use ambit_gateway::Peer;
 use ambit_identity::KeyBinding;
 
@@ -71,12 +68,7 @@ async fn asi03_a_token_that_is_shown_is_never_overlooked() {
         .await
         .check(400, "invalid_request");
     // One that was given up is over here, too.
-    let client = scene.stand.caller.spiffe_id().to_string();
-    let (handle, id) = (&scene.stand.world.handle, scene.token_id.parse().unwrap());
-    handle
-        .give_up_token(&client, id, Reach::Token)
-        .await
-        .unwrap();
+    scene.give_up().await;
     ask(&scene, caller, bearer(&good))
         .await
         .check(401, "was given up");
