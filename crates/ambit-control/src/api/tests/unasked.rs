@@ -181,7 +181,6 @@ const BESIDE: &[(&str, &str, &str)] = &[
         "strangers_without_a_key_or_a_form_hear_what_to_send",
     ),
     ("form.rs", "send at most", "forms_end_at_their_maximum"),
-    ("form.rs", "send at most", "forms_end_at_their_maximum"),
     (
         "form.rs",
         "a parameter is not UTF-8",
@@ -273,6 +272,11 @@ const BESIDE: &[(&str, &str, &str)] = &[
         "so_many_wait_and_no_more",
     ),
     (
+        "client.rs",
+        "nobody is known by this connection",
+        "who_is_nobody_hears_so_at_the_authorization_server",
+    ),
+    (
         "wanted.rs",
         "problem.to_string()",
         "asi03_bounds_that_are_not_the_templates_are_refused",
@@ -285,6 +289,11 @@ const BEYOND: &[(&str, &str, &str)] = &[
         "claimed.rs",
         "no workload was identified by the assertion",
         "an assertion was read by then, or refused",
+    ),
+    (
+        "form.rs",
+        "OAuthError::request(why.to_string())",
+        "a body is there whole by then, or was refused",
     ),
     (
         "claimed.rs",
