@@ -147,7 +147,7 @@ fn tell_promises(ours: &[Round], theirs: &[Round], floors: &[f64]) -> Result<(),
     let greatest: Vec<_> = floors.iter().map(|it| cores * 1e6 / it).collect();
     let ratio = Spread::ratios(&rates, &greatest);
     println!(
-        "tokens/s to those that {cores} cores can do the ES256 of: {ratio}; promised {RATE_MIN}: {}",
+        "tokens/s to those that {cores} cores can do the ES256 of: {ratio}; promised {RATE_MIN:.2}: {}",
         verdict(ratio.median() >= RATE_MIN)
     );
     Ok(())
@@ -423,7 +423,7 @@ impl Drop for Peer {
 /// The most that a token may cost beside ES256, in parts of what one costs the peer in all.
 const REST_MAX: f64 = 0.2;
 /// The fewest tokens, in parts of those for which all cores together can do the ES256 and nothing else.
-const RATE_MIN: f64 = 0.4;
+const RATE_MIN: f64 = 1.0 / 3.0;
 /// How many requests are under way at once, each on a connection of its own.
 const IN_FLIGHT: usize = 64;
 /// How many tokens each instance asks for: a task has at most 64 live ones.
